@@ -1,0 +1,1 @@
+"""Looking back on searches: frames, curves, comparisons, pictures."""

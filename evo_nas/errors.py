@@ -1,0 +1,44 @@
+"""The errors that end a command, each with its exit code.
+
+EvoNasError (1)
+├── UsageError (2)    what was asked for cannot be done: an unknown name, a bad value
+├── RunFolderError (3)  the run folder is busy or unusable
+├── DataError (4)     an image set is missing or damaged
+└── TooManyFailures (5)  the run was ended because trial after trial failed
+
+The message of each is one line that says what was wrong, where, and how to mend it.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class EvoNasError(Exception):
+    """Anything that ends a command with one line and an exit code instead of a traceback."""
+
+    exit_code: ClassVar[int] = 1
+
+
+class UsageError(EvoNasError):
+    """What was asked for cannot be done: an unknown name, a value out of range, a file that is not what it should be."""
+
+    exit_code = 2
+
+
+class RunFolderError(EvoNasError):
+    """The run folder is in use, not empty, no run, or damaged."""
+
+    exit_code = 3
+
+
+class DataError(EvoNasError):
+    """An image set is missing or damaged; the message ends with the command that mends it."""
+
+    exit_code = 4
+
+
+class TooManyFailures(EvoNasError):
+    """Trial after trial failed, so that going on would only burn time."""
+
+    exit_code = 5

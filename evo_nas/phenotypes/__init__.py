@@ -1,0 +1,1 @@
+"""Phenotypes: from readable cells to torch modules, and what those cost."""

@@ -1,0 +1,36 @@
+"""What can exist: genotypes, search spaces, cells, and the individuals that have lived.
+
+Plain data without torch or pandas. Each name below is defined in the file of its subject.
+
+Genotypes and spaces: :mod:`genotypes.genotype`, :mod:`genotypes.space`, :mod:`genotypes.catalogue`
+Cells:                :mod:`genotypes.cell`, :mod:`genotypes.operations`, :mod:`genotypes.zoo`
+Search spaces:        :mod:`genotypes.nasnet`
+What has lived:       :mod:`genotypes.individual`, :mod:`genotypes.population`
+"""
+
+from genotypes.catalogue import space_named
+from genotypes.cell import Block, Cell, CellPair, Edge
+from genotypes.genotype import Genotype, GenotypeError
+from genotypes.individual import Evaluation, Individual, Outcome
+from genotypes.nasnet import NASNetSpace
+from genotypes.population import Population
+from genotypes.space import Decision, SearchSpace
+from genotypes.zoo import CELLS
+
+__all__ = [
+    "CELLS",
+    "Block",
+    "Cell",
+    "CellPair",
+    "Decision",
+    "Edge",
+    "Evaluation",
+    "Genotype",
+    "GenotypeError",
+    "Individual",
+    "NASNetSpace",
+    "Outcome",
+    "Population",
+    "SearchSpace",
+    "space_named",
+]

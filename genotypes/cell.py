@@ -1,0 +1,302 @@
+"""Readable cells: edges, blocks, a cell, and the pair of a normal and a reduction cell.
+
+Hidden states are numbered from 0: state 0 is h_i, the output of the cell before; state 1 is h_{i-1}, the output of
+the cell before that; state 2 + b is the result of block b, counted from 0 (Zoph et al. 2017, section 3.1).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from genotypes.genotype import GenotypeError, shorten
+
+INPUTS = 2
+"""Hidden states that a cell is given: h_i is state 0, h_{i-1} is state 1."""
+
+_WORD = re.compile(r"[A-Za-z][A-Za-z0-9_\-]*")
+
+
+@dataclass(frozen=True, slots=True)
+class Edge:
+    """One operation applied to one hidden state.
+
+    Raises:
+        GenotypeError: if the source is not an index, or the operation is not a plain word.
+    """
+
+    source: int
+    op: str
+
+    def __post_init__(self) -> None:
+        if type(self.source) is not int or self.source < 0:
+            raise GenotypeError(f"a hidden state is an integer of at least 0, not {shorten(self.source)}")
+        if not isinstance(self.op, str) or not _WORD.fullmatch(self.op):
+            raise GenotypeError(f"an operation is a word such as 'sep_conv_3x3', not {shorten(self.op)}")
+
+    def __str__(self) -> str:
+        return f"{self.op}({self.source})"
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Two edges whose results are joined by ``combine``: "add" or "concat".
+
+    Raises:
+        GenotypeError: if the combination is not a plain word.
+    """
+
+    left: Edge
+    right: Edge
+    combine: str = "add"
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.combine, str) or not _WORD.fullmatch(self.combine):
+            raise GenotypeError(f"a combination is a word such as 'add', not {shorten(self.combine)}")
+
+    @property
+    def edges(self) -> tuple[Edge, Edge]:
+        """The left and the right edge."""
+        return self.left, self.right
+
+    def __str__(self) -> str:
+        return f"{self.combine}({self.left}, {self.right})"
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """Blocks in order, and the states that are concatenated, in ascending order, into the cell's output.
+
+    Block b may read the two inputs and the blocks before it: states 0 to b + 1, so that no loop can exist.
+    :meth:`unused` builds a cell by the rule of the paper; published cells bring output lists of their own.
+
+    Raises:
+        GenotypeError: if there is no block, a block reads a state that does not exist yet, or the output is
+            empty, not ascending, or names a state that the cell does not have.
+    """
+
+    blocks: tuple[Block, ...]
+    output: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        if not self.blocks:
+            raise GenotypeError("a cell needs at least one block")
+        for index, block in enumerate(self.blocks):
+            for edge in block.edges:
+                if edge.source >= index + INPUTS:
+                    raise GenotypeError(
+                        f"block {index} reads hidden state {edge.source}, but only the states "
+                        f"0 to {index + 1} exist before it"
+                    )
+        states = len(self.blocks) + INPUTS
+        if not self.output:
+            raise GenotypeError("the output of a cell needs at least one hidden state")
+        for state in self.output:
+            if type(state) is not int or not 0 <= state < states:
+                raise GenotypeError(
+                    f"the output names hidden state {shorten(state)}, but the cell has 0 to {states - 1}"
+                )
+        if list(self.output) != sorted(set(self.output)):
+            raise GenotypeError(f"the output must ascend without repeats, not {list(self.output)}")
+
+    @classmethod
+    def unused(cls, blocks: Sequence[Block]) -> Cell:
+        """Build a cell whose output is every created state that no block reads (Zoph et al. 2017, section 3.1)."""
+        read = {edge.source for block in blocks for edge in block.edges}
+        created = range(INPUTS, len(blocks) + INPUTS)
+        return cls(tuple(blocks), tuple(state for state in created if state not in read))
+
+    def canonical(self) -> str:
+        """Spell the cell so that two cells get the same text exactly when their labelled graphs are isomorphic.
+
+        The graph has a node for each input, for each block that reaches the output (labelled with its
+        combination) and for the output; an edge carries its operation. Left and right, and the order of the
+        blocks, leave no trace, neither does a block that reaches no output. Operations are not simplified:
+        two equal blocks are two blocks, because they would be trained apart.
+        """
+        return min(self._spell(order) for order in self._canonical_orders(self._live()))
+
+    def _live(self) -> list[int]:
+        """Indices of the blocks from which the output can be reached."""
+        live: set[int] = set()
+        waiting = [state - INPUTS for state in self.output if state >= INPUTS]
+        while waiting:
+            index = waiting.pop()
+            if index not in live:
+                live.add(index)
+                waiting += [e.source - INPUTS for e in self.blocks[index].edges if e.source >= INPUTS]
+        return sorted(live)
+
+    def _canonical_orders(self, live: list[int]) -> Iterator[dict[int, int]]:
+        """Yield, for every way to break ties that no colour decides, a colour of its own for each live block.
+
+        Colour refinement first; then, while two blocks still share a colour, single one of them out and refine
+        again. Blocks with the same reads and readers can be swapped without changing the graph, so that one
+        of them stands for all.
+        """
+        readers: dict[int, list[tuple[str, int]]] = {index: [] for index in live}
+        for index in live:
+            for edge in self.blocks[index].edges:
+                if edge.source >= INPUTS:
+                    readers[edge.source - INPUTS].append((edge.op, index))
+        output = set(self.output)
+        start = _ranks({i: (self.blocks[i].combine, i + INPUTS in output) for i in live})
+        waiting = [start]
+        while waiting:
+            colour = self._refine(waiting.pop(), readers)
+            shared = _first_shared(colour)
+            if not shared:
+                yield colour
+                continue
+            distinct = {
+                (tuple(sorted((e.source, e.op) for e in self.blocks[i].edges)), tuple(sorted(readers[i]))): i
+                for i in shared
+            }
+            for chosen in distinct.values():
+                waiting.append(_ranks({i: (colour[i], i != chosen) for i in live}))
+
+    def _refine(self, colour: dict[int, int], readers: dict[int, list[tuple[str, int]]]) -> dict[int, int]:
+        """Split colours by the colours of what a block reads and of who reads it, until nothing splits."""
+
+        def edges(index: int) -> tuple[Edge, Edge]:
+            return self.blocks[index].edges
+
+        while True:
+            finer = _ranks(
+                {
+                    i: (
+                        own,
+                        # The inputs keep colours of their own, -2 and -1, below those of the blocks.
+                        tuple(
+                            sorted((e.op, colour.get(e.source - INPUTS, e.source - INPUTS)) for e in edges(i))
+                        ),
+                        tuple(sorted((op, colour[reader]) for op, reader in readers[i])),
+                    )
+                    for i, own in colour.items()
+                }
+            )
+            if len(set(finer.values())) == len(set(colour.values())):
+                return finer
+            colour = finer
+
+    def _spell(self, colour: dict[int, int]) -> str:
+        """Write the live blocks in the topological order that takes the smallest colour first."""
+        state = {0: 0, 1: 1}
+        left = sorted(colour, key=colour.__getitem__)
+        words = []
+        while left:
+            index = next(i for i in left if all(e.source in state for e in self.blocks[i].edges))
+            left.remove(index)
+            block = self.blocks[index]
+            reads = sorted((state[edge.source], edge.op) for edge in block.edges)
+            words.append(f"{block.combine}({','.join(f'{op} {source}' for source, op in reads)})")
+            state[index + INPUTS] = len(state)
+        return f"{' '.join(words)} > {','.join(map(str, sorted(state[s] for s in self.output)))}".strip()
+
+    def __str__(self) -> str:
+        """Give one line a block, ``2 = add(sep_conv_3x3(0), identity(1))``, and a last one for the output."""
+        lines = [f"{index + INPUTS} = {block}" for index, block in enumerate(self.blocks)]
+        return "\n".join([*lines, f"output {', '.join(map(str, self.output))}"])
+
+    def to_json(self) -> dict[str, Any]:
+        """Give the JSON form, ``{"blocks": [{"left": [0, "identity"], "right": ..., "combine": ...}], "output": [2]}``."""
+        return {
+            "blocks": [
+                {
+                    "left": [block.left.source, block.left.op],
+                    "right": [block.right.source, block.right.op],
+                    "combine": block.combine,
+                }
+                for block in self.blocks
+            ],
+            "output": list(self.output),
+        }
+
+    @classmethod
+    def from_json(cls, record: object) -> Cell:
+        """Read the JSON form; without "output", every created state that no block reads is put out.
+
+        Raises:
+            GenotypeError: if the record has another shape, or the cell cannot exist.
+        """
+        if (
+            not isinstance(record, Mapping)
+            or not set(record) <= {"blocks", "output"}
+            or "blocks" not in record
+        ):
+            raise GenotypeError(
+                'a cell in JSON is {"blocks": [...], "output": [...]}, not ' + shorten(record)
+            )
+        if not isinstance(record["blocks"], list):
+            raise GenotypeError(f'"blocks" must be a list of blocks, not {shorten(record["blocks"])}')
+        blocks = tuple(_block_from_json(index, block) for index, block in enumerate(record["blocks"]))
+        if "output" not in record:
+            return cls.unused(blocks)
+        if not isinstance(record["output"], list):
+            raise GenotypeError(f'"output" must be a list of hidden states, not {shorten(record["output"])}')
+        return cls(blocks, tuple(record["output"]))
+
+
+@dataclass(frozen=True, slots=True)
+class CellPair:
+    """What the NASNet space describes: a normal cell (stride 1) and a reduction cell (stride 2)."""
+
+    normal: Cell
+    reduction: Cell
+
+    def canonical(self) -> str:
+        """Spell both cells so that equal texts mean isomorphic pairs; see :meth:`Cell.canonical`."""
+        return f"{self.normal.canonical()} | {self.reduction.canonical()}"
+
+    def to_json(self) -> dict[str, Any]:
+        """Give the JSON form: ``{"normal": cell, "reduction": cell}``."""
+        return {"normal": self.normal.to_json(), "reduction": self.reduction.to_json()}
+
+    @classmethod
+    def from_json(cls, record: object) -> CellPair:
+        """Read the JSON form.
+
+        Raises:
+            GenotypeError: if the record has another shape, or one of the cells cannot exist; it says which.
+        """
+        if not isinstance(record, Mapping) or set(record) != {"normal", "reduction"}:
+            raise GenotypeError(
+                'a cell pair in JSON is {"normal": {...}, "reduction": {...}}, not ' + shorten(record)
+            )
+        cells = {}
+        for name in ("normal", "reduction"):
+            try:
+                cells[name] = Cell.from_json(record[name])
+            except GenotypeError as error:
+                raise GenotypeError(f"{name} cell: {error}") from None
+        return cls(**cells)
+
+
+def _block_from_json(index: int, record: object) -> Block:
+    """Read one block of the JSON form; ``index`` is named in the error."""
+    if (
+        not isinstance(record, Mapping)
+        or not {"left", "right"} <= set(record) <= {"left", "right", "combine"}
+        or not all(isinstance(record[side], list) and len(record[side]) == 2 for side in ("left", "right"))
+    ):
+        raise GenotypeError(
+            f'block {index} must be {{"left": [state, "op"], "right": [state, "op"], "combine": "add"}}, '
+            f"not {shorten(record)}"
+        )
+    return Block(Edge(*record["left"]), Edge(*record["right"]), record.get("combine", "add"))
+
+
+def _ranks(labels: Mapping[int, Any]) -> dict[int, int]:
+    """Replace comparable labels by their ranks, 0 for the smallest."""
+    rank = {label: position for position, label in enumerate(sorted(set(labels.values())))}
+    return {node: rank[label] for node, label in labels.items()}
+
+
+def _first_shared(colour: Mapping[int, int]) -> list[int]:
+    """Nodes of the smallest colour that more than one node has; none if all colours differ."""
+    by_colour: dict[int, list[int]] = {}
+    for node, value in colour.items():
+        by_colour.setdefault(value, []).append(node)
+    return next((nodes for _, nodes in sorted(by_colour.items()) if len(nodes) > 1), [])

@@ -1,0 +1,87 @@
+"""A genotype: the name of a search space and one option index for each of its decisions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+
+class GenotypeError(ValueError):
+    """A genotype, a cell or the spelling of a space that cannot exist; the message says where and why."""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Genotype:
+    """One point of a search space, as plain choices.
+
+    ``space`` is the full spelling of the space: its name, and in brackets every option that is not the
+    default, as in ``nasnet`` or ``nasnet(blocks=3)``. ``choices`` holds one option index a decision, counted
+    from 0, in the order in which a controller predicts them. Whether the choices fit the space is known to the
+    space alone: see :meth:`genotypes.space.SearchSpace.check`.
+
+    Raises:
+        GenotypeError: if the space is empty or a choice is not a non-negative integer.
+    """
+
+    space: str
+    choices: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        if not self.space:
+            raise GenotypeError("a genotype needs the name of its space, as in 'nasnet:0.1.2.3'")
+        for position, choice in enumerate(self.choices):
+            if type(choice) is not int or choice < 0:
+                raise GenotypeError(f"choice {position} must be an integer of at least 0, not {choice!r}")
+
+    def __str__(self) -> str:
+        """Spell the genotype as text: ``nasnet:0.3.1.7``; :meth:`parse` reads it back."""
+        return f"{self.space}:{'.'.join(map(str, self.choices))}"
+
+    @classmethod
+    def parse(cls, text: str) -> Genotype:
+        """Read the text form, ``space:choice.choice...``.
+
+        Raises:
+            GenotypeError: if the text has no colon, or something other than integers between the dots.
+        """
+        space, colon, choices = text.strip().rpartition(":")
+        if not colon:
+            raise GenotypeError(
+                f"{shorten(text)!r} is no genotype: write the space, a colon, and the choices between dots, "
+                "as in 'nasnet:0.1.2.3'"
+            )
+        fields = choices.split(".")
+        for position, field in enumerate(fields):
+            # isdecimal() alone would let through digits of other scripts and numbers of any length.
+            if not (field.isascii() and field.isdecimal() and len(field) <= 9):
+                raise GenotypeError(
+                    f"choice {position} of {shorten(text)!r} is {shorten(field)!r}, not a whole number"
+                )
+        return cls(space, tuple(int(field) for field in fields))
+
+    def to_json(self) -> dict[str, Any]:
+        """Give the JSON form, ``{"space": ..., "choices": [...]}``."""
+        return {"space": self.space, "choices": list(self.choices)}
+
+    @classmethod
+    def from_json(cls, record: object) -> Genotype:
+        """Read the JSON form.
+
+        Raises:
+            GenotypeError: if the record is anything but a space's spelling and a list of choices.
+        """
+        if not isinstance(record, Mapping) or set(record) != {"space", "choices"}:
+            raise GenotypeError(
+                'a genotype in JSON is {"space": "...", "choices": [...]}, not ' + shorten(record)
+            )
+        space, choices = record["space"], record["choices"]
+        if not isinstance(space, str) or not isinstance(choices, list):
+            raise GenotypeError('"space" must be a string and "choices" a list of integers')
+        return cls(space, tuple(choices))
+
+
+def shorten(value: object, limit: int = 60) -> str:
+    """Cut the text of a value to ``limit`` characters, so that an error message stays one readable line."""
+    text = value if isinstance(value, str) else repr(value)
+    return text if len(text) <= limit else text[: limit - 3] + "..."

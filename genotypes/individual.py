@@ -1,0 +1,115 @@
+"""A genotype that has lived: what became of it, and what its evaluation found."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from genotypes.genotype import Genotype
+
+
+class Outcome(StrEnum):
+    """How an ask ended. Only ``OK`` and ``REUSED`` have a fitness."""
+
+    OK = "ok"
+    """trained and measured"""
+    REUSED = "reused"
+    """the same network had been trained before; its fitness was taken over"""
+    REFUSED = "refused"
+    """beyond a limit of the run, such as its largest number of parameters; not trained"""
+    NAN = "nan"
+    """the training diverged: a loss or a fitness that is no number"""
+    OOM = "oom"
+    """out of memory"""
+    TIMEOUT = "timeout"
+    """stopped at the time limit of a trial"""
+    CRASH = "crash"
+    """the worker process died"""
+    INVALID = "invalid"
+    """the genotype cannot be built"""
+    ERROR = "error"
+    """anything else; the error text says what"""
+
+    @property
+    def has_fitness(self) -> bool:
+        """Whether an evaluation with this outcome carries a fitness."""
+        return self in (Outcome.OK, Outcome.REUSED)
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """What an evaluator says of one genotype.
+
+    ``fitness`` is what a search maximises, a fraction in [0, 1]; only failures, and nothing else, have none.
+    ``report`` is a second measure that a search never sees (a test accuracy in a benchmark table), a fraction in [0, 1].
+    ``seconds`` is the duration of the evaluation. ``curve`` holds the validation accuracy, a fraction in [0, 1],
+    after each epoch. ``metrics`` holds any further finite numbers by name; ``parameters`` and ``mult_adds`` are
+    the ones that histories keep in columns of their own. ``error`` says in one or more lines why it failed.
+
+    Raises:
+        ValueError: if the fitness is missing, not expected, or no fraction; or if another number is not finite.
+    """
+
+    outcome: Outcome
+    fitness: float | None = None
+    report: float | None = None
+    seconds: float = 0.0
+    curve: tuple[float, ...] = ()
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    error: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.outcome.has_fitness != (self.fitness is not None):
+            rule = "needs a fitness" if self.outcome.has_fitness else "has no fitness"
+            raise ValueError(f"an evaluation that ended {self.outcome} {rule}, got {self.fitness}")
+        for name, value in (("fitness", self.fitness), ("report", self.report)):
+            if value is not None and not 0.0 <= value <= 1.0:
+                raise ValueError(f"{name} is a fraction in [0, 1], got {value}")
+        if not (math.isfinite(self.seconds) and self.seconds >= 0.0):
+            raise ValueError(f"seconds must be finite and not negative, got {self.seconds}")
+        if not all(map(math.isfinite, self.curve)):
+            raise ValueError(f"a learning curve holds finite numbers only, got {self.curve}")
+        for name, value in self.metrics.items():
+            if not math.isfinite(value):
+                raise ValueError(f"metric {name!r} must be finite, got {value}")
+
+    @classmethod
+    def failed(
+        cls, outcome: Outcome, error: str, seconds: float = 0.0, curve: tuple[float, ...] = ()
+    ) -> Evaluation:
+        """Make the evaluation of a trial that failed, with the reason."""
+        return cls(outcome, seconds=seconds, curve=curve, error=error)
+
+
+@dataclass(frozen=True, slots=True)
+class Individual:
+    """A told candidate, as strategies and populations see it.
+
+    ``id`` counts asks from 1; ``parent`` is the id of the individual that was mutated, if any; ``memo`` is what the
+    strategy put into the proposal for itself.
+    """
+
+    id: int
+    genotype: Genotype
+    outcome: Outcome
+    fitness: float | None
+    parent: int | None = None
+    memo: tuple[float, ...] = ()
+
+    @property
+    def ok(self) -> bool:
+        """Whether it has a fitness: trained, or taken over from the same network."""
+        return self.fitness is not None
+
+    @property
+    def score(self) -> float:
+        """The fitness of an individual that has one.
+
+        Raises:
+            ValueError: for a failed individual, which has none.
+        """
+        if self.fitness is None:
+            raise ValueError(f"individual {self.id} ended {self.outcome} and has no fitness")
+        return self.fitness

@@ -1,0 +1,167 @@
+"""What a search space is: decisions in order, and what may be done with genotypes made of them."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from genotypes.genotype import Genotype, GenotypeError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Decision:
+    """One choice to be made: its name, unique in its space, and what can be chosen.
+
+    Raises:
+        ValueError: if there is nothing to choose from.
+    """
+
+    name: str
+    options: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        if not self.options:
+            raise ValueError(f"decision {self.name!r} needs at least one option")
+
+
+class SearchSpace(ABC):
+    """A finite set of genotypes: one option for each decision.
+
+    A subclass is a frozen dataclass whose fields are its options, each with a default; its ``name`` and the fields
+    that differ from their defaults make its :attr:`spelling`, from which the catalogue builds it again. It must
+    give :attr:`decisions`; everything else has a default that suits a space in which every combination of
+    options is valid and means something of its own. Override
+
+    * :meth:`mutate`, where the field has an operator of its own;
+    * :meth:`check`, where some combinations do not exist (then also :meth:`sample` and :meth:`mutate`);
+    * :meth:`decode`, to give a readable object; one with ``to_json`` is what the history stores and plots draw;
+    * :meth:`key`, where several genotypes mean the same network.
+
+    Randomness arrives as a ``numpy.random.Generator``; a space draws from nothing else and holds no state.
+    """
+
+    name: ClassVar[str]
+
+    @property
+    @abstractmethod
+    def decisions(self) -> tuple[Decision, ...]:
+        """The decisions, in the order in which a controller predicts them; computed once."""
+
+    @property
+    def spelling(self) -> str:
+        """The name, with every option that is not the default: ``nasnet(blocks=3)``."""
+        words = []
+        for field in dataclasses.fields(self):  # type: ignore[arg-type]  # subclasses are dataclasses
+            value = getattr(self, field.name)
+            if value != field.default:
+                words.append(
+                    f"{field.name}={'+'.join(map(str, value)) if isinstance(value, tuple) else value}"
+                )
+        return f"{self.name}({','.join(words)})" if words else self.name
+
+    @property
+    def size(self) -> int:
+        """How many genotypes there are, symmetric ones counted apart."""
+        return math.prod(len(decision.options) for decision in self.decisions)
+
+    def genotype(self, choices: Sequence[int]) -> Genotype:
+        """Make a checked genotype of this space from option indices.
+
+        Raises:
+            GenotypeError: if the choices do not exist in this space.
+        """
+        genotype = Genotype(self.spelling, tuple(choices))
+        self.check(genotype)
+        return genotype
+
+    def parse(self, text: str) -> Genotype:
+        """Read the text form of a genotype of this space.
+
+        Raises:
+            GenotypeError: if the text is no genotype, or not one of this space.
+        """
+        genotype = Genotype.parse(text)
+        self.check(genotype)
+        return genotype
+
+    def check(self, genotype: Genotype) -> None:
+        """Refuse a genotype that this space does not contain.
+
+        Raises:
+            GenotypeError: naming the first thing that is wrong, and what could stand there instead.
+        """
+        if genotype.space != self.spelling:
+            raise GenotypeError(f"the genotype is of space {genotype.space!r}, not of {self.spelling!r}")
+        if len(genotype.choices) != len(self.decisions):
+            raise GenotypeError(
+                f"a genotype of {self.spelling} has {len(self.decisions)} choices, not {len(genotype.choices)}"
+            )
+        for position, (choice, decision) in enumerate(zip(genotype.choices, self.decisions, strict=True)):
+            if choice >= len(decision.options):
+                raise GenotypeError(
+                    f"choice {position} ({decision.name}) is {choice}, but its options are "
+                    f"0 to {len(decision.options) - 1}: {', '.join(decision.options)}"
+                )
+
+    def sample(self, rng: np.random.Generator) -> Genotype:
+        """Draw a genotype, each decision uniformly and on its own."""
+        draws = rng.random(len(self.decisions)).tolist()
+        # One vectorised draw: fifty calls of integers() would cost more than all the rest of a random search.
+        return Genotype(
+            self.spelling,
+            tuple(int(u * len(d.options)) for u, d in zip(draws, self.decisions, strict=True)),
+        )
+
+    def mutate(self, parent: Genotype, rng: np.random.Generator) -> Genotype:
+        """Change one decision, drawn uniformly from those with a choice, to another option, drawn uniformly."""
+        open_ = [i for i, decision in enumerate(self.decisions) if len(decision.options) > 1]
+        return self._another(parent, open_[int(rng.integers(len(open_)))], rng) if open_ else parent
+
+    def neighbours(self, genotype: Genotype) -> Iterator[Genotype]:
+        """Yield every valid genotype that differs in one decision, in a fixed order."""
+        for position, decision in enumerate(self.decisions):
+            for option in range(len(decision.options)):
+                if option == genotype.choices[position]:
+                    continue
+                neighbour = _replace(genotype, position, option)
+                try:
+                    self.check(neighbour)
+                except GenotypeError:
+                    continue
+                yield neighbour
+
+    def decode(self, genotype: Genotype) -> Any:
+        """Give the readable object that the genotype describes; by default ``{decision name: option}``.
+
+        Raises:
+            GenotypeError: if this space does not contain the genotype.
+        """
+        self.check(genotype)
+        pairs = zip(genotype.choices, self.decisions, strict=True)
+        return {decision.name: decision.options[choice] for choice, decision in pairs}
+
+    def key(self, genotype: Genotype) -> str:
+        """Spell what the genotype means: equal for two genotypes exactly when they describe the same network.
+
+        Raises:
+            GenotypeError: if this space does not contain the genotype.
+        """
+        self.check(genotype)
+        return ".".join(map(str, genotype.choices))
+
+    def _another(self, parent: Genotype, position: int, rng: np.random.Generator) -> Genotype:
+        """Give one decision, which must have a choice, another option than the parent's, drawn uniformly."""
+        draw = int(rng.integers(len(self.decisions[position].options) - 1))
+        return _replace(parent, position, draw + (draw >= parent.choices[position]))
+
+
+def _replace(genotype: Genotype, position: int, option: int) -> Genotype:
+    """Copy a genotype with one choice changed."""
+    choices = genotype.choices
+    return Genotype(genotype.space, (*choices[:position], option, *choices[position + 1 :]))

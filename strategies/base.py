@@ -1,0 +1,86 @@
+"""The contract between a search strategy and whoever runs it."""
+
+from __future__ import annotations
+
+import dataclasses
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, ClassVar
+
+from genotypes.genotype import Genotype
+from genotypes.individual import Individual
+from genotypes.population import Population
+from genotypes.space import SearchSpace
+
+if TYPE_CHECKING:
+    import numpy as np
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Proposal:
+    """What a strategy wants evaluated next.
+
+    ``parent`` is the id of the individual that was changed, if any. ``memo`` holds finite numbers that the strategy
+    wants back in :meth:`SearchStrategy.tell`, such as PPO's log-probabilities.
+    """
+
+    genotype: Genotype
+    parent: int | None = None
+    memo: tuple[float, ...] = ()
+
+
+class SearchStrategy(ABC):
+    """A way to choose what to evaluate next. It never sees evaluator, executor or history.
+
+    A subclass is a dataclass: its fields are its options, each with a default, checked in ``__post_init__`` (which
+    raises ``ValueError`` with the rule and the value). It must give :meth:`ask`; one that learns overrides
+    :meth:`start` and :meth:`tell` too; one that looks back on the youngest individuals declares a :attr:`window`.
+
+    The caller promises:
+
+    * ``start`` is called once, before anything else.
+    * ``ask`` and ``tell`` each get a generator of their own, a function of the run's seed and of the id that the
+      ask will get or the tell has. Nothing else may be drawn from.
+    * ``tell`` is called exactly once for every proposal that ended, failures included, in the order in which
+      they ended, which need not be the order of the asks. By then the individual is in the population.
+
+    An implementation promises:
+
+    * ``ask`` is pure: a function of the state that ``start`` and ``tell`` built, of the population, of what is
+      pending and of the generator. It changes nothing, so that asking twice gives the same answer.
+    * ``tell`` is the only place where state is built. So a strategy is restored by telling it the history
+      again: there is no other format in which it is stored.
+    * The same calls give the same answers, on the same machine and library versions, to the last bit.
+
+    Example: with ``population=2``, regularized evolution answers asks 1 and 2 with random genotypes. Told 1 (0.6) and
+    2 (failed), ask 3 is random again, because only one individual lives. Told 3 (0.7), ask 4 mutates 1 or 3.
+    """
+
+    name: ClassVar[str]
+
+    @property
+    def window(self) -> int:
+        """How many of the youngest individuals the population must keep for this strategy; by default 0."""
+        return 0
+
+    def start(self, space: SearchSpace, rng: np.random.Generator) -> None:
+        """Get ready to search ``space``; by default remember it as ``self.space``."""
+        self.space = space
+
+    @abstractmethod
+    def ask(
+        self, population: Population, pending: Sequence[Proposal], rng: np.random.Generator
+    ) -> Proposal | None:
+        """Propose what to evaluate next, and change nothing.
+
+        ``population`` holds what was told. ``pending`` holds the proposals that were asked and not yet told, by
+        ascending id. ``None`` means that there is nothing to try until something pending is told; with nothing
+        pending it ends the search.
+        """
+
+    def tell(self, individual: Individual, rng: np.random.Generator) -> Mapping[str, float] | None:
+        """Learn from a candidate that ended; by default do nothing.
+
+        What is returned, finite numbers by name such as an entropy or a baseline, is recorded as notes.
+        """
+        return None

@@ -1,0 +1,26 @@
+"""Random search: every decision uniform. The baseline that a search method must beat."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from genotypes.population import Population
+from strategies.base import Proposal, SearchStrategy
+
+if TYPE_CHECKING:
+    import numpy as np
+
+
+@dataclass
+class RandomSearch(SearchStrategy):
+    """Sample the space uniformly (Zoph et al. 2017, section 4.4: the same space, uniform instead of a softmax)."""
+
+    name: ClassVar[str] = "random"
+
+    def ask(
+        self, population: Population, pending: Sequence[Proposal], rng: np.random.Generator
+    ) -> Proposal | None:
+        """Propose a uniform sample."""
+        return Proposal(self.space.sample(rng))
