@@ -169,9 +169,7 @@ class Cell:
                     i: (
                         own,
                         # The inputs keep colours of their own, -2 and -1, below those of the blocks.
-                        tuple(
-                            sorted((e.op, colour.get(e.source - INPUTS, e.source - INPUTS)) for e in edges(i))
-                        ),
+                        tuple(sorted((e.op, colour.get(e.source - INPUTS, e.source - INPUTS)) for e in edges(i))),
                         tuple(sorted((op, colour[reader]) for op, reader in readers[i])),
                     )
                     for i, own in colour.items()
@@ -221,14 +219,8 @@ class Cell:
         Raises:
             GenotypeError: if the record has another shape, or the cell cannot exist.
         """
-        if (
-            not isinstance(record, Mapping)
-            or not set(record) <= {"blocks", "output"}
-            or "blocks" not in record
-        ):
-            raise GenotypeError(
-                'a cell in JSON is {"blocks": [...], "output": [...]}, not ' + shorten(record)
-            )
+        if not isinstance(record, Mapping) or not set(record) <= {"blocks", "output"} or "blocks" not in record:
+            raise GenotypeError('a cell in JSON is {"blocks": [...], "output": [...]}, not ' + shorten(record))
         if not isinstance(record["blocks"], list):
             raise GenotypeError(f'"blocks" must be a list of blocks, not {shorten(record["blocks"])}')
         blocks = tuple(_block_from_json(index, block) for index, block in enumerate(record["blocks"]))
@@ -262,9 +254,7 @@ class CellPair:
             GenotypeError: if the record has another shape, or one of the cells cannot exist; it says which.
         """
         if not isinstance(record, Mapping) or set(record) != {"normal", "reduction"}:
-            raise GenotypeError(
-                'a cell pair in JSON is {"normal": {...}, "reduction": {...}}, not ' + shorten(record)
-            )
+            raise GenotypeError('a cell pair in JSON is {"normal": {...}, "reduction": {...}}, not ' + shorten(record))
         cells = {}
         for name in ("normal", "reduction"):
             try:

@@ -55,9 +55,7 @@ class Genotype:
         for position, field in enumerate(fields):
             # isdecimal() alone would let through digits of other scripts and numbers of any length.
             if not (field.isascii() and field.isdecimal() and len(field) <= 9):
-                raise GenotypeError(
-                    f"choice {position} of {shorten(text)!r} is {shorten(field)!r}, not a whole number"
-                )
+                raise GenotypeError(f"choice {position} of {shorten(text)!r} is {shorten(field)!r}, not a whole number")
         return cls(space, tuple(int(field) for field in fields))
 
     def to_json(self) -> dict[str, Any]:
@@ -72,9 +70,7 @@ class Genotype:
             GenotypeError: if the record is anything but a space's spelling and a list of choices.
         """
         if not isinstance(record, Mapping) or set(record) != {"space", "choices"}:
-            raise GenotypeError(
-                'a genotype in JSON is {"space": "...", "choices": [...]}, not ' + shorten(record)
-            )
+            raise GenotypeError('a genotype in JSON is {"space": "...", "choices": [...]}, not ' + shorten(record))
         space, choices = record["space"], record["choices"]
         if not isinstance(space, str) or not isinstance(choices, list):
             raise GenotypeError('"space" must be a string and "choices" a list of integers')

@@ -76,9 +76,7 @@ class Evaluation:
                 raise ValueError(f"metric {name!r} must be finite, got {value}")
 
     @classmethod
-    def failed(
-        cls, outcome: Outcome, error: str, seconds: float = 0.0, curve: tuple[float, ...] = ()
-    ) -> Evaluation:
+    def failed(cls, outcome: Outcome, error: str, seconds: float = 0.0, curve: tuple[float, ...] = ()) -> Evaluation:
         """Make the evaluation of a trial that failed, with the reason."""
         return cls(outcome, seconds=seconds, curve=curve, error=error)
 

@@ -67,9 +67,7 @@ class NASNetSpace(SearchSpace):
                 raise ValueError(f"space {self.name}: {field} must name at least one, and none twice")
             for name in names:
                 if name not in known:
-                    raise ValueError(
-                        f"space {self.name}: unknown {name!r} in {field}; known: {', '.join(known)}"
-                    )
+                    raise ValueError(f"space {self.name}: unknown {name!r} in {field}; known: {', '.join(known)}")
 
     @cached_property
     def decisions(self) -> tuple[Decision, ...]:
@@ -78,9 +76,7 @@ class NASNetSpace(SearchSpace):
         for cell in ("normal", "reduction"):
             for block in range(self.blocks):
                 states = tuple(map(str, range(block + INPUTS)))
-                for step, options in zip(
-                    _STEPS, (states, states, self.ops, self.ops, self.combines), strict=True
-                ):
+                for step, options in zip(_STEPS, (states, states, self.ops, self.ops, self.combines), strict=True):
                     decisions.append(Decision(f"{cell}/block{block}/{step}", options))
         return tuple(decisions)
 
@@ -122,9 +118,7 @@ class NASNetSpace(SearchSpace):
         blocks = []
         for start in range(0, len(genotype.choices), len(_STEPS)):
             left, right, left_op, right_op, combine = genotype.choices[start : start + len(_STEPS)]
-            blocks.append(
-                Block(Edge(left, self.ops[left_op]), Edge(right, self.ops[right_op]), self.combines[combine])
-            )
+            blocks.append(Block(Edge(left, self.ops[left_op]), Edge(right, self.ops[right_op]), self.combines[combine]))
         return CellPair(Cell.unused(blocks[: self.blocks]), Cell.unused(blocks[self.blocks :]))
 
     def key(self, genotype: Genotype) -> str:

@@ -60,9 +60,7 @@ class SearchSpace(ABC):
         for field in dataclasses.fields(self):  # type: ignore[arg-type]  # subclasses are dataclasses
             value = getattr(self, field.name)
             if value != field.default:
-                words.append(
-                    f"{field.name}={'+'.join(map(str, value)) if isinstance(value, tuple) else value}"
-                )
+                words.append(f"{field.name}={'+'.join(map(str, value)) if isinstance(value, tuple) else value}")
         return f"{self.name}({','.join(words)})" if words else self.name
 
     @property

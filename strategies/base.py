@@ -68,9 +68,7 @@ class SearchStrategy(ABC):
         self.space = space
 
     @abstractmethod
-    def ask(
-        self, population: Population, pending: Sequence[Proposal], rng: np.random.Generator
-    ) -> Proposal | None:
+    def ask(self, population: Population, pending: Sequence[Proposal], rng: np.random.Generator) -> Proposal | None:
         """Propose what to evaluate next, and change nothing.
 
         ``population`` holds what was told. ``pending`` holds the proposals that were asked and not yet told, by

@@ -19,8 +19,6 @@ class RandomSearch(SearchStrategy):
 
     name: ClassVar[str] = "random"
 
-    def ask(
-        self, population: Population, pending: Sequence[Proposal], rng: np.random.Generator
-    ) -> Proposal | None:
+    def ask(self, population: Population, pending: Sequence[Proposal], rng: np.random.Generator) -> Proposal | None:
         """Propose a uniform sample."""
         return Proposal(self.space.sample(rng))

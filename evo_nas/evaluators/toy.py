@@ -1,0 +1,67 @@
+"""A known landscape with seeded noise on any space: for tests, demos and soaks, never for science."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass
+from functools import cached_property
+from typing import ClassVar
+
+from evo_nas.evaluators.base import Evaluator, Job
+from genotypes.genotype import Genotype
+from genotypes.individual import Evaluation, Outcome
+
+
+@dataclass
+class ToyEvaluator(Evaluator):
+    """Score each decision by the index of its option, and average.
+
+    A decision with n > 1 options whose option j was chosen scores j / (n - 1); the fitness is the mean over these
+    decisions, plus Gaussian noise, clipped to [0, 1]. On strings of bits this is the fraction of ones: the toy of
+    Real et al. 2018, supplement C. The best genotype takes the last option everywhere and has fitness 1.
+
+    ``noise`` is the standard deviation, a fraction; it is drawn once a trial, so that the same genotype trained
+    again differs. ``seconds`` is the simulated duration of a trial, slept away; ``sigma`` spreads it
+    log-normally.
+
+    Raises:
+        ValueError: if an option is negative or not finite.
+    """
+
+    name: ClassVar[str] = "toy"
+
+    noise: float = 0.01
+    seconds: float = 0.0
+    sigma: float = 0.0
+
+    optimum = 1.0
+
+    def __post_init__(self) -> None:
+        for option in ("noise", "seconds", "sigma"):
+            value = getattr(self, option)
+            if not (math.isfinite(value) and value >= 0):
+                raise ValueError(f"{option} must be finite and at least 0, not {value}")
+
+    @cached_property
+    def _last(self) -> tuple[int, ...]:
+        """Index of the last option of every decision."""
+        return tuple(len(decision.options) - 1 for decision in self.space.decisions)
+
+    def truth(self, genotype: Genotype) -> float:
+        """Give the fitness without noise."""
+        scores = [c / last for c, last in zip(genotype.choices, self._last, strict=True) if last]
+        return sum(scores) / len(scores) if scores else 1.0
+
+    def expected_seconds(self) -> float:
+        """Give the mean of the simulated duration."""
+        return self.seconds * math.exp(self.sigma**2 / 2)
+
+    def evaluate(self, job: Job) -> Evaluation:
+        """Look the genotype up in the landscape, and sleep for as long as a training is meant to last."""
+        rng = job.rng()
+        fitness = min(max(self.truth(job.genotype) + self.noise * rng.standard_normal(), 0.0), 1.0)
+        seconds = self.seconds * math.exp(self.sigma * rng.standard_normal())
+        if seconds:
+            time.sleep(seconds)
+        return Evaluation(Outcome.OK, fitness=float(fitness), seconds=seconds)
