@@ -21,7 +21,7 @@ class EvoNasError(Exception):
 
 
 class UsageError(EvoNasError):
-    """What was asked for cannot be done: an unknown name, a value out of range, a file that is not what it should be."""
+    """What was asked for cannot be done: an unknown name, a value out of range, a file of the wrong kind."""
 
     exit_code = 2
 

@@ -199,7 +199,7 @@ class Cell:
         return "\n".join([*lines, f"output {', '.join(map(str, self.output))}"])
 
     def to_json(self) -> dict[str, Any]:
-        """Give the JSON form, ``{"blocks": [{"left": [0, "identity"], "right": ..., "combine": ...}], "output": [2]}``."""
+        """Give the JSON form: ``{"blocks": [{"left": [0, "identity"], "right": ..., "combine": "add"}], ...}``."""
         return {
             "blocks": [
                 {

@@ -43,10 +43,11 @@ class Evaluation:
     """What an evaluator says of one genotype.
 
     ``fitness`` is what a search maximises, a fraction in [0, 1]; only failures, and nothing else, have none.
-    ``report`` is a second measure that a search never sees (a test accuracy in a benchmark table), a fraction in [0, 1].
-    ``seconds`` is the duration of the evaluation. ``curve`` holds the validation accuracy, a fraction in [0, 1],
-    after each epoch. ``metrics`` holds any further finite numbers by name; ``parameters`` and ``mult_adds`` are
-    the ones that histories keep in columns of their own. ``error`` says in one or more lines why it failed.
+    ``report`` is a second measure that a search never sees, such as a test accuracy in a benchmark table, also a
+    fraction in [0, 1]. ``seconds`` is the duration of the evaluation. ``curve`` holds the validation accuracy, a
+    fraction in [0, 1], after each epoch. ``metrics`` holds any further finite numbers by name; ``parameters`` and
+    ``mult_adds`` are the ones that histories keep in columns of their own. ``error`` says in one or more lines why
+    it failed.
 
     Raises:
         ValueError: if the fitness is missing, not expected, or no fraction; or if another number is not finite.

@@ -41,9 +41,9 @@ _STEPS: Final = ("hidden_1", "hidden_2", "op_1", "op_2", "combine")
 class NASNetSpace(SearchSpace):
     """Five decisions a block, in the order in which the paper's controller predicts them.
 
-    Block b, counted from 0, first picks two of the b + 2 hidden states that exist by then, next an operation for each, then
-    how to combine the results; first for all blocks of the normal cell, then for those of the reduction cell.
-    Every created state that no block reads is part of the cell's output.
+    Block b, counted from 0, first picks two of the b + 2 hidden states that exist by then, next an operation for
+    each, then how to combine the results; all of the normal cell comes before the reduction cell. Every created
+    state that no block reads is part of the cell's output.
 
     ``blocks`` is B, at least 1; ``ops`` are names of :data:`genotypes.operations.OPERATIONS`; ``combines`` of
     :data:`genotypes.operations.COMBINES`. A decision with one option stays a decision, so that positions

@@ -1,1 +1,15 @@
-"""Image sets as arrays and device tensors."""
+"""Image sets: found, checked, decoded once for all processes, and augmented on the device.
+
+The way of an image: a source reads it from the user's files; the decoded cache holds it as uint8 pixels that every
+worker process maps into memory; an image set hands the train part to the search and the test part to nobody
+but who asks for it by name; augmentation happens on the device, a batch at a time.
+
+Names and folders:   :mod:`evo_nas.data.catalogue`
+Sources:             :mod:`evo_nas.data.source`, :mod:`evo_nas.data.folder`, :mod:`evo_nas.data.cifar`,
+                     :mod:`evo_nas.data.digits`, found by :mod:`evo_nas.data.locate`
+Decoded, shared:     :mod:`evo_nas.data.decoded`, :mod:`evo_nas.data.images`
+For a training:      :mod:`evo_nas.data.split`, :mod:`evo_nas.data.augment`
+Commands:            :mod:`evo_nas.data.fetch`, :mod:`evo_nas.data.check`
+
+Nothing is imported here: the command line reads the catalogue without paying for numpy or torch.
+"""

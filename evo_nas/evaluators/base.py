@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import time
+import traceback
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from genotypes.genotype import Genotype
-from genotypes.individual import Evaluation, Individual
+from genotypes.genotype import Genotype, GenotypeError
+from genotypes.individual import Evaluation, Outcome
+from genotypes.population import Population
 from genotypes.space import SearchSpace
 
 if TYPE_CHECKING:
@@ -44,30 +47,46 @@ class Cost:
     mult_adds: int
 
 
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """Where evaluations run: what may change between two parts of a run without changing its science.
+
+    ``device`` is ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``; ``data_dir`` is where image sets lie;
+    ``threads`` is how many threads one evaluation may use; ``keep_weights`` says whether trained weights are to be
+    written.
+    """
+
+    device: str = "auto"
+    data_dir: Path | None = None
+    threads: int = 1
+    keep_weights: bool = False
+
+
 class Evaluator(ABC):
     """From a genotype to its fitness, a fraction in [0, 1].
 
     A subclass is a dataclass: its fields are its options, each with a default, checked in ``__post_init__`` (which
-    raises ``ValueError`` with the rule and the value). It is pickled into worker processes after ``bind`` and ``prepare``, so
-    heavy state (data on a device) is loaded lazily, once a process, and left out of the pickle.
+    raises ``ValueError`` with the rule and the value). It is pickled into worker processes, so heavy state, such
+    as data on a device, is loaded lazily, once a process, and left out of the pickle.
 
-    The caller promises: ``bind`` is called once, then ``prepare``, both before any ``evaluate``.
-    An implementation promises: ``evaluate`` depends on the job and the options alone, and writes nothing but
-    files named after the job's id below the directory that ``prepare`` was given.
+    The caller promises to call ``bind``, then ``prepare``, before any ``evaluate`` or ``cost``.
+    An implementation promises that ``evaluate`` depends on the job and the options alone, and that it writes nothing
+    but files named after the job's id below the directory that ``prepare`` was given.
     """
 
     name: ClassVar[str]
 
-    optimum: float | None = None
+    optimum: ClassVar[float | None] = None
     """Best fitness that can be reached, a fraction in [0, 1], where it is known; regret is measured from it."""
 
-    def bind(self, space: SearchSpace) -> None:
-        """Take the space whose genotypes will come; by default remember it as ``self.space``.
+    def bind(self, space: SearchSpace, placement: Placement | None = None) -> None:
+        """Take the space whose genotypes will come, and where to run; by default remember both.
 
         Raises:
-            ValueError: if the genotypes of this space cannot be evaluated.
+            ValueError: if the genotypes of this space cannot be evaluated, or the device is not there.
         """
         self.space = space
+        self.placement = placement or Placement()
 
     def prepare(self, directory: Path) -> None:
         """Do once a run what evaluations need; may be killed and repeated. By default remember ``self.directory``.
@@ -77,18 +96,34 @@ class Evaluator(ABC):
         """
         self.directory = directory
 
-    def brief(self, ended: Sequence[Individual]) -> tuple[float, ...]:
-        """Say what the next trial must know of those that ended; recorded with the ask. By default nothing."""
+    def brief(self, population: Population) -> tuple[float, ...]:
+        """Say what the next trial must know of those that were told; recorded with the ask. By default nothing."""
         return ()
 
     def cost(self, genotype: Genotype) -> Cost | None:
         """Count the network's parameters and mult-adds without training it; ``None`` where that has no meaning."""
         return None
 
-    def expected_seconds(self) -> float | None:
-        """Guess how long one evaluation takes on this machine, in seconds; ``None`` if that is not known."""
+    def expected_seconds(self, genotypes: Sequence[Genotype]) -> float | None:
+        """Say how long one evaluation takes here, in seconds, judged by these genotypes; ``None`` if unknown."""
         return None
 
     @abstractmethod
     def evaluate(self, job: Job) -> Evaluation:
         """Evaluate one genotype. An exception becomes a failed evaluation, so none needs to be caught."""
+
+
+def evaluate_safely(evaluator: Evaluator, job: Job) -> Evaluation:
+    """Evaluate, and turn whatever is raised into a failed evaluation: one bad trial costs that trial only."""
+    start = time.monotonic()
+    try:
+        return evaluator.evaluate(job)
+    except Exception as error:
+        outcome = Outcome.ERROR
+        # torch is not imported for the sake of its exception: its name, or what its CPU allocator says, tells.
+        if isinstance(error, MemoryError) or "OutOfMemory" in type(error).__name__ or "can't allocate" in str(error):
+            outcome = Outcome.OOM
+        elif isinstance(error, GenotypeError):
+            outcome = Outcome.INVALID
+        last = "".join(traceback.format_exception(error)[-3:]).strip()
+        return Evaluation.failed(outcome, last, seconds=time.monotonic() - start)

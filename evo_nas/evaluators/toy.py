@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import ClassVar
@@ -35,7 +36,7 @@ class ToyEvaluator(Evaluator):
     seconds: float = 0.0
     sigma: float = 0.0
 
-    optimum = 1.0
+    optimum: ClassVar[float | None] = 1.0
 
     def __post_init__(self) -> None:
         for option in ("noise", "seconds", "sigma"):
@@ -53,7 +54,7 @@ class ToyEvaluator(Evaluator):
         scores = [c / last for c, last in zip(genotype.choices, self._last, strict=True) if last]
         return sum(scores) / len(scores) if scores else 1.0
 
-    def expected_seconds(self) -> float:
+    def expected_seconds(self, genotypes: Sequence[Genotype]) -> float:
         """Give the mean of the simulated duration."""
         return self.seconds * math.exp(self.sigma**2 / 2)
 

@@ -1,0 +1,210 @@
+"""Drawings of cells in the manner of figure 4 of the NASNet paper (Zoph et al. 2017).
+
+Inputs at the bottom, blocks of two operations and their combination above, the concatenation at the top. Everything,
+the letters too, is drawn in the inches of :mod:`analysis.layout`, so that a picture scales as a whole and no text
+outgrows its box.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Final
+
+from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
+from matplotlib.patches import FancyArrowPatch, FancyBboxPatch, PathPatch
+from matplotlib.path import Path
+from matplotlib.textpath import TextPath
+from matplotlib.transforms import Affine2D
+
+from analysis.layout import Box, Layout, Wire, lay_out
+from genotypes.cell import Cell, CellPair
+from genotypes.genotype import GenotypeError
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+_FONT: Final = FontProperties(family="DejaVu Sans")  # comes with matplotlib: the same picture everywhere
+_INK: Final = "#22272e"
+_LETTERS: Final = 8.0 / 72  # height of the letters, 8 points, in inches
+_LINE: Final = 1.25  # distance of two lines of text, as a multiple of the letters
+_WIRES: Final = {0: "#c2571a", 1: "#1f6fb2"}  # the two inputs; told apart by the colour-blind too
+_WIRE: Final = "#6b737d"
+_FILLS: Final = (
+    ("sep", "#d8e9f7"),
+    ("avg", "#dcefdc"),
+    ("max", "#dcefdc"),
+    ("identity", "#f1f1ef"),
+    ("none", "#f1f1ef"),
+    ("skip", "#f1f1ef"),
+)
+_OTHER_OP: Final = "#fdeccf"
+_KINDS: Final = {"combine": "#ffffff", "concat": "#e6def2", "output": "#ffffff", "input": "#ffffff"}
+
+
+def read_cells(text: str) -> CellPair | None:
+    """Read the ``cell`` column of a history; ``None`` where the space describes something else than a pair of cells."""
+    try:
+        return CellPair.from_json(json.loads(text))
+    except (GenotypeError, json.JSONDecodeError, TypeError):
+        return None
+
+
+def draw_cell(cell: Cell, ax: Axes, *, title: str | None = None) -> Axes:
+    """Draw one cell into ``ax``, as large as fits; the axes show inches of the layout and no frame."""
+    return _draw(lay_out(cell), ax, title)
+
+
+def draw_pair(pair: CellPair, axes: Sequence[Axes]) -> Sequence[Axes]:
+    """Draw a normal and a reduction cell into two axes, in this order."""
+    for cell, ax, title in zip((pair.normal, pair.reduction), axes, ("normal cell", "reduction cell"), strict=True):
+        draw_cell(cell, ax, title=title)
+    return axes
+
+
+def draw_text(text: str, ax: Axes) -> Axes:
+    """Say in ``ax`` why there is no cell to be seen."""
+    ax.set_axis_off()
+    ax.text(0.5, 0.5, text, ha="center", va="center", color=_WIRE, fontsize=9, transform=ax.transAxes)
+    return ax
+
+
+def pair_figure(pair: CellPair, title: str | None = None) -> Figure:
+    """Draw a pair of cells beside each other in a figure of its natural size."""
+    layouts = [lay_out(pair.normal), lay_out(pair.reduction)]
+    gap, head, top = 0.5, 0.35, 0.4 if title else 0.0
+    width = sum(layout.width for layout in layouts) + gap
+    height = max(layout.height for layout in layouts)
+    figure = Figure(figsize=(width, height + head + top))
+    x = 0.0
+    for layout, name in zip(layouts, ("normal cell", "reduction cell"), strict=True):
+        place_cell(layout, figure, (x, 0.0), title=name)
+        x += layout.width + gap
+    if title:
+        figure.text(0.5, 1 - 0.2 / (height + head + top), title, ha="center", va="center", fontsize=11, color=_INK)
+    return figure
+
+
+def columns_figure(columns: Sequence[tuple[str, CellPair | str]], footer: str = "") -> Figure:
+    """Draw pairs of cells as columns, each under its title, all at one scale; text instead of a pair is written out."""
+    head, caption, gap, narrowest = 0.75, 0.35, 0.6, 2.9
+    foot = 0.4 if footer else 0.1
+    pairs = [
+        [lay_out(pair.normal), lay_out(pair.reduction)] if isinstance(pair, CellPair) else [] for _, pair in columns
+    ]
+    widths = [max([narrowest, *(layout.width for layout in pair)]) for pair in pairs]
+    rows = [max([1.0, *(pair[row].height for pair in pairs if pair)]) for row in (0, 1)]
+    if not any(pairs):
+        rows = [0.6, 0.0]
+    width = sum(widths) + gap * len(widths)
+    height = head + sum(rows) + (2 * caption + 0.2 if any(pairs) else 0.0) + foot
+    figure = Figure(figsize=(width, height))
+    x = gap / 2
+    for (title, pair), layouts, wide in zip(columns, pairs, widths, strict=True):
+        middle = (x + wide / 2) / width
+        name, _, line = title.partition("\n")
+        figure.text(middle, 1 - 0.22 / height, name, ha="center", va="center", fontsize=12, color=_INK, weight="bold")
+        figure.text(middle, 1 - 0.47 / height, line, ha="center", va="center", fontsize=9, color=_INK)
+        if isinstance(pair, str):
+            figure.text(middle, 1 - (head + 0.3) / height, pair, ha="center", va="center", fontsize=9, color=_WIRE)
+        # Cells of a row stand on one line, so that their inputs can be compared.
+        base = foot + rows[1] + caption + 0.2
+        for layout, y, name in zip(layouts, (base, foot), ("normal cell", "reduction cell"), strict=False):
+            place_cell(layout, figure, (x + (wide - layout.width) / 2, y), title=name)
+        x += wide + gap
+    for x in _between(widths, gap):
+        figure.add_artist(_rule(figure, x / width, foot / height, 1 - 0.1 / height))
+    if footer:
+        figure.text(0.5, 0.18 / height, footer, ha="center", va="center", fontsize=8.5, color=_WIRE, style="italic")
+    return figure
+
+
+def place_cell(layout: Layout, figure: Figure, corner: tuple[float, float], *, title: str | None = None) -> Axes:
+    """Draw a laid out cell at its natural size, its lower left corner at ``corner``, in inches of the figure."""
+    width, height = figure.get_size_inches()
+    ax = figure.add_axes(
+        (corner[0] / width, corner[1] / height, layout.width / width, layout.height / height)
+    )
+    return _draw(layout, ax, title)
+
+
+def _draw(layout: Layout, ax: Axes, title: str | None) -> Axes:
+    ax.set_axis_off()
+    ax.set_xlim(0.0, layout.width)
+    ax.set_ylim(0.0, layout.height)
+    ax.set_aspect("equal")
+    for wire in layout.wires:
+        _draw_wire(wire, ax)
+    for box in layout.boxes:
+        _draw_box(box, ax)
+    if title:
+        ax.set_title(title, fontsize=10, color=_INK, pad=4)
+    return ax
+
+
+def _draw_wire(wire: Wire, ax: Axes) -> None:
+    points, codes = [wire.points[0]], [Path.MOVETO]
+    for (x0, y0), (x1, y1) in zip(wire.points, wire.points[1:], strict=False):
+        middle = (y0 + y1) / 2
+        points += [(x0, middle), (x1, middle), (x1, y1)]
+        codes += [Path.CURVE4] * 3
+    ax.add_patch(
+        FancyArrowPatch(
+            path=Path(points, codes),
+            arrowstyle="-|>" if wire.arrow else "-",
+            mutation_scale=7,
+            color=_WIRES.get(wire.state, _WIRE),
+            linewidth=1.1,
+            capstyle="butt",
+            joinstyle="miter",
+            zorder=1,
+        )
+    )
+
+
+def _draw_box(box: Box, ax: Axes) -> None:
+    fill = _KINDS.get(box.kind) or next((c for word, c in _FILLS if box.name.startswith(word)), _OTHER_OP)
+    edge = _WIRES[int(box.name)] if box.kind == "input" else _INK
+    radius = 0.05 if box.kind in ("op", "concat") else box.height / 2
+    ax.add_patch(
+        FancyBboxPatch(
+            (box.x - box.width / 2, box.y - box.height / 2),
+            box.width,
+            box.height,
+            boxstyle=f"round,pad=0,rounding_size={radius}",
+            facecolor=fill,
+            edgecolor=edge,
+            linewidth=0.8 if box.kind != "input" else 1.3,
+            zorder=2,
+        )
+    )
+    for line, y in zip(box.text, _baselines(box), strict=True):
+        ax.add_patch(PathPatch(letters(line, box, y), facecolor=_INK, linewidth=0, zorder=3))
+
+
+def _baselines(box: Box) -> list[float]:
+    """Heights of the lines of text, which are centred by the height of a small letter with ascender."""
+    step = _LINE * _LETTERS
+    first = box.y + (len(box.text) - 1) * step / 2 - 0.35 * _LETTERS
+    return [first - i * step for i in range(len(box.text))]
+
+
+def letters(line: str, box: Box, y: float) -> Path:
+    """Give the outlines of a line of text in a box, its base line at height y; a line too long is drawn smaller."""
+    path = TextPath((0.0, 0.0), line, size=_LETTERS * 72, prop=_FONT)
+    extent = path.get_extents()
+    scale = min(1 / 72, (box.width - 0.06) / extent.width)
+    move = Affine2D().translate(-(extent.x0 + extent.x1) / 2, 0.0).scale(scale).translate(box.x, y)
+    return path.transformed(move)
+
+
+def _between(widths: Sequence[float], gap: float) -> list[float]:
+    """Middles of the gaps between columns, in inches."""
+    ends = [sum(widths[: i + 1]) + gap * (i + 1) for i in range(len(widths) - 1)]
+    return ends
+
+
+def _rule(figure: Figure, x: float, y0: float, y1: float) -> PathPatch:
+    """Make a thin upright line across a figure, in fractions of it."""
+    return PathPatch(Path([(x, y0), (x, y1)]), edgecolor="#d5d9de", linewidth=0.8, transform=figure.transFigure)

@@ -1,0 +1,370 @@
+"""Histories of runs as tidy frames: :data:`COLUMNS` documents every column and its unit.
+
+Reads the tables that docs/history.md documents and ``run.toml``, and nothing else: no space, strategy or evaluator is
+imported, so that the run of a plug-in can be looked at where the plug-in is not installed.
+"""
+
+from __future__ import annotations
+
+import gc
+import glob
+import shutil
+import sqlite3
+import tempfile
+import tomllib
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from os import PathLike
+from pathlib import Path
+from typing import Any, Final, TypeAlias
+
+import numpy as np
+import pandas as pd
+
+Paths: TypeAlias = str | PathLike[str] | Iterable[str | PathLike[str]]
+"""One or many run folders, ``history.db`` files or glob patterns such as ``runs/evolution-*``."""
+
+SCHEMA: Final = 1
+"""The version of the schema, ``PRAGMA user_version``, that this file reads."""
+
+UNKNOWN: Final = "unknown"
+"""Stands for a strategy, space or evaluator that ``run.toml`` does not name."""
+
+COLUMNS: Final[dict[str, str]] = {
+    "run": "name of the run's folder, with as many parent folders as it takes to tell the runs apart",
+    "strategy": "name of the strategy, from run.toml",
+    "space": "full spelling of the space, as its genotypes name it",
+    "evaluator": "name of the evaluator, from run.toml",
+    "run_seed": "seed of the run",
+    "id": "counts the asks of the run from 1",
+    "parent": "id of the individual that was mutated; missing if there was none",
+    "genotype": "text form of the genotype, space:choice.choice...",
+    "key": "canonical spelling; equal exactly for genotypes that describe the same network",
+    "outcome": "ok, reused, refused, nan, oom, timeout, crash, invalid or error; missing while pending",
+    "fitness": "validation accuracy, fraction in [0, 1]; only ok and reused have one",
+    "report": "second measure that the search never saw, fraction in [0, 1]",
+    "seconds": "duration of the evaluation in seconds; missing where nothing was evaluated",
+    "parameters": "weights of the network as it was trained",
+    "mult_adds": "multiply-adds of the network as it was trained, for one image",
+    "asked": "position of the ask in the sequence of events, from 1",
+    "told": "position of the tell in the sequence of events; missing while pending",
+    "asked_at": "wall clock of the ask, UTC",
+    "told_at": "wall clock of the tell, UTC",
+    "trained": "whether this trial is an ended training, failed ones included; reused and refused are none",
+    "sample": "how many trainings of the run had ended by this tell, this one included; missing while pending",
+    "best_so_far": "highest fitness told in the run until then, fraction in [0, 1]; missing while pending",
+    "error": "why the trial failed",
+    "cell": "JSON text of the readable cell, or of whatever the space describes",
+}
+"""Column of :func:`load_history` -> what it holds, with its unit."""
+
+CURVE_COLUMNS: Final[dict[str, str]] = {
+    "run": COLUMNS["run"],
+    "trial": "id of the trial",
+    "epoch": "epoch of the training, from 1",
+    "accuracy": "validation accuracy after the epoch, fraction in [0, 1]",
+}
+"""Column of :func:`load_curves` -> what it holds, with its unit."""
+
+NOTE_COLUMNS: Final[dict[str, str]] = {
+    "run": COLUMNS["run"],
+    "trial": "id of the trial that was told",
+    "name": "name of the number, such as entropy",
+    "value": "the number that the strategy returned when it was told",
+}
+"""Column of :func:`load_notes` -> what it holds."""
+
+_DTYPES: Final[dict[str, str]] = {
+    "run": "category",
+    "strategy": "category",
+    "space": "category",
+    "evaluator": "category",
+    "run_seed": "int64",
+    "id": "int64",
+    "parent": "Int64",
+    "genotype": "string",
+    "key": "string",
+    "outcome": "category",
+    "fitness": "float64",
+    "report": "float64",
+    "seconds": "float64",
+    "parameters": "Int64",
+    "mult_adds": "Int64",
+    "asked": "int64",
+    "told": "Int64",
+    "asked_at": "datetime64[us, UTC]",
+    "told_at": "datetime64[us, UTC]",
+    "trained": "bool",
+    "sample": "Int64",
+    "best_so_far": "float64",
+    "error": "string",
+    "cell": "string",
+}
+
+# A training is what has started: a failure that is only the answer to a quarantined network has no attempt, and
+# costs no time. The list of attempts is looked up only where the duration leaves it open.
+_TRAINED: Final = (
+    "outcome IS NOT NULL AND outcome NOT IN ('reused', 'refused') "
+    "AND (seconds IS NOT NULL OR id IN (SELECT trial FROM attempt))"
+)
+_SQL: Final[dict[str, str]] = {"run_seed": "seed", "trained": _TRAINED}
+_PATIENCE: Final = 2.0
+"""Seconds to wait for a writer that locks readers out, which one with a write-ahead log never does."""
+
+_FROM_CONFIG: Final = ("run", "strategy", "space", "evaluator")
+_DERIVED: Final = ("sample", "best_so_far")
+_OUTCOMES: Final = ("ok", "reused", "refused", "nan", "oom", "timeout", "crash", "invalid", "error")
+
+
+class HistoryError(ValueError):
+    """A run that cannot be looked back on; one line that says which, why, and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One run on disk: a name that no other run read with it has, its ``history.db``, and its ``run.toml`` as a table."""
+
+    name: str
+    history: Path
+    config: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def folder(self) -> Path:
+        """The folder in which the history lies."""
+        return self.history.parent
+
+    def table(self, name: str) -> Mapping[str, Any]:
+        """Give one table of the configuration, such as ``run`` or ``strategy``; empty if there is none."""
+        table = self.config.get(name)
+        return table if isinstance(table, Mapping) else {}
+
+    def said(self, name: str) -> str:
+        """Give an entry of the table ``[run]`` as text, or ``unknown``."""
+        return str(self.table("run").get(name, UNKNOWN))
+
+
+def find_runs(paths: Paths) -> list[Run]:
+    """Find the runs that are meant, in the order given, each once.
+
+    Raises:
+        HistoryError: if a path or a pattern leads to no run, or a ``run.toml`` is no TOML.
+    """
+    listed = [paths] if isinstance(paths, str | PathLike) else list(paths)
+    if not listed:
+        raise HistoryError("no run was named: give a run folder, such as runs/<name>")
+    histories = list(dict.fromkeys(found for path in listed for found in _histories(Path(path))))
+    return [
+        Run(name, history, _config(history.parent))
+        for name, history in zip(_names(histories), histories, strict=True)
+    ]
+
+
+def load_history(paths: Paths, *, columns: Collection[str] | None = None) -> pd.DataFrame:
+    """Load one or many runs, one row a trial, in the order told, pending ones last; :data:`COLUMNS` says what is in it.
+
+    ``columns`` names the ones to load, all by default; a long history takes half the time without its texts. A run
+    may still be going on: it is opened for reading only and never blocks its writer. An empty history gives an
+    empty frame with all columns.
+
+    Raises:
+        HistoryError: if there is no such run, or a file is no history of this schema.
+        ValueError: if a column does not exist.
+    """
+    wanted = list(COLUMNS) if columns is None else [name for name in COLUMNS if name in columns]
+    if columns is not None and (unknown := sorted(set(columns) - set(COLUMNS))):
+        raise ValueError(f"a history has no column {unknown[0]!r}; its columns are: {', '.join(COLUMNS)}")
+    frames = [_trials(run, wanted) for run in find_runs(paths)]
+    frame = _concatenated(frames)
+    return frame.astype({name: _DTYPES[name] for name in wanted if _DTYPES[name] == "category"})
+
+
+def load_curves(paths: Paths) -> pd.DataFrame:
+    """Load the learning curves, one row an epoch of a trained trial; :data:`CURVE_COLUMNS` says what is in it.
+
+    Raises:
+        HistoryError: as :func:`load_history` does.
+    """
+    return _side_table(paths, "curve", {"trial": "int64", "epoch": "int64", "accuracy": "float64"})
+
+
+def load_notes(paths: Paths) -> pd.DataFrame:
+    """Load what the strategies noted, one row a number; :data:`NOTE_COLUMNS` says what is in it.
+
+    Raises:
+        HistoryError: as :func:`load_history` does.
+    """
+    return _side_table(paths, "note", {"trial": "int64", "name": "string", "value": "float64"})
+
+
+def _histories(path: Path) -> list[Path]:
+    """Resolve one path or pattern to the history files that it leads to."""
+    if path.is_dir():
+        if (path / "history.db").is_file():
+            return [(path / "history.db").resolve()]
+        inside = any(path.glob("*/history.db"))
+        mend = f"; it holds run folders: write {path / '*'}" if inside else ""
+        raise HistoryError(f"{path} is no run folder: there is no history.db in it{mend}")
+    if path.is_file():
+        return [path.resolve()]
+    if not glob.has_magic(str(path)):
+        raise HistoryError(f"there is no run at {path}")
+    matches = [Path(match) for match in sorted(glob.glob(str(path.expanduser())))]  # noqa: PTH207  # may be absolute
+    found = [match / "history.db" for match in matches if (match / "history.db").is_file()]
+    found += [match for match in matches if match.is_file() and match.suffix == ".db"]
+    if not found:
+        raise HistoryError(f"no run matches {path}")
+    return [history.resolve() for history in found]
+
+
+def _names(histories: list[Path]) -> list[str]:
+    """Name each run after its folder; where two are alike, after as many folders as it takes to differ."""
+    places = [path.parent if path.name == "history.db" else path.with_suffix("") for path in histories]
+    depths = [1] * len(places)
+    while True:
+        names = ["/".join(place.parts[-depth:]) for place, depth in zip(places, depths, strict=True)]
+        alike = [names.count(name) > 1 for name in names]
+        if not any(alike) or max(depths) > max(len(place.parts) for place in places):
+            return names
+        depths = [depth + same for depth, same in zip(depths, alike, strict=True)]
+
+
+def _config(folder: Path) -> dict[str, Any]:
+    """Read ``run.toml``; a history on its own has none, and that is no reason not to read it."""
+    try:
+        return tomllib.loads((folder / "run.toml").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise HistoryError(f"{folder / 'run.toml'} cannot be read: {error}") from None
+
+
+@contextmanager
+def _opened(history: Path) -> Iterator[sqlite3.Connection]:
+    """Open a history for reading only, check that it is one, and turn what goes wrong on the way into one line."""
+    try:
+        with tempfile.TemporaryDirectory() as scratch:
+            with closing(_connect(history, Path(scratch))) as connection:
+                (version,) = connection.execute("PRAGMA user_version").fetchone()
+                tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
+                if version not in (0, SCHEMA):
+                    raise HistoryError(
+                        f"{history} has schema version {version}, but this version of evo_nas reads version "
+                        f"{SCHEMA}: look at it with the version that wrote it"
+                    )
+                if version == 0 or not {"trial", "curve", "note", "attempt"} <= tables:
+                    raise HistoryError(f"{history} is no history of a run: it lacks the tables of one")
+                yield connection
+    except sqlite3.Error as error:
+        raise HistoryError(f"{history} cannot be read as a history: {error}") from None
+
+
+def _connect(history: Path, scratch: Path) -> sqlite3.Connection:
+    """Connect for reading only; where the file system gives no locks or no shared memory, to a copy in ``scratch``.
+
+    Opening the original as immutable instead would leave out what still stands in the write-ahead log.
+    """
+    connection = sqlite3.connect(f"{history.as_uri()}?mode=ro", uri=True, timeout=_PATIENCE)
+    try:
+        connection.execute("SELECT 1 FROM sqlite_master")
+    except sqlite3.OperationalError:
+        connection.close()
+        copy = scratch / "history.db"
+        shutil.copyfile(history, copy)
+        for suffix in ("-wal", "-journal"):
+            beside = history.with_name(history.name + suffix)
+            if beside.is_file():
+                shutil.copyfile(beside, copy.with_name(copy.name + suffix))
+        connection = sqlite3.connect(copy)
+    except sqlite3.DatabaseError:
+        connection.close()
+        raise
+    return connection
+
+
+def _trials(run: Run, wanted: list[str]) -> pd.DataFrame:
+    """Load the trials of one run in the order told, with the columns that are wanted."""
+    needed = {"told", "trained", "fitness", "genotype"} if "space" in wanted else {"told", "trained", "fitness"}
+    stored = [n for n in COLUMNS if n not in _FROM_CONFIG and n not in _DERIVED and n in {*wanted, *needed}]
+    if "genotype" not in wanted and "genotype" in stored:
+        stored.remove("genotype")
+    with _opened(run.history) as connection:
+        first = connection.execute("SELECT genotype FROM trial ORDER BY id LIMIT 1").fetchone()
+        values = _read(connection, f"SELECT {', '.join(_SQL.get(n, n) for n in stored)} FROM trial", stored)
+    space = first[0].rpartition(":")[0] if first else run.said("space")
+
+    told = np.array(values["told"], dtype=np.float64)  # pending trials become NaN, which sorts last
+    order = np.argsort(told, kind="stable")
+    pending = np.isnan(told[order])
+    frame = pd.DataFrame({name: _series(name, values.pop(name)) for name in stored})
+    # Rows come by id, so that a run with one worker stands in the order told already.
+    if not np.array_equal(order, np.arange(len(order))):
+        frame = frame.take(order).reset_index(drop=True)
+    frame["sample"] = frame["trained"].cumsum().astype("Int64").mask(pending)
+    # fmax passes over failures, which have no fitness.
+    frame["best_so_far"] = np.where(pending, np.nan, np.fmax.accumulate(frame["fitness"].to_numpy()))
+    constants = {
+        "run": run.name,
+        "strategy": run.said("strategy"),
+        "space": space or UNKNOWN,
+        "evaluator": run.said("evaluator"),
+    }
+    for name in _FROM_CONFIG:
+        frame[name] = pd.Categorical.from_codes(np.zeros(len(frame), np.int8), categories=[constants[name]])
+    return frame[wanted]
+
+
+def _read(connection: sqlite3.Connection, query: str, names: list[str]) -> dict[str, list[Any]]:
+    """Read the answer to a query as one list a column."""
+    columns: list[list[Any]] = [[] for _ in names]
+    cursor = connection.execute(query)
+    collecting = gc.isenabled()
+    # Millions of new tuples make the collector of reference cycles start again and again, for nothing: half the time.
+    gc.disable()
+    try:
+        while rows := cursor.fetchmany(10_000):
+            for column, values in zip(columns, zip(*rows, strict=True), strict=True):
+                column.extend(values)
+    finally:
+        if collecting:
+            gc.enable()
+    return dict(zip(names, columns, strict=True))
+
+
+def _series(name: str, values: list[Any]) -> pd.Series[Any]:
+    """Make a typed column of what SQLite stored."""
+    dtype = _DTYPES[name]
+    if dtype == "category":
+        return pd.Series(pd.Categorical(values, categories=_OUTCOMES))
+    if dtype == "string":
+        return pd.Series(values, dtype="string")
+    if dtype.startswith("datetime"):
+        seconds = np.array(values, dtype=np.float64)
+        return pd.Series(pd.to_datetime(seconds, unit="s", utc=True)).astype(dtype)
+    if dtype == "Int64":
+        # By way of floats, which take None: exact up to 2**53, far beyond any count here.
+        return pd.Series(np.array(values, dtype=np.float64)).astype(dtype)
+    return pd.Series(np.array(values, dtype=dtype))
+
+
+def _side_table(paths: Paths, table: str, dtypes: Mapping[str, str]) -> pd.DataFrame:
+    """Load one of the tables beside ``trial``, with the name of the run in front."""
+    frames = []
+    for run in find_runs(paths):
+        with _opened(run.history) as connection:
+            values = _read(connection, f"SELECT {', '.join(dtypes)} FROM {table} ORDER BY 1, 2", list(dtypes))
+        frame = pd.DataFrame({name: pd.Series(values[name], dtype=dtype) for name, dtype in dtypes.items()})
+        frame.insert(0, "run", pd.Categorical.from_codes(np.zeros(len(frame), np.int8), categories=[run.name]))
+        frames.append(frame)
+    return _concatenated(frames)
+
+
+def _concatenated(frames: list[pd.DataFrame]) -> pd.DataFrame:
+    """Stack frames of the same columns; the categories of a column become those of all frames together."""
+    if len(frames) == 1:
+        return frames[0]
+    for name in frames[0].columns[frames[0].dtypes == "category"]:
+        together = list(dict.fromkeys(c for frame in frames for c in frame[name].cat.categories))
+        for frame in frames:
+            frame[name] = frame[name].cat.set_categories(together)
+    return pd.concat(frames, ignore_index=True)

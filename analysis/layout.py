@@ -1,0 +1,322 @@
+"""Where the parts of a cell go: a layered layout in inches, with no overlaps whatever the cell.
+
+Blocks stand in rows, each above everything that it reads (Sugiyama et al. 1981). A wire that passes a row on its way up
+gets a lane of its own between the blocks of that row, one for all readers of a state, so that no wire ever runs
+behind a box. Pure numbers; :mod:`analysis.cells` draws them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from statistics import fmean
+from typing import Final, Literal
+
+from genotypes.cell import INPUTS, Cell
+
+OP_WIDTH, OP_HEIGHT = 0.68, 0.40
+OP_GAP = 0.08  # between the two operations of a block
+COMBINE_WIDTH, COMBINE_HEIGHT = 0.62, 0.24
+COMBINE_RISE = 0.18  # from the operations of a block to the box that joins them
+BLOCK_GAP = 0.24  # between the things of a row
+LANE_WIDTH = 0.04
+INPUT_WIDTH, INPUT_HEIGHT = 0.62, 0.30
+MARGIN = 0.08
+
+Kind = Literal["input", "op", "combine", "concat", "output"]
+Point = tuple[float, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    """A rectangle with its centre at (x, y), in inches from the lower left corner, and the lines of text in it.
+
+    ``name`` is the operation or the combination as cells spell it; for an input "0" or "1", the index of its state.
+    """
+
+    kind: Kind
+    name: str
+    text: tuple[str, ...]
+    x: float
+    y: float
+    width: float
+    height: float
+
+
+@dataclass(frozen=True, slots=True)
+class Wire:
+    """A line through points, bent between two of them only where they are not one above the other.
+
+    ``state`` is the hidden state that it carries; ``arrow`` says whether it ends in an arrowhead.
+    """
+
+    state: int
+    points: tuple[Point, ...]
+    arrow: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Boxes and wires of a cell in an area of ``width`` by ``height`` inches."""
+
+    boxes: tuple[Box, ...]
+    wires: tuple[Wire, ...]
+    width: float
+    height: float
+
+
+def op_text(op: str) -> tuple[str, ...]:
+    """Spell an operation as the papers do, kernel sizes in a line of their own: ("sep conv", "3×3")."""
+    words = op.replace("-", "_").split("_")
+    sizes = [word.replace("x", "×") for word in words if re.fullmatch(r"\d+x\d+", word)]
+    names = [word for word in words if not re.fullmatch(r"\d+x\d+", word)]
+    return tuple(line for line in (" ".join(names), "–".join(sizes)) if line)
+
+
+@dataclass(eq=False, slots=True)
+class _Item:
+    """A thing in a row: an input, a block, the lane of a state, or the output; ``reads`` come from the row below."""
+
+    kind: Literal["input", "block", "lane", "output"]
+    state: int
+    width: float
+    reads: list[_Item] = field(default_factory=list)
+    readers: list[_Item] = field(default_factory=list)
+    x: float = 0.0
+
+    def ports(self) -> list[float]:
+        """Where the wires of ``reads`` end, as offsets from x, from left to right."""
+        if self.kind == "block":
+            return [-(OP_WIDTH + OP_GAP) / 2, (OP_WIDTH + OP_GAP) / 2]
+        if self.kind == "output":
+            step = self.width / len(self.reads)
+            return [(i + 0.5) * step - self.width / 2 for i in range(len(self.reads))]
+        return [0.0]
+
+
+def lay_out(cell: Cell) -> Layout:
+    """Lay out a cell: inputs at the bottom, its blocks in rows above what they read, the output at the top."""
+    rows = _rows(cell)
+    _order(rows)
+    _place(rows)
+    return _assemble(cell, rows)
+
+
+def _rows(cell: Cell) -> list[list[_Item]]:
+    """Put every state in the row above its highest source, and lanes for the wires that pass a row."""
+    level = [0] * INPUTS
+    for block in cell.blocks:
+        level.append(1 + max(level[edge.source] for edge in block.edges))
+    top = 1 + max(level)
+    rows: list[list[_Item]] = [[] for _ in range(top + 1)]
+    # h_{i-1}, which is state 1, stands on the left, as in the papers.
+    at: dict[tuple[int, int], _Item] = {}
+    for state in (1, 0):
+        at[state, 0] = _Item("input", state, INPUT_WIDTH)
+        rows[0].append(at[state, 0])
+
+    def read(state: int, reader: _Item, row: int) -> None:
+        """Join a reader to a state, by lanes through the rows between."""
+        for between in range(level[state] + 1, row):
+            if (state, between) not in at:
+                at[state, between] = lane = _Item("lane", state, LANE_WIDTH)
+                rows[between].append(lane)
+                _join(at[state, between - 1], lane)
+        _join(at[state, row - 1], reader)
+
+    for index, block in enumerate(cell.blocks):
+        state = index + INPUTS
+        at[state, level[state]] = item = _Item("block", state, 2 * OP_WIDTH + OP_GAP)
+        rows[level[state]].append(item)
+        for edge in block.edges:
+            read(edge.source, item, level[state])
+    output = _Item("output", -1, max(0.9, 0.2 * len(cell.output)))
+    rows[top].append(output)
+    for state in cell.output:
+        read(state, output, top)
+    return rows
+
+
+def _join(source: _Item, reader: _Item) -> None:
+    source.readers.append(reader)
+    reader.reads.append(source)
+
+
+def _order(rows: list[list[_Item]]) -> None:
+    """Order the things of each row so that few wires cross: barycentres up and down, then swaps of neighbours."""
+    best, fewest = [list(row) for row in rows], _crossings(rows)
+    for sweep in range(8):
+        upward = sweep % 2 == 0
+        for row in rows[1:] if upward else rows[-2:0:-1]:
+            rank = {item: i for other in rows for i, item in enumerate(other)}
+            # Sorting is stable: things without a neighbour on that side keep their place as well as they can.
+            row.sort(key=lambda item: _barycentre(item.reads if upward else item.readers, rank, rank[item]))
+        _swap(rows)
+        if (crossings := _crossings(rows)) < fewest:
+            best, fewest = [list(row) for row in rows], crossings
+    rows[:] = best
+
+
+def _barycentre(neighbours: Sequence[_Item], rank: dict[_Item, int], alone: int) -> float:
+    return fmean(rank[neighbour] for neighbour in neighbours) if neighbours else float(alone)
+
+
+def _swap(rows: list[list[_Item]]) -> None:
+    """Swap neighbours in a row as long as that takes away crossings."""
+    for index in range(1, len(rows) - 1):
+        row = rows[index]
+        beside = rows[index - 1 : index + 2]
+        fewest = _crossings(beside)
+        improved = True
+        while improved and fewest:
+            improved = False
+            for i in range(len(row) - 1):
+                row[i], row[i + 1] = row[i + 1], row[i]
+                if (crossings := _crossings(beside)) < fewest:
+                    fewest, improved = crossings, True
+                else:
+                    row[i], row[i + 1] = row[i + 1], row[i]
+
+
+def _crossings(rows: Sequence[Sequence[_Item]]) -> int:
+    """Count the pairs of wires that cross between neighbouring rows; wires into one thing never need to."""
+    total = 0
+    for below, above in zip(rows, rows[1:], strict=False):
+        rank = {item: i for i, item in enumerate(below)}
+        seen: list[int] = []
+        for item in above:
+            ends = [rank[source] for source in item.reads]
+            total += sum(1 for end in ends for other in seen if other > end)
+            seen += ends
+    return total
+
+
+def _place(rows: list[list[_Item]]) -> None:
+    """Move everything towards what it is wired to, as far as order and gaps allow."""
+    for row in rows:
+        _pack(row, [0.0] * len(row))
+    for sweep in range(24):
+        for row in rows if sweep % 2 else rows[::-1]:
+            _pack(row, [_wish(item) for item in row])
+    left = min(item.x - item.width / 2 for row in rows for item in row)
+    for row in rows:
+        for item in row:
+            item.x += MARGIN - left
+
+
+def _wish(item: _Item) -> float:
+    """Where a thing would stand if it were alone: in the middle of its wires; lanes weigh more, to be straight."""
+    wishes = []
+    for port, source in zip(item.ports(), _sorted(item), strict=True) if item.reads else ():
+        wishes += [source.x - port] * (4 if "lane" == item.kind == source.kind else 1)
+    for reader in set(item.readers):
+        for port, source in zip(reader.ports(), _sorted(reader), strict=True):
+            if source is item:
+                wishes += [reader.x + port] * (4 if "lane" == item.kind == reader.kind else 1)
+    return fmean(wishes) if wishes else item.x
+
+
+def _sorted(item: _Item) -> list[_Item]:
+    """What a thing reads, from left to right, as its ports are."""
+    return sorted(item.reads, key=lambda source: source.x)
+
+
+def _pack(row: list[_Item], wishes: Sequence[float]) -> None:
+    """Place a row as close to its wishes as gaps allow, in the sense of least squares (pool adjacent violators)."""
+    shifts = [0.0]
+    for left, right in zip(row, row[1:], strict=False):
+        shifts.append(shifts[-1] + (left.width + right.width) / 2 + BLOCK_GAP)
+    pools: list[tuple[float, int]] = []
+    for wish, shift in zip(wishes, shifts, strict=True):
+        mean, size = wish - shift, 1
+        while pools and pools[-1][0] >= mean:
+            other, count = pools.pop()
+            mean, size = (mean * size + other * count) / (size + count), size + count
+        pools.append((mean, size))
+    means = [mean for mean, size in pools for _ in range(size)]
+    for item, mean, shift in zip(row, means, shifts, strict=True):
+        item.x = mean + shift
+
+
+def _assemble(cell: Cell, rows: list[list[_Item]]) -> Layout:
+    """Stack the rows, with more room between them where wires run far to the side, and collect boxes and wires."""
+    boxes: list[Box] = []
+    wires: list[Wire] = []
+    out: dict[_Item, Point] = {}
+    y = MARGIN
+    for row in rows:
+        wired = [(item, port, source) for item in row for port, source in _wired(item)]
+        if wired:
+            reach = max(abs(item.x + port - source.x) for item, port, source in wired)
+            y += min(0.34 + 0.13 * reach, 1.0)
+        tall = max(_height(item, cell) for item in row)
+        for item, port, source in wired:
+            start, end = out[source], (item.x + port, y)
+            wires.append(Wire(source.state, (start, end), arrow=item.kind != "lane"))
+        for item in row:
+            top = y + tall
+            if item.kind == "lane":
+                wires.append(Wire(item.state, ((item.x, y), (item.x, top)), arrow=False))
+            else:
+                parts, joints = _parts(item, cell, y)
+                boxes += parts
+                wires += joints
+                # From the top of the row on, where every wire of a row may begin to bend.
+                highest = max(box.y + box.height / 2 for box in parts)
+                if highest < top:
+                    wires.append(Wire(item.state, ((item.x, highest), (item.x, top)), arrow=False))
+            out[item] = (item.x, top)
+        y += tall
+    right = max(box.x + box.width / 2 for box in boxes)
+    right = max(right, *(x for wire in wires for x, _ in wire.points))
+    return Layout(tuple(boxes), tuple(wires), right + MARGIN, y + MARGIN)
+
+
+def _wired(item: _Item) -> list[tuple[float, _Item]]:
+    """Port and source of each wire into a thing."""
+    return list(zip(item.ports(), _sorted(item), strict=True)) if item.reads else []
+
+
+def _height(item: _Item, cell: Cell) -> float:
+    if item.kind == "block":
+        return OP_HEIGHT + COMBINE_RISE + COMBINE_HEIGHT
+    if item.kind == "output":
+        return COMBINE_HEIGHT + COMBINE_RISE + INPUT_HEIGHT if len(cell.output) > 1 else INPUT_HEIGHT
+    return INPUT_HEIGHT if item.kind == "input" else 0.0
+
+
+def _parts(item: _Item, cell: Cell, y: float) -> tuple[list[Box], list[Wire]]:
+    """Give the boxes of a thing whose lower edge is at y, and the wires between them."""
+    if item.kind == "input":
+        text = ("$h_i$", "$h_{i-1}$")[item.state]
+        box = Box("input", str(item.state), (text,), item.x, y + INPUT_HEIGHT / 2, INPUT_WIDTH, INPUT_HEIGHT)
+        return [box], []
+    if item.kind == "output":
+        return _output(item, cell, y)
+    block = cell.blocks[item.state - INPUTS]
+    middle = y + OP_HEIGHT + COMBINE_RISE + COMBINE_HEIGHT / 2
+    combine = Box("combine", block.combine, (block.combine,), item.x, middle, COMBINE_WIDTH, COMBINE_HEIGHT)
+    boxes, wires = [combine], []
+    # The side of an operation means nothing; it stands on that of its source, so that its wire need not cross.
+    edges = sorted(block.edges, key=lambda edge: [source.state for source in _sorted(item)].index(edge.source))
+    for port, edge in zip(item.ports(), edges, strict=True):
+        x, middle = item.x + port, y + OP_HEIGHT / 2
+        boxes.append(Box("op", edge.op, op_text(edge.op), x, middle, OP_WIDTH, OP_HEIGHT))
+        foot = item.x + port * 0.4  # the two enter the box apart from each other
+        wires.append(Wire(item.state, ((x, y + OP_HEIGHT), (foot, y + OP_HEIGHT + COMBINE_RISE))))
+    return boxes, wires
+
+
+def _output(item: _Item, cell: Cell, y: float) -> tuple[list[Box], list[Wire]]:
+    """Give the boxes at the top: a concatenation, where there is more than one state to put out, and h_{i+1}."""
+    boxes, wires = [], []
+    if len(cell.output) > 1:
+        boxes.append(
+            Box("concat", "concat", ("concat",), item.x, y + COMBINE_HEIGHT / 2, item.width, COMBINE_HEIGHT)
+        )
+        y += COMBINE_HEIGHT + COMBINE_RISE
+        wires.append(Wire(item.state, ((item.x, y - COMBINE_RISE), (item.x, y))))
+    text = ("$h_{i+1}$",)
+    boxes.append(Box("output", "output", text, item.x, y + INPUT_HEIGHT / 2, INPUT_WIDTH, INPUT_HEIGHT))
+    return boxes, wires

@@ -1,0 +1,364 @@
+"""The command line: arguments in, words out. What a command does stands in the module that it imports when called.
+
+Results go to stdout, progress and errors to stderr. Exit codes: 0 done; 1 failed; 2 usage or bad input; 3 run folder
+busy or unusable; 4 data missing or damaged; 5 too many failed trials; 130 stopped by Ctrl-C; 143 by SIGTERM.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from evo_nas import __version__
+from evo_nas.config import FLAGS, from_flags
+from evo_nas.errors import EvoNasError, RunFolderError, UsageError
+
+if TYPE_CHECKING:
+    from evo_nas.manager import Listener
+    from evo_nas.run import Run
+
+_RUN_EXAMPLES = """\
+examples:
+  python -m evo_nas run --strategy evolution --dataset digits --trials 100 --population 20 --sample 5
+  python -m evo_nas run --strategy rl --dataset cifar10 --data-dir DATA --preset cpu --workers 2 --trials 30 --batch 5
+  python -m evo_nas run --strategy random --evaluator toy --trials 1000
+
+Every flag can also be set as EVO_NAS_<FLAG> (EVO_NAS_DATA for --data-dir) or in a TOML file (--config);
+a flag goes before a variable, a variable before the file. `--set TABLE.FIELD=VALUE` reaches every option:
+`python -m evo_nas list strategies|spaces|evaluators|presets` names them."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and give its exit code."""
+    try:
+        with _terminable():
+            arguments = _parser().parse_args(argv)
+            command: Callable[[argparse.Namespace], None] = arguments.command
+            command(arguments)
+            sys.stdout.flush()
+            return 0
+    except EvoNasError as error:
+        print(f"evo_nas: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        return 130
+    except _Terminated:
+        return 143
+    except BrokenPipeError:
+        # Whoever read our output has gone; keep Python from complaining once more when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+
+
+class _Terminated(BaseException):
+    """SIGTERM arrived."""
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """Let SIGTERM unwind like Ctrl-C, so that files are closed and workers stopped."""
+
+    def raise_terminated(*_: object) -> NoReturn:
+        raise _Terminated
+
+    try:
+        before = signal.signal(signal.SIGTERM, raise_terminated)
+    except ValueError:  # not in the main thread, where signals cannot be handled
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser that says what is wrong in one line, and takes no abbreviated flags."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter, **options)
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"evo_nas: {message} (see {self.prog} --help)\n")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(prog="python -m evo_nas", description="Search neural network architectures.")
+    parser.add_argument("--version", action="version", version=f"evo_nas {__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+
+    run = _command(commands, "run", _run, "search: start a new run", epilog=_RUN_EXAMPLES)
+    run.add_argument("--strategy", metavar="NAME", help="rl, evolution, random, or package.module:Class")
+    run.add_argument("--space", metavar="NAME", help="search space, or package.module:Class (default: nasnet)")
+    run.add_argument("--evaluator", metavar="NAME", help="proxy, toy, or package.module:Class (default: proxy)")
+    run.add_argument("--dataset", metavar="NAME", help="cifar10 (default), cifar100, digits, or folder")
+    run.add_argument("--preset", metavar="NAME", help="settings of the proxy trainer: digits, cpu or gpu")
+    run.add_argument("--seed", metavar="K", help="seed of everything random (default: 0)")
+    run.add_argument("--repeats", metavar="HOW", help="reuse (default) or retrain networks that were trained before")
+    run.add_argument("--population", metavar="P", help="evolution: size of the population (default: 100)")
+    run.add_argument("--sample", metavar="S", help="evolution: size of the tournament (default: 25)")
+    run.add_argument("--batch", metavar="B", help="rl: architectures per update of the controller (default: 20)")
+    run.add_argument("--max-parameters", metavar="M", help="refuse larger networks")
+    run.add_argument("--max-repeats", metavar="R", help="end after R proposals in a row of known networks (1000)")
+    run.add_argument("--max-consecutive-failures", metavar="F", help="end after F failed trials in a row (10)")
+    _budget_and_hardware(run)
+    run.add_argument("--run-dir", metavar="DIR", type=Path, help="run folder, new or empty (default: runs/<name>)")
+    run.add_argument("--config", metavar="FILE", type=Path, help="TOML file with the tables of a run.toml")
+    run.add_argument("--set", metavar="TABLE.FIELD=VALUE", action="append", default=[], help="set any option")
+    run.add_argument("--dry-run", action="store_true", help="print the configuration and what it would cost, then end")
+
+    resume = _command(commands, "resume", _resume, "go on with a run where it stopped")
+    resume.add_argument("run", metavar="RUN", type=Path, help="run folder")
+    _budget_and_hardware(resume)
+    for name in ("strategy", "space", "evaluator"):
+        resume.add_argument(
+            f"--{name}", metavar="package.module:Class", help=f"the run's plug-in {name}, if it has one"
+        )
+
+    show = _command(commands, "show", _show, "print the best cells of a run")
+    show.add_argument("run", metavar="RUN", type=Path, help="run folder")
+    show.add_argument("--top", metavar="K", type=_positive, default=5, help="how many (default: 5)")
+    show.add_argument("--json", action="store_true", help="print JSON")
+
+    plot = _command(commands, "plot", _plot, "draw accuracy against samples, one line a run")
+    compare = _command(commands, "compare", _compare, "compare the strategies of runs and draw their best cells")
+    for command in (plot, compare):
+        command.add_argument("runs", metavar="RUN", nargs="+", help="run folder, or a pattern of them")
+        command.add_argument(
+            "-o", "--output", metavar="FILE", type=Path, help="picture to write (default: RUN/report/)"
+        )
+    compare.add_argument("--json", action="store_true", help="print JSON")
+
+    count = _command(commands, "count", _count, "count the parameters and mult-adds of a network")
+    count.add_argument("genotype", nargs="?", help="genotype text, or JSON file of a genotype or a cell pair")
+    count.add_argument("--cell", metavar="NAME", help="a published cell: see list cells")
+    count.add_argument("--macro", metavar="NAME", default="cifar", help="layout of the network (default: cifar)")
+    count.add_argument("--cells", metavar="N", type=_positive, required=True, help="normal cells a stack")
+    count.add_argument("--filters", metavar="F", type=_positive, required=True, help="filters of the first stack")
+    count.add_argument("--stem", metavar="S", type=_positive, help="filters of the stem (default: 3F)")
+    count.add_argument("--image", metavar="PIXELS", type=_positive, default=32, help="side of the image (default: 32)")
+    count.add_argument("--channels", metavar="C", type=_positive, default=3, help="channels of the image (default: 3)")
+    count.add_argument("--classes", metavar="K", type=_positive, default=10, help="number of classes (default: 10)")
+    count.add_argument("--json", action="store_true", help="print JSON")
+
+    data = commands.add_parser("data", help="fetch or check an image set", description="Fetch or check an image set.")
+    actions = data.add_subparsers(title="commands", metavar="ACTION", required=True)
+    fetch = _command(actions, "fetch", _fetch, "download an image set, or unpack it from an archive")
+    check = _command(actions, "check", _check, "verify an image set completely")
+    for command in (fetch, check):
+        command.add_argument(
+            "--dataset", metavar="NAME", default="cifar10", help="cifar10 (default), cifar100, digits, folder"
+        )
+        command.add_argument(
+            "--data-dir", metavar="DIR", type=Path, help="where it lies (default: EVO_NAS_DATA, or the cache)"
+        )
+    fetch.add_argument("--archive", metavar="FILE", type=Path, help="unpack this file instead of downloading")
+
+    list_ = _command(commands, "list", _list, "list what can be chosen")
+    list_.add_argument("what", choices=("strategies", "spaces", "evaluators", "presets", "cells"))
+    return parser
+
+
+def _command(
+    commands: Any, name: str, command: Callable[[argparse.Namespace], None], text: str, epilog: str | None = None
+) -> argparse.ArgumentParser:
+    """Add a command whose help is one sentence."""
+    description = f"{text[0].upper()}{text[1:]}."
+    parser: argparse.ArgumentParser = commands.add_parser(name, help=text, description=description, epilog=epilog)
+    parser.set_defaults(command=command)
+    return parser
+
+
+def _budget_and_hardware(parser: argparse.ArgumentParser) -> None:
+    """Add what may differ between two parts of one run."""
+    parser.add_argument("--trials", metavar="N", help="total of trainings, failed ones counted (default: 1000)")
+    parser.add_argument("--workers", metavar="W", help="trials at a time (default: 1)")
+    parser.add_argument("--executor", metavar="NAME", help="serial, slots, or auto (default)")
+    parser.add_argument("--threads", metavar="T", help="threads a worker (default: the cores, shared out)")
+    parser.add_argument("--device", metavar="NAME", help="auto (default), cpu, cuda, cuda:N or mps")
+    parser.add_argument("--data-dir", metavar="DIR", help="where image sets lie (default: EVO_NAS_DATA, or the cache)")
+    parser.add_argument("--keep-weights", metavar="K", help="keep the weights of the K best trials (default: 1)")
+
+
+def _positive(text: str) -> int:
+    """Read a whole number of at least 1."""
+    if not (text.isascii() and text.isdecimal() and 0 < int(text) < 10**9):
+        raise argparse.ArgumentTypeError(f"must be a whole number of at least 1, not {text!r}")
+    return int(text)
+
+
+def _flags(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Pick the arguments that are fields of the configuration."""
+    known = {name for names in FLAGS.values() for name in names}
+    return {name: value for name, value in vars(arguments).items() if name in known}
+
+
+# The commands ------------------------------------------------------------------------------------------------------
+
+
+def _run(arguments: argparse.Namespace) -> None:
+    from evo_nas.run import build, configured, new_folder, start
+
+    flags = _flags(arguments)
+    if not (arguments.strategy or arguments.config or os.environ.get("EVO_NAS_STRATEGY")):
+        from strategies.catalogue import STRATEGIES
+
+        raise UsageError(f"name a strategy with --strategy: {', '.join(STRATEGIES)}, or package.module:Class")
+    config = configured(flags, settings=arguments.set, file=arguments.config)
+    parts = build(config)
+    if arguments.dry_run:
+        from evo_nas.estimate import dry_run
+
+        print("\n".join(dry_run(config, parts)))
+        return
+    path = arguments.run_dir or new_folder(config, parts)
+    print(f"run folder {path}", file=sys.stderr)
+    last = getattr(parts.strategy, "population", 100)
+    _search(path, config.run.trials, last, lambda listeners: start(config, path, parts, listeners=listeners))
+
+
+def _resume(arguments: argparse.Namespace) -> None:
+    from evo_nas.run import build, resume, stored
+
+    flags = _flags(arguments)
+    plugins = [flags[name] for name in ("strategy", "space", "evaluator") if flags[name]]
+    config = stored(arguments.run, from_flags(flags), plugins)
+    parts = build(config)
+    last = getattr(parts.strategy, "population", 100)
+    _search(
+        arguments.run,
+        config.run.trials,
+        last,
+        lambda listeners: resume(config, arguments.run, parts, listeners=listeners),
+    )
+
+
+def _search(path: Path, trials: int, last: int, go: Callable[[Sequence[Listener]], Run]) -> None:
+    """Search with live progress, and end with a summary and the next commands to type."""
+    from evo_nas.progress import Progress
+    from evo_nas.show import summarise
+
+    progress = Progress(trials, last)
+    try:
+        run = go([progress])
+    except BaseException as error:
+        progress.close()
+        if not isinstance(error, UsageError | RunFolderError) and (path / "history.db").exists():
+            print(f"stopped; go on with: python -m evo_nas resume {path}", file=sys.stderr)
+        raise
+    progress.close()
+    summary = summarise(run.path, top=1)
+    print(f"ended: {_REASONS[str(run.reason)]}")
+    print("\n".join(summary.lines()))
+    print()
+    print("next:")
+    for command in _next_commands(path, summary.top[0].genotype if summary.top else None):
+        print(f"  python -m evo_nas {command}")
+
+
+_REASONS = {
+    "trials": "all trials are done",
+    "exhausted": "the strategy has nothing more to propose",
+    "converged": "the strategy proposes only networks that are known",
+}
+
+
+def _next_commands(path: Path, genotype: str | None) -> Iterator[str]:
+    yield f"show {path}"
+    yield f"plot {path}"
+    yield f"compare {path} ANOTHER_RUN"
+    if genotype:
+        yield f"count '{genotype}' --cells 6 --filters 32"
+
+
+def _show(arguments: argparse.Namespace) -> None:
+    from evo_nas.show import summarise
+
+    summary = summarise(arguments.run, arguments.top)
+    print(json.dumps(summary.to_json(), indent=2) if arguments.json else "\n".join(summary.lines()))
+
+
+def _plot(arguments: argparse.Namespace) -> None:
+    from analysis.plots import plot_runs
+
+    with _looking_back():
+        for path in plot_runs(arguments.runs, arguments.output):
+            print(path)
+
+
+def _compare(arguments: argparse.Namespace) -> None:
+    from analysis.compare import compare_runs
+
+    with _looking_back():
+        comparison = compare_runs(arguments.runs, arguments.output)
+    if arguments.json:
+        print(json.dumps(comparison.to_json(), indent=2))
+    else:
+        print("\n".join(comparison.lines()))
+
+
+@contextmanager
+def _looking_back() -> Iterator[None]:
+    """Give the errors of analysis their exit codes: a history that cannot be read, a file that cannot be written."""
+    from analysis.frames import HistoryError
+
+    try:
+        yield
+    except HistoryError as error:
+        raise RunFolderError(str(error)) from error
+    except OSError as error:
+        raise UsageError(f"cannot write {error.filename}: {error.strerror}") from error
+
+
+def _count(arguments: argparse.Namespace) -> None:
+    from evo_nas.count import count
+
+    result = count(
+        arguments.genotype,
+        arguments.cell,
+        macro=arguments.macro,
+        cells_per_stack=arguments.cells,
+        filters=arguments.filters,
+        stem=arguments.stem,
+        image=arguments.image,
+        channels=arguments.channels,
+        classes=arguments.classes,
+    )
+    if arguments.json:
+        print(json.dumps(result, indent=2))
+        return
+    print(f"{result['parameters']:,} parameters")
+    print(f"{result['mult_adds']:,} mult-adds an image of {arguments.image}x{arguments.image}")
+
+
+def _fetch(arguments: argparse.Namespace) -> None:
+    from evo_nas.data.fetch import fetch
+
+    for line in fetch(arguments.dataset, arguments.data_dir, arguments.archive):
+        print(line)
+
+
+def _check(arguments: argparse.Namespace) -> None:
+    from evo_nas.data.fetch import check
+
+    for line in check(arguments.dataset, arguments.data_dir):
+        print(line)
+
+
+def _list(arguments: argparse.Namespace) -> None:
+    from evo_nas.listing import listing
+
+    _print_table(listing(arguments.what))
+
+
+def _print_table(rows: Mapping[str, str]) -> None:
+    width = max(map(len, rows))
+    for name, text in rows.items():
+        print(f"{name:<{width}}  {text}")

@@ -1,0 +1,262 @@
+"""The configuration of a run: what is science apart from what is hardware, and TOML both ways.
+
+A value is taken from the command line, else from ``EVO_NAS_*``, else from the TOML file, else from its default. All
+of these are first brought into one form, tables of fields as they stand in TOML:
+
+* ``[run]`` and the options of ``[space]``, ``[strategy]`` and ``[evaluator]`` are the science: they decide which
+trials are
+  run and what comes out of them;
+* ``[hardware]`` decides where and how fast, and may change from one part of a run to the next.
+"""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from evo_nas.errors import UsageError
+from genotypes.genotype import shorten
+from genotypes.registry import OptionError, configured
+
+Tables = dict[str, dict[str, Any]]
+"""Table name -> field name -> value, as in a TOML file."""
+
+OPTION_TABLES: Final = ("space", "strategy", "evaluator")
+"""The tables whose fields are the options of the class that ``[run]`` names."""
+
+FLAGS: Final = {
+    "run": (
+        "strategy",
+        "space",
+        "evaluator",
+        "seed",
+        "trials",
+        "repeats",
+        "max_repeats",
+        "max_parameters",
+        "max_consecutive_failures",
+    ),
+    "strategy": ("population", "sample", "batch"),
+    "evaluator": ("dataset", "preset"),
+    "hardware": ("workers", "executor", "threads", "device", "data_dir", "keep_weights"),
+}
+"""Table -> the fields that have a flag of their own, and a variable: ``--data-dir`` is ``EVO_NAS_DATA_DIR``."""
+
+VARIABLES: Final = {f"EVO_NAS_{name.upper()}": (table, name) for table, names in FLAGS.items() for name in names} | {
+    "EVO_NAS_DATA": ("hardware", "data_dir")
+}
+"""Environment variable -> table and field."""
+
+
+@dataclass(frozen=True)
+class Science:
+    """The ``[run]`` table: what is searched, how, and for how long.
+
+    ``strategy``, ``space`` and ``evaluator`` are names of their catalogues or ``package.module:Class``. ``trials`` is
+    the total of ended trainings, failed ones counted. ``repeats`` says what becomes of a network that was trained
+    before: ``reuse`` takes its fitness over, ``retrain`` trains it again, as Real et al. 2018 do. ``max_repeats``
+    asks in a row that need no training end the run as converged, ``max_consecutive_failures`` failed trainings in a
+    row end it as failed. ``max_parameters``, if not ``None``, refuses larger networks.
+
+    Raises:
+        ValueError: if a number is out of range or ``repeats`` is neither.
+    """
+
+    strategy: str = "evolution"
+    space: str = "nasnet"
+    evaluator: str = "proxy"
+    seed: int = 0
+    trials: int = 1000
+    repeats: str = "reuse"
+    max_repeats: int = 1000
+    max_parameters: int | None = None
+    max_consecutive_failures: int = 10
+
+    def __post_init__(self) -> None:
+        if self.trials < 1:
+            raise ValueError(f"trials must be at least 1, not {self.trials}")
+        if not 0 <= self.seed < 2**63:
+            raise ValueError(f"seed must be from 0 to 2^63 - 1, not {self.seed}")
+        if self.repeats not in ("reuse", "retrain"):
+            raise ValueError(f"repeats must be reuse or retrain, not {self.repeats!r}")
+        if self.max_repeats < 1:
+            raise ValueError(f"max_repeats must be at least 1, not {self.max_repeats}")
+        if self.max_consecutive_failures < 1:
+            raise ValueError(f"max_consecutive_failures must be at least 1, not {self.max_consecutive_failures}")
+        if self.max_parameters is not None and self.max_parameters < 1:
+            raise ValueError(f"max_parameters must be at least 1, not {self.max_parameters}")
+
+
+@dataclass(frozen=True)
+class Hardware:
+    """The ``[hardware]`` table: where trials run.
+
+    ``executor`` is ``serial`` (in this process), ``slots`` (a process a worker) or ``auto``: serial for one worker,
+    slots for more. ``threads`` a worker; 0 shares the cores out. ``keep_weights`` is how many of the best trials
+    keep their weights.
+
+    Raises:
+        ValueError: if a number is out of range, or a serial run asks for several workers.
+    """
+
+    workers: int = 1
+    executor: str = "auto"
+    threads: int = 0
+    device: str = "auto"
+    data_dir: Path | None = None
+    keep_weights: int = 1
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.workers <= 1024:
+            raise ValueError(f"workers must be from 1 to 1024, not {self.workers}")
+        if self.executor not in ("auto", "serial", "slots"):
+            raise ValueError(f"executor must be auto, serial or slots, not {self.executor!r}")
+        if self.executor == "serial" and self.workers > 1:
+            raise ValueError(f"the serial executor has one worker, not {self.workers}: use --executor slots")
+        if self.threads < 0:
+            raise ValueError(f"threads must be at least 0, not {self.threads}")
+        if not 0 <= self.keep_weights <= 100:
+            raise ValueError(f"keep_weights must be from 0 to 100, not {self.keep_weights}")
+
+    @property
+    def resolved_executor(self) -> Literal["serial", "slots"]:
+        """The executor that ``auto`` stands for."""
+        if self.executor == "auto":
+            return "slots" if self.workers > 1 else "serial"
+        return "slots" if self.executor == "slots" else "serial"
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """Everything that decides a run. The option tables hold what was given; the rest are the classes' defaults."""
+
+    run: Science = field(default_factory=Science)
+    space: Mapping[str, Any] = field(default_factory=dict)
+    strategy: Mapping[str, Any] = field(default_factory=dict)
+    evaluator: Mapping[str, Any] = field(default_factory=dict)
+    hardware: Hardware = field(default_factory=Hardware)
+
+    @classmethod
+    def from_tables(cls, tables: Tables) -> RunConfig:
+        """Check tables and build the configuration; the option tables are checked by those who own the options.
+
+        Raises:
+            UsageError: if a table or a field is unknown, or a value impossible.
+        """
+        known = [f.name for f in fields(cls)]
+        for name in tables:
+            if name not in known:
+                raise UsageError(f"unknown table [{shorten(name)}]; the tables are: {', '.join(known)}")
+        try:
+            return cls(
+                run=configured(Science, "[run]", tables.get("run", {})),
+                hardware=configured(Hardware, "[hardware]", tables.get("hardware", {})),
+                **{name: dict(tables.get(name, {})) for name in OPTION_TABLES},
+            )
+        except OptionError as error:
+            raise UsageError(str(error)) from error
+
+    def to_tables(self) -> Tables:
+        """Give the tables back; what is ``None`` is left out, because TOML has no word for it."""
+        tables: Tables = {
+            "run": {f.name: getattr(self.run, f.name) for f in fields(Science)},
+            **{name: dict(getattr(self, name)) for name in OPTION_TABLES},
+            "hardware": {f.name: getattr(self.hardware, f.name) for f in fields(Hardware)},
+        }
+        return {name: {k: v for k, v in table.items() if v is not None} for name, table in tables.items()}
+
+    def to_toml(self) -> str:
+        """Write the configuration as TOML; :func:`read_toml` and :meth:`from_tables` read it back."""
+        parts = []
+        for name, table in self.to_tables().items():
+            parts.append(f"[{name}]\n" + "".join(f"{key} = {_toml_value(value)}\n" for key, value in table.items()))
+        return "\n".join(parts)
+
+
+def read_toml(path: Path) -> Tables:
+    """Read a TOML file into tables.
+
+    Raises:
+        UsageError: if the file cannot be read, is no TOML, or has fields outside of a table.
+    """
+    try:
+        tables = tomllib.loads(path.read_text("utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise UsageError(f"cannot read the configuration {path}: {error}") from error
+    for name, table in tables.items():
+        if not isinstance(table, dict):
+            raise UsageError(f"{path}: {name!r} stands outside of a table; write it below [run] or [hardware]")
+    return tables
+
+
+def read_setting(text: str) -> tuple[str, str, Any]:
+    """Read one ``--set TABLE.FIELD=VALUE``: the value as TOML where it is TOML, else as plain text.
+
+    Raises:
+        UsageError: if there is no table, no field or no equals sign.
+    """
+    left, equals, value = text.partition("=")
+    table, dot, name = left.strip().partition(".")
+    if not (equals and dot and table and name):
+        raise UsageError(f"--set takes TABLE.FIELD=VALUE, as in evaluator.epochs=5, not {shorten(text)!r}")
+    try:
+        return table, name, tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        return table, name, value.strip()
+
+
+def from_flags(flags: Mapping[str, Any], settings: Sequence[str] = ()) -> Tables:
+    """Sort flags, of which those that are ``None`` were not given, and ``TABLE.FIELD=VALUE`` settings into tables.
+
+    Raises:
+        UsageError: if a flag or the form of a setting is unknown.
+    """
+    tables: Tables = {}
+    for name, value in flags.items():
+        table = next((table for table, names in FLAGS.items() if name in names), None)
+        if table is None:
+            raise UsageError(f"there is no flag {shorten(name)!r}; options of a part are set as TABLE.FIELD=VALUE")
+        if value is not None:
+            tables.setdefault(table, {})[name] = value
+    for setting in settings:
+        table, name, value = read_setting(setting)
+        tables.setdefault(table, {})[name] = value
+    return tables
+
+
+def from_environment(environ: Mapping[str, str]) -> Tables:
+    """Collect what the ``EVO_NAS_*`` variables say; empty ones say nothing."""
+    tables: Tables = {}
+    for variable, (table, name) in VARIABLES.items():
+        if value := environ.get(variable, ""):
+            tables.setdefault(table, {})[name] = value
+    return tables
+
+
+def layered(*layers: Tables) -> Tables:
+    """Merge tables field by field; later layers win."""
+    merged: Tables = {}
+    for layer in layers:
+        for name, table in layer.items():
+            merged.setdefault(name, {}).update(table)
+    return merged
+
+
+def differences(old: Tables, new: Tables, names: Iterable[str]) -> Iterator[str]:
+    """Yield a line for each field in which two configurations differ, in the tables of these names."""
+    for name in names:
+        before, after = old.get(name, {}), new.get(name, {})
+        for key in sorted(before.keys() | after.keys()):
+            if before.get(key) != after.get(key):
+                yield f"{name}.{key} from {before.get(key)!r} to {after.get(key)!r}"
+
+
+def _toml_value(value: object) -> str:
+    """Write one value as TOML; JSON's strings, numbers, booleans and lists are TOML's too."""
+    if isinstance(value, Path):
+        value = str(value)
+    return json.dumps(list(value) if isinstance(value, tuple) else value, ensure_ascii=True)

@@ -1,0 +1,209 @@
+"""The decoded cache: the images of one part of a set as uint8 pixels in a file that all processes map into memory.
+
+An entry is a folder ``<decoded root>/<key>/`` with ``images.npy`` (uint8, shape (n, h, w, c)), ``labels.npy`` (int64,
+shape (n,)) and ``manifest.json``. Train and test are entries of their own. The key is a hash of the source's stamp
+(names, sizes and times of its files), so that changed files make a new entry and an entry never changes.
+
+Pixels stand in the order (h, w, c) because ``permute(0, 3, 1, 2)`` of it is PyTorch's channels_last, at no cost.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import math
+import tempfile
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from evo_nas.data.catalogue import decoded_root
+from evo_nas.data.source import Part, Source
+from evo_nas.errors import DataError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+VERSION: Final = 1
+"""Goes into every key: to be raised whenever the same files would decode to other pixels."""
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """What ``manifest.json`` says of an entry.
+
+    ``mean`` and ``std`` are fractions in [0, 1], one a channel, over every pixel of the part. ``fingerprint`` is a
+    SHA-256 of class names, labels and pixels: the same on every machine where the images are the same. ``bytes``
+    holds the lengths of the two arrays' files, by which a truncated one is recognised.
+    """
+
+    part: Part
+    place: str
+    classes: tuple[str, ...]
+    images: int
+    size: int
+    channels: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    fingerprint: str
+    bytes: dict[str, int]
+
+    @classmethod
+    def read(cls, path: Path) -> Manifest:
+        """Read the JSON form.
+
+        Raises:
+            OSError, ValueError, TypeError: if there is none, or it is damaged.
+        """
+        content = json.loads(path.read_text(encoding="utf-8"))
+        lists = {name: tuple(content[name]) for name in ("classes", "mean", "std") if name in content}
+        return cls(**{**content, **lists})
+
+
+@dataclass(frozen=True)
+class Entry:
+    """An entry of the cache that was found whole. The arrays are mapped when they are first asked for."""
+
+    folder: Path
+    manifest: Manifest
+
+    @cached_property
+    def images(self) -> np.ndarray:
+        """The pixels, uint8 of shape (n, h, w, c), mapped read-only."""
+        import numpy as np
+
+        array: np.ndarray = np.load(self.folder / "images.npy", mmap_mode="r")
+        return array
+
+    @cached_property
+    def labels(self) -> np.ndarray:
+        """The labels, int64 of shape (n,)."""
+        import numpy as np
+
+        array: np.ndarray = np.load(self.folder / "labels.npy")
+        return array
+
+    def __getstate__(self) -> dict[str, object]:
+        """Pickle the folder, never the pixels: the process at the other end maps the same file."""
+        return {"folder": self.folder, "manifest": self.manifest}
+
+
+def decoded(source: Source, part: Part, size: int | None, channels: int) -> Entry:
+    """Open the decoded copy of one part of a source, and decode it first if there is none.
+
+    A damaged entry is replaced, with a warning in the log. Processes that decode the same at the same time do
+    the work twice and end with one entry.
+
+    Raises:
+        DataError: if files of the source are missing or damaged, or the copy cannot be written.
+    """
+    words = [str(VERSION), part, str(size), str(channels), source.stamp(part)]
+    folder = decoded_root() / hashlib.sha256("\n".join(words).encode("utf-8", "surrogateescape")).hexdigest()[:32]
+    entry = _whole(folder)
+    if entry is None:
+        if folder.exists():
+            _log.warning("the decoded copy %s is damaged and is made again from %s", folder, source.place)
+        entry = _decode(source, part, size, channels, folder)
+    return entry
+
+
+def _whole(folder: Path) -> Entry | None:
+    """Give the entry of a folder, or ``None`` if it is missing or damaged."""
+    try:
+        manifest = Manifest.read(folder / "manifest.json")
+        whole = all((folder / name).stat().st_size == length for name, length in manifest.bytes.items())
+    except (OSError, ValueError, TypeError, AttributeError):
+        return None
+    return Entry(folder, manifest) if whole else None
+
+
+def _decode(source: Source, part: Part, size: int | None, channels: int, folder: Path) -> Entry:
+    """Decode into a folder beside the entry's, then rename: nobody ever sees half an entry."""
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as scratch:
+            # One level deeper, because the temporary folder itself is closed to every other user.
+            new = Path(scratch) / "entry"
+            new.mkdir()
+            _write(source, part, size, channels, new)
+            _put(new, folder, Path(scratch))
+    except OSError as error:
+        raise DataError(
+            f"the decoded images cannot be written to {folder.parent} ({error.strerror or error}): make room there, or "
+            f"let EVO_NAS_CACHE name another folder"
+        ) from None
+    entry = _whole(folder)
+    if entry is None:
+        raise DataError(f"the decoded copy {folder} was damaged as soon as it was written: check that disk")
+    return entry
+
+
+def _put(new: Path, folder: Path, scratch: Path) -> None:
+    """Rename a finished entry to its place, unless another process was faster; a damaged one there makes way."""
+    try:
+        new.rename(folder)
+    except OSError:
+        if _whole(folder) is not None:
+            return
+        # Who has the damaged files mapped keeps them; the scratch folder takes them along when it is removed.
+        folder.rename(scratch / "damaged")
+        new.rename(folder)
+
+
+def _write(source: Source, part: Part, size: int | None, channels: int, new: Path) -> None:
+    """Decode a part, a batch at a time, into an empty folder."""
+    import numpy as np
+
+    classes, labels = source.classes(), source.labels(part)
+    digest = hashlib.sha256(json.dumps(classes).encode())
+    digest.update(labels.astype("<i8").tobytes())
+    # Counts of the 256 levels give mean and deviation exactly, whatever the batches.
+    levels = np.zeros((channels, 256), dtype=np.int64)
+    written = 0
+    with (new / "images.npy").open("wb") as file:
+        for batch in source.batches(part, size, channels):
+            if not written:
+                shape = (len(labels), *batch.shape[1:])
+                # Written as a stream: a full disk is then an error, where a mapped file would be a SIGBUS.
+                np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
+                digest.update(repr(shape).encode())
+            pixels = np.ascontiguousarray(batch)
+            file.write(pixels.data)
+            digest.update(pixels.data)
+            for channel in range(channels):
+                levels[channel] += np.bincount(pixels[..., channel].ravel(), minlength=256)
+            written += len(pixels)
+    if written != len(labels):
+        raise DataError(f"{source.place} holds {written} {part} images but {len(labels)} labels: fetch the set again")
+    np.save(new / "labels.npy", labels)
+    mean, std = _moments(levels)
+    manifest = Manifest(
+        part=part,
+        place=source.place,
+        classes=classes,
+        images=written,
+        size=shape[1],
+        channels=channels,
+        mean=mean,
+        std=std,
+        fingerprint=digest.hexdigest(),
+        bytes={name: (new / name).stat().st_size for name in ("images.npy", "labels.npy")},
+    )
+    (new / "manifest.json").write_text(json.dumps(asdict(manifest), indent=1) + "\n", encoding="utf-8")
+
+
+def _moments(levels: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Give mean and standard deviation of each channel, as fractions, from counts of shape (channels, 256)."""
+    import numpy as np
+
+    grey = np.arange(256)
+    totals = levels.sum(axis=1)
+    means = (levels * grey).sum(axis=1) / totals
+    variances = (levels * (grey - means[:, None]) ** 2).sum(axis=1) / totals
+    # A constant channel has no scale of its own; one grey level keeps what is divided by it finite.
+    deviations = [max(math.sqrt(variance), 1.0) for variance in variances]
+    return tuple(float(m) / 255 for m in means), tuple(d / 255 for d in deviations)

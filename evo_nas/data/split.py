@@ -1,0 +1,56 @@
+"""Stratified splits of labelled images into train and validation."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from evo_nas.errors import UsageError
+
+
+def split_indices(labels: np.ndarray, validation: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Split image indices into train and validation: disjoint, together all, each sorted, int64.
+
+    ``labels`` is an integer array of shape (n,). ``validation`` is a number of images if it is an ``int``, met exactly,
+    and a fraction of the images in (0, 1) if it is a ``float``, met as nearly as the classes allow. Each class gives
+    its share, up to rounding (largest remainders); one with at least 2 images stands on both sides, one with a
+    single image on the train side. Which images of a class are held out is drawn from ``seed`` alone.
+
+    Raises:
+        UsageError: if the fraction is not in (0, 1), or the number cannot be met with every class on both sides.
+    """
+    labels = np.asarray(labels)
+    _, members, counts = np.unique(labels, return_inverse=True, return_counts=True)
+    lowest = np.where(counts >= 2, 1, 0)
+    highest = np.maximum(counts - 1, 0)
+    if lowest.sum() == 0:
+        raise UsageError(f"no class has the 2 images that a split needs ({len(labels)} images, {len(counts)} classes)")
+    if isinstance(validation, float):
+        if not 0.0 < validation < 1.0:
+            raise UsageError(f"the validation fraction must lie between 0 and 1, both excluded, not {validation}")
+        total = int(np.clip(round(validation * len(labels)), lowest.sum(), highest.sum()))
+    else:
+        total = int(validation)
+        if not lowest.sum() <= total <= highest.sum():
+            raise UsageError(
+                f"{total} of {len(labels)} images cannot be held out for validation: with every class on both sides it "
+                f"must be {lowest.sum()} to {highest.sum()}"
+            )
+    held = _shares(counts, lowest, highest, total)
+    rng = np.random.default_rng(seed)
+    mask = np.zeros(len(labels), dtype=bool)
+    for label, share in enumerate(held):
+        (indices,) = np.nonzero(members == label)
+        mask[rng.permutation(indices)[:share]] = True
+    return np.flatnonzero(~mask).astype(np.int64), np.flatnonzero(mask).astype(np.int64)
+
+
+def _shares(counts: np.ndarray, lowest: np.ndarray, highest: np.ndarray, total: int) -> np.ndarray:
+    """Apportion ``total`` to the classes by their counts, by largest remainders, each within its bounds."""
+    quotas = counts * (total / counts.sum())
+    shares: np.ndarray = np.clip(np.floor(quotas).astype(np.int64), lowest, highest)
+    # Each turn moves the class that is furthest from its quota by one; there are about as many turns as classes.
+    while (missing := total - int(shares.sum())) != 0:
+        step = 1 if missing > 0 else -1
+        movable = shares < highest if missing > 0 else shares > lowest
+        shares[np.argmax(np.where(movable, step * (quotas - shares), -np.inf))] += step
+    return shares

@@ -1,0 +1,117 @@
+"""The run folder: what lies where, and the lock that makes one process its only writer."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import json
+import os
+import socket
+import time
+from pathlib import Path
+from typing import IO, Any
+
+from evo_nas.errors import RunFolderError
+
+
+class RunFolder:
+    """``run.toml``, ``env.json``, ``history.db``, ``run.lock``, ``log.jsonl``, ``weights/`` and ``report/``.
+
+    The folder is data, never code, and can be moved. :meth:`create` and :meth:`open` hold its lock until :meth:`close`.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.config = path / "run.toml"
+        self.environment = path / "env.json"
+        self.history = path / "history.db"
+        self.log_file = path / "log.jsonl"
+        self.weights = path / "weights"
+        self.report = path / "report"
+        self.has_locks = True
+        self._lock: IO[str] | None = None
+
+    @classmethod
+    def create(cls, path: Path) -> RunFolder:
+        """Make a new run folder and take its lock; nothing that exists is overwritten.
+
+        Raises:
+            RunFolderError: if there is something in it already, it is in use, or it cannot be written.
+        """
+        folder = cls(path)
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            # A lock file alone is the trace of a start that failed before it wrote anything.
+            full = any(entry.name != "run.lock" for entry in path.iterdir())
+        except OSError as error:
+            raise RunFolderError(f"cannot make the run folder {path}: {error.strerror}") from error
+        folder._take_lock()
+        if full:
+            folder.close()
+            mend = f"continue it with: python -m evo_nas resume {path}" if folder.history.exists() else "name a new one"
+            raise RunFolderError(f"the run folder {path} is not empty; {mend}")
+        return folder
+
+    @classmethod
+    def open(cls, path: Path) -> RunFolder:
+        """Open an existing run folder to go on with its run, and take its lock.
+
+        Raises:
+            RunFolderError: if it holds no run, or it is in use.
+        """
+        folder = cls.existing(path)
+        folder._take_lock()
+        return folder
+
+    @classmethod
+    def existing(cls, path: Path) -> RunFolder:
+        """Name an existing run folder to read from it; takes no lock.
+
+        Raises:
+            RunFolderError: if it holds no run.
+        """
+        folder = cls(path)
+        if not folder.history.is_file():
+            raise RunFolderError(f"{path} holds no run: there is no history.db in it")
+        return folder
+
+    def close(self) -> None:
+        """Give the lock back."""
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+
+    def __enter__(self) -> RunFolder:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def log(self, event: str, **details: Any) -> None:
+        """Append one line to ``log.jsonl``: the time in UTC, what happened, and details."""
+        now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        with self.log_file.open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"time": now, "event": event, **details}, default=str) + "\n")
+
+    def _take_lock(self) -> None:
+        """Lock the folder for this process, or say who holds it."""
+        try:
+            lock = (self.path / "run.lock").open("a+", encoding="utf-8")
+        except OSError as error:
+            raise RunFolderError(f"cannot write to the run folder {self.path}: {error.strerror}") from error
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.seek(0)
+            holder = lock.read().strip() or "another process"
+            lock.close()
+            raise RunFolderError(f"the run folder {self.path} is in use by {holder}; wait for it or stop it") from None
+        except OSError as error:
+            if error.errno not in (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL):
+                lock.close()
+                raise RunFolderError(f"cannot lock the run folder {self.path}: {error.strerror}") from error
+            self.has_locks = False
+        lock.truncate(0)
+        lock.write(f"process {os.getpid()} on {socket.gethostname()}\n")
+        lock.flush()
+        self._lock = lock

@@ -1,0 +1,339 @@
+"""The history of a run: one SQLite file, one writer, one transaction an event.
+
+The tables are documented, with types and units, in ``docs/history.md``; analyses read them from there, not from here.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from evo_nas.errors import RunFolderError
+from genotypes.genotype import Genotype
+from genotypes.individual import Evaluation, Individual, Outcome
+from strategies.base import Proposal
+
+SCHEMA_VERSION: Final = 1
+
+_SCHEMA: Final = """
+CREATE TABLE trial (
+    id INTEGER PRIMARY KEY, parent INTEGER, genotype TEXT NOT NULL, cell TEXT NOT NULL, key TEXT NOT NULL,
+    seed INTEGER NOT NULL, memo TEXT NOT NULL, brief TEXT NOT NULL,
+    asked INTEGER NOT NULL UNIQUE, told INTEGER UNIQUE,
+    outcome TEXT, fitness REAL, report REAL, seconds REAL, parameters INTEGER, mult_adds INTEGER,
+    metrics TEXT NOT NULL DEFAULT '{}', error TEXT, asked_at REAL NOT NULL, told_at REAL
+);
+CREATE INDEX trial_key ON trial (key);
+CREATE INDEX trial_fitness ON trial (fitness) WHERE outcome = 'ok';
+CREATE INDEX trial_pending ON trial (id) WHERE told IS NULL;
+CREATE TABLE curve (
+    trial INTEGER NOT NULL, epoch INTEGER NOT NULL, accuracy REAL NOT NULL, PRIMARY KEY (trial, epoch)
+) WITHOUT ROWID;
+CREATE TABLE note (
+    trial INTEGER NOT NULL, name TEXT NOT NULL, value REAL NOT NULL, PRIMARY KEY (trial, name)
+) WITHOUT ROWID;
+CREATE TABLE attempt (
+    trial INTEGER NOT NULL, number INTEGER NOT NULL, started_at REAL NOT NULL, PRIMARY KEY (trial, number)
+) WITHOUT ROWID;
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """An ask that is recorded and not yet told."""
+
+    id: int
+    proposal: Proposal
+    key: str
+    brief: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """What is known of a network that was evaluated before."""
+
+    outcome: Outcome
+    fitness: float | None
+    report: float | None
+    parameters: int | None
+    mult_adds: int | None
+    error: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class TopTrial:
+    """One of the best trials, as ``show`` prints it."""
+
+    id: int
+    genotype: str
+    cell: dict[str, Any]
+    fitness: float
+    parameters: int | None
+    mult_adds: int | None
+    seconds: float | None
+
+
+class History:
+    """One run's record: :meth:`create` it, :meth:`open` it to write on, or :meth:`read` it beside a writer."""
+
+    def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
+        self._db = connection
+        self._db.row_factory = sqlite3.Row
+        self.path = path
+        self._event: int = self._one("SELECT max(max(asked), coalesce(max(told), 0)) FROM trial") or 0
+
+    @classmethod
+    def create(cls, path: Path, *, locks: bool = True) -> History:
+        """Make an empty history; ``locks=False`` for a file system without file locks.
+
+        Raises:
+            RunFolderError: if the file exists or cannot be written.
+        """
+        if path.exists():
+            raise RunFolderError(f"{path} exists already; continue it with: python -m evo_nas resume {path.parent}")
+        with _explained(path):
+            connection = _connect(path, "rwc", locks)
+            # WAL lets readers look on while we write, but needs shared memory, which comes with locks only.
+            connection.execute(f"PRAGMA journal_mode = {'WAL' if locks else 'DELETE'}")
+            connection.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
+            return cls(connection, path)
+
+    @classmethod
+    def open(cls, path: Path, *, locks: bool = True) -> History:
+        """Open an existing history to go on writing it.
+
+        Raises:
+            RunFolderError: if there is none, or it is not one of this version.
+        """
+        return cls._existing(path, "rw", locks)
+
+    @classmethod
+    def read(cls, path: Path) -> History:
+        """Open an existing history read-only, also while a run is writing it.
+
+        Raises:
+            RunFolderError: if there is none, or it is not one of this version.
+        """
+        return cls._existing(path, "ro", True)
+
+    @classmethod
+    def _existing(cls, path: Path, mode: str, locks: bool) -> History:
+        if not path.is_file():
+            raise RunFolderError(f"{path.parent} holds no run: {path.name} is not there")
+        with _explained(path):
+            connection = _connect(path, mode, locks)
+            version = connection.execute("PRAGMA user_version").fetchone()[0]
+            if version != SCHEMA_VERSION:
+                connection.close()
+                raise RunFolderError(
+                    f"{path} has schema version {version}, this evo_nas reads version {SCHEMA_VERSION}: "
+                    "use the evo_nas that wrote it (env.json beside it names the version)"
+                )
+            return cls(connection, path)
+
+    def close(self) -> None:
+        """Close the file; what is committed stays."""
+        self._db.close()
+
+    def __enter__(self) -> History:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    # Writing: one transaction an event ------------------------------------------------------------------------
+
+    def ask(
+        self, id: int, proposal: Proposal, key: str, cell: Mapping[str, Any], seed: int, brief: tuple[float, ...]
+    ) -> None:
+        """Record an ask as the next event."""
+        with _explained(self.path), self._db:
+            self._db.execute(
+                "INSERT INTO trial (id, parent, genotype, cell, key, seed, memo, brief, asked, asked_at) "
+                "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                (
+                    id,
+                    proposal.parent,
+                    str(proposal.genotype),
+                    _json(cell),
+                    key,
+                    seed,
+                    _json(proposal.memo),
+                    _json(brief),
+                    self._event + 1,
+                    time.time(),
+                ),
+            )
+        self._event += 1
+
+    def attempt(self, id: int) -> None:
+        """Record that a training starts; the number of the attempt counts from 1."""
+        with _explained(self.path), self._db:
+            self._db.execute(
+                "INSERT INTO attempt SELECT ?, 1 + count(*), ? FROM attempt WHERE trial = ?", (id, time.time(), id)
+            )
+
+    def tell(self, id: int, evaluation: Evaluation) -> None:
+        """Record how an ask ended, with its learning curve, as the next event."""
+        metrics = dict(evaluation.metrics)
+        costs = [int(metrics.pop(name)) if name in metrics else None for name in ("parameters", "mult_adds")]
+        with _explained(self.path), self._db:
+            updated = self._db.execute(
+                "UPDATE trial SET told = ?, outcome = ?, fitness = ?, report = ?, seconds = ?, parameters = ?, "
+                "mult_adds = ?, metrics = ?, error = ?, told_at = ? WHERE id = ? AND told IS NULL",
+                (
+                    self._event + 1,
+                    str(evaluation.outcome),
+                    evaluation.fitness,
+                    evaluation.report,
+                    evaluation.seconds,
+                    *costs,
+                    _json(metrics),
+                    evaluation.error,
+                    time.time(),
+                    id,
+                ),
+            )
+            assert updated.rowcount == 1, f"trial {id} was told twice or never asked"
+            self._db.executemany(
+                "INSERT INTO curve VALUES (?, ?, ?)",
+                [(id, epoch, accuracy) for epoch, accuracy in enumerate(evaluation.curve, start=1)],
+            )
+        self._event += 1
+
+    def note(self, id: int, notes: Mapping[str, float]) -> None:
+        """Record what the strategy noted when it was told; noting it again changes nothing."""
+        with _explained(self.path), self._db:
+            self._db.executemany(
+                "INSERT OR REPLACE INTO note VALUES (?, ?, ?)", [(id, name, value) for name, value in notes.items()]
+            )
+
+    # Reading ---------------------------------------------------------------------------------------------------
+
+    @property
+    def last_id(self) -> int:
+        """Id of the last ask; 0 before the first."""
+        return self._one("SELECT max(id) FROM trial") or 0
+
+    def told(self) -> Iterator[Individual]:
+        """Yield what was told, in the order in which it was told."""
+        rows = self._db.execute(
+            "SELECT id, genotype, outcome, fitness, parent, memo FROM trial WHERE told IS NOT NULL ORDER BY told"
+        )
+        for row in rows:
+            yield Individual(
+                row["id"],
+                Genotype.parse(row["genotype"]),
+                Outcome(row["outcome"]),
+                row["fitness"],
+                row["parent"],
+                tuple(json.loads(row["memo"])),
+            )
+
+    def pending(self) -> list[Pending]:
+        """List the asks that are not told yet, by ascending id."""
+        rows = self._db.execute(
+            "SELECT id, genotype, parent, memo, key, brief FROM trial WHERE told IS NULL ORDER BY id"
+        )
+        return [
+            Pending(
+                row["id"],
+                Proposal(Genotype.parse(row["genotype"]), row["parent"], tuple(json.loads(row["memo"]))),
+                row["key"],
+                tuple(json.loads(row["brief"])),
+            )
+            for row in rows
+        ]
+
+    def find(self, key: str) -> Ended | None:
+        """Look up what came of the first training of this network; a success goes before a failure."""
+        row = self._db.execute(
+            "SELECT outcome, fitness, report, parameters, mult_adds, error FROM trial "
+            "WHERE key = ? AND told IS NOT NULL AND outcome NOT IN ('reused', 'refused') "
+            "ORDER BY outcome <> 'ok', told LIMIT 1",
+            (key,),
+        ).fetchone()
+        return row and Ended(Outcome(row["outcome"]), *tuple(row)[1:])
+
+    def trained(self) -> int:
+        """Count the trainings that ended, failed ones included and retries not: what a budget of trials limits."""
+        return int(self._one("SELECT count(*) FROM trial WHERE told IS NOT NULL AND id IN (SELECT trial FROM attempt)"))
+
+    def untrained_in_a_row(self) -> int:
+        """Count the last asks in a row that were answered without a training."""
+        return int(
+            self._one(
+                "SELECT count(*) FROM trial WHERE told IS NOT NULL "
+                "AND id > (SELECT coalesce(max(trial), 0) FROM attempt)"
+            )
+        )
+
+    def outcomes(self) -> dict[str, int]:
+        """Count the told asks by outcome."""
+        rows = self._db.execute("SELECT outcome, count(*) FROM trial WHERE told IS NOT NULL GROUP BY outcome")
+        return {row[0]: row[1] for row in rows}
+
+    def seconds(self) -> float:
+        """Sum the durations of all evaluations, in seconds."""
+        return float(self._one("SELECT coalesce(sum(seconds), 0.0) FROM trial"))
+
+    def top(self, k: int) -> list[TopTrial]:
+        """List the best trials of ``k`` different networks, best first, earlier told first on ties."""
+        rows = self._db.execute(
+            "SELECT id, genotype, cell, key, fitness, parameters, mult_adds, seconds FROM trial "
+            "WHERE outcome = 'ok' ORDER BY fitness DESC, told"
+        )
+        best: dict[str, TopTrial] = {}
+        for row in rows:
+            if len(best) == k:
+                break
+            best.setdefault(
+                row["key"],
+                TopTrial(
+                    row["id"],
+                    row["genotype"],
+                    json.loads(row["cell"]),
+                    row["fitness"],
+                    row["parameters"],
+                    row["mult_adds"],
+                    row["seconds"],
+                ),
+            )
+        return list(best.values())
+
+    def _one(self, query: str) -> Any:
+        with _explained(self.path):
+            return self._db.execute(query).fetchone()[0]
+
+
+class _explained:
+    """Turn SQLite's errors into one line that names the file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, sqlite3.Error):
+            raise RunFolderError(f"the history {self.path} cannot be used: {error}") from error
+
+
+def _connect(path: Path, mode: str, locks: bool) -> sqlite3.Connection:
+    """Connect without creating more than asked, and with every commit on disk before it returns."""
+    uri = f"{path.absolute().as_uri()}?mode={mode}{'' if locks else '&nolock=1'}"
+    connection = sqlite3.connect(uri, uri=True, timeout=10.0)
+    if mode != "ro":
+        connection.execute("PRAGMA synchronous = FULL")
+    return connection
+
+
+def _json(value: object) -> str:
+    """Write compact JSON that is JSON: NaN and infinity are refused."""
+    return json.dumps(value, separators=(",", ":"), allow_nan=False)

@@ -1,0 +1,169 @@
+"""A cell as a torch module: two inputs fitted to F channels, blocks, and the concatenation of their results."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from evo_nas.phenotypes.ops import FactorizedReduction, operation, pointwise, relu_conv_bn
+from genotypes.cell import INPUTS, Block, Cell, Edge
+from genotypes.genotype import GenotypeError, shorten
+from genotypes.operations import COMBINES, OPERATIONS
+
+
+def check_vocabulary(cell: Cell) -> None:
+    """Check that every operation and combination of the cell is known.
+
+    Raises:
+        GenotypeError: if one is not; it names the block and lists what is known.
+    """
+    for index, block in enumerate(cell.blocks):
+        for edge in block.edges:
+            if edge.op not in OPERATIONS:
+                raise GenotypeError(
+                    f"block {index} names the operation {shorten(edge.op)!r}; known: {', '.join(OPERATIONS)}"
+                )
+        if block.combine not in COMBINES:
+            raise GenotypeError(
+                f"block {index} names the combination {shorten(block.combine)!r}; known: {', '.join(COMBINES)}"
+            )
+
+
+def states_in_use(cell: Cell) -> frozenset[int]:
+    """Collect the hidden states, inputs included, from which the output of the cell can be reached."""
+    used = set(cell.output)
+    for state in reversed(range(INPUTS, INPUTS + len(cell.blocks))):
+        if state in used:
+            used.update(edge.source for edge in cell.blocks[state - INPUTS].edges)
+    return frozenset(used)
+
+
+def state_channels(cell: Cell, state: int, filters: int) -> int:
+    """Count the channels of a fitted input or of a block's result: F, or 2F if the block concatenates."""
+    concatenated = state >= INPUTS and cell.blocks[state - INPUTS].combine == "concat"
+    return 2 * filters if concatenated else filters
+
+
+def output_channels(cell: Cell, filters: int) -> int:
+    """Count the channels that the cell puts out at F filters."""
+    return sum(state_channels(cell, state, filters) for state in cell.output)
+
+
+class DropPath(nn.Module):
+    """Drop a whole path for some examples of a batch, and scale it for the others (Larsson et al. 2016).
+
+    ``keep`` is the probability that an example keeps the path, in (0, 1]; in evaluation every example does. The
+    draws come from torch's default generator of the tensor's device: whoever trains seeds it.
+    """
+
+    keep: float = 1.0
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (n, c, h, w) to the same shape and, over the draws, the same mean."""
+        if not self.training or self.keep == 1:
+            return x
+        return x * (x.new_empty(len(x), 1, 1, 1).bernoulli_(self.keep) / self.keep)
+
+    def extra_repr(self) -> str:
+        """Show the probability in the printed network."""
+        return f"keep={self.keep}"
+
+
+class BlockModule(nn.Module):
+    """Two edges and their combination: ``filters`` channels, or twice as many if it concatenates.
+
+    ``channels`` are those of the hidden states; at stride 2 only edges from an input of the cell stride, because the
+    other states are small already.
+    """
+
+    def __init__(self, block: Block, channels: Mapping[int, int], filters: int, stride: int) -> None:
+        super().__init__()
+        self.block = block
+        self.left, self.right = (
+            _path(edge, channels[edge.source], filters, stride if edge.source < INPUTS else 1) for edge in block.edges
+        )
+
+    def forward(self, states: Mapping[int, Tensor]) -> Tensor:
+        """Compute the block's hidden state from those before it."""
+        left: Tensor = self.left(states[self.block.left.source])  # (n, F, h, w)
+        right: Tensor = self.right(states[self.block.right.source])  # (n, F, h, w)
+        return left + right if self.block.combine == "add" else torch.cat([left, right], dim=1)
+
+
+class CellModule(nn.Module):
+    """One cell at F filters, as in the released NASNet code (tensorflow/models, slim/nets/nasnet).
+
+    ``current`` counts the channels of h_i. ``previous`` counts those of h_{i-1}, which is None in the first cell of a
+    network: then the cell reads h_i in its place, unfitted. ``previous_is_larger`` says that h_{i-1} comes from before
+    a reduction. What reaches no output is not built.
+
+    Raises:
+        GenotypeError: if an operation or combination is unknown.
+    """
+
+    def __init__(
+        self,
+        cell: Cell,
+        *,
+        current: int,
+        previous: int | None,
+        previous_is_larger: bool,
+        filters: int,
+        stride: int,
+    ) -> None:
+        check_vocabulary(cell)
+        super().__init__()
+        used = states_in_use(cell)
+        self.output = cell.output
+        self.fit_current = relu_conv_bn(current, filters) if 0 in used else nn.Identity()
+        self.fit_previous: nn.Module = nn.Identity()
+        if previous is not None and 1 in used:
+            if previous_is_larger:
+                self.fit_previous = nn.Sequential(nn.ReLU(), FactorizedReduction(previous, filters))
+            elif previous != filters:
+                self.fit_previous = relu_conv_bn(previous, filters)
+
+        channels = {s: state_channels(cell, s, filters) for s in range(INPUTS + len(cell.blocks))}
+        channels[1] = current if previous is None else filters
+        self.created = [state for state in sorted(used) if state >= INPUTS]
+        self.blocks = nn.ModuleList(
+            BlockModule(cell.blocks[state - INPUTS], channels, filters, stride) for state in self.created
+        )
+        self.fit_output = nn.ModuleList(_fit_output(state, channels[state], filters, stride) for state in self.output)
+
+    def forward(self, current: Tensor, previous: Tensor | None) -> Tensor:
+        """Map h_i, (n, current, h, w), and h_{i-1} to (n, output_channels, ceil(h / stride), ceil(w / stride))."""
+        states = {
+            0: self.fit_current(current),  # (n, F, h, w)
+            1: self.fit_previous(current if previous is None else previous),  # (n, F, h, w)
+        }
+        for state, block in zip(self.created, self.blocks, strict=True):
+            states[state] = block(states)  # (n, F or 2F, ceil(h / stride), ceil(w / stride))
+        outputs = [fit(states[state]) for state, fit in zip(self.output, self.fit_output, strict=True)]
+        return torch.cat(outputs, dim=1)
+
+
+def _path(edge: Edge, in_channels: int, filters: int, stride: int) -> nn.Module:
+    """Make what an edge computes: the fit of a concatenated state to F channels, the operation, drop path."""
+    fit: list[nn.Module] = []
+    if edge.source >= INPUTS and in_channels != filters:
+        fit = [*relu_conv_bn(in_channels, filters)]
+        in_channels = filters
+    op = operation(edge.op, in_channels, filters, stride)
+    if not fit and isinstance(op, nn.Identity):
+        # Only what computes something is dropped, as in DARTS; the released NASNet spares strided identities too.
+        return op
+    return nn.Sequential(*fit, op, DropPath())
+
+
+def _fit_output(state: int, in_channels: int, filters: int, stride: int) -> nn.Module:
+    """Make what brings a listed state to the cell's size and width, without a ReLU: inputs may differ in both."""
+    if state >= INPUTS:
+        return nn.Identity()
+    if stride == 2:
+        return FactorizedReduction(in_channels, filters)
+    if in_channels != filters:
+        return nn.Sequential(pointwise(in_channels, filters), nn.BatchNorm2d(filters))
+    return nn.Identity()

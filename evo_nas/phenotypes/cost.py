@@ -1,0 +1,70 @@
+"""What a network costs: parameters, and mult-adds for one image, counted without memory or arithmetic."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from evo_nas.evaluators.base import Cost
+from evo_nas.phenotypes.network import CifarNetwork
+from genotypes.cell import CellPair
+
+
+def cost_of(
+    cells: CellPair,
+    *,
+    macro: str = "cifar",
+    cells_per_stack: int,
+    filters: int,
+    image: int = 32,
+    channels: int = 3,
+    classes: int = 10,
+    stem: int | None = None,
+) -> Cost:
+    """Count the parameters of a network, and its mult-adds for one image of ``image`` x ``image`` pixels.
+
+    Parameters are the trained ones: batch norm's scales and shifts count, its running means do not. Mult-adds are
+    those of convolutions and of the classifier alone, as papers count them.
+
+    Raises:
+        GenotypeError: if a cell names an unknown operation or combination.
+        ValueError: if a number is out of range, or the macro-architecture is unknown.
+    """
+    if macro != "cifar":
+        raise ValueError(f"there is no macro-architecture {macro!r}; there is: cifar")
+    # The meta device knows shapes only: nothing is allocated, nothing is computed.
+    with torch.device("meta"):
+        network = CifarNetwork(
+            cells, cells_per_stack=cells_per_stack, filters=filters, classes=classes, channels=channels, stem=stem
+        )
+    parts = cost_by_part(network, image).values()
+    return Cost(sum(part.parameters for part in parts), sum(part.mult_adds for part in parts))
+
+
+def cost_by_part(network: CifarNetwork, image: int) -> dict[str, Cost]:
+    """Count, for one image of ``image`` x ``image`` pixels, each part: stem, cells.0, cells.1, ..., classifier.
+
+    Raises:
+        ValueError: if the image has no pixel.
+    """
+    if image < 1:
+        raise ValueError(f"image must be at least 1 pixel, not {image}")
+    pixels = torch.empty(1, network.channels, image, image, device=network.classifier.weight.device)
+    training = network.training
+    network.eval()  # batch norm would take this image into its running means
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        network(pixels)
+    network.train(training)
+    flops = counter.get_flop_counts()
+    parts: dict[str, nn.Module] = {"stem": network.stem}
+    parts |= {f"cells.{index}": cell for index, cell in enumerate(network.cells)}
+    parts["classifier"] = network.classifier
+    return {
+        name: Cost(
+            parameters=sum(parameter.numel() for parameter in part.parameters()),
+            # A multiplication and an addition are two FLOPs.
+            mult_adds=sum(flops.get(f"{type(network).__name__}.{name}", {}).values()) // 2,
+        )
+        for name, part in parts.items()
+    }

@@ -1,0 +1,96 @@
+"""Live progress of a search on stderr: trials done, best so far, mean of the last P, time left."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections import deque
+from typing import TYPE_CHECKING, Final
+
+from evo_nas.manager import Listener
+from genotypes.individual import Evaluation, Individual
+from genotypes.population import Population
+
+if TYPE_CHECKING:
+    from rich.live import Live
+
+SECONDS_BETWEEN_LINES: Final = 2.0
+
+
+class Progress(Listener):
+    """Draws one line that renews itself on a terminal, and prints a line now and then elsewhere.
+
+    ``trials`` is the budget, ``last`` the P of "mean of the last P". Close it to leave the terminal tidy.
+    """
+
+    def __init__(self, trials: int, last: int) -> None:
+        self.trials = trials
+        self._recent: deque[float] = deque(maxlen=max(1, last))
+        self._best: Individual | None = None
+        self._failed = 0
+        self._live: Live | None = None
+        self._printed = float("-inf")
+
+    def restored(self, population: Population, trained: int) -> None:
+        """Start the clock; what was trained before does not count for the time left."""
+        self._start, self._trained_before = time.monotonic(), trained
+        self._best = next(iter(population.best(1)), None)
+        if sys.stderr.isatty():
+            from rich.console import Console
+            from rich.live import Live
+
+            self._live = Live(console=Console(stderr=True), refresh_per_second=4, transient=True)
+            self._live.start()
+        if trained:
+            self._say(f"resuming after {trained} trials", always=True)
+
+    def told(self, individual: Individual, evaluation: Evaluation, population: Population, trained: int) -> None:
+        """Renew the line; a failure gets a line of its own that stays."""
+        self._best = next(iter(population.best(1)), None)
+        if individual.fitness is not None:
+            self._recent.append(individual.fitness)
+        elif evaluation.seconds or evaluation.outcome != "refused":
+            self._failed += 1
+            reason = (evaluation.error or "no reason given").strip().splitlines()[-1]
+            self._say(f"trial {individual.id} failed ({evaluation.outcome}): {reason}", always=True)
+        self._say(self._line(trained), always=trained >= self.trials)
+
+    def close(self) -> None:
+        """Give the terminal back."""
+        if self._live is not None:
+            self._live.stop()
+            self._live = None
+
+    def _line(self, trained: int) -> str:
+        words = [f"trial {trained}/{self.trials}"]
+        if self._best is not None:
+            words.append(f"best {100 * self._best.score:.2f} % (trial {self._best.id})")
+        if self._recent:
+            words.append(f"mean of last {len(self._recent)} {100 * sum(self._recent) / len(self._recent):.2f} %")
+        if self._failed:
+            words.append(f"{self._failed} failed")
+        done = trained - self._trained_before
+        if done:
+            left = (time.monotonic() - self._start) / done * (self.trials - trained)
+            words.append(f"ETA {duration(left)}")
+        return "  ".join(words)
+
+    def _say(self, line: str, *, always: bool) -> None:
+        if self._live is not None:
+            if always:
+                self._live.console.print(line, highlight=False, markup=False)
+            else:
+                self._live.update(line)
+        elif always or time.monotonic() - self._printed >= SECONDS_BETWEEN_LINES:
+            print(line, file=sys.stderr, flush=True)
+            self._printed = time.monotonic()
+
+
+def duration(seconds: float) -> str:
+    """Write a duration as ``4s``, ``2:05`` (minutes) or ``3:02:05`` (hours)."""
+    whole = max(0, round(seconds))
+    if whole < 60:
+        return f"{whole}s"
+    minutes, rest = divmod(whole, 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

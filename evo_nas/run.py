@@ -1,0 +1,303 @@
+"""One run: a configuration and a folder become a manager. The only place where the parts are put together."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from evo_nas import __version__
+from evo_nas.config import (
+    OPTION_TABLES,
+    Hardware,
+    RunConfig,
+    Tables,
+    differences,
+    from_environment,
+    from_flags,
+    layered,
+    read_toml,
+)
+from evo_nas.errors import RunFolderError, UsageError
+from evo_nas.evaluators.base import Evaluator, Placement
+from evo_nas.evaluators.catalogue import EVALUATORS
+from evo_nas.executors.base import Executor
+from evo_nas.executors.serial import SerialExecutor
+from evo_nas.folder import RunFolder
+from evo_nas.history import History
+from evo_nas.manager import Listener, PopulationManager, Reason
+from evo_nas.weights import WeightKeeper
+from genotypes.catalogue import space_named
+from genotypes.registry import OptionError, Registry, option_types, options_of
+from genotypes.space import SearchSpace
+from strategies.base import SearchStrategy
+from strategies.catalogue import STRATEGIES
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The three parts that a configuration names, built and bound to each other."""
+
+    space: SearchSpace
+    strategy: SearchStrategy
+    evaluator: Evaluator
+
+
+@dataclass(frozen=True)
+class Run(os.PathLike[str]):
+    """A run that ended: where it is and why it ended. Whatever takes a run folder takes this too."""
+
+    path: Path
+    reason: Reason
+
+    def __fspath__(self) -> str:
+        return str(self.path)
+
+
+def configured(
+    flags: Mapping[str, Any],
+    *,
+    settings: Sequence[str] = (),
+    file: Path | None = None,
+    environ: Mapping[str, str] = os.environ,
+) -> RunConfig:
+    """Resolve a configuration: flags go before ``EVO_NAS_*`` variables, these before the TOML file.
+
+    Raises:
+        UsageError: if a table, field, flag or name is unknown, or a value impossible.
+    """
+    from_file = read_toml(file) if file else {}
+    from_command = from_flags(flags, settings)
+    from_variables = from_environment(environ)
+    names = RunConfig.from_tables(layered(from_file, from_variables, from_command)).run
+    # An exported variable is a habit, not a demand: where the chosen part has no such option it says nothing.
+    for table, catalogue in (("strategy", STRATEGIES), ("evaluator", EVALUATORS)):
+        if table in from_variables:
+            known = option_types(_found(catalogue, getattr(names, table)))
+            from_variables[table] = {k: v for k, v in from_variables[table].items() if k in known}
+    return RunConfig.from_tables(layered(from_file, from_variables, from_command))
+
+
+def build(config: RunConfig) -> Parts:
+    """Build space, strategy and evaluator.
+
+    Raises:
+        UsageError: if a name or an option is unknown, or a value impossible.
+    """
+    try:
+        space = space_named(config.run.space, config.space)
+        strategy = STRATEGIES.build(config.run.strategy, config.strategy)
+        evaluator = EVALUATORS.build(config.run.evaluator, config.evaluator)
+        evaluator.bind(space, placement(config.hardware))
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    return Parts(space, strategy, evaluator)
+
+
+def resolved(config: RunConfig, parts: Parts) -> RunConfig:
+    """Fill the option tables with every option that the parts have, so that later defaults cannot change the run."""
+    space, strategy, evaluator = map(options_of, (parts.space, parts.strategy, parts.evaluator))
+    return replace(config, space=space, strategy=strategy, evaluator=evaluator)
+
+
+def new_folder(config: RunConfig, parts: Parts) -> Path:
+    """Name a folder below ``runs/`` that does not exist: strategy, what is searched on, seed, time."""
+    what = options_of(parts.evaluator).get("dataset") or config.run.evaluator.rpartition(":")[2]
+    name = f"{config.run.strategy.rpartition(':')[2]}-{what}-seed{config.run.seed}"
+    stamp = time.strftime("%Y%m%d-%H%M%S")
+    candidates = (Path("runs") / f"{name}-{stamp}{suffix}" for suffix in ("", *(f"-{n}" for n in range(2, 1000))))
+    return next(path for path in candidates if not path.exists())
+
+
+def start(config: RunConfig, path: Path, parts: Parts, *, listeners: Sequence[Listener] = ()) -> Run:
+    """Start a new run in a folder that is new or empty, and search until it ends.
+
+    Raises:
+        RunFolderError: if the folder is not empty, in use or cannot be written.
+        DataError: if the evaluator's data is missing or damaged.
+        TooManyFailures: if trial after trial failed.
+    """
+    with ExitStack() as stack:
+        folder = stack.enter_context(RunFolder.create(path))
+        parts.evaluator.prepare(path)
+        if not folder.has_locks:
+            _warn_of_missing_locks(folder)
+        folder.config.write_text(resolved(config, parts).to_toml(), "utf-8")
+        folder.environment.write_text(json.dumps(environment(), indent=2) + "\n", "utf-8")
+        folder.weights.mkdir(exist_ok=True)
+        folder.report.mkdir(exist_ok=True)
+        history = stack.enter_context(History.create(folder.history, locks=folder.has_locks))
+        return _search(config, folder, history, parts, listeners)
+
+
+def resume(config: RunConfig, path: Path, parts: Parts, *, listeners: Sequence[Listener] = ()) -> Run:
+    """Go on with a run where it stopped, under the configuration that :func:`stored` gives.
+
+    Raises:
+        RunFolderError: if the folder holds no run or is in use.
+        DataError: if the evaluator's data is missing or damaged.
+        TooManyFailures: if trial after trial failed.
+    """
+    with ExitStack() as stack:
+        folder = stack.enter_context(RunFolder.open(path))
+        if not folder.has_locks:
+            _warn_of_missing_locks(folder)
+        parts.evaluator.prepare(path)
+        history = stack.enter_context(History.open(folder.history, locks=folder.has_locks))
+        return _search(config, folder, history, parts, listeners)
+
+
+def stored(path: Path, given: Tables | None = None, plugins: Sequence[str] = ()) -> RunConfig:
+    """Read the configuration of a run, with a new budget or other hardware if ``given`` says so.
+
+    A run folder is data, never code: what it names as ``package.module:Class`` is imported only if the caller names
+    it in ``plugins`` too.
+
+    Raises:
+        RunFolderError: if the folder holds no run.
+        UsageError: if ``given`` changes the science of the run, or a plug-in was not named.
+    """
+    folder = RunFolder.existing(path)
+    if not folder.config.is_file():
+        raise RunFolderError(f"{path} holds no run: there is no run.toml in it")
+    old = RunConfig.from_tables(read_toml(folder.config))
+    given = given or {}
+    tables = old.to_tables()
+    tables["run"]["trials"] = given.get("run", {}).get("trials", old.run.trials)
+    new = RunConfig.from_tables(layered(tables, given))
+    if changed := list(differences(tables, new.to_tables(), (*OPTION_TABLES, "run"))):
+        raise UsageError(f"resume goes on with the same search, it cannot change {'; '.join(changed)}")
+    for name in (old.run.space, old.run.strategy, old.run.evaluator):
+        if ":" in name and name not in plugins:
+            raise UsageError(
+                f"the run uses the plug-in {name}; name it on the command line too, as in --space {name}, "
+                "because a run folder alone imports no code"
+            )
+    return new
+
+
+def search(
+    *,
+    run_dir: str | os.PathLike[str] | None = None,
+    settings: Sequence[str] = (),
+    listeners: Sequence[Listener] = (),
+    **flags: Any,
+) -> Run:
+    """Search, and give the finished run, which ``analysis.load_history`` turns into a DataFrame.
+
+    The keywords are the flags of ``python -m evo_nas run``, as in ``search(strategy="evolution", dataset="digits",
+    trials=100, population=20, sample=5)``; ``settings`` are what ``--set`` takes. To search with objects of your own
+    instead of names, use :class:`evo_nas.manager.PopulationManager`.
+
+    Raises:
+        UsageError: if a flag, a name or an option is unknown, or a value impossible.
+        EvoNasError: for whatever else ends a run: see :func:`start`.
+    """
+    config = configured(flags, settings=settings)
+    parts = build(config)
+    return start(config, Path(run_dir) if run_dir else new_folder(config, parts), parts, listeners=listeners)
+
+
+def placement(hardware: Hardware) -> Placement:
+    """Say where evaluations run; the cores are shared out among the workers unless ``threads`` is given."""
+    return Placement(
+        device=hardware.device,
+        data_dir=hardware.data_dir,
+        threads=hardware.threads or max(1, usable_cores() // hardware.workers),
+        keep_weights=hardware.keep_weights > 0,
+    )
+
+
+def usable_cores() -> int:
+    """Count the cores that this process may use, which can be fewer than the machine has."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def environment() -> dict[str, Any]:
+    """Describe what a result may depend on besides the configuration: versions, machine, command."""
+    versions: dict[str, str | None] = {"evo_nas": __version__, "python": platform.python_version()}
+    for package in ("torch", "torchvision", "numpy", "deap", "scikit-learn", "joblib"):
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:
+            versions[package] = None
+    return {
+        "versions": versions,
+        "system": platform.platform(),
+        "machine": platform.machine(),
+        "processor": _processor(),
+        "cores": usable_cores(),
+        "command": sys.argv,
+    }
+
+
+def _search(config: RunConfig, folder: RunFolder, history: History, parts: Parts, listeners: Sequence[Listener]) -> Run:
+    """Run the manager on an open folder and an open history, and log how it ended."""
+    science = config.run
+    executor = _executor(config.hardware, parts.evaluator)
+    manager = PopulationManager(
+        parts.space,
+        parts.strategy,
+        parts.evaluator,
+        executor,
+        history,
+        seed=science.seed,
+        trials=science.trials,
+        repeats=science.repeats,
+        max_repeats=science.max_repeats,
+        max_parameters=science.max_parameters,
+        max_consecutive_failures=science.max_consecutive_failures,
+        listeners=[WeightKeeper(folder.path, config.hardware.keep_weights), *listeners],
+    )
+    folder.log("start", evo_nas=__version__, trials=science.trials, asked=history.last_id)
+    try:
+        reason = manager.run()
+    except BaseException as error:
+        folder.log("stop", error=f"{type(error).__name__}: {error}")
+        raise
+    finally:
+        executor.close()
+    folder.log("end", reason=str(reason))
+    return Run(folder.path, reason)
+
+
+def _executor(hardware: Hardware, evaluator: Evaluator) -> Executor:
+    """Build the executor; the one that needs worker processes is imported only where there are any."""
+    if hardware.resolved_executor == "serial":
+        return SerialExecutor(evaluator)
+    from evo_nas.executors.slots import SlotsExecutor
+
+    return SlotsExecutor(evaluator, hardware.workers)
+
+
+def _found(catalogue: Registry[Any], name: str) -> type:
+    try:
+        return catalogue.find(name)
+    except OptionError as error:
+        raise UsageError(str(error)) from error
+
+
+def _processor() -> str:
+    """Name the processor; Linux alone says it in a file, elsewhere the platform module knows."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
+        return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor()
+
+
+def _warn_of_missing_locks(folder: RunFolder) -> None:
+    message = (
+        f"the file system of {folder.path} has no file locks: history.db uses a rollback journal instead of WAL, and "
+        "nothing keeps a second process from writing to this run; do not start one"
+    )
+    print(f"evo_nas: warning: {message}", file=sys.stderr)
+    folder.log("warning", message=message)

@@ -1,0 +1,38 @@
+"""Keep the weights of the best trials, and only those."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from evo_nas.manager import Listener
+from genotypes.individual import Evaluation, Individual
+from genotypes.population import Population
+
+
+def weights_file(run: Path, id: int) -> Path:
+    """Name the file in which a run keeps the weights of a trial."""
+    return run / "weights" / f"trial-{id:06d}.safetensors"
+
+
+class WeightKeeper(Listener):
+    """Deletes the weights of every trial that is not among the ``keep`` best."""
+
+    def __init__(self, run: Path, keep: int) -> None:
+        self.run = run
+        self.keep = keep
+        self._kept: set[int] = set()
+
+    def restored(self, population: Population, trained: int) -> None:
+        """Clear away what an interrupted run left behind."""
+        self._kept = {individual.id for individual in population.best(self.keep)}
+        names = {weights_file(self.run, id).name for id in self._kept}
+        for file in (self.run / "weights").glob("trial-*"):
+            if file.name not in names:
+                file.unlink(missing_ok=True)
+
+    def told(self, individual: Individual, evaluation: Evaluation, population: Population, trained: int) -> None:
+        """Delete the weights of whoever has just left the best, or never came among them."""
+        best = {individual.id for individual in population.best(self.keep)}
+        for id in (self._kept | {individual.id}) - best:
+            weights_file(self.run, id).unlink(missing_ok=True)
+        self._kept = best
