@@ -1,1 +1,44 @@
-"""Looking back on searches: frames, curves, comparisons, pictures."""
+"""Looking back on searches: frames, curves, comparisons, pictures.
+
+Numbers first; they need pandas alone:
+
+Histories as tidy frames: :mod:`analysis.frames`
+Curves of a search:       :mod:`analysis.curves`
+Strategies compared:      :mod:`analysis.compare`
+Where a cell's parts go:  :mod:`analysis.layout`
+
+Drawing second; these two load matplotlib, so their names are taken from the files themselves:
+
+Cells as in the papers:   :mod:`analysis.cells`
+Accuracy against samples: :mod:`analysis.plots`
+"""
+
+from analysis.compare import compare, compare_runs, notes_of, records, warnings_of
+from analysis.curves import best_so_far, mean_over_runs, moving_mean
+from analysis.frames import (
+    COLUMNS,
+    HistoryError,
+    Run,
+    find_runs,
+    load_curves,
+    load_history,
+    load_notes,
+)
+
+__all__ = [
+    "COLUMNS",
+    "HistoryError",
+    "Run",
+    "best_so_far",
+    "compare",
+    "compare_runs",
+    "find_runs",
+    "load_curves",
+    "load_history",
+    "load_notes",
+    "mean_over_runs",
+    "moving_mean",
+    "notes_of",
+    "records",
+    "warnings_of",
+]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from matplotlib.figure import Figure
@@ -31,6 +32,10 @@ _LETTERS: Final = 8.0 / 72  # height of the letters, 8 points, in inches
 _LINE: Final = 1.25  # distance of two lines of text, as a multiple of the letters
 _WIRES: Final = {0: "#c2571a", 1: "#1f6fb2"}  # the two inputs; told apart by the colour-blind too
 _WIRE: Final = "#6b737d"
+_IDLE: Final = "#b4bac1"
+_RULE: Final = "#d5d9de"
+_NAMES: Final = ("normal cell", "reduction cell")
+_CAPTION: Final = 0.3  # inches below a cell, for its name
 _FILLS: Final = (
     ("sep", "#d8e9f7"),
     ("avg", "#dcefdc"),
@@ -58,7 +63,7 @@ def draw_cell(cell: Cell, ax: Axes, *, title: str | None = None) -> Axes:
 
 def draw_pair(pair: CellPair, axes: Sequence[Axes]) -> Sequence[Axes]:
     """Draw a normal and a reduction cell into two axes, in this order."""
-    for cell, ax, title in zip((pair.normal, pair.reduction), axes, ("normal cell", "reduction cell"), strict=True):
+    for cell, ax, title in zip((pair.normal, pair.reduction), axes, _NAMES, strict=True):
         draw_cell(cell, ax, title=title)
     return axes
 
@@ -73,59 +78,75 @@ def draw_text(text: str, ax: Axes) -> Axes:
 def pair_figure(pair: CellPair, title: str | None = None) -> Figure:
     """Draw a pair of cells beside each other in a figure of its natural size."""
     layouts = [lay_out(pair.normal), lay_out(pair.reduction)]
-    gap, head, top = 0.5, 0.35, 0.4 if title else 0.0
+    gap, head = 0.5, 0.45 if title else 0.0
     width = sum(layout.width for layout in layouts) + gap
-    height = max(layout.height for layout in layouts)
-    figure = Figure(figsize=(width, height + head + top))
+    height = _CAPTION + max(layout.height for layout in layouts) + head
+    figure = Figure(figsize=(width, height))
     x = 0.0
-    for layout, name in zip(layouts, ("normal cell", "reduction cell"), strict=True):
-        place_cell(layout, figure, (x, 0.0), title=name)
+    for layout, name in zip(layouts, _NAMES, strict=True):
+        place_cell(layout, figure, (x, _CAPTION), title=name)
         x += layout.width + gap
     if title:
-        figure.text(0.5, 1 - 0.2 / (height + head + top), title, ha="center", va="center", fontsize=11, color=_INK)
+        figure.text(0.5, 1 - 0.2 / height, title, ha="center", va="center", fontsize=12, color=_INK, weight="bold")
     return figure
 
 
-def columns_figure(columns: Sequence[tuple[str, CellPair | str]], footer: str = "") -> Figure:
-    """Draw pairs of cells as columns, each under its title, all at one scale; text instead of a pair is written out."""
-    head, caption, gap, narrowest = 0.75, 0.35, 0.6, 2.9
-    foot = 0.4 if footer else 0.1
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column of :func:`columns_figure`: a pair of cells or, where there is none, a text, under a head.
+
+    ``subhead`` may have several lines.
+    """
+
+    head: str
+    subhead: str
+    content: CellPair | str
+
+
+def columns_figure(columns: Sequence[Column], footer: str = "") -> Figure:
+    """Draw pairs of cells as columns, the normal cell above the reduction cell, all at one scale."""
+    gap, narrowest, foot = 0.6, 3.4, 0.45 if footer else 0.15
+    head = 0.8 + 0.17 * max(column.subhead.count("\n") for column in columns)
     pairs = [
-        [lay_out(pair.normal), lay_out(pair.reduction)] if isinstance(pair, CellPair) else [] for _, pair in columns
+        [lay_out(column.content.normal), lay_out(column.content.reduction)]
+        if isinstance(column.content, CellPair)
+        else []
+        for column in columns
     ]
     widths = [max([narrowest, *(layout.width for layout in pair)]) for pair in pairs]
-    rows = [max([1.0, *(pair[row].height for pair in pairs if pair)]) for row in (0, 1)]
-    if not any(pairs):
-        rows = [0.6, 0.0]
+    tall = [max([0.0, *(pair[row].height + _CAPTION for pair in pairs if pair)]) for row in (0, 1)]
     width = sum(widths) + gap * len(widths)
-    height = head + sum(rows) + (2 * caption + 0.2 if any(pairs) else 0.0) + foot
+    height = head + max(sum(tall) + 0.25, 0.8) + foot
     figure = Figure(figsize=(width, height))
+
+    def write(text: str, x: float, y: float, size: float = 9, **style: str) -> None:
+        """Write a line centred at (x, y), in inches."""
+        style = {"color": _INK, "va": "center"} | style
+        figure.text(x / width, y / height, text, ha="center", fontsize=size, **style)  # type: ignore[arg-type]
+
     x = gap / 2
-    for (title, pair), layouts, wide in zip(columns, pairs, widths, strict=True):
-        middle = (x + wide / 2) / width
-        name, _, line = title.partition("\n")
-        figure.text(middle, 1 - 0.22 / height, name, ha="center", va="center", fontsize=12, color=_INK, weight="bold")
-        figure.text(middle, 1 - 0.47 / height, line, ha="center", va="center", fontsize=9, color=_INK)
-        if isinstance(pair, str):
-            figure.text(middle, 1 - (head + 0.3) / height, pair, ha="center", va="center", fontsize=9, color=_WIRE)
-        # Cells of a row stand on one line, so that their inputs can be compared.
-        base = foot + rows[1] + caption + 0.2
-        for layout, y, name in zip(layouts, (base, foot), ("normal cell", "reduction cell"), strict=False):
+    for column, layouts, wide in zip(columns, pairs, widths, strict=True):
+        middle = x + wide / 2
+        write(column.head, middle, height - 0.25, 12, weight="bold")
+        write(column.subhead, middle, height - 0.45, va="top")
+        if isinstance(column.content, str):
+            write(column.content, middle, height - head - 0.4, color=_WIRE)
+        heights = (foot + tall[1] + _CAPTION + 0.25, foot + _CAPTION)
+        for layout, y, name in zip(layouts, heights, _NAMES, strict=False):
             place_cell(layout, figure, (x + (wide - layout.width) / 2, y), title=name)
         x += wide + gap
-    for x in _between(widths, gap):
-        figure.add_artist(_rule(figure, x / width, foot / height, 1 - 0.1 / height))
+        if column is not columns[-1]:
+            rule = Path([((x - gap / 2) / width, foot / height), ((x - gap / 2) / width, 1 - 0.12 / height)])
+            figure.add_artist(PathPatch(rule, edgecolor=_RULE, linewidth=0.8, transform=figure.transFigure))
     if footer:
-        figure.text(0.5, 0.18 / height, footer, ha="center", va="center", fontsize=8.5, color=_WIRE, style="italic")
+        write(footer, width / 2, 0.2, color=_WIRE, style="italic")
     return figure
 
 
 def place_cell(layout: Layout, figure: Figure, corner: tuple[float, float], *, title: str | None = None) -> Axes:
     """Draw a laid out cell at its natural size, its lower left corner at ``corner``, in inches of the figure."""
     width, height = figure.get_size_inches()
-    ax = figure.add_axes(
-        (corner[0] / width, corner[1] / height, layout.width / width, layout.height / height)
-    )
+    ax = figure.add_axes((corner[0] / width, corner[1] / height, layout.width / width, layout.height / height))
     return _draw(layout, ax, title)
 
 
@@ -136,10 +157,23 @@ def _draw(layout: Layout, ax: Axes, title: str | None) -> Axes:
     ax.set_aspect("equal")
     for wire in layout.wires:
         _draw_wire(wire, ax)
+    read = {str(wire.state) for wire in layout.wires}
     for box in layout.boxes:
-        _draw_box(box, ax)
+        _draw_box(box, ax, idle=box.kind == "input" and box.name not in read)
     if title:
-        ax.set_title(title, fontsize=10, color=_INK, pad=4)
+        # Below, as in the paper: cells of unlike height stand on one line, their titles then too.
+        ax.annotate(
+            title,
+            (0.5, 0.0),
+            (0, -3),
+            xycoords="axes fraction",
+            textcoords="offset points",
+            ha="center",
+            va="top",
+            fontsize=10,
+            color=_INK,
+            annotation_clip=False,
+        )
     return ax
 
 
@@ -163,9 +197,13 @@ def _draw_wire(wire: Wire, ax: Axes) -> None:
     )
 
 
-def _draw_box(box: Box, ax: Axes) -> None:
+def _draw_box(box: Box, ax: Axes, *, idle: bool = False) -> None:
+    """Draw a box and its text; an input that nothing reads is idle and stays pale."""
     fill = _KINDS.get(box.kind) or next((c for word, c in _FILLS if box.name.startswith(word)), _OTHER_OP)
     edge = _WIRES[int(box.name)] if box.kind == "input" else _INK
+    ink = _INK
+    if idle:
+        edge = ink = _IDLE
     radius = 0.05 if box.kind in ("op", "concat") else box.height / 2
     ax.add_patch(
         FancyBboxPatch(
@@ -180,7 +218,7 @@ def _draw_box(box: Box, ax: Axes) -> None:
         )
     )
     for line, y in zip(box.text, _baselines(box), strict=True):
-        ax.add_patch(PathPatch(letters(line, box, y), facecolor=_INK, linewidth=0, zorder=3))
+        ax.add_patch(PathPatch(letters(line, box, y), facecolor=ink, linewidth=0, zorder=3))
 
 
 def _baselines(box: Box) -> list[float]:
@@ -197,14 +235,3 @@ def letters(line: str, box: Box, y: float) -> Path:
     scale = min(1 / 72, (box.width - 0.06) / extent.width)
     move = Affine2D().translate(-(extent.x0 + extent.x1) / 2, 0.0).scale(scale).translate(box.x, y)
     return path.transformed(move)
-
-
-def _between(widths: Sequence[float], gap: float) -> list[float]:
-    """Middles of the gaps between columns, in inches."""
-    ends = [sum(widths[: i + 1]) + gap * (i + 1) for i in range(len(widths) - 1)]
-    return ends
-
-
-def _rule(figure: Figure, x: float, y0: float, y1: float) -> PathPatch:
-    """Make a thin upright line across a figure, in fractions of it."""
-    return PathPatch(Path([(x, y0), (x, y1)]), edgecolor="#d5d9de", linewidth=0.8, transform=figure.transFigure)

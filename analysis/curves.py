@@ -51,7 +51,7 @@ def mean_over_runs(curves: pd.DataFrame) -> pd.DataFrame:
     groups = []
     for (strategy, space), group in curves.groupby(["strategy", "space"], observed=True, sort=True):
         wide = group.pivot(index="sample", columns="run", values="fitness").sort_index()
-        last = min(wide[run].last_valid_index() for run in wide)
+        last = int(group.groupby("run", observed=True)["sample"].max().min())
         wide = wide.ffill().loc[:last].dropna()
         mean = pd.DataFrame({"strategy": strategy, "space": space, "sample": wide.index})
         mean["runs"] = wide.shape[1]

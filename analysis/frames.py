@@ -123,7 +123,7 @@ class HistoryError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One run on disk: a name that no other run read with it has, its ``history.db``, and its ``run.toml`` as a table."""
+    """One run on disk: a name that no other run read with it has, its ``history.db``, and its ``run.toml``."""
 
     name: str
     history: Path
@@ -155,8 +155,7 @@ def find_runs(paths: Paths) -> list[Run]:
         raise HistoryError("no run was named: give a run folder, such as runs/<name>")
     histories = list(dict.fromkeys(found for path in listed for found in _histories(Path(path))))
     return [
-        Run(name, history, _config(history.parent))
-        for name, history in zip(_names(histories), histories, strict=True)
+        Run(name, history, _config(history.parent)) for name, history in zip(_names(histories), histories, strict=True)
     ]
 
 
@@ -243,18 +242,17 @@ def _config(folder: Path) -> dict[str, Any]:
 def _opened(history: Path) -> Iterator[sqlite3.Connection]:
     """Open a history for reading only, check that it is one, and turn what goes wrong on the way into one line."""
     try:
-        with tempfile.TemporaryDirectory() as scratch:
-            with closing(_connect(history, Path(scratch))) as connection:
-                (version,) = connection.execute("PRAGMA user_version").fetchone()
-                tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
-                if version not in (0, SCHEMA):
-                    raise HistoryError(
-                        f"{history} has schema version {version}, but this version of evo_nas reads version "
-                        f"{SCHEMA}: look at it with the version that wrote it"
-                    )
-                if version == 0 or not {"trial", "curve", "note", "attempt"} <= tables:
-                    raise HistoryError(f"{history} is no history of a run: it lacks the tables of one")
-                yield connection
+        with tempfile.TemporaryDirectory() as scratch, closing(_connect(history, Path(scratch))) as connection:
+            (version,) = connection.execute("PRAGMA user_version").fetchone()
+            tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
+            if version not in (0, SCHEMA):
+                raise HistoryError(
+                    f"{history} has schema version {version}, but this version of evo_nas reads version "
+                    f"{SCHEMA}: look at it with the version that wrote it"
+                )
+            if version == 0 or not {"trial", "curve", "note", "attempt"} <= tables:
+                raise HistoryError(f"{history} is no history of a run: it lacks the tables of one")
+            yield connection
     except sqlite3.Error as error:
         raise HistoryError(f"{history} cannot be read as a history: {error}") from None
 
@@ -310,7 +308,7 @@ def _trials(run: Run, wanted: list[str]) -> pd.DataFrame:
         "evaluator": run.said("evaluator"),
     }
     for name in _FROM_CONFIG:
-        frame[name] = pd.Categorical.from_codes(np.zeros(len(frame), np.int8), categories=[constants[name]])
+        frame[name] = _constant(constants[name], len(frame))
     return frame[wanted]
 
 
@@ -354,9 +352,14 @@ def _side_table(paths: Paths, table: str, dtypes: Mapping[str, str]) -> pd.DataF
         with _opened(run.history) as connection:
             values = _read(connection, f"SELECT {', '.join(dtypes)} FROM {table} ORDER BY 1, 2", list(dtypes))
         frame = pd.DataFrame({name: pd.Series(values[name], dtype=dtype) for name, dtype in dtypes.items()})
-        frame.insert(0, "run", pd.Categorical.from_codes(np.zeros(len(frame), np.int8), categories=[run.name]))
+        frame.insert(0, "run", _constant(run.name, len(frame)))
         frames.append(frame)
     return _concatenated(frames)
+
+
+def _constant(value: str, rows: int) -> pd.Categorical[str]:
+    """Make a column that says the same in every row, at a byte a row."""
+    return pd.Categorical.from_codes(np.zeros(rows, np.int8), categories=pd.Index([value]))
 
 
 def _concatenated(frames: list[pd.DataFrame]) -> pd.DataFrame:

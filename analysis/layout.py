@@ -7,11 +7,12 @@ behind a box. Pure numbers; :mod:`analysis.cells` draws them.
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from statistics import fmean
-from typing import Final, Literal
+from typing import Literal
 
 from genotypes.cell import INPUTS, Cell
 
@@ -182,7 +183,7 @@ def _swap(rows: list[list[_Item]]) -> None:
 def _crossings(rows: Sequence[Sequence[_Item]]) -> int:
     """Count the pairs of wires that cross between neighbouring rows; wires into one thing never need to."""
     total = 0
-    for below, above in zip(rows, rows[1:], strict=False):
+    for below, above in itertools.pairwise(rows):
         rank = {item: i for i, item in enumerate(below)}
         seen: list[int] = []
         for item in above:
@@ -225,7 +226,7 @@ def _sorted(item: _Item) -> list[_Item]:
 def _pack(row: list[_Item], wishes: Sequence[float]) -> None:
     """Place a row as close to its wishes as gaps allow, in the sense of least squares (pool adjacent violators)."""
     shifts = [0.0]
-    for left, right in zip(row, row[1:], strict=False):
+    for left, right in itertools.pairwise(row):
         shifts.append(shifts[-1] + (left.width + right.width) / 2 + BLOCK_GAP)
     pools: list[tuple[float, int]] = []
     for wish, shift in zip(wishes, shifts, strict=True):
@@ -312,9 +313,7 @@ def _output(item: _Item, cell: Cell, y: float) -> tuple[list[Box], list[Wire]]:
     """Give the boxes at the top: a concatenation, where there is more than one state to put out, and h_{i+1}."""
     boxes, wires = [], []
     if len(cell.output) > 1:
-        boxes.append(
-            Box("concat", "concat", ("concat",), item.x, y + COMBINE_HEIGHT / 2, item.width, COMBINE_HEIGHT)
-        )
+        boxes.append(Box("concat", "concat", ("concat",), item.x, y + COMBINE_HEIGHT / 2, item.width, COMBINE_HEIGHT))
         y += COMBINE_HEIGHT + COMBINE_RISE
         wires.append(Wire(item.state, ((item.x, y - COMBINE_RISE), (item.x, y))))
     text = ("$h_{i+1}$",)

@@ -1,4 +1,4 @@
-"""The controller: an LSTM that predicts the decisions of a search space one after another (Zoph et al. 2017, section 3)."""
+"""The controller: an LSTM that predicts the decisions of a search space one after another (Zoph et al. 2017)."""
 
 from __future__ import annotations
 
@@ -15,64 +15,68 @@ from genotypes.space import Decision
 if TYPE_CHECKING:
     import numpy as np
 
-INITIAL: Final = 0.1
-"""Weights start uniform in [-0.1, 0.1] (Zoph et al. 2017, appendix A.1)."""
-
-_ABSENT: Final = -1e9
-"""Logit of an option that a decision does not have: its probability is 0 exactly, where -inf would make entropies NaN."""
+INITIAL_RANGE: Final = 0.1
+"""Weights start uniform in [-0.1, 0.1] (Zoph et al. 2017, appendix A.3)."""
 
 _START: Final = 0
-"""Token that is fed in before the first decision; the options of all decisions are numbered on from 1."""
+"""Token that is read before the first decision; the options of all decisions are numbered on from 1."""
+
+_ABSENT: Final = -1e9
+"""Logit of an option that a decision lacks: the probability is exactly 0, where -inf would make entropies NaN."""
 
 
 class Controller(nn.Module):
-    """A policy over sequences of decisions: p(choices) is the product of one softmax a decision.
+    """A policy over architectures: the probability of one is the product of a softmax for each decision.
 
     One LSTM layer reads a learned start token, then the embedding of each choice made so far; a softmax with weights
-    of its own predicts the next (Zoph & Le 2016, section 3.1, figure 2). Options have embeddings by decision, since
+    of its own predicts the next choice (Zoph & Le 2016, section 3.1). Each decision has its own embeddings too:
     option 3 of a hidden state and option 3 of an operation have nothing in common.
 
     T is the number of decisions, M the largest number of options, H the number of hidden units. The network lives on
-    the CPU in float32. Its initial weights come from ``rng`` alone. Call it within :func:`isolated`.
+    the CPU in float32; its initial weights come from ``rng`` alone. Use it within :func:`isolated`.
     """
+
+    first: Tensor  # (T,): the token of each decision's option 0
+    absent: Tensor  # (T, M): true where the decision has no such option
 
     def __init__(self, decisions: Sequence[Decision], hidden: int, rng: np.random.Generator) -> None:
         super().__init__()
         self.options = tuple(len(decision.options) for decision in decisions)
-        count, widest = len(self.options), max(self.options)
-        options = torch.tensor(self.options, dtype=torch.int64, device="cpu")
-        self.first: Tensor  # (T,): the token of each decision's option 0
+        options = torch.tensor(self.options)
         self.register_buffer("first", options.cumsum(0) - options + _START + 1)
-        self.absent: Tensor  # (T, M): true where the decision has no such option
-        self.register_buffer("absent", torch.arange(widest, device="cpu") >= options.unsqueeze(1))
+        self.register_buffer("absent", torch.arange(max(self.options)) >= options.unsqueeze(1))
 
         # The constructors of nn draw from torch's global generator, unless there is no memory to draw into.
-        nowhere = {"device": "meta", "dtype": torch.float32}
-        self.embedding = nn.Embedding(1 + sum(self.options), hidden, **nowhere).to_empty(device="cpu")
-        self.lstm = nn.LSTM(hidden, hidden, batch_first=True, **nowhere).to_empty(device="cpu")
-        self.weight = nn.Parameter(torch.empty(count, widest, hidden, dtype=torch.float32, device="cpu"))
-        self.bias = nn.Parameter(torch.empty(count, widest, dtype=torch.float32, device="cpu"))
+        with torch.device("meta"):
+            self.embedding = nn.Embedding(1 + sum(self.options), hidden)
+            self.lstm = nn.LSTM(hidden, hidden, batch_first=True)
+        self.embedding.to_empty(device="cpu")
+        self.lstm.to_empty(device="cpu")
+        self.weight = nn.Parameter(torch.empty(*self.absent.shape, hidden))
+        self.bias = nn.Parameter(torch.empty(self.absent.shape))
         with torch.no_grad():
             for parameter in self.parameters():
-                parameter.copy_(torch.from_numpy(rng.uniform(-INITIAL, INITIAL, tuple(parameter.shape))))
+                draws = rng.uniform(-INITIAL_RANGE, INITIAL_RANGE, tuple(parameter.shape))
+                parameter.copy_(torch.from_numpy(draws))
 
     @torch.no_grad()
     def sample(self, uniforms: Sequence[float]) -> tuple[tuple[int, ...], tuple[float, ...]]:
-        """Draw one architecture from T numbers in [0, 1): its choices and their log-probabilities, T of each.
+        """Draw one architecture: T choices and their T log-probabilities.
 
-        Each number picks an option by the inverse of the decision's cumulative distribution.
+        ``uniforms`` are T numbers in [0, 1); each picks an option by inverting the decision's cumulative distribution.
         """
         choices: list[int] = []
         log_probs: list[float] = []
         first = self.first.tolist()
-        weights = (self.lstm.weight_ih_l0, self.lstm.weight_hh_l0, self.lstm.bias_ih_l0, self.lstm.bias_hh_l0)
+        input_weight, state_weight, input_bias, state_bias = self.lstm.all_weights[0]
         state = cell = self.bias.new_zeros(1, self.lstm.hidden_size)
         token = _START
         for position, (options, uniform) in enumerate(zip(self.options, uniforms, strict=True)):
-            state, cell = torch.lstm_cell(self.embedding.weight[token : token + 1], (state, cell), *weights)
+            read = self.embedding.weight[token : token + 1]
+            state, cell = torch.lstm_cell(read, (state, cell), input_weight, state_weight, input_bias, state_bias)
             logits = self.weight[position, :options] @ state[0] + self.bias[position, :options]
             predicted = logits.double().log_softmax(0)
-            # The last step of the cumulative distribution is left out: rounding may leave it below the number drawn.
+            # Without the last sum, which should be 1 but may be rounded to less than the number drawn.
             choice = bisect.bisect_right(predicted.exp().cumsum(0)[:-1].tolist(), uniform)
             choices.append(choice)
             log_probs.append(float(predicted[choice]))
@@ -80,10 +84,10 @@ class Controller(nn.Module):
         return tuple(choices), tuple(log_probs)
 
     def forward(self, choices: Tensor) -> tuple[Tensor, Tensor]:
-        """Give the log-probabilities of given choices, and the entropies in nats of the softmaxes that they were taken from.
+        """Give the log-probabilities of choices already made, and the entropies of the softmaxes that they came from.
 
-        ``choices``, and both results, have the shape (n, T): n architectures, each fed in as a whole sequence. A
-        decision with one option has log-probability 0 and entropy 0.
+        ``choices`` are option indices of shape (n, T): n architectures, each read as one sequence. Both results have
+        the shape (n, T) and are in nats. A decision with one option has log-probability 0 and entropy 0.
         """
         tokens = nn.functional.pad((choices + self.first)[:, :-1], (1, 0), value=_START)
         states, _ = self.lstm(self.embedding(tokens))  # (n, T, H)
@@ -95,9 +99,10 @@ class Controller(nn.Module):
 
 @contextlib.contextmanager
 def isolated() -> Iterator[None]:
-    """Compute on one CPU thread, whatever the process has set torch to, and put its settings back afterwards.
+    """Compute in float32 on one CPU thread, whatever torch is set to, and put its settings back afterwards.
 
-    The order in which threads add up changes the last bits of a sum; a search that is told again must come out the same.
+    Several threads may add in another order, which changes the last bits of a sum; a search that is told again must
+    come out the same.
     """
     threads, dtype = torch.get_num_threads(), torch.get_default_dtype()
     torch.set_num_threads(1)

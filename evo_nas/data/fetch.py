@@ -18,8 +18,7 @@ from typing import Final
 from evo_nas.data.catalogue import DataSet, command, data_root, data_set
 from evo_nas.data.check import miscounts
 from evo_nas.data.cifar import LAYOUTS, CifarFiles
-from evo_nas.data.folder import ImageFolder
-from evo_nas.data.locate import cifar_at, locate
+from evo_nas.data.locate import locate, recognise
 from evo_nas.data.source import PARTS, Source
 from evo_nas.errors import DataError, UsageError
 
@@ -73,7 +72,7 @@ def fetch(dataset: str, data_dir: Path | None = None, archive: Path | None = Non
 
 @contextlib.contextmanager
 def _scratch_in(place: Path) -> Iterator[Path]:
-    """Make a hidden folder in the place, on the same disk; remove it afterwards, and the place too if it stayed empty."""
+    """Make a hidden folder in the place, on the same disk; remove it afterwards, and the place too if it is empty."""
     made = [folder for folder in (place, *place.parents) if not folder.exists()]
     try:
         place.mkdir(parents=True, exist_ok=True)
@@ -81,8 +80,8 @@ def _scratch_in(place: Path) -> Iterator[Path]:
             yield Path(scratch)
     except OSError as error:
         raise DataError(
-            f"{error.filename or place} cannot be read or written ({error.strerror or error}): make room there, or name "
-            f"another folder with --data-dir"
+            f"{error.filename or place} cannot be read or written ({error.strerror or error}): make room there, or "
+            f"name another folder with --data-dir"
         ) from None
     finally:
         for folder in made:
@@ -147,12 +146,7 @@ def _recognised(known: DataSet, scratch: Path) -> Source | None:
     """Find the set in what was unpacked: there, or inside folders that hold nothing but one folder."""
     base = scratch
     while True:
-        source = (
-            (ImageFolder(base) if (base / "train").is_dir() else None)
-            if known.name == "folder"
-            else (cifar_at(known.name, base))
-        )
-        if source is not None:
+        if (source := recognise(known.name, base)) is not None:
             return source
         inside = [path for path in base.iterdir() if path.is_dir() and path.name[0] != "."]
         if len(inside) != 1:

@@ -30,7 +30,9 @@ def locate(dataset: str, data_dir: Path | None = None) -> Source:
     try:
         return _find(name, root)
     except PermissionError as error:
-        raise DataError(f"{error.filename or root} cannot be read: mend its permissions, or name another folder") from None
+        raise DataError(
+            f"{error.filename or root} cannot be read: mend its permissions, or name another folder"
+        ) from None
 
 
 def _find(name: str, root: Path) -> Source:
@@ -38,23 +40,23 @@ def _find(name: str, root: Path) -> Source:
     if not root.is_dir():
         raise DataError(f"there is no data folder {root}; {_mend(name, root)}")
     if name == "folder":
-        if not (root / "train").is_dir():
+        if (source := recognise(name, root)) is None:
             raise DataError(f"there is no train folder in {root}; {_mend(name, root)}")
-        return ImageFolder(root)
+        return source
     misfits = []
     for place in (root / name, root):
-        if (source := cifar_at(name, place)) is not None:
+        if (source := recognise(name, place)) is not None:
             return source
         misfits += list(_misfit(name, place))
     looked = "; ".join(misfits) or f"neither {LAYOUTS[name].folder} nor an image folder train/<class>/ is there"
     raise DataError(f"there is no {name} in {root} ({looked}); {_mend(name, root)}")
 
 
-def cifar_at(dataset: str, place: Path) -> Source | None:
-    """Recognise a CIFAR set in a folder by its names: torchvision's folder, or an image folder with CIFAR's classes."""
-    if (place / LAYOUTS[dataset].folder).is_dir():
+def recognise(dataset: str, place: Path) -> Source | None:
+    """Recognise a set by the names of folders: torchvision's, or an image folder, for CIFAR one with its classes."""
+    if dataset in LAYOUTS and (place / LAYOUTS[dataset].folder).is_dir():
         return CifarFiles(dataset, place)
-    if (place / "train").is_dir() and not list(_misfit(dataset, place)):
+    if (place / "train").is_dir() and not (dataset in LAYOUTS and list(_misfit(dataset, place))):
         return ImageFolder(place)
     return None
 

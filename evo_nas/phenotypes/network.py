@@ -96,9 +96,8 @@ class CifarNetwork(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Map images, (n, channels, h, w), to logits, (n, classes)."""
         current, previous = self.stem(images), None  # (n, stem, h, w)
-        for cell in self.cells:
+        for cell in self.cells:  # F becomes 2F and then 4F, while h and w are halved and halved again
             current, previous = cell(current, previous), current
-        # F becomes 2F and then 4F, while h and w are halved and halved again
         features = torch.relu(current).mean((2, 3))  # (n, c)
         logits: Tensor = self.classifier(features)  # (n, classes)
         return logits

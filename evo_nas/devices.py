@@ -1,0 +1,55 @@
+"""Which device a name stands for, and how to use it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+
+import torch
+
+
+def resolve_device(name: str) -> torch.device:
+    """Turn ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps`` into a device that is there.
+
+    Raises:
+        ValueError: if there is no such device.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    kind, _, number = name.partition(":")
+    if kind not in ("cpu", "cuda", "mps") or (number and not (kind == "cuda" and number.isdecimal())):
+        raise ValueError(f"unknown device {name!r}: write auto, cpu, cuda, cuda:N or mps")
+    if kind == "cuda":
+        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        if int(number or 0) >= count:
+            raise ValueError(f"the device {name} is not there: torch sees {count} CUDA devices; try --device auto")
+    if kind == "mps" and not torch.backends.mps.is_available():
+        raise ValueError("the device mps is not there: torch sees no Apple GPU; try --device auto")
+    return torch.device(name)
+
+
+def autocast(device: torch.device) -> AbstractContextManager[object]:
+    """Compute in bfloat16 where that is safe and fast, on CUDA; elsewhere in float32. Untested on CUDA hardware."""
+    return torch.autocast("cuda", dtype=torch.bfloat16) if device.type == "cuda" else nullcontext()
+
+
+def synchronize(device: torch.device) -> None:
+    """Wait until the device has done its work, so that a clock can be read."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    elif device.type == "mps":
+        torch.mps.synchronize()
+
+
+@contextmanager
+def seeded(seed: int, device: torch.device, threads: int) -> Iterator[None]:
+    """Seed torch's default generators and set its threads; afterwards both are as they were before."""
+    threads_before = torch.get_num_threads()
+    devices = [device] if device.type != "cpu" else []
+    with torch.random.fork_rng(devices, device_type=device.type if devices else "cuda"):
+        torch.manual_seed(seed)
+        torch.set_num_threads(threads)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(threads_before)
