@@ -78,6 +78,6 @@ class Genotype:
 
 
 def shorten(value: object, limit: int = 60) -> str:
-    """Cut the text of a value to ``limit`` characters, so that an error message stays one readable line."""
-    text = value if isinstance(value, str) else repr(value)
+    """Bring a value to at most ``limit`` printable characters, so that an error message stays one readable line."""
+    text = value if isinstance(value, str) and value.isprintable() else repr(value)
     return text if len(text) <= limit else text[: limit - 3] + "..."

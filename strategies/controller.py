@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 INITIAL_RANGE: Final = 0.1
-"""Weights start uniform in [-0.1, 0.1] (Zoph et al. 2017, appendix A.3)."""
+"""Weights start uniform in [-0.1, 0.1] (Zoph et al. 2017, appendix A)."""
 
 _START: Final = 0
 """Token that is read before the first decision; the options of all decisions are numbered on from 1."""

@@ -28,7 +28,7 @@ _ROUNDING: Final = 1e-8
 class PPOController(SearchStrategy):
     """Sample from an LSTM policy; after every ``batch`` told candidates, improve it by PPO.
 
-    From Zoph et al. 2017, appendix A.2 and A.3: ``batch`` architectures an update, ``hidden`` units in one LSTM layer, Adam at
+    From Zoph et al. 2017, appendix A: ``batch`` architectures an update, ``hidden`` units in one LSTM layer, Adam at
     ``learning_rate``, ``entropy_weight`` for the entropy, and as baseline a moving average of rewards in which
     the past weighs ``baseline_decay``. The reward is the fitness.
 

@@ -71,7 +71,8 @@ def cutout(images: torch.Tensor, length: int, generator: torch.Generator) -> tor
     draws = torch.rand((2, n), generator=generator, device=generator.device).to(images.device)
     rows = _covered((draws[0] * height).long(), height, length)
     columns = _covered((draws[1] * width).long(), width, length)
-    return images.masked_fill((rows[:, :, None] & columns[:, None, :])[:, None], 0)
+    # Filled in a clone: masked_fill itself would fall back to the contiguous format.
+    return images.clone().masked_fill_((rows[:, :, None] & columns[:, None, :])[:, None], 0)
 
 
 def augment(

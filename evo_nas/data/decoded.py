@@ -9,7 +9,10 @@ Pixels stand in the order (h, w, c) because ``permute(0, 3, 1, 2)`` of it is PyT
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import hashlib
+import itertools
 import json
 import logging
 import math
@@ -129,32 +132,33 @@ def _decode(source: Source, part: Part, size: int | None, channels: int, folder:
             # One level deeper, because the temporary folder itself is closed to every other user.
             new = Path(scratch) / "entry"
             new.mkdir()
-            _write(source, part, size, channels, new)
+            manifest = _write(source, part, size, channels, new)
             _put(new, folder, Path(scratch))
     except OSError as error:
         raise DataError(
             f"the decoded images cannot be written to {folder.parent} ({error.strerror or error}): make room there, or "
             f"let EVO_NAS_CACHE name another folder"
         ) from None
-    entry = _whole(folder)
-    if entry is None:
-        raise DataError(f"the decoded copy {folder} was damaged as soon as it was written: check that disk")
-    return entry
+    return Entry(folder, manifest)
 
 
 def _put(new: Path, folder: Path, scratch: Path) -> None:
     """Rename a finished entry to its place, unless another process was faster; a damaged one there makes way."""
-    try:
-        new.rename(folder)
-    except OSError:
+    for attempt in itertools.count():
+        try:
+            new.rename(folder)
+            return
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise
         if _whole(folder) is not None:
             return
-        # Who has the damaged files mapped keeps them; the scratch folder takes them along when it is removed.
-        folder.rename(scratch / "damaged")
-        new.rename(folder)
+        # The scratch folder takes the damaged one along when it is removed; another process may have taken it first.
+        with contextlib.suppress(FileNotFoundError):
+            folder.rename(scratch / f"damaged{attempt}")
 
 
-def _write(source: Source, part: Part, size: int | None, channels: int, new: Path) -> None:
+def _write(source: Source, part: Part, size: int | None, channels: int, new: Path) -> Manifest:
     """Decode a part, a batch at a time, into an empty folder."""
     import numpy as np
 
@@ -194,6 +198,7 @@ def _write(source: Source, part: Part, size: int | None, channels: int, new: Pat
         bytes={name: (new / name).stat().st_size for name in ("images.npy", "labels.npy")},
     )
     (new / "manifest.json").write_text(json.dumps(asdict(manifest), indent=1) + "\n", encoding="utf-8")
+    return manifest
 
 
 def _moments(levels: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]]:

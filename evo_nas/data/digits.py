@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 class Digits(Source):
     """The UCI optical digits (Alpaydin and Kaynak 1998), of which scikit-learn embeds the 1,797 of its test file.
 
-    There is no official split of them: the last fifth of each class, rounded down, is the test part. Writers come
-    one after another in the file, so that the test part holds other hands than the train part.
+    There is no official split of them: the last fifth of each class, rounded down, is the test part. The file seems to
+    be ordered by writer, so that the end of it holds mostly hands that the train part does not.
     """
 
     place = "scikit-learn"

@@ -76,7 +76,7 @@ class ImageSet:
 
     @cached_property
     def test(self) -> Split:
-        """The test part: for the final report, never for a search. Its files are first looked at here.
+        """The test part, at the train part's size: for the final report, never for a search. Looked at only from here on.
 
         Raises:
             DataError: if test images are missing or damaged, or their classes are not those of the train part.

@@ -1,0 +1,75 @@
+"""Genotypes: text and JSON, and what is refused there."""
+
+from __future__ import annotations
+
+import pytest
+
+from genotypes.catalogue import space_named
+from genotypes.genotype import Genotype, GenotypeError
+
+
+def test_a_genotype_is_hashable_and_comparable() -> None:
+    a, b = Genotype("nasnet", (0, 1)), Genotype("nasnet", (0, 2))
+    assert len({a, b, Genotype("nasnet", (0, 1))}) == 2
+    assert a < b
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "no genotype"),
+        ("nasnet", "no genotype"),
+        ("nasnet:", "choice 0"),
+        ("nasnet:1..2", "choice 1"),
+        ("nasnet:1.-2", "choice 1"),
+        ("nasnet:1.2e3", "choice 1"),
+        ("nasnet:١.2", "choice 0"),  # digits of another script
+        ("nasnet:" + "9" * 5000, "choice 0"),
+        (":1.2", "needs the name of its space"),
+        ("nasnet:1.2\n3", "choice 1"),
+    ],
+)
+def test_text_that_is_no_genotype_is_refused_in_one_short_line(text: str, message: str) -> None:
+    with pytest.raises(GenotypeError, match=message) as caught:
+        Genotype.parse(text)
+    assert len(str(caught.value)) < 250
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        None,
+        [],
+        {},
+        {"space": "nasnet"},
+        {"space": 3, "choices": []},
+        {"space": "nasnet", "choices": "01"},
+        {"space": "nasnet", "choices": [0, 1.0]},
+        {"space": "nasnet", "choices": [True]},
+        {"space": "nasnet", "choices": [-1]},
+        {"space": "nasnet", "choices": [0], "more": 1},
+    ],
+)
+def test_json_that_is_no_genotype_is_refused(record: object) -> None:
+    with pytest.raises(GenotypeError):
+        Genotype.from_json(record)
+
+
+@pytest.mark.parametrize(
+    ("spelling", "message"),
+    [
+        ("nosuch", "there is no space 'nosuch'; there are: nasnet"),
+        ("nasnet(", "is no space"),
+        ("nasnet(block=3)", "no option 'block'; its options are: blocks, ops, combines"),
+        ("nasnet(blocks=x)", "blocks cannot be 'x'"),
+        ("nasnet(blocks=0)", "blocks must be from 1 to 20"),
+        ("nasnet(ops=sep3)", "unknown 'sep3' in ops"),
+        ("nasnet(ops=identity+identity)", "none twice"),
+        ("nasnet(combines=multiply)", "unknown 'multiply' in combines"),
+        ("os:system", "must subclass SearchSpace|is no space"),
+        ("nosuch.module:Space", "cannot import"),
+    ],
+)
+def test_a_spelling_that_means_no_space_is_refused(spelling: str, message: str) -> None:
+    with pytest.raises(GenotypeError, match=message):
+        space_named(spelling)

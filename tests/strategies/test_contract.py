@@ -1,0 +1,135 @@
+"""One contract suite over every strategy of the catalogue, on every space of the catalogue.
+
+A new strategy is tested by a row in ``SMALL``: its options, scaled down so that it learns within a few trials.
+"""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import numpy as np
+import pytest
+
+from genotypes.catalogue import SPACES, space_named
+from genotypes.space import SearchSpace
+from strategies.base import Proposal, SearchStrategy
+from strategies.catalogue import STRATEGIES
+
+SMALL: dict[str, dict[str, object]] = {
+    "random": {},
+    "evolution": {"population": 6, "sample": 3},
+    "rl": {"batch": 5, "passes": 2},
+}
+TRIALS = 17
+"""Enough for three batches of RL and for a whole population to die of age."""
+
+
+def build(name: str) -> SearchStrategy:
+    return STRATEGIES.build(name, SMALL[name])
+
+
+@pytest.fixture(params=list(STRATEGIES))
+def name(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture(params=[*SPACES, "nasnet(blocks=1,combines=add)"])
+def space(request: pytest.FixtureRequest) -> SearchSpace:
+    return space_named(request.param)
+
+
+def test_every_strategy_of_the_catalogue_is_tested() -> None:
+    assert list(SMALL) == list(STRATEGIES)
+
+
+def test_asks_are_valid_and_memos_finite(name: str, space: SearchSpace, drive: Any) -> None:
+    search = drive(build(name), space)
+    for _ in range(TRIALS):
+        proposal = search.ask()
+        space.check(proposal.genotype)
+        assert all(np.isfinite(value) for value in proposal.memo)
+        assert proposal.parent is None or proposal.parent in {i.id for i in search.individuals}
+        notes = search.step()
+        assert all(np.isfinite(value) for value in notes.values())
+
+
+def test_ask_changes_nothing(name: str, space: SearchSpace, drive: Any) -> None:
+    asked_often = drive(build(name), space)
+    asked_once = drive(build(name), space)
+    for _ in range(TRIALS):
+        first = asked_often.ask()
+        for ahead in range(3):
+            asked_often.ask(ahead, (Proposal(first.genotype),))
+        assert asked_often.ask() == first == asked_once.ask()
+        asked_often.step()
+        asked_once.step()
+    assert asked_often.individuals == asked_once.individuals
+
+
+def test_told_again_gives_the_same_next_asks(name: str, space: SearchSpace, drive: Any) -> None:
+    def every_fifth(id: int) -> bool:
+        return id % 5 == 0
+
+    original = drive(build(name), space, seed=3, fails=every_fifth).run(TRIALS)
+    restored = drive(build(name), space, seed=3, fails=every_fifth)
+    for individual in original.individuals:
+        restored.tell(individual)
+    for _ in range(8):
+        assert restored.ask() == original.ask()
+        original.step()
+        restored.step()
+
+
+def test_told_in_another_order_than_asked_it_goes_on(name: str, space: SearchSpace, drive: Any) -> None:
+    source = drive(build(name), space).run(TRIALS)
+    search = drive(build(name), space)
+    for individual in reversed(source.individuals):
+        search.tell(individual)
+    space.check(search.ask().genotype)
+
+
+@pytest.mark.parametrize("rule", ["all", "first", "often"])
+def test_failures_are_survived_and_never_become_parents(name: str, space: SearchSpace, drive: Any, rule: str) -> None:
+    fails = {"all": lambda id: True, "first": lambda id: id < 8, "often": lambda id: id % 3 != 0}[rule]
+    search = drive(build(name), space, fails=fails).run(2 * TRIALS)
+    dead = {i.id for i in search.individuals if not i.ok}
+    assert dead.isdisjoint(i.parent for i in search.individuals)
+    space.check(search.ask().genotype)
+
+
+def test_the_seed_decides_everything(name: str, space: SearchSpace, drive: Any) -> None:
+    runs = [drive(build(name), space, seed=seed).run(TRIALS).individuals for seed in (1, 1, 2)]
+    assert runs[0] == runs[1] != runs[2]
+
+
+def test_global_generators_stay_untouched(name: str, space: SearchSpace, drive: Any) -> None:
+    torch = pytest.importorskip("torch")
+    random.seed(5)
+    np.random.seed(5)  # noqa: NPY002
+    torch.manual_seed(5)
+    expected = (random.random(), np.random.random(), torch.rand(1).item())  # noqa: NPY002
+    random.seed(5)
+    np.random.seed(5)  # noqa: NPY002
+    torch.manual_seed(5)
+    drive(build(name), space).run(TRIALS)
+    assert (random.random(), np.random.random(), torch.rand(1).item()) == expected  # noqa: NPY002
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("evolution", {"population": 0}, "population must be at least 1"),
+        ("evolution", {"sample": 0}, "sample must be from 1"),
+        ("evolution", {"population": 10, "sample": 11}, "sample must be from 1 to the population of 10, not 11"),
+        ("evolution", {"batch": 5}, "strategy 'evolution' has no option 'batch'"),
+        ("random", {"population": 5}, "strategy 'random' has no option 'population'; it has none"),
+        ("rl", {"batch": 0}, "batch must be at least 1"),
+        ("rl", {"clip": "x"}, "clip cannot be 'x'"),
+        ("nosuch", {}, "there is no strategy 'nosuch'; there are: random, evolution, rl"),
+    ],
+)
+def test_options_out_of_range_are_refused(name: str, options: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message) as caught:
+        STRATEGIES.build(name, options)
+    assert "\n" not in str(caught.value)
