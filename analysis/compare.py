@@ -61,7 +61,7 @@ def compare(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def records(table: pd.DataFrame) -> list[dict[str, Any]]:
-    """Give the rows of a table as JSON can say them: missing values are ``None``, the best cell is an object, no text."""
+    """Give the rows of a table as JSON can say them: missing values are ``None``, the best cell is an object."""
     rows: list[dict[str, Any]] = json.loads(table.to_json(orient="records", double_precision=15))
     for row in rows:
         if row["best_cell"] is not None:

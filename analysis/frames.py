@@ -331,17 +331,20 @@ def _read(connection: sqlite3.Connection, query: str, names: list[str]) -> dict[
 
 def _series(name: str, values: list[Any]) -> pd.Series[Any]:
     """Make a typed column of what SQLite stored."""
-    dtype = _DTYPES[name]
+    dtype: Any = _DTYPES[name]  # the stubs know types by literal names alone
+    column: pd.Series[Any]
     if dtype == "category":
         return pd.Series(pd.Categorical(values, categories=_OUTCOMES))
     if dtype == "string":
         return pd.Series(values, dtype="string")
     if dtype.startswith("datetime"):
         seconds = np.array(values, dtype=np.float64)
-        return pd.Series(pd.to_datetime(seconds, unit="s", utc=True)).astype(dtype)
+        column = pd.Series(pd.to_datetime(seconds, unit="s", utc=True)).astype(dtype)
+        return column
     if dtype == "Int64":
         # By way of floats, which take None: exact up to 2**53, far beyond any count here.
-        return pd.Series(np.array(values, dtype=np.float64)).astype(dtype)
+        column = pd.Series(np.array(values, dtype=np.float64)).astype(dtype)
+        return column
     return pd.Series(np.array(values, dtype=dtype))
 
 
@@ -351,9 +354,9 @@ def _side_table(paths: Paths, table: str, dtypes: Mapping[str, str]) -> pd.DataF
     for run in find_runs(paths):
         with _opened(run.history) as connection:
             values = _read(connection, f"SELECT {', '.join(dtypes)} FROM {table} ORDER BY 1, 2", list(dtypes))
-        frame = pd.DataFrame({name: pd.Series(values[name], dtype=dtype) for name, dtype in dtypes.items()})
-        frame.insert(0, "run", _constant(run.name, len(frame)))
-        frames.append(frame)
+        columns: dict[str, Any] = {"run": _constant(run.name, len(values["trial"]))}
+        columns |= {name: pd.Series(values[name], dtype=dtype) for name, dtype in dtypes.items()}
+        frames.append(pd.DataFrame(columns))
     return _concatenated(frames)
 
 

@@ -263,10 +263,6 @@ def _assemble(cell: Cell, rows: list[list[_Item]]) -> Layout:
                 parts, joints = _parts(item, cell, y)
                 boxes += parts
                 wires += joints
-                # From the top of the row on, where every wire of a row may begin to bend.
-                highest = max(box.y + box.height / 2 for box in parts)
-                if highest < top:
-                    wires.append(Wire(item.state, ((item.x, highest), (item.x, top)), arrow=False))
             out[item] = (item.x, top)
         y += tall
     right = max(box.x + box.width / 2 for box in boxes)

@@ -173,10 +173,11 @@ def _dress(frame: pd.DataFrame, curves: pd.DataFrame, ax: Axes) -> None:
         noun = "trial lies" if hidden == 1 else "trials lie"
         ax.annotate(
             f"{hidden:,} of {len(alive):,} {noun} below",
-            (0.0, 0.0),
-            (6, 5),
+            (1.0, 0.0),
+            (-4, 5),
             xycoords="axes fraction",
             textcoords="offset points",
+            ha="right",
             fontsize=7.5,
             color="#6b737d",
         )

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from evo_nas import __version__
 from evo_nas.config import FLAGS, from_flags
-from evo_nas.errors import EvoNasError, RunFolderError, UsageError
+from evo_nas.errors import DataError, EvoNasError, RunFolderError, UsageError
 
 if TYPE_CHECKING:
     from evo_nas.manager import Listener
@@ -341,15 +341,16 @@ def _count(arguments: argparse.Namespace) -> None:
 def _fetch(arguments: argparse.Namespace) -> None:
     from evo_nas.data.fetch import fetch
 
-    for line in fetch(arguments.dataset, arguments.data_dir, arguments.archive):
-        print(line)
+    print(fetch(arguments.dataset, arguments.data_dir, arguments.archive))
 
 
 def _check(arguments: argparse.Namespace) -> None:
-    from evo_nas.data.fetch import check
+    from evo_nas.data.check import check
 
-    for line in check(arguments.dataset, arguments.data_dir):
-        print(line)
+    report = check(arguments.dataset, arguments.data_dir)
+    print("\n".join(report.lines))
+    if not report.sound:
+        raise DataError("; ".join(report.faults))
 
 
 def _list(arguments: argparse.Namespace) -> None:

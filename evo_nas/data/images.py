@@ -76,7 +76,7 @@ class ImageSet:
 
     @cached_property
     def test(self) -> Split:
-        """The test part, at the train part's size: for the final report, never for a search. Looked at only from here on.
+        """The test part at the same size, for the final report and never for a search. Its files are first read here.
 
         Raises:
             DataError: if test images are missing or damaged, or their classes are not those of the train part.

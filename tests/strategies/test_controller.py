@@ -64,6 +64,12 @@ def test_the_ends_of_the_unit_interval_pick_the_first_and_the_last_option():
         assert policy.sample([math.nextafter(1.0, 0.0)] * 4)[0] == (1, 0, 3, 2)
 
 
+def test_a_number_on_an_edge_belongs_to_the_option_above_it():
+    policy = controller((2,), scale=0.0)
+    with isolated():
+        assert [policy.sample([u])[0] for u in (math.nextafter(0.5, 0.0), 0.5)] == [(0,), (1,)]
+
+
 def test_without_weights_every_softmax_is_uniform():
     policy = controller(scale=0.0)
     with isolated():

@@ -101,13 +101,14 @@ def test_slower_of_two_racing_processes_takes_the_entry_of_the_faster(
     make_folder: Make, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     root = make_folder()
-    write, faster = module._write, []
+    write = module._write
+    faster: list[int] = []
 
-    def overtaken(*arguments: object) -> None:
+    def overtaken(*arguments: object) -> object:
         if not faster:
-            faster.append(None)
+            faster.append(0)
             faster.append(decoded(ImageFolder(root), "train", None, 3).folder.stat().st_ino)
-        write(*arguments)
+        return write(*arguments)
 
     monkeypatch.setattr(module, "_write", overtaken)
     slower = decoded(ImageFolder(root), "train", None, 3)

@@ -105,7 +105,7 @@ def test_tar_member_that_reaches_outside_is_refused(name: str, tmp_path: Path, t
 def test_tar_member_that_is_no_file_is_refused(kind: bytes, tmp_path: Path, target: Path) -> None:
     member = tarfile.TarInfo("train/cat/1.png")
     member.type, member.linkname = kind, "2.png"
-    with pytest.raises(DataError, match="its member 'train/cat/1.png' is a link or a device"):
+    with pytest.raises(DataError, match=r"its member 'train/cat/1.png' is a link or a device"):
         fetch("folder", target, evil_tar(tmp_path / "evil.tar", member))
     assert not target.parent.exists()
 

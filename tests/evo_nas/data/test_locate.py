@@ -38,6 +38,12 @@ def test_folder_with_other_classes_is_not_cifar(make_folder: Make) -> None:
     assert isinstance(locate("folder", root), ImageFolder)
 
 
+def test_ten_other_classes_are_not_cifar10(make_folder: Make) -> None:
+    stl10 = dict.fromkeys(["airplane", "bird", "car", "cat", "deer", "dog", "horse", "monkey", "ship", "truck"], 1)
+    with pytest.raises(DataError, match="holds 10 class folders, not cifar10's: airplane, bird, car, cat, deer and 5"):
+        locate("cifar10", make_folder(train=stl10, test=stl10))
+
+
 def test_cifar100_has_a_hundred_classes(make_folder: Make) -> None:
     counts = {f"c{index}": 1 for index in range(100)}
     root = make_folder(train=counts, test=counts, size=(2, 2), suffix=".ppm")

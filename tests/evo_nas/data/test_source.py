@@ -8,7 +8,8 @@ from evo_nas.data.source import pixels
 def test_halving_is_the_mean_over_two_by_two_pixels() -> None:
     picture = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
     means = picture.reshape(16, 2, 16, 2, 3).mean(axis=(1, 3))
-    assert np.abs(pixels(Image.fromarray(picture), 16, 3) - means).max() <= 0.5
+    # Pillow rounds twice, once an axis. A nearest or unfiltered bilinear neighbour would be off by dozens.
+    assert np.abs(pixels(Image.fromarray(picture), 16, 3) - means).max() <= 1
 
 
 def test_picture_that_is_not_square_is_squeezed_whole() -> None:

@@ -30,7 +30,12 @@ def test_each_class_gives_its_share() -> None:
     train, held = split_indices(labels, 5000, 3)
     assert np.bincount(labels[held]).tolist() == [500] * 10
     assert len(train) == 45_000
-    assert np.bincount(SKEWED[split_indices(SKEWED, 0.25, 0)[1]]).tolist()[3:] == [10, 99]
+    assert np.bincount(SKEWED[split_indices(SKEWED, 0.25, 0)[1]]).tolist()[3:] == [10, 100]
+
+
+def test_largest_remainders_get_what_rounding_left() -> None:
+    labels = np.repeat(np.arange(3), [10, 16, 14])  # shares of 2.5, 4 and 3.5
+    assert np.bincount(labels[split_indices(labels, 10, 0)[1]]).tolist() == [3, 4, 3]
 
 
 def test_fraction_and_its_number_are_the_same_split() -> None:
@@ -45,7 +50,7 @@ def test_seed_alone_decides_which_images_are_held_out() -> None:
 
 def test_split_is_permanent() -> None:
     """Histories compare only runs with the same split: if this must change, say so in the changelog."""
-    assert split_indices(np.repeat([0, 1], 8), 4, 0)[1].tolist() == [2, 4, 8, 11]
+    assert split_indices(np.repeat([0, 1], 8), 4, 0)[1].tolist() == [2, 4, 10, 14]
 
 
 @pytest.mark.parametrize("fraction", [0.0, 1.0, -0.1, 1.5, float("nan")])

@@ -1,0 +1,213 @@
+import sqlite3
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from analysis import frames
+from analysis.frames import (
+    COLUMNS,
+    CURVE_COLUMNS,
+    NOTE_COLUMNS,
+    HistoryError,
+    find_runs,
+    load_curves,
+    load_history,
+    load_notes,
+)
+
+MakeRun = Callable[..., Path]
+
+
+def test_every_column_is_documented_and_in_the_order_of_the_documentation(mixed: Path) -> None:
+    frame = load_history(mixed)
+    assert list(frame.columns) == list(COLUMNS)
+    assert frame.dtypes.astype(str).to_dict() == frames._DTYPES
+
+
+def test_an_empty_history_gives_an_empty_frame_with_the_same_types(make_run: MakeRun, mixed: Path) -> None:
+    empty = load_history(make_run("empty"))
+    assert len(empty) == 0
+    assert (empty.dtypes.astype(str) == load_history(mixed).dtypes.astype(str)).all()
+
+
+def test_rows_come_in_the_order_told_and_pending_ones_last(mixed: Path) -> None:
+    assert load_history(mixed)["id"].tolist() == [2, 1, 3, 4, 5, 6, 9, 8, 10]
+
+
+def test_samples_count_ended_trainings_alone(mixed: Path) -> None:
+    frame = load_history(mixed).set_index("id")
+    # 3 is reused, 5 answers a quarantined network without an attempt, 6 is refused, 8 and 10 are pending.
+    assert frame.index[frame["trained"]].tolist() == [2, 1, 4, 9]
+    assert frame["sample"].dropna().to_dict() == {2: 1, 1: 2, 3: 2, 4: 3, 5: 3, 6: 3, 9: 4}
+
+
+def test_best_so_far_follows_the_order_told_and_passes_over_failures(mixed: Path) -> None:
+    frame = load_history(mixed)
+    assert frame["best_so_far"].dropna().tolist() == [0.5, 0.6, 0.6, 0.6, 0.6, 0.6, 0.9]
+    assert frame.loc[frame["told"].isna(), "best_so_far"].isna().all()
+
+
+def test_a_run_without_a_fitness_at_first_has_no_best_yet(make_run: MakeRun) -> None:
+    frame = load_history(make_run(trials=[{"outcome": "nan"}, {"fitness": 0.3}]))
+    assert frame["best_so_far"].isna().tolist() == [True, False]
+    assert frame["sample"].tolist() == [1, 2]
+
+
+def test_values_arrive_with_their_units_and_gaps(mixed: Path) -> None:
+    row = load_history(mixed).set_index("id").loc[1]
+    assert (row["run"], row["strategy"], row["space"], row["evaluator"]) == ("mixed", "random", "nasnet", "toy")
+    assert (row["run_seed"], row["parameters"], row["mult_adds"], row["report"]) == (7, 1000, 50, 0.55)
+    assert row["parent"] is pd.NA
+    assert row["asked_at"] == pd.Timestamp(1_700_000_000 + 1, unit="s", tz="UTC")
+
+
+def test_the_space_is_the_full_spelling_of_the_genotypes(make_run: MakeRun) -> None:
+    run = make_run(trials=[{"fitness": 0.1, "genotype": "nasnet(blocks=3):0.1"}])
+    assert load_history(run)["space"].tolist() == ["nasnet(blocks=3)"]
+
+
+@pytest.mark.parametrize("config", [None, "", '[run]\nspace = "x"\n', "run = 3\n"])
+def test_a_configuration_that_says_little_is_no_obstacle(make_run: MakeRun, config: str | None) -> None:
+    frame = load_history(make_run(trials=[{"fitness": 0.5}], config=config))
+    assert frame["strategy"].tolist() == ["unknown"]
+
+
+def test_some_columns_alone_equal_those_of_the_whole_frame(mixed: Path) -> None:
+    columns = ["fitness", "sample", "space", "run"]
+    part = load_history(mixed, columns=columns)
+    pd.testing.assert_frame_equal(part, load_history(mixed)[[name for name in COLUMNS if name in columns]])
+    with pytest.raises(ValueError, match="no column 'accuracy'"):
+        load_history(mixed, columns=["accuracy"])
+
+
+def test_several_runs_stack_and_a_run_named_twice_counts_once(make_run: MakeRun, mixed: Path) -> None:
+    other = make_run("other", [{"fitness": 0.4}], config='[run]\nstrategy = "evolution"\n')
+    frame = load_history([mixed, other, mixed / "history.db"])
+    assert frame["run"].value_counts().to_dict() == {"mixed": 9, "other": 1}
+    assert frame["strategy"].cat.categories.tolist() == ["random", "evolution"]
+    assert frame.dtypes.astype(str).to_dict() == frames._DTYPES
+
+
+def test_runs_of_one_name_are_told_apart_by_their_parents(make_run: MakeRun, tmp_path: Path) -> None:
+    paths = [make_run("a/seed-1"), make_run("b/seed-1"), make_run("b/seed-2")]
+    assert [run.name for run in find_runs(paths)] == ["a/seed-1", "b/seed-1", "seed-2"]
+
+
+def test_a_pattern_finds_its_runs_in_order(make_run: MakeRun, tmp_path: Path) -> None:
+    for name in ("evolution-2", "evolution-1", "random-1"):
+        make_run(name)
+    (tmp_path / "evolution-notes.txt").write_text("not a run")
+    assert [run.name for run in find_runs(str(tmp_path / "evolution-*"))] == ["evolution-1", "evolution-2"]
+
+
+def test_a_pattern_without_a_match_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(HistoryError, match=r"no run matches .*nothing-\*"):
+        load_history(tmp_path / "nothing-*")
+
+
+def test_no_path_at_all_is_an_error() -> None:
+    with pytest.raises(HistoryError, match="no run was named"):
+        load_history([])
+
+
+def test_a_path_that_does_not_exist_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(HistoryError, match=r"there is no run at .*missing"):
+        load_history(tmp_path / "missing")
+
+
+def test_the_folder_of_all_runs_is_answered_with_the_pattern_to_write(make_run: MakeRun, tmp_path: Path) -> None:
+    make_run("one")
+    with pytest.raises(HistoryError, match=r"no run folder.*: write .*\*"):
+        load_history(tmp_path)
+
+
+@pytest.mark.parametrize("content", [b"", b"this is no database, but it is long enough to look like one" * 20])
+def test_a_file_that_is_no_history_is_an_error_of_one_line(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "history.db").write_bytes(content)
+    with pytest.raises(HistoryError, match=r"history\.db (is no history|cannot be read)") as caught:
+        load_history(tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_database_of_something_else_is_an_error(tmp_path: Path) -> None:
+    connection = sqlite3.connect(tmp_path / "history.db")
+    connection.execute("CREATE TABLE recipe (name TEXT)")
+    connection.close()
+    with pytest.raises(HistoryError, match="is no history of a run"):
+        load_history(tmp_path)
+
+
+def test_a_later_schema_is_refused_by_its_number(make_run: MakeRun) -> None:
+    with pytest.raises(HistoryError, match=r"schema version 99, .* reads version 1"):
+        load_history(make_run(version=99))
+
+
+def test_a_broken_configuration_is_an_error_that_names_the_file(make_run: MakeRun) -> None:
+    with pytest.raises(HistoryError, match=r"run\.toml cannot be read"):
+        load_history(make_run(config="[run"))
+
+
+def test_a_live_run_is_read_without_blocking_its_writer(mixed: Path) -> None:
+    writer = sqlite3.connect(mixed / "history.db", isolation_level=None)
+    writer.execute("BEGIN IMMEDIATE")
+    writer.execute("UPDATE trial SET fitness = 0.99 WHERE id = 9")
+    assert load_history(mixed)["fitness"].max() == 0.9  # not committed yet
+    with frames._opened(mixed / "history.db") as reader:
+        reader.execute("SELECT * FROM trial").fetchone()
+        writer.execute("COMMIT")
+    writer.execute("PRAGMA wal_autocheckpoint = 0")
+    assert load_history(mixed)["fitness"].max() == 0.99  # still in the write-ahead log alone
+    writer.close()
+
+
+def test_reading_changes_no_file(mixed: Path) -> None:
+    before = {path.name: path.read_bytes() for path in mixed.iterdir() if path.suffix in (".db", ".toml")}
+    load_history(mixed)
+    assert {path.name: path.read_bytes() for path in mixed.iterdir() if path.suffix in (".db", ".toml")} == before
+
+
+def test_a_history_whose_lock_cannot_be_had_is_read_from_a_copy(mixed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(frames, "_PATIENCE", 0.01)
+    expected = load_history(mixed)
+    writer = sqlite3.connect(mixed / "history.db", isolation_level=None)
+    # What a writer does where there is no shared memory: nobody else gets in.
+    writer.execute("PRAGMA locking_mode = EXCLUSIVE")
+    writer.execute("BEGIN IMMEDIATE")
+    writer.execute("UPDATE trial SET fitness = 0.0")
+    with pytest.raises(sqlite3.OperationalError, match="locked"):
+        sqlite3.connect(mixed / "history.db", timeout=0.01).execute("SELECT 1 FROM trial")
+    pd.testing.assert_frame_equal(load_history(mixed), expected)
+    writer.close()
+
+
+def test_curves_and_notes_are_frames_of_their_own(make_run: MakeRun, mixed: Path) -> None:
+    other = make_run("other", [{"fitness": 0.4}], curve=[(1, 1, 0.4)])
+    curves, notes = load_curves([mixed, other]), load_notes([mixed, other])
+    assert (list(curves.columns), list(notes.columns)) == (list(CURVE_COLUMNS), list(NOTE_COLUMNS))
+    assert curves.to_numpy().tolist() == [
+        ["mixed", 1, 1, 0.4],
+        ["mixed", 1, 2, 0.6],
+        ["mixed", 2, 1, 0.5],
+        ["other", 1, 1, 0.4],
+    ]
+    assert notes.to_numpy().tolist() == [["mixed", 1, "entropy", 2.5], ["mixed", 2, "entropy", 2.25]]
+    assert load_notes(other).dtypes.astype(str).tolist() == ["category", "int64", "string", "float64"]
+
+
+def test_reading_does_no_work_a_row_in_python(make_run: MakeRun) -> None:
+    run = make_run(trials=[{"fitness": 0.5}])
+    with sqlite3.connect(run / "history.db") as connection:
+        connection.execute(
+            "WITH RECURSIVE n(i) AS (SELECT 2 UNION ALL SELECT i + 1 FROM n WHERE i < 100000) INSERT INTO trial "
+            "SELECT i, NULL, genotype, cell, key, seed, memo, brief, 2 * i - 1, 2 * i, outcome, i / 200000.0, NULL, "
+            "seconds, NULL, NULL, metrics, NULL, asked_at, told_at FROM trial, n WHERE id = 1"
+        )
+    connection.close()
+    start = time.process_time()
+    frame = load_history(run)
+    assert frame["best_so_far"].iloc[-1] == 0.5
+    assert len(frame) == 100_000
+    assert time.process_time() - start < 5.0  # measured: 0.6 s

@@ -1,0 +1,120 @@
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+
+from analysis.frames import HistoryError, load_history
+from analysis.plots import STRATEGY_COLOURS, plot_accuracy, plot_runs, save, strategy_colours
+
+MakeRun = Callable[..., Path]
+EVOLUTION = '[run]\nstrategy = "evolution"\n'
+
+
+def line_named(ax: object, label: str) -> np.ndarray:
+    (line,) = [line for line in ax.get_lines() if line.get_label() == label]  # type: ignore[attr-defined]
+    return np.column_stack([line.get_xdata(), line.get_ydata()])
+
+
+def test_a_line_shows_the_best_so_far_of_a_run(mixed: Path) -> None:
+    ax = plot_accuracy(load_history(mixed))
+    # Sample 3 changes nothing and is left out of the steps.
+    assert line_named(ax, "random").tolist() == [[1, 0.5], [2, 0.6], [4, 0.9]]
+
+
+def test_dots_show_every_training_with_a_fitness(mixed: Path) -> None:
+    ax = plot_accuracy(load_history(mixed))
+    (dots,) = [line for line in ax.get_lines() if line.get_linestyle() == "None" and len(line.get_xdata())]
+    assert np.column_stack([dots.get_xdata(), dots.get_ydata()]).tolist() == [[1, 0.5], [2, 0.6], [4, 0.9]]
+    assert not [
+        line for line in plot_accuracy(load_history(mixed), trials=False).get_lines() if line.get_marker() == "o"
+    ]
+
+
+def test_several_runs_of_a_strategy_get_their_mean_in_the_same_colour(make_run: MakeRun) -> None:
+    runs = [make_run(f"e{i}", [{"fitness": 0.5 + i / 10}], config=EVOLUTION) for i in range(2)]
+    ax = plot_accuracy(load_history([*runs, make_run("r", [{"fitness": 0.2}])]), trials=False)
+    assert line_named(ax, "evolution, mean of 2 runs").tolist() == [[1, 0.55]]
+    colours = [line.get_color() for line in ax.get_lines()]
+    assert colours.count(STRATEGY_COLOURS["evolution"]) == 3
+    assert colours.count(STRATEGY_COLOURS["random"]) == 1
+
+
+def test_a_strategy_has_one_colour_whatever_stands_beside_it() -> None:
+    assert strategy_colours(["random", "evolution"])["random"] == strategy_colours(["random"])["random"]
+    several = strategy_colours(["random", "mine", "yours", "evolution"])
+    assert len(set(several.values())) == 4
+
+
+def test_the_axis_is_in_percent_and_names_what_it_leaves_out(make_run: MakeRun) -> None:
+    trials = [{"fitness": 0.9 + 0.001 * (i % 20)} for i in range(60)] + [{"fitness": 0.1}]
+    ax = plot_accuracy(load_history(make_run(trials=trials)))
+    ax.figure.draw_without_rendering()
+    assert ax.get_yticklabels()[1].get_text().endswith(" %")
+    assert ax.get_ylim()[0] > 0.5
+    assert [text.get_text() for text in ax.texts] == ["1 of 61 trial lies below"]
+
+
+def test_the_moving_mean_is_drawn_on_request(mixed: Path) -> None:
+    ax = plot_accuracy(load_history(mixed), window=2)
+    assert "mean of the last 2" in ax.get_legend_handles_labels()[1]
+
+
+def test_a_given_axes_is_drawn_into(mixed: Path) -> None:
+    ax = Figure().add_subplot()
+    assert plot_accuracy(load_history(mixed), ax) is ax
+
+
+def test_a_run_with_one_trial_can_be_drawn(make_run: MakeRun) -> None:
+    run = make_run(trials=[{"fitness": 0.5}])
+    assert all(file.stat().st_size > 0 for file in plot_runs(run))
+
+
+def test_a_run_of_failures_is_an_error_that_counts_them(make_run: MakeRun) -> None:
+    run = make_run("bad", [{"outcome": "oom"}, {"outcome": "oom"}, {"outcome": "nan"}])
+    with pytest.raises(HistoryError, match="no finished trials in bad but failures: 2 oom, 1 nan"):
+        plot_runs(run)
+
+
+def test_an_empty_run_is_an_error(make_run: MakeRun) -> None:
+    with pytest.raises(HistoryError, match="no finished trials"):
+        plot_runs(make_run())
+
+
+def test_pictures_go_to_the_report_of_the_first_run(make_run: MakeRun, mixed: Path) -> None:
+    files = plot_runs([mixed, make_run("other", [{"fitness": 0.5}])])
+    assert files == [mixed / "report" / "accuracy.png", mixed / "report" / "accuracy.svg"]
+    assert files[0].read_bytes().startswith(b"\x89PNG")
+    assert b"<svg" in files[1].read_bytes()
+
+
+def test_a_suffix_other_than_png_means_that_format_alone(mixed: Path, tmp_path: Path) -> None:
+    assert plot_runs(mixed, tmp_path / "new" / "picture.pdf") == [tmp_path / "new" / "picture.pdf"]
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["picture.pdf"]
+
+
+@pytest.mark.parametrize("name", ["picture.xyz", "picture"])
+def test_a_suffix_that_is_no_picture_is_an_error(mixed: Path, tmp_path: Path, name: str) -> None:
+    with pytest.raises(HistoryError, match=r"a picture ends in one of .*\.png"):
+        plot_runs(mixed, tmp_path / name)
+
+
+def test_the_same_figure_gives_the_same_bytes(mixed: Path, tmp_path: Path) -> None:
+    first = [file.read_bytes() for file in plot_runs(mixed, tmp_path / "a.png")]
+    assert [file.read_bytes() for file in plot_runs(mixed, tmp_path / "b.png")] == first
+    figure = plot_accuracy(load_history(mixed)).figure
+    save(figure, tmp_path / "c.svg")
+    assert b"<dc:date>" not in (tmp_path / "c.svg").read_bytes()
+
+
+def test_drawing_needs_neither_pyplot_nor_a_display(mixed: Path) -> None:
+    import subprocess
+
+    root = Path(__file__).parents[2]
+    code = (
+        "import sys\nfrom pathlib import Path\nfrom analysis.plots import plot_runs\n"
+        f"plot_runs(Path({str(mixed)!r}))\nassert 'matplotlib.pyplot' not in sys.modules\n"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=root, check=True, env={"PATH": "", "HOME": str(mixed)})

@@ -1,0 +1,288 @@
+"""One run from configuration to folder: what is written, resumed, refused."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import evo_nas
+from evo_nas.config import RunConfig, read_toml
+from evo_nas.errors import RunFolderError, UsageError
+from evo_nas.folder import RunFolder
+from evo_nas.history import History
+from evo_nas.run import build, configured, resume, search, stored
+
+ROOT = Path(__file__).parents[2]
+
+
+def go_on(path: Path, **given: Any) -> None:
+    config = stored(path, {"run": given} if given else None)
+    resume(config, path, build(config))
+
+
+def test_a_run_folder_holds_what_it_says(toy_run: Any) -> None:
+    run = toy_run(strategy="evolution", population=4, sample=2)
+    names = {entry.name for entry in run.path.iterdir()}
+    assert {"run.toml", "env.json", "history.db", "run.lock", "log.jsonl", "weights", "report"} <= names
+    assert tomllib.loads((run.path / "run.toml").read_text())["strategy"] == {"population": 4, "sample": 2}
+    environment = json.loads((run.path / "env.json").read_text())
+    assert environment["versions"]["evo_nas"] == evo_nas.__version__
+    events = [json.loads(line)["event"] for line in (run.path / "log.jsonl").read_text().splitlines()]
+    assert events == ["start", "end"]
+
+
+def test_the_recorded_configuration_repeats_the_run(toy_run: Any, rows: Any, tmp_path: Path) -> None:
+    first = toy_run("first", strategy="evolution", population=4, sample=2, trials=15, settings=("space.blocks=2",))
+    config = RunConfig.from_tables(read_toml(first.path / "run.toml"))
+    from evo_nas.run import start
+
+    second = start(config, tmp_path / "second", build(config))
+    assert rows(second.path) == rows(first.path)
+
+
+@pytest.mark.parametrize("strategy", ["random", "evolution", "rl"])
+def test_a_longer_budget_goes_on_as_if_it_had_been_there_from_the_start(toy_run: Any, rows: Any, strategy: str) -> None:
+    options = {"evolution": {"population": 5, "sample": 2}, "rl": {"batch": 5}}.get(strategy, {})
+    whole = toy_run("whole", strategy=strategy, trials=18, **options)
+    parts = toy_run("parts", strategy=strategy, trials=7, **options)
+    go_on(parts.path, trials=12)
+    go_on(parts.path, trials=18)
+    assert rows(parts.path) == rows(whole.path)
+
+
+def test_resuming_a_finished_run_changes_nothing(toy_run: Any, rows: Any) -> None:
+    run = toy_run()
+    before = rows(run.path)
+    go_on(run.path)
+    assert rows(run.path) == before
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_killed_run_is_resumed_without_loss(tmp_path: Path, rows: Any, workers: int) -> None:
+    path = tmp_path / "run"
+    command = [
+        *(sys.executable, "-m", "evo_nas", "run", "--strategy", "evolution", "--evaluator", "toy"),
+        *("--population", "5", "--sample", "2", "--trials", "40", "--set", "evaluator.seconds=0.02"),
+        *("--workers", str(workers), "--run-dir", str(path)),
+    ]
+    process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
+    assert process.stderr is not None
+    for line in process.stderr:
+        if line.startswith("trial"):
+            break
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    process.stderr.close()
+    told_before = [row for row in rows(path) if row["told"]]
+    assert 0 < len(told_before) < 40
+    go_on(path)
+    after = rows(path)
+    assert [row["id"] for row in after] == list(range(1, len(after) + 1))
+    by_id = {row["id"]: row for row in after}
+    assert all(by_id[row["id"]] == row for row in told_before), "what was told is never told again"
+    with History.read(path / "history.db") as history:
+        assert history.trained() == 40
+        assert history.pending() == []
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"run": {"seed": 1}}, "cannot change run.seed from 0 to 1"),
+        ({"run": {"strategy": "rl"}}, "cannot change run.strategy from 'random' to 'rl'"),
+        ({"evaluator": {"noise": 0.5}}, "cannot change evaluator.noise from 0.01 to 0.5"),
+        ({"run": {"trials": 0}}, "trials must be at least 1"),
+    ],
+)
+def test_resume_refuses_another_search(toy_run: Any, given: Any, message: str) -> None:
+    run = toy_run()
+    with pytest.raises(UsageError, match=message):
+        stored(run.path, given)
+
+
+def test_resume_takes_other_hardware(toy_run: Any) -> None:
+    run = toy_run()
+    assert stored(run.path, {"hardware": {"workers": "3"}}).hardware.workers == 3
+
+
+def test_a_folder_that_is_not_empty_is_left_alone(toy_run: Any, tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "thesis.tex").write_text("mine")
+    with pytest.raises(RunFolderError, match="is not empty; name a new one"):
+        toy_run()
+    assert (tmp_path / "run" / "thesis.tex").read_text() == "mine"
+    assert not (tmp_path / "run" / "history.db").exists()
+
+
+def test_a_run_is_never_overwritten(toy_run: Any, rows: Any) -> None:
+    run = toy_run()
+    before = rows(run.path)
+    with pytest.raises(RunFolderError, match="python -m evo_nas resume"):
+        toy_run()
+    assert rows(run.path) == before
+
+
+def test_a_run_in_use_is_refused_and_its_holder_named(toy_run: Any) -> None:
+    run = toy_run()
+    script = (
+        "import sys; from pathlib import Path; from evo_nas.folder import RunFolder\n"
+        "folder = RunFolder.open(Path(sys.argv[1])); print('locked', flush=True); sys.stdin.read()"
+    )
+    command = [sys.executable, "-c", script, str(run.path)]
+    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "locked\n"
+        with pytest.raises(RunFolderError, match=f"in use by process {holder.pid} on"):
+            go_on(run.path)
+        holder.communicate("")
+    go_on(run.path)
+
+
+def test_a_file_system_without_locks_is_said_and_uses_a_rollback_journal(
+    toy_run: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import errno
+    import fcntl
+    import sqlite3
+
+    def no_locks(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", no_locks)
+    run = toy_run()
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert "has no file locks: history.db uses a rollback journal instead of WAL" in error
+    connection = sqlite3.connect(run.path / "history.db")
+    assert connection.execute("PRAGMA journal_mode").fetchone() == ("delete",)
+    assert connection.execute("SELECT count(*) FROM trial").fetchone() == (10,)
+    connection.close()
+    go_on(run.path, trials=12)
+
+
+def test_a_folder_without_a_run_cannot_be_resumed(tmp_path: Path) -> None:
+    with pytest.raises(RunFolderError, match="holds no run"):
+        stored(tmp_path)
+
+
+def test_a_history_of_another_version_is_refused(toy_run: Any) -> None:
+    import sqlite3
+
+    run = toy_run()
+    connection = sqlite3.connect(run.path / "history.db")
+    connection.execute("PRAGMA user_version = 99")
+    connection.commit()
+    connection.close()
+    with pytest.raises(RunFolderError, match="schema version 99"):
+        go_on(run.path)
+
+
+def test_a_history_that_is_no_database_is_refused(toy_run: Any) -> None:
+    run = toy_run()
+    (run.path / "history.db").write_bytes(b"not a database at all, but long enough to be read as one" * 100)
+    with pytest.raises(RunFolderError, match="cannot be used"):
+        go_on(run.path)
+
+
+def test_a_plug_in_is_imported_only_when_it_is_named(
+    toy_run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "plugged.py").write_text(
+        "from evo_nas.evaluators.toy import ToyEvaluator\n\nclass Plugged(ToyEvaluator):\n    name = 'plugged'\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    run = toy_run(evaluator="plugged:Plugged")
+    sys.modules.pop("plugged")
+    with pytest.raises(UsageError, match="--evaluator plugged:Plugged|name it on the command line"):
+        stored(run.path)
+    assert "plugged" not in sys.modules
+    assert stored(run.path, plugins=["plugged:Plugged"]).run.evaluator == "plugged:Plugged"
+
+
+def test_search_is_the_python_api(tmp_path: Path) -> None:
+    run = search(strategy="evolution", evaluator="toy", population=5, sample=2, trials=20, run_dir=tmp_path / "run")
+    assert Path(run) == tmp_path / "run"
+    assert evo_nas.search is search
+
+
+def test_the_next_folder_is_new(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    runs = [search(strategy="random", evaluator="toy", trials=2).path for _ in range(3)]
+    assert len(set(runs)) == 3
+    assert all(path.parent == Path("runs") and path.name.startswith("random-toy-seed0-") for path in runs)
+
+
+def test_closing_a_folder_gives_its_lock_back(tmp_path: Path) -> None:
+    RunFolder.create(tmp_path / "run").close()
+    RunFolder.create(tmp_path / "run").close()
+
+
+def test_flags_go_before_variables_and_these_before_the_file(tmp_path: Path) -> None:
+    file = tmp_path / "my.toml"
+    file.write_text("[run]\nseed = 1\ntrials = 1\nmax_repeats = 1\n")
+    environ = {"EVO_NAS_TRIALS": "2", "EVO_NAS_SEED": "2", "EVO_NAS_DATASET": "digits"}
+    config = configured({"evaluator": "toy", "seed": 3}, file=file, environ=environ)
+    assert (config.run.max_repeats, config.run.trials, config.run.seed) == (1, 2, 3)
+    assert config.evaluator == {}, "an exported data set says nothing to an evaluator that has none"
+    config = configured({"evaluator": "proxy"}, environ=environ)
+    assert config.evaluator == {"dataset": "digits"}
+
+
+@pytest.mark.parametrize(
+    ("flags", "settings", "message"),
+    [
+        ({"trials": 0}, (), "trials must be at least 1, not 0"),
+        ({"trials": "many"}, (), "trials cannot be 'many'; write a whole number"),
+        ({"seed": -1}, (), "seed must be from 0"),
+        ({"repeats": "never"}, (), "repeats must be reuse or retrain"),
+        ({"workers": 0}, (), "workers must be from 1"),
+        ({"workers": 2, "executor": "serial"}, (), "the serial executor has one worker"),
+        ({"strategy": "nosuch"}, (), "there is no strategy 'nosuch'"),
+        ({"space": "nosuch"}, (), "there is no space 'nosuch'"),
+        ({"evaluator": "nosuch"}, (), "there is no evaluator 'nosuch'"),
+        ({"strategy": "evolution", "population": 5, "sample": 9}, (), "sample must be from 1 to the population of 5"),
+        ({"strategy": "random", "population": 5}, (), "strategy 'random' has no option 'population'"),
+        ({"evaluator": "toy", "dataset": "digits"}, (), "evaluator 'toy' has no option 'dataset'"),
+        ({}, ("space.ops=identity,nosuch",), "unknown 'nosuch' in ops"),
+        ({}, ("space.block=3",), "no option 'block'"),
+        ({}, ("nonsense",), "--set takes TABLE.FIELD=VALUE"),
+        ({}, ("elsewhere.field=1",), r"unknown table \[elsewhere\]"),
+        ({}, ("run.colour=1",), r"\[run\] has no option 'colour'"),
+        ({}, ("evaluator.noise=-1",), "noise must be finite and at least 0"),
+        ({}, ("evaluator.noise=nan",), "noise must be finite"),
+    ],
+)
+def test_nonsense_is_refused_in_one_line(flags: Any, settings: Any, message: str) -> None:
+    flags = {"strategy": "random", "evaluator": "toy", **flags}
+    with pytest.raises(UsageError, match=message) as caught:
+        build(configured(flags, settings=settings, environ={}))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("run = [", "cannot read the configuration"),
+        ("seed = 1", "stands outside of a table"),
+        ("[runs]\nseed = 1", r"unknown table \[runs\]; the tables are: run, space, strategy, evaluator, hardware"),
+        ("[run]\nseeds = 1", r"\[run\] has no option 'seeds'"),
+        ("[hardware]\nworkers = true", "workers cannot be 'True'|workers cannot be"),
+    ],
+)
+def test_a_toml_file_with_unknown_keys_is_refused(tmp_path: Path, text: str, message: str) -> None:
+    file = tmp_path / "my.toml"
+    file.write_text(text)
+    with pytest.raises(UsageError, match=message):
+        configured({}, file=file, environ={})
+
+
+def test_a_missing_toml_file_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="cannot read the configuration .*nosuch"):
+        configured({}, file=tmp_path / "nosuch.toml", environ={})
