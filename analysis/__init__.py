@@ -13,7 +13,7 @@ Cells as in the papers:   :mod:`analysis.cells`
 Accuracy against samples: :mod:`analysis.plots`
 """
 
-from analysis.compare import compare, compare_runs, notes_of, records, warnings_of
+from analysis.compare import Comparison, compare, compare_runs, notes_of, records, warnings_of
 from analysis.curves import best_so_far, mean_over_runs, moving_mean
 from analysis.frames import (
     COLUMNS,
@@ -27,6 +27,7 @@ from analysis.frames import (
 
 __all__ = [
     "COLUMNS",
+    "Comparison",
     "HistoryError",
     "Run",
     "best_so_far",

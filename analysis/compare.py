@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -39,6 +40,31 @@ TABLE: Final[dict[str, str]] = {
 """Column of :func:`compare` -> what it holds, with its unit."""
 
 _COUNTS: Final = ("runs", "trials", "failed", "networks")
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """What :func:`compare_runs` found: the table, sentences on how far to trust it, and the pictures it drew."""
+
+    table: pd.DataFrame
+    notes: tuple[str, ...]
+    files: tuple[Path, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Give the JSON form: ``{"strategies": [row, ...], "notes": [...], "files": [...]}``."""
+        return {"strategies": records(self.table), "notes": list(self.notes), "files": [str(f) for f in self.files]}
+
+    def lines(self) -> list[str]:
+        """Give the table as aligned text, then the notes and the files, a line each."""
+        shown = pd.DataFrame({name: self.table[name].astype(str) for name in ("strategy", "space", *_COUNTS)})
+        for name in ("best", "best_sd", "top", "mean"):
+            shown[name] = [f"{value:.2%}" if pd.notna(value) else "-" for value in self.table[name]]
+        shown["hours"] = [f"{value / 3600:.2f}" for value in self.table["total_seconds"]]
+        shown["best trial"] = [
+            f"{run}:{trial}" if pd.notna(trial) else "-"
+            for run, trial in zip(self.table["best_run"], self.table["best_id"], strict=True)
+        ]
+        return [*shown.to_string(index=False).splitlines(), *self.notes, *map(str, self.files)]
 
 
 def compare(frame: pd.DataFrame) -> pd.DataFrame:
@@ -109,8 +135,8 @@ def warnings_of(paths: Paths) -> list[str]:
     return warnings
 
 
-def compare_runs(paths: Paths, output: Path | None = None) -> tuple[pd.DataFrame, list[Path]]:
-    """Compare runs and draw the best cells of the strategies beside each other; give the table and the files.
+def compare_runs(paths: Paths, output: Path | None = None) -> Comparison:
+    """Compare runs and draw the best cells of the strategies beside each other.
 
     The picture goes to ``output``, or to ``report/compare.png`` and ``.svg`` of the first run.
 
@@ -124,7 +150,8 @@ def compare_runs(paths: Paths, output: Path | None = None) -> tuple[pd.DataFrame
     runs = find_runs(paths)
     table = compare(load_history([run.history for run in runs]))
     figure = columns_figure([_column(row) for row in records(table)], footer=" ".join(notes_of(table)))
-    return table, save(figure, output or runs[0].folder / "report" / "compare.png")
+    files = save(figure, output or runs[0].folder / "report" / "compare.png")
+    return Comparison(table, (*warnings_of([run.history for run in runs]), *notes_of(table)), tuple(files))
 
 
 def _row(group: pd.DataFrame) -> dict[str, Any]:

@@ -145,17 +145,30 @@ def _join(source: _Item, reader: _Item) -> None:
 
 
 def _order(rows: list[list[_Item]]) -> None:
-    """Order the things of each row so that few wires cross: barycentres up and down, then swaps of neighbours."""
-    best, fewest = [list(row) for row in rows], _crossings(rows)
-    for sweep in range(8):
-        upward = sweep % 2 == 0
-        for row in rows[1:] if upward else rows[-2:0:-1]:
-            rank = {item: i for other in rows for i, item in enumerate(other)}
-            # Sorting is stable: things without a neighbour on that side keep their place as well as they can.
-            row.sort(key=lambda item: _barycentre(item.reads if upward else item.readers, rank, rank[item]))
-        _swap(rows)
-        if (crossings := _crossings(rows)) < fewest:
-            best, fewest = [list(row) for row in rows], crossings
+    """Order the things of each row so that few wires cross: barycentres up and down, then swaps of neighbours.
+
+    What comes out depends on the order at the start, so several are tried, until one ends without a crossing.
+    """
+    first = [list(row) for row in rows]
+    best, fewest = first, _crossings(rows)
+    for turn, flipped in itertools.product(range(4), (False, True)):
+        for row, given in zip(rows[1:], first[1:], strict=True):
+            shift = turn % len(given)
+            row[:] = given[shift:] + given[:shift]
+            if flipped:
+                row.reverse()
+        for sweep in range(8):
+            if not fewest:
+                rows[:] = best
+                return
+            upward = sweep % 2 == 0
+            for row in rows[1:] if upward else rows[-2:0:-1]:
+                rank = {item: i for other in rows for i, item in enumerate(other)}
+                # Sorting is stable: things without a neighbour on that side keep their place as well as they can.
+                row.sort(key=lambda item: _barycentre(item.reads if upward else item.readers, rank, rank[item]))
+            _swap(rows)
+            if (crossings := _crossings(rows)) < fewest:
+                best, fewest = [list(row) for row in rows], crossings
     rows[:] = best
 
 

@@ -24,13 +24,14 @@ if TYPE_CHECKING:
 STRATEGY_COLOURS: Final[dict[str, str]] = {
     "random": "#7a7a7a",
     "evolution": "#d55e00",
-    "reinforcement": "#0072b2",
+    "rl": "#0072b2",
     "progressive": "#009e73",
 }
 """The colours of our own strategies, the same in every picture (Okabe and Ito 2008: safe for the colour-blind)."""
 
 _OTHER_COLOURS: Final = ("#cc79a7", "#56b4e9", "#e69f00", "#000000")
 _INK: Final = "#22272e"
+_SIZE: Final = (7.2, 4.3)  # inches
 _FENCE: Final = 3.0  # interquartile ranges below the quartile that the axis makes room for (Tukey's outer fence)
 _COLUMNS: Final = ("run", "strategy", "space", "fitness", "told", "trained", "sample", "best_so_far", "outcome")
 
@@ -58,7 +59,7 @@ def plot_accuracy(
     if curves.empty:
         raise HistoryError(_nothing(frame))
     if ax is None:
-        ax = Figure(figsize=(7.2, 4.3), layout="constrained").add_subplot()
+        ax = Figure(figsize=_SIZE, layout="constrained").add_subplot()
     colours = strategy_colours(frame["strategy"].astype(str))
     spaces = curves["space"].nunique()
     means = mean_over_runs(curves)
@@ -87,17 +88,17 @@ def plot_runs(paths: Paths, output: Path | None = None) -> list[Path]:
     """
     runs = find_runs(paths)
     histories = [run.history for run in runs]
-    figure = plot_accuracy(load_history(histories, columns=_COLUMNS)).figure
+    figure = Figure(figsize=_SIZE, layout="constrained")
+    plot_accuracy(load_history(histories, columns=_COLUMNS), figure.add_subplot())
     return save(figure, output or runs[0].folder / "report" / "accuracy.png")
 
 
-def save(figure: Figure | object, path: Path) -> list[Path]:
+def save(figure: Figure, path: Path) -> list[Path]:
     """Write a figure; beside a PNG also the same as SVG; other suffixes mean that format alone. Give the files.
 
     Raises:
         HistoryError: if the suffix is no format of a picture.
     """
-    assert isinstance(figure, Figure)
     known = figure.canvas.get_supported_filetypes()
     if path.suffix[1:].lower() not in known:
         raise HistoryError(f"{path} cannot be written: a picture ends in one of .{', .'.join(sorted(known))}")
@@ -170,9 +171,8 @@ def _dress(frame: pd.DataFrame, curves: pd.DataFrame, ax: Axes) -> None:
     ax.set_xlim(0, max(last * 1.02, 2))
     hidden = int((alive < bottom).sum())
     if hidden:
-        noun = "trial lies" if hidden == 1 else "trials lie"
         ax.annotate(
-            f"{hidden:,} of {len(alive):,} {noun} below",
+            f"{hidden:,} of {len(alive):,} trials {'lies' if hidden == 1 else 'lie'} below",
             (1.0, 0.0),
             (-4, 5),
             xycoords="axes fraction",

@@ -133,14 +133,28 @@ def test_a_run_without_a_configuration_is_named(make_run: MakeRun) -> None:
 
 
 def test_the_best_cells_are_drawn_beside_each_other(six: list[Path]) -> None:
-    table, files = compare_runs(six)
-    assert files == [six[0] / "report" / "compare.png", six[0] / "report" / "compare.svg"]
-    assert all(file.stat().st_size > 0 for file in files)
-    assert len(table) == 3
+    comparison = compare_runs(six)
+    assert comparison.files == (six[0] / "report" / "compare.png", six[0] / "report" / "compare.svg")
+    assert all(file.stat().st_size > 0 for file in comparison.files)
+    assert len(comparison.table) == 3
+
+
+def test_a_comparison_is_told_as_lines_and_as_json(six: list[Path]) -> None:
+    comparison = compare_runs(six)
+    head, evolution, *_ = comparison.lines()
+    assert head.split()[:3] == ["strategy", "space", "runs"]
+    assert evolution.split() == (
+        ["evolution", "nasnet", "2", "4", "1", "2", "85.00%", "7.07%", "80.00%", "80.00%", "0.00", "e1:2"]
+    )
+    assert comparison.lines()[4:] == [*comparison.notes, *map(str, comparison.files)]
+    record = json.loads(json.dumps(comparison.to_json(), allow_nan=False))
+    assert [row["strategy"] for row in record["strategies"]] == ["evolution", "random", "mine"]
+    assert record["notes"] == list(comparison.notes)
+    assert comparison.notes[0].startswith("Only one run")
 
 
 def test_a_space_without_cells_is_compared_too(make_run: MakeRun, tmp_path: Path) -> None:
     run = make_run(trials=[{"fitness": 0.9, "cell": '{"op": "skip"}', "genotype": "table:1.2"}])
-    table, files = compare_runs(run, tmp_path / "picture.svg")
-    assert files == [tmp_path / "picture.svg"]
-    assert records(table)[0]["best_cell"] == {"op": "skip"}
+    comparison = compare_runs(run, tmp_path / "picture.svg")
+    assert comparison.files == (tmp_path / "picture.svg",)
+    assert records(comparison.table)[0]["best_cell"] == {"op": "skip"}

@@ -54,7 +54,7 @@ def test_the_axis_is_in_percent_and_names_what_it_leaves_out(make_run: MakeRun) 
     ax.figure.draw_without_rendering()
     assert ax.get_yticklabels()[1].get_text().endswith(" %")
     assert ax.get_ylim()[0] > 0.5
-    assert [text.get_text() for text in ax.texts] == ["1 of 61 trial lies below"]
+    assert [text.get_text() for text in ax.texts] == ["1 of 61 trials lies below"]
 
 
 def test_the_moving_mean_is_drawn_on_request(mixed: Path) -> None:
