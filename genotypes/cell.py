@@ -116,18 +116,16 @@ class Cell:
         blocks, leave no trace, neither does a block that reaches no output. Operations are not simplified:
         two equal blocks are two blocks, because they would be trained apart.
         """
-        return min(self._spell(order) for order in self._canonical_orders(self._live()))
+        live = sorted(state - INPUTS for state in self.live_states() if state >= INPUTS)
+        return min(self._spell(order) for order in self._canonical_orders(live))
 
-    def _live(self) -> list[int]:
-        """Indices of the blocks from which the output can be reached."""
-        live: set[int] = set()
-        waiting = [state - INPUTS for state in self.output if state >= INPUTS]
-        while waiting:
-            index = waiting.pop()
-            if index not in live:
-                live.add(index)
-                waiting += [e.source - INPUTS for e in self.blocks[index].edges if e.source >= INPUTS]
-        return sorted(live)
+    def live_states(self) -> frozenset[int]:
+        """Collect the hidden states, inputs included, from which the output can be reached."""
+        live = set(self.output)
+        for state in reversed(range(INPUTS, INPUTS + len(self.blocks))):
+            if state in live:
+                live.update(edge.source for edge in self.blocks[state - INPUTS].edges)
+        return frozenset(live)
 
     def _canonical_orders(self, live: list[int]) -> Iterator[dict[int, int]]:
         """Yield, for every way to break ties that no colour decides, a colour of its own for each live block.

@@ -31,15 +31,6 @@ def check_vocabulary(cell: Cell) -> None:
             )
 
 
-def states_in_use(cell: Cell) -> frozenset[int]:
-    """Collect the hidden states, inputs included, from which the output of the cell can be reached."""
-    used = set(cell.output)
-    for state in reversed(range(INPUTS, INPUTS + len(cell.blocks))):
-        if state in used:
-            used.update(edge.source for edge in cell.blocks[state - INPUTS].edges)
-    return frozenset(used)
-
-
 def state_channels(cell: Cell, state: int, filters: int) -> int:
     """Count the channels of a fitted input or of a block's result: F, or 2F if the block concatenates."""
     concatenated = state >= INPUTS and cell.blocks[state - INPUTS].combine == "concat"
@@ -115,7 +106,7 @@ class CellModule(nn.Module):
     ) -> None:
         check_vocabulary(cell)
         super().__init__()
-        used = states_in_use(cell)
+        used = cell.live_states()
         self.output = cell.output
         self.fit_current = relu_conv_bn(current, filters) if 0 in used else nn.Identity()
         self.fit_previous: nn.Module = nn.Identity()
@@ -152,10 +143,9 @@ def _path(edge: Edge, in_channels: int, filters: int, stride: int) -> nn.Module:
         fit = [*relu_conv_bn(in_channels, filters)]
         in_channels = filters
     op = operation(edge.op, in_channels, filters, stride)
-    if not fit and isinstance(op, nn.Identity):
-        # Only what computes something is dropped, as in DARTS; the released NASNet spares strided identities too.
-        return op
-    return nn.Sequential(*fit, op, DropPath())
+    # The released NASNet code spares every identity, one that strides or fits included.
+    drop = [] if edge.op == "identity" else [DropPath()]
+    return nn.Sequential(*fit, op, *drop) if fit or drop else op
 
 
 def _fit_output(state: int, in_channels: int, filters: int, stride: int) -> nn.Module:

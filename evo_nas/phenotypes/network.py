@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from evo_nas.phenotypes.cell import CellModule, DropPath, check_vocabulary, output_channels, states_in_use
+from evo_nas.phenotypes.cell import CellModule, DropPath, check_vocabulary, output_channels
 from evo_nas.phenotypes.ops import SameConv2d
 from genotypes.cell import Cell, CellPair
 from genotypes.genotype import GenotypeError
@@ -133,7 +133,7 @@ def _is_read(layout: Sequence[Cell]) -> list[bool]:
     read = [False] * (len(layout) - 1) + [True]
     for index in reversed(range(len(layout))):
         if read[index]:
-            for state in states_in_use(layout[index]) & {0, 1}:
+            for state in layout[index].live_states() & {0, 1}:
                 if index - 1 - state >= 0:
                     read[index - 1 - state] = True
     return read

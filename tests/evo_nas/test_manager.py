@@ -171,7 +171,7 @@ def test_a_strategy_that_only_repeats_itself_converges(history: History) -> None
 def test_trial_after_trial_failing_ends_the_run(history: History) -> None:
     distinct = list({SPACE.key(g): g for g in GENOTYPES}.values())
     table = Table(dict.fromkeys(map(SPACE.key, distinct)))
-    with pytest.raises(TooManyFailures, match="4 trainings in a row failed.*nan.*the table says so"):
+    with pytest.raises(TooManyFailures, match=r"4 trainings in a row failed.*nan.*the table says so"):
         manager(history, distinct, table, max_consecutive_failures=4).run()
 
 

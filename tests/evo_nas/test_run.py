@@ -200,7 +200,7 @@ def test_a_plug_in_is_imported_only_when_it_is_named(
     monkeypatch.syspath_prepend(str(tmp_path))
     run = toy_run(evaluator="plugged:Plugged")
     sys.modules.pop("plugged")
-    with pytest.raises(UsageError, match="--evaluator plugged:Plugged|name it on the command line"):
+    with pytest.raises(UsageError, match=r"--evaluator plugged:Plugged|name it on the command line"):
         stored(run.path)
     assert "plugged" not in sys.modules
     assert stored(run.path, plugins=["plugged:Plugged"]).run.evaluator == "plugged:Plugged"
@@ -284,5 +284,5 @@ def test_a_toml_file_with_unknown_keys_is_refused(tmp_path: Path, text: str, mes
 
 
 def test_a_missing_toml_file_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="cannot read the configuration .*nosuch"):
+    with pytest.raises(UsageError, match=r"cannot read the configuration .*nosuch"):
         configured({}, file=tmp_path / "nosuch.toml", environ={})

@@ -161,7 +161,7 @@ def test_asks_after_an_update_are_permanent():
 
     The untrained network answers these asks with (0, 0), (1, 0), (0, 1), (0, 2), (1, 0), (0, 2), (1, 1), (1, 2).
     """
-    strategy = PPOController(batch=8, learning_rate=0.01)
+    strategy = PPOController(batch=8, passes=10, learning_rate=0.01)
     search = Search(strategy, Counting((2, 3))).run(8, lambda choices, id_: choices[0] / 2 + choices[1] / 8)
     choices = [search.ask(id_).genotype.choices for id_ in range(9, 17)]
     assert choices == [(1, 1), (1, 1), (0, 1), (1, 2), (1, 1), (0, 1), (1, 2), (1, 2)]
