@@ -219,7 +219,6 @@ def _run(arguments: argparse.Namespace) -> None:
         print("\n".join(dry_run(config, parts)))
         return
     path = arguments.run_dir or new_folder(config, parts)
-    print(f"run folder {path}", file=sys.stderr)
     last = getattr(parts.strategy, "population", 100)
     _search(path, config.run.trials, last, lambda listeners: start(config, path, parts, listeners=listeners))
 
@@ -245,7 +244,7 @@ def _search(path: Path, trials: int, last: int, go: Callable[[Sequence[Listener]
     from evo_nas.progress import Progress
     from evo_nas.show import summarise
 
-    progress = Progress(trials, last)
+    progress = Progress(path, trials, last)
     try:
         run = go([progress])
     except BaseException as error:

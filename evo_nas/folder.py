@@ -8,6 +8,7 @@ import json
 import os
 import socket
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -74,6 +75,12 @@ class RunFolder:
         if not folder.history.is_file():
             raise RunFolderError(f"{path} holds no run: there is no history.db in it")
         return folder
+
+    def discard(self) -> None:
+        """Take a folder back in which nothing was begun."""
+        (self.path / "run.lock").unlink(missing_ok=True)
+        with suppress(OSError):  # not empty, so not ours to remove
+            self.path.rmdir()
 
     def close(self) -> None:
         """Give the lock back."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections import deque
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from evo_nas.manager import Listener
@@ -20,10 +21,12 @@ SECONDS_BETWEEN_LINES: Final = 2.0
 class Progress(Listener):
     """Draws one line that renews itself on a terminal, and prints a line now and then elsewhere.
 
-    ``trials`` is the budget, ``last`` the P of "mean of the last P". Close it to leave the terminal tidy.
+    ``run`` is the folder of the run, ``trials`` its budget, ``last`` the P of "mean of the last P". Close it to leave
+    the terminal tidy.
     """
 
-    def __init__(self, trials: int, last: int) -> None:
+    def __init__(self, run: Path, trials: int, last: int) -> None:
+        self.run = run
         self.trials = trials
         self._recent: deque[float] = deque(maxlen=max(1, last))
         self._best: Individual | None = None
@@ -41,8 +44,7 @@ class Progress(Listener):
 
             self._live = Live(console=Console(stderr=True), refresh_per_second=4, transient=True)
             self._live.start()
-        if trained:
-            self._say(f"resuming after {trained} trials", always=True)
+        self._say(f"run folder {self.run}" + (f", resuming after {trained} trials" * (trained > 0)), always=True)
 
     def told(self, individual: Individual, evaluation: Evaluation, population: Population, trained: int) -> None:
         """Renew the line; a failure gets a line of its own that stays."""

@@ -83,7 +83,12 @@ def configured(
         if table in from_variables:
             known = option_types(_found(catalogue, getattr(names, table)))
             from_variables[table] = {k: v for k, v in from_variables[table].items() if k in known}
-    return RunConfig.from_tables(layered(from_file, from_variables, from_command))
+    config = RunConfig.from_tables(layered(from_file, from_variables, from_command))
+    if config.hardware.data_dir is None:
+        return config
+    # A run may be resumed from another folder than the one that it was started in.
+    data_dir = config.hardware.data_dir.expanduser().absolute()
+    return replace(config, hardware=replace(config.hardware, data_dir=data_dir))
 
 
 def build(config: RunConfig) -> Parts:
@@ -127,7 +132,11 @@ def start(config: RunConfig, path: Path, parts: Parts, *, listeners: Sequence[Li
     """
     with ExitStack() as stack:
         folder = stack.enter_context(RunFolder.create(path))
-        parts.evaluator.prepare(path)
+        try:
+            parts.evaluator.prepare(path)
+        except BaseException:
+            folder.discard()
+            raise
         if not folder.has_locks:
             _warn_of_missing_locks(folder)
         folder.config.write_text(resolved(config, parts).to_toml(), "utf-8")
@@ -242,7 +251,7 @@ def environment() -> dict[str, Any]:
 def _search(config: RunConfig, folder: RunFolder, history: History, parts: Parts, listeners: Sequence[Listener]) -> Run:
     """Run the manager on an open folder and an open history, and log how it ended."""
     science = config.run
-    executor = _executor(config.hardware, parts.evaluator)
+    executor = _executor(config.hardware, parts.evaluator, folder.path / "alive.lock")
     manager = PopulationManager(
         parts.space,
         parts.strategy,
@@ -269,13 +278,13 @@ def _search(config: RunConfig, folder: RunFolder, history: History, parts: Parts
     return Run(folder.path, reason)
 
 
-def _executor(hardware: Hardware, evaluator: Evaluator) -> Executor:
+def _executor(hardware: Hardware, evaluator: Evaluator, alive: Path) -> Executor:
     """Build the executor; the one that needs worker processes is imported only where there are any."""
     if hardware.resolved_executor == "serial":
         return SerialExecutor(evaluator)
     from evo_nas.executors.slots import SlotsExecutor
 
-    return SlotsExecutor(evaluator, hardware.workers)
+    return SlotsExecutor(evaluator, hardware.workers, alive)
 
 
 def _found(catalogue: Registry[Any], name: str) -> type:

@@ -8,10 +8,10 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
+from evo_nas.evaluators.base import weights_file
 from evo_nas.folder import RunFolder
 from evo_nas.history import History, TopTrial
 from evo_nas.progress import duration
-from evo_nas.weights import weights_file
 from genotypes.cell import CellPair
 from genotypes.genotype import GenotypeError
 

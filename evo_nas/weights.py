@@ -4,14 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from evo_nas.evaluators.base import weights_file
 from evo_nas.manager import Listener
 from genotypes.individual import Evaluation, Individual
 from genotypes.population import Population
-
-
-def weights_file(run: Path, id: int) -> Path:
-    """Name the file in which a run keeps the weights of a trial."""
-    return run / "weights" / f"trial-{id:06d}.safetensors"
 
 
 class WeightKeeper(Listener):

@@ -113,6 +113,11 @@ class Evaluator(ABC):
         """Evaluate one genotype. An exception becomes a failed evaluation, so none needs to be caught."""
 
 
+def weights_file(directory: Path, id: int) -> Path:
+    """Name the file for the trained weights of a trial, below the directory that ``prepare`` was given."""
+    return directory / "weights" / f"trial-{id:06d}.safetensors"
+
+
 def evaluate_safely(evaluator: Evaluator, job: Job) -> Evaluation:
     """Evaluate, and turn whatever is raised into a failed evaluation: one bad trial costs that trial only."""
     start = time.monotonic()

@@ -12,9 +12,8 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from evo_nas.evaluators.base import Cost, Evaluator, Job, Placement
+from evo_nas.evaluators.base import Cost, Evaluator, Job, Placement, weights_file
 from evo_nas.evaluators.presets import PRESETS, Preset
-from evo_nas.weights import weights_file
 from genotypes.cell import CellPair
 from genotypes.genotype import Genotype
 from genotypes.individual import Evaluation, Outcome

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import fcntl
 import multiprocessing
+import os
 import signal
+import threading
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
-from typing import Any
+from pathlib import Path
+from typing import IO, Any
 
 from joblib.externals.loky import ProcessPoolExecutor
 
@@ -22,10 +26,16 @@ class SlotsExecutor:
 
     A slot is a loky executor with a single worker, because an executor with several would lose the jobs of all when
     one worker is killed. Workers are forked from a server that has imported torch already.
+
+    ``alive`` is a file that this process locks for as long as it lives. Each worker waits for that lock in a
+    thread, and ends itself when it gets it: however this process dies, its workers follow. Parent ids and pipes do
+    not tell that a process whose parent is the fork server has lost its master.
     """
 
-    def __init__(self, evaluator: Evaluator, slots: int) -> None:
+    def __init__(self, evaluator: Evaluator, slots: int, alive: Path | None = None) -> None:
         self.slots = slots
+        self._alive = alive
+        self._lock = _locked(alive) if alive else None
         self._evaluator = evaluator
         self._context = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload(["torch", "evo_nas.evaluators.base"])
@@ -57,10 +67,16 @@ class SlotsExecutor:
             _stop(slot)
         self._idle.clear()
         self._busy.clear()
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
 
     def _new_slot(self) -> ProcessPoolExecutor:
         return ProcessPoolExecutor(
-            max_workers=1, context=self._context, initializer=_start_worker, initargs=(self._evaluator,)
+            max_workers=1,
+            context=self._context,
+            initializer=_start_worker,
+            initargs=(self._evaluator, self._alive if self._lock else None),
         )
 
 
@@ -68,9 +84,29 @@ def _stop(slot: Any) -> None:
     slot.shutdown(wait=True, kill_workers=True)
 
 
-def _start_worker(evaluator: Evaluator) -> None:
+def _locked(alive: Path) -> IO[bytes] | None:
+    """Lock the file that says that this process lives; ``None`` where the file system has no locks."""
+    lock = alive.open("ab")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        lock.close()
+        return None
+    return lock
+
+
+def _die_with_master(alive: Path) -> None:
+    """Wait for the lock that the main process holds while it lives, and end this process."""
+    with alive.open("rb") as lock:
+        fcntl.flock(lock, fcntl.LOCK_SH)
+    os._exit(1)
+
+
+def _start_worker(evaluator: Evaluator, alive: Path | None) -> None:
     """Get a worker ready. Ctrl-C reaches every process of the terminal, but only the main one decides what it means."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if alive is not None:
+        threading.Thread(target=_die_with_master, args=(alive,), daemon=True).start()
     global _evaluator
     _evaluator = evaluator
 

@@ -1,0 +1,278 @@
+"""The command line: what later work and other people's scripts rely on."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from evo_nas.cli import main
+from genotypes.zoo import NASNET_A
+
+ROOT = Path(__file__).parents[2]
+TOY = ("run", "--strategy", "random", "--evaluator", "toy")
+COMMANDS = [[], ["run"], ["resume"], ["show"], ["plot"], ["compare"], ["count"], ["data"], ["data", "fetch"]]
+COMMANDS += [["data", "check"], ["list"]]
+
+
+@pytest.fixture(autouse=True)
+def in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for variable in list(os.environ):
+        if variable.startswith("EVO_NAS_") and variable not in ("EVO_NAS_SHARED",):
+            monkeypatch.delenv(variable)
+
+
+def evo_nas(*arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "evo_nas", *arguments]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    return subprocess.run(command, capture_output=True, text=True, env=environment, check=False, **options)
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_help_is_instant_and_loads_nothing_heavy(command: list[str]) -> None:
+    script = (
+        "import sys, runpy\n"
+        f"sys.argv = ['evo_nas', *{command!r}, '--help']\n"
+        "try:\n    runpy.run_module('evo_nas', run_name='__main__')\n"
+        "except SystemExit as end:\n    assert not end.code\n"
+        "heavy = {'torch', 'pandas', 'matplotlib', 'scipy', 'numpy', 'deap'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+    )
+    best = float("inf")
+    for _ in range(3):  # the fastest of three: the machine may be busy
+        start = time.perf_counter()
+        done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=ROOT, check=False)
+        best = min(best, time.perf_counter() - start)
+        assert done.returncode == 0, done.stderr
+        assert "usage:" in done.stdout
+    assert best < 0.3
+
+
+def test_the_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        main(["--version"])
+    assert end.value.code == 0
+    assert capsys.readouterr().out.startswith("evo_nas 0.")
+
+
+def test_a_run_ends_with_a_summary_and_the_next_commands(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*TOY, "--trials", "5", "--run-dir", "runs/one"]) == 0
+    out, err = capsys.readouterr()
+    assert "ended: all trials are done" in out
+    assert "the best cell, of trial" in out
+    for command in ("show runs/one", "plot runs/one", "compare runs/one", "count 'nasnet:"):
+        assert f"python -m evo_nas {command}" in out
+    assert "trial 5/5  best " in err
+    assert "ETA" in err
+
+
+def test_show_as_json_has_the_promised_fields(capsys: pytest.CaptureFixture[str]) -> None:
+    main([*TOY, "--trials", "6", "--run-dir", "run"])
+    capsys.readouterr()
+    assert main(["show", "run", "--json", "--top", "3"]) == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert {"id", "genotype", "fitness", "parameters", "mult_adds"} <= set(shown["best"])
+    assert shown["trials"] == {"ok": 6, "failed": 0, "reused": 0, "refused": 0}
+    assert shown["seconds"] == 0
+    assert [row["fitness"] for row in shown["top"]] == sorted((r["fitness"] for r in shown["top"]), reverse=True)
+    assert len(shown["top"]) == 3
+
+
+def test_resume_goes_on(capsys: pytest.CaptureFixture[str]) -> None:
+    main([*TOY, "--trials", "5", "--run-dir", "run"])
+    assert main(["resume", "run", "--trials", "9"]) == 0
+    capsys.readouterr()
+    main(["show", "run", "--json"])
+    assert json.loads(capsys.readouterr().out)["trials"]["ok"] == 9
+
+
+def test_plot_and_compare_write_into_the_report_of_the_first_run(capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("a", "b"):
+        main([*TOY, "--trials", "5", "--run-dir", name])
+    capsys.readouterr()
+    assert main(["plot", "a", "b"]) == 0
+    assert main(["compare", "a", "b"]) == 0
+    out = capsys.readouterr().out
+    for file in ("accuracy.png", "accuracy.svg", "compare.png", "compare.svg"):
+        assert f"a/report/{file}" in out
+        assert (Path("a/report") / file).stat().st_size > 1000
+    assert main(["plot", "a", "-o", "mine.svg"]) == 0
+    assert Path("mine.svg").exists()
+    capsys.readouterr()
+    assert main(["compare", "a", "b", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)
+
+
+@pytest.mark.parametrize(
+    ("size", "parameters", "mult_adds"),
+    [(("6", "32"), 3_346_538, 544_333_312), (("2", "24"), 757_906, 136_390_272)],
+)
+def test_count_hits_the_published_counts(
+    capsys: pytest.CaptureFixture[str], size: tuple[str, str], parameters: int, mult_adds: int
+) -> None:
+    Path("pair.json").write_text(json.dumps(NASNET_A.to_json()))
+    for what in (["--cell", "nasnet-a"], ["pair.json"]):
+        assert main(["count", *what, "--cells", size[0], "--filters", size[1], "--json"]) == 0
+        counted = json.loads(capsys.readouterr().out)
+        assert (counted["parameters"], counted["mult_adds"]) == (parameters, mult_adds)
+
+
+def test_count_takes_a_genotype_as_text_and_as_json(capsys: pytest.CaptureFixture[str]) -> None:
+    text = "nasnet(blocks=1,combines=add):0.1.10.0.0.0.0.5.5.0"
+    Path("genotype.json").write_text(
+        json.dumps({"space": text.split(":")[0], "choices": [0, 1, 10, 0, 0, 0, 0, 5, 5, 0]})
+    )
+    counts = []
+    for what in (text, "genotype.json"):
+        assert main(["count", what, "--cells", "1", "--filters", "4", "--image", "8", "--channels", "1"]) == 0
+        counts.append(capsys.readouterr().out)
+    assert counts[0] == counts[1]
+    assert "parameters" in counts[0]
+
+
+@pytest.mark.parametrize("what", ["strategies", "spaces", "evaluators", "presets", "cells"])
+def test_list_names_what_can_be_chosen(capsys: pytest.CaptureFixture[str], what: str) -> None:
+    expected = {
+        "strategies": ["random", "evolution", "rl"],
+        "spaces": ["nasnet"],
+        "evaluators": ["proxy", "toy"],
+        "presets": ["digits", "cpu", "gpu"],
+        "cells": ["nasnet-a"],
+    }[what]
+    assert main(["list", what]) == 0
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == expected
+
+
+def test_a_dry_run_prints_configuration_and_cost_and_writes_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["run", "--strategy", "evolution", "--dataset", "digits", "--trials", "10", "--dry-run"]) == 0
+    out = capsys.readouterr().out
+    assert '[evaluator]\ndataset = "digits"\npreset = "digits"' in out
+    assert "[strategy]\npopulation = 100\nsample = 25" in out
+    assert "# a candidate (mean of 4 random ones): " in out
+    assert "# 10 trials on 1 worker(s): about " in out
+    assert not Path("runs").exists()
+    Path("again.toml").write_text(out)
+    assert main(["run", "--config", "again.toml", "--dry-run"]) == 0
+
+
+BAD = [
+    (("run",), 2, "name a strategy with --strategy: random, evolution, rl"),
+    (("run", "--strategy", "nosuch"), 2, "there is no strategy 'nosuch'"),
+    (("run", "--strategy", "random", "--evaluator", "nosuch"), 2, "there is no evaluator 'nosuch'"),
+    ((*TOY, "--space", "nosuch"), 2, "there is no space 'nosuch'"),
+    ((*TOY, "--set", "space.ops=nosuch"), 2, "unknown 'nosuch' in ops"),
+    ((*TOY, "--nosuch"), 2, "unrecognized arguments: --nosuch"),
+    ((*TOY, "--trial", "5"), 2, "unrecognized arguments: --trial 5"),
+    ((*TOY, "--trials", "0"), 2, "trials must be at least 1, not 0"),
+    ((*TOY, "--trials", "-3"), 2, "trials"),
+    ((*TOY, "--trials", "1e3"), 2, "trials cannot be '1e3'"),
+    (("run", "--strategy", "evolution", "--evaluator", "toy", "--population", "5"), 2, "sample must be from 1 to"),
+    (("run", "--strategy", "random", "--dataset", "nosuch"), 2, "there is no data set 'nosuch'"),
+    (("run", "--strategy", "random", "--preset", "nosuch"), 2, "there is no preset 'nosuch'"),
+    (("run", "--strategy", "random", "--dataset", "digits", "--device", "cuda:9"), 2, "device cuda:9 is not there"),
+    (("run", "--strategy", "random", "--dataset", "digits", "--device", "abacus"), 2, "unknown device 'abacus'"),
+    (("run", "--strategy", "random", "--data-dir", "nowhere"), 4, "python -m evo_nas data fetch"),
+    (("run", "--strategy", "random", "--dataset", "folder", "--data-dir", "nowhere"), 4, "nowhere"),
+    ((*TOY, "--config", "nosuch.toml"), 2, "cannot read the configuration nosuch.toml"),
+    (("resume", "nowhere"), 3, "nowhere holds no run"),
+    (("show", "nowhere"), 3, "nowhere holds no run"),
+    (("plot", "nowhere"), 3, "nowhere"),
+    (("compare", "nowhere"), 3, "nowhere"),
+    (("count", "--cells", "1", "--filters", "1"), 2, "name either a genotype"),
+    (("count", "nasnet:1.2", "--cells", "1", "--filters", "4"), 2, "has 50 choices, not 2"),
+    (("count", "nosuch:1.2", "--cells", "1", "--filters", "4"), 2, "there is no space 'nosuch'"),
+    (
+        ("count", "nasnet:" + ".".join(["9"] * 50), "--cells", "1", "--filters", "4"),
+        2,
+        "hidden_1) is 9, but its options",
+    ),
+    (("count", "nosuch.json", "--cells", "1", "--filters", "4"), 2, "cannot read nosuch.json"),
+    (("count", "--cell", "nosuch", "--cells", "1", "--filters", "4"), 2, "no published cell 'nosuch'"),
+    (("count", "--cell", "nasnet-a", "--cells", "0", "--filters", "4"), 2, "argument --cells"),
+    (("count", "--cell", "nasnet-a", "--cells", "1", "--filters", "4", "--macro", "nosuch"), 2, "no macro 'nosuch'"),
+    (("data", "check", "--data-dir", "nowhere"), 4, "python -m evo_nas data fetch"),
+    (("data", "check", "--dataset", "nosuch"), 2, "there is no data set 'nosuch'"),
+    (("list", "nosuch"), 2, "invalid choice: 'nosuch'"),
+    (("nosuch",), 2, "invalid choice: 'nosuch'"),
+    ((), 2, "required: COMMAND"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "code", "message"), BAD, ids=lambda value: str(value)[:40])
+def test_bad_input_is_one_line_and_the_right_exit_code(
+    capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], code: int, message: str
+) -> None:
+    try:
+        ended = main(arguments)
+    except SystemExit as end:  # argparse
+        ended = int(end.code or 0)
+    out, err = capsys.readouterr()
+    assert ended == code, err
+    assert err.count("\n") == 1, err
+    assert message in err
+    assert err.startswith("evo_nas: ")
+    assert out == ""
+    assert not any(path.is_file() for path in Path().rglob("*")), "nothing was begun"
+
+
+def test_a_cell_pair_with_an_unknown_operation_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    record = NASNET_A.to_json()
+    record["reduction"]["blocks"][2]["left"][1] = "sep_conv_9x9"
+    Path("pair.json").write_text(json.dumps(record))
+    assert main(["count", "pair.json", "--cells", "1", "--filters", "4"]) == 2
+    err = capsys.readouterr().err
+    assert "reduction cell: block 2 names the operation 'sep_conv_9x9'; known: identity" in err
+    assert err.count("\n") == 1
+
+
+def test_ctrl_c_ends_with_130_and_the_command_that_resumes() -> None:
+    assert_ends_on(signal.SIGINT, 130)
+
+
+def test_sigterm_ends_with_143_and_the_command_that_resumes() -> None:
+    assert_ends_on(signal.SIGTERM, 143)
+
+
+def assert_ends_on(number: signal.Signals, code: int) -> None:
+    command = [sys.executable, "-m", "evo_nas", *TOY, "--trials", "1000", "--run-dir", "run"]
+    command += ["--set", "evaluator.seconds=0.05"]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+    assert process.stderr is not None
+    seen = ""
+    for line in process.stderr:
+        seen += line
+        if line.startswith("trial"):
+            break
+    process.send_signal(number)
+    _, rest = process.communicate(timeout=20)
+    assert process.returncode == code, seen + rest
+    assert "stopped; go on with: python -m evo_nas resume run" in rest
+    assert "Traceback" not in rest
+    assert main(["resume", "run", "--trials", "40"]) == 0
+
+
+def test_a_folder_with_our_names_does_not_shadow_us() -> None:
+    for name in ("analysis", "genotypes", "strategies", "evo_nas"):
+        Path(f"{name}.py").write_text("raise RuntimeError('shadowed')\n")
+    # From a checkout the package must be found at all: here by the path that an installation would have.
+    script = f"import sys; sys.path.append({str(ROOT)!r}); sys.path.remove(''); import runpy\n"
+    script += "sys.argv = ['evo_nas', 'list', 'spaces']; sys.path.insert(1, '')\n"
+    script += f"runpy.run_path({str(ROOT / 'evo_nas' / '__main__.py')!r}, run_name='__main__')"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("nasnet ")
+
+
+def test_it_runs_from_a_plain_checkout() -> None:
+    done = evo_nas("list", "spaces")
+    assert done.returncode == 0
+    assert done.stdout.startswith("nasnet ")

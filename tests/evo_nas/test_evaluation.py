@@ -1,0 +1,79 @@
+"""What an evaluator may say, and what becomes of what it raises."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pytest
+
+from evo_nas.evaluators.base import Evaluator, Job, evaluate_safely
+from evo_nas.evaluators.toy import ToyEvaluator
+from genotypes.catalogue import space_named
+from genotypes.genotype import Genotype, GenotypeError
+from genotypes.individual import Evaluation, Outcome
+
+SPACE = space_named("nasnet")
+JOB = Job(3, SPACE.sample(np.random.default_rng(0)), seed=5)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"outcome": Outcome.OK}, "needs a fitness"),
+        ({"outcome": Outcome.NAN, "fitness": 0.5}, "has no fitness"),
+        ({"outcome": Outcome.OK, "fitness": math.nan}, r"fraction in \[0, 1\]"),
+        ({"outcome": Outcome.OK, "fitness": 93.1}, r"fraction in \[0, 1\]"),
+        ({"outcome": Outcome.OK, "fitness": 0.5, "report": -0.1}, "report is a fraction"),
+        ({"outcome": Outcome.OK, "fitness": 0.5, "seconds": math.inf}, "seconds must be finite"),
+        ({"outcome": Outcome.OK, "fitness": 0.5, "curve": (0.1, math.nan)}, "learning curve"),
+        ({"outcome": Outcome.OK, "fitness": 0.5, "metrics": {"loss": math.inf}}, "metric 'loss'"),
+    ],
+)
+def test_nothing_that_is_no_measurement_passes_the_door(fields: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Evaluation(**fields)
+
+
+@pytest.mark.parametrize(
+    ("error", "outcome"),
+    [
+        (MemoryError(), Outcome.OOM),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"), Outcome.OOM),
+        (GenotypeError("cannot be built"), Outcome.INVALID),
+        (ZeroDivisionError("division by zero"), Outcome.ERROR),
+        # An evaluation that is none is a fault of the evaluator too.
+        (ValueError("fitness is a fraction in [0, 1], got nan"), Outcome.ERROR),
+    ],
+)
+def test_what_an_evaluator_raises_is_typed(error: Exception, outcome: Outcome) -> None:
+    @dataclass
+    class Raising(Evaluator):
+        def evaluate(self, job: Job) -> Evaluation:
+            raise error
+
+    evaluation = evaluate_safely(Raising(), JOB)
+    assert evaluation.outcome is outcome
+    assert str(error) in (evaluation.error or "")
+
+
+def test_the_toy_landscape_is_known() -> None:
+    toy = ToyEvaluator(noise=0)
+    toy.bind(SPACE)
+    best = SPACE.genotype([len(d.options) - 1 for d in SPACE.decisions])
+    worst = SPACE.genotype([0] * len(SPACE.decisions))
+    assert (toy.truth(worst), toy.truth(best), toy.optimum) == (0.0, 1.0, 1.0)
+    assert toy.evaluate(Job(1, best, 0)).fitness == 1.0
+
+
+def test_toy_noise_is_drawn_once_a_trial_from_seed_and_id() -> None:
+    toy = ToyEvaluator(noise=0.05)
+    toy.bind(SPACE)
+    genotype: Genotype = JOB.genotype
+    fitness = [toy.evaluate(Job(id, genotype, seed)).fitness for seed in (0, 1) for id in range(1, 301)]
+    assert fitness == [toy.evaluate(Job(id, genotype, seed)).fitness for seed in (0, 1) for id in range(1, 301)]
+    assert len(set(fitness)) == 600
+    assert np.std(fitness) == pytest.approx(0.05, rel=0.15)
+    assert np.mean(fitness) == pytest.approx(toy.truth(genotype), abs=0.01)

@@ -1,0 +1,150 @@
+"""Slots: workers in processes of their own."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from evo_nas.evaluators.base import Evaluator, Job
+from evo_nas.evaluators.toy import ToyEvaluator
+from evo_nas.executors.serial import SerialExecutor
+from evo_nas.executors.slots import SlotsExecutor
+from genotypes.catalogue import space_named
+from genotypes.individual import Evaluation, Outcome
+
+SPACE = space_named("nasnet(blocks=1)")
+
+
+@dataclass
+class Hostile(ToyEvaluator):
+    """Does to its process what job ids 100, 101, ... say."""
+
+    def evaluate(self, job: Job) -> Evaluation:
+        match job.id:
+            case 100:
+                os.kill(os.getpid(), signal.SIGKILL)
+            case 101:
+                raise MemoryError("no room")
+            case 102:
+                raise RuntimeError("a fault of the evaluator")
+            case 103:
+                time.sleep(3600)
+            case 104:
+                return Evaluation(Outcome.OK, fitness=0.5, metrics={"process": float(os.getpid())})
+        return super().evaluate(job)
+
+
+def job(id: int) -> Job:
+    return Job(id, SPACE.sample(np.random.default_rng(id)), seed=0)
+
+
+def bound(evaluator: Evaluator) -> Evaluator:
+    evaluator.bind(SPACE)
+    return evaluator
+
+
+@pytest.fixture
+def slots() -> Iterator[SlotsExecutor]:
+    executor = SlotsExecutor(bound(Hostile()), 2)
+    yield executor
+    executor.close()
+
+
+def drain(executor: SlotsExecutor, n: int) -> dict[int, Evaluation]:
+    results: dict[int, Evaluation] = {}
+    while len(results) < n:
+        results.update(executor.next(None))
+    return results
+
+
+def test_a_job_gives_the_same_result_as_in_this_process(slots: SlotsExecutor) -> None:
+    serial = SerialExecutor(bound(Hostile()))
+    for id in (1, 2):
+        slots.submit(job(id))
+    results = drain(slots, 2)
+    for id in (1, 2):
+        serial.submit(job(id))
+        assert serial.next(None) == [(id, results[id])]
+
+
+def test_a_worker_that_dies_costs_its_trial_only(slots: SlotsExecutor) -> None:
+    slots.submit(job(100))
+    slots.submit(job(1))
+    results = drain(slots, 2)
+    assert results[100].outcome is Outcome.CRASH
+    assert "the worker process died" in (results[100].error or "")
+    assert results[1].outcome is Outcome.OK
+    for id in (2, 3):
+        slots.submit(job(id))
+    assert {e.outcome for e in drain(slots, 2).values()} == {Outcome.OK}
+
+
+def test_what_an_evaluator_raises_is_a_failed_trial(slots: SlotsExecutor) -> None:
+    for id in (101, 102):
+        slots.submit(job(id))
+    results = drain(slots, 2)
+    assert results[101].outcome is Outcome.OOM
+    assert results[102].outcome is Outcome.ERROR
+    assert (results[102].error or "").endswith("RuntimeError: a fault of the evaluator")
+
+
+def test_waiting_can_be_limited(slots: SlotsExecutor) -> None:
+    slots.submit(job(103))
+    assert slots.next(0.05) == []
+
+
+def test_closing_leaves_no_process_behind() -> None:
+    executor = SlotsExecutor(bound(Hostile()), 2)
+    executor.submit(job(104))
+    ((_, evaluation),) = executor.next(None)
+    executor.submit(job(103))
+    executor.submit(job(103))
+    executor.close()
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(evaluation.metrics["process"]), 0)
+
+
+def test_workers_follow_a_main_process_that_is_killed(tmp_path: Path) -> None:
+    (tmp_path / "sleeper.py").write_text(
+        "import os, sys, time\n"
+        "from dataclasses import dataclass\n"
+        "from pathlib import Path\n"
+        "from evo_nas.evaluators.toy import ToyEvaluator\n\n"
+        "@dataclass\n"
+        "class Sleeper(ToyEvaluator):\n"
+        "    def evaluate(self, job):\n"
+        "        Path(f'pid-{job.id}.partial').write_text(str(os.getpid()))\n"
+        "        Path(f'pid-{job.id}.partial').rename(f'pid-{job.id}')\n"
+        "        time.sleep(3600)\n"
+    )
+    command = [*(sys.executable, "-m", "evo_nas", "run", "--strategy", "random", "--evaluator", "sleeper:Sleeper")]
+    command += ["--workers", "2", "--run-dir", "run"]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), str(Path(__file__).parents[2])])}
+    main = subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.DEVNULL)
+    files = [tmp_path / "pid-1", tmp_path / "pid-2"]
+    while not all(file.exists() for file in files):
+        assert main.poll() is None
+        time.sleep(0.02)
+    main.kill()
+    main.wait()
+    deadline = time.monotonic() + 2
+    alive = [int(file.read_text()) for file in files]
+    while alive and time.monotonic() < deadline:
+        alive = [pid for pid in alive if _exists(pid)]
+        time.sleep(0.02)
+    assert not alive
+
+
+def _exists(pid: int) -> bool:
+    """Whether the process still runs; one that has ended and waits to be reaped (Z) does not."""
+    found = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True, check=False)
+    return bool(found.stdout.strip()) and not found.stdout.startswith("Z")

@@ -1,0 +1,96 @@
+"""Every command and every piece of Python in README.md and CONTRIBUTING.md is run, and the tables are true."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from evo_nas.evaluators.presets import PRESETS, Preset
+
+ROOT = Path(__file__).parents[1]
+
+
+def blocks(file: str, language: str) -> list[str]:
+    """Fenced blocks of one language; those marked `no-test` need a network or data that is not there."""
+    return re.findall(rf"```{language}\n(.*?)```", (ROOT / file).read_text("utf-8"), flags=re.DOTALL)
+
+
+def commands(file: str) -> list[str]:
+    lines = [line for block in blocks(file, "bash") for line in block.splitlines()]
+    return [line for line in lines if line.startswith("python -m evo_nas ")]
+
+
+def run(folder: Path, *command: str) -> subprocess.CompletedProcess[str]:
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(folder), str(ROOT)])}
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, f"{shlex.join(command)}\n{done.stdout}{done.stderr}"
+    return done
+
+
+def test_every_command_of_the_readme_works(tmp_path: Path) -> None:
+    found = commands("README.md")
+    assert len(found) >= 7
+    for line in found:
+        _, *arguments = shlex.split(line)
+        # As printed, but for the budget, which would take minutes: of two --trials the last counts.
+        if arguments[2] == "run":
+            arguments += ["--trials", "2", "--set", "evaluator.epochs=1"]
+        elif arguments[2] == "resume":
+            arguments += ["--trials", "3"]
+        run(tmp_path, sys.executable, *arguments)
+
+
+def test_the_python_of_the_readme_works(tmp_path: Path) -> None:
+    (code,) = blocks("README.md", "python")
+    assert len(code.strip().splitlines()) <= 6
+    out = run(tmp_path, sys.executable, "-c", code).stdout
+    assert out.count("nasnet:") == 5
+
+
+def test_the_examples_of_contributing_work(tmp_path: Path) -> None:
+    code = blocks("CONTRIBUTING.md", "python")
+    assert len(code) == 3
+    for text in code:
+        name = re.match(r"# (\w+\.py)\n", text)
+        assert name, "an example starts with the name of its file"
+        (tmp_path / name[1]).write_text(text)
+    found = commands("CONTRIBUTING.md")
+    assert len(found) >= 4
+    for line in found:
+        done = run(tmp_path, sys.executable, *shlex.split(line)[1:])
+        if " show " in line:
+            assert "100 ok" in done.stdout
+            assert "layer5: " in done.stdout, "the readable form of a space without cells"
+
+
+def test_the_examples_of_contributing_obey_the_house_style(tmp_path: Path) -> None:
+    for number, text in enumerate(blocks("CONTRIBUTING.md", "python")):
+        (tmp_path / f"example{number}.py").write_text(text.partition("\n")[2])
+    config = ("--config", str(ROOT / "pyproject.toml"))
+    ruff = [sys.executable, "-m", "ruff", "check", *config, "--ignore", "D100,I001", str(tmp_path)]
+    done = subprocess.run(ruff, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+
+
+def test_the_table_of_presets_is_true() -> None:
+    text = (ROOT / "docs" / "proxy.md").read_text("utf-8")
+    rows = re.findall(r"^\| `(\w+)` \| (.*) \|$", text, flags=re.MULTILINE)
+    assert [name for name, _ in rows] == [f.name for f in fields(Preset) if f.name != "about"]
+    for name, cells in rows:
+        values = [cell.strip() for cell in cells.split("|")[: len(PRESETS)]]
+        assert values == [str(getattr(preset, name)) for preset in PRESETS.values()], name
+
+
+@pytest.mark.parametrize(
+    "file", ["README.md", "CONTRIBUTING.md", "docs/architecture.md", "docs/history.md", "docs/proxy.md"]
+)
+def test_links_lead_somewhere(file: str) -> None:
+    for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", (ROOT / file).read_text("utf-8")):
+        assert ((ROOT / file).parent / target).exists(), target
