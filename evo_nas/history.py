@@ -6,6 +6,7 @@ The tables are documented, with types and units, in ``docs/history.md``; analyse
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
 import time
 from collections.abc import Iterator, Mapping
@@ -114,11 +115,14 @@ class History:
 
     @classmethod
     def read(cls, path: Path) -> History:
-        """Open an existing history read-only, also while a run is writing it.
+        """Open an existing history read-only, also while a run is writing it, also on a read-only file system.
 
         Raises:
             RunFolderError: if there is none, or it is not one of this version.
         """
+        if path.is_file() and not os.access(path.parent, os.W_OK) and not path.with_name(f"{path.name}-wal").exists():
+            # Nobody writes, and the files that WAL wants beside the history cannot be made.
+            return cls._existing(path, "ro&immutable=1", True)
         return cls._existing(path, "ro", True)
 
     @classmethod
@@ -329,7 +333,7 @@ def _connect(path: Path, mode: str, locks: bool) -> sqlite3.Connection:
     """Connect without creating more than asked, and with every commit on disk before it returns."""
     uri = f"{path.absolute().as_uri()}?mode={mode}{'' if locks else '&nolock=1'}"
     connection = sqlite3.connect(uri, uri=True, timeout=10.0)
-    if mode != "ro":
+    if not mode.startswith("ro"):
         connection.execute("PRAGMA synchronous = FULL")
     return connection
 

@@ -165,7 +165,7 @@ class PopulationManager:
             if cost is not None and cost.parameters > self.max_parameters:
                 error = f"{cost.parameters} parameters are more than the {self.max_parameters} allowed"
                 metrics = {"parameters": cost.parameters, "mult_adds": cost.mult_adds}
-                return self._tell(pending.id, Evaluation(Outcome.REFUSED, metrics=metrics, error=error))
+                return self._tell(pending.id, Evaluation(Outcome.REFUSED, seconds=None, metrics=metrics, error=error))
         self._repeats = 0
         self._running.add(pending.id)
         self._waiting.setdefault(pending.key, [])
@@ -233,4 +233,4 @@ def _again(known: Ended) -> Evaluation:
     costs = {"parameters": known.parameters, "mult_adds": known.mult_adds}
     metrics = {name: float(value) for name, value in costs.items() if value is not None}
     outcome = Outcome.REUSED if known.fitness is not None else known.outcome
-    return Evaluation(outcome, fitness=known.fitness, report=known.report, metrics=metrics, error=known.error)
+    return Evaluation(outcome, known.fitness, known.report, seconds=None, metrics=metrics, error=known.error)

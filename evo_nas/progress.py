@@ -51,7 +51,7 @@ class Progress(Listener):
         self._best = next(iter(population.best(1)), None)
         if individual.fitness is not None:
             self._recent.append(individual.fitness)
-        elif evaluation.seconds or evaluation.outcome != "refused":
+        elif evaluation.seconds is not None:  # a refusal, or an answer from what is known, is no news
             self._failed += 1
             reason = (evaluation.error or "no reason given").strip().splitlines()[-1]
             self._say(f"trial {individual.id} failed ({evaluation.outcome}): {reason}", always=True)

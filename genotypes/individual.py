@@ -44,10 +44,10 @@ class Evaluation:
 
     ``fitness`` is what a search maximises, a fraction in [0, 1]; only failures, and nothing else, have none.
     ``report`` is a second measure that a search never sees, such as a test accuracy in a benchmark table, also a
-    fraction in [0, 1]. ``seconds`` is the duration of the evaluation. ``curve`` holds the validation accuracy, a
-    fraction in [0, 1], after each epoch. ``metrics`` holds any further finite numbers by name; ``parameters`` and
-    ``mult_adds`` are the ones that histories keep in columns of their own. ``error`` says in one or more lines why
-    it failed.
+    fraction in [0, 1]. ``seconds`` is the duration of the evaluation, ``None`` where nothing was evaluated.
+    ``curve`` holds the validation accuracy, a fraction in [0, 1], after each epoch. ``metrics`` holds any further
+    finite numbers by name; ``parameters`` and ``mult_adds`` are the ones that histories keep in columns of their
+    own. ``error`` says in one or more lines why it failed.
 
     Raises:
         ValueError: if the fitness is missing, not expected, or no fraction; or if another number is not finite.
@@ -56,7 +56,7 @@ class Evaluation:
     outcome: Outcome
     fitness: float | None = None
     report: float | None = None
-    seconds: float = 0.0
+    seconds: float | None = 0.0
     curve: tuple[float, ...] = ()
     metrics: Mapping[str, float] = field(default_factory=dict)
     error: str | None = None
@@ -68,7 +68,7 @@ class Evaluation:
         for name, value in (("fitness", self.fitness), ("report", self.report)):
             if value is not None and not 0.0 <= value <= 1.0:
                 raise ValueError(f"{name} is a fraction in [0, 1], got {value}")
-        if not (math.isfinite(self.seconds) and self.seconds >= 0.0):
+        if self.seconds is not None and not (math.isfinite(self.seconds) and self.seconds >= 0.0):
             raise ValueError(f"seconds must be finite and not negative, got {self.seconds}")
         if not all(map(math.isfinite, self.curve)):
             raise ValueError(f"a learning curve holds finite numbers only, got {self.curve}")

@@ -151,6 +151,14 @@ def test_a_failed_network_is_answered_with_its_failure(history: History) -> None
     search.run()
     assert heard(search) == [(1, "nan", None), (2, "nan", None), (3, "nan", None)]
     assert table.seen == [1]
+    assert history.trained() == 1
+
+
+def test_only_what_was_evaluated_has_a_duration(history: History, rows: Any) -> None:
+    large = next(g for g in GENOTYPES if g.choices[2] == 1)
+    manager(history, [GENOTYPES[0], GENOTYPES[0], large], Table(), max_parameters=99).run()
+    found = rows(history.path.parent)
+    assert [(row["outcome"], row["seconds"]) for row in found] == [("ok", 1.0), ("reused", None), ("refused", None)]
 
 
 def test_what_is_too_large_is_refused_without_training(history: History) -> None:
