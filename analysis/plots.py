@@ -13,7 +13,7 @@ import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, PercentFormatter
+from matplotlib.ticker import MaxNLocator
 
 from analysis.curves import best_so_far, mean_over_runs, moving_mean
 from analysis.frames import HistoryError, Paths, find_runs, load_history
@@ -183,8 +183,8 @@ def _dress(frame: pd.DataFrame, curves: pd.DataFrame, ax: Axes) -> None:
         )
     ax.set_xlabel("samples (trainings that ended)", color=_INK)
     ax.set_ylabel("validation accuracy, best so far", color=_INK)
-    decimals = 0 if room > 0.05 else 1 if room > 0.005 else 2
-    ax.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=decimals, symbol=" %"))
+    # A tick says exactly where it stands: rounded to whole percents, 22.5 and 25 would read 22 and 25.
+    ax.yaxis.set_major_formatter(lambda y, _: f"{100 * y:.6g} %")
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.xaxis.set_major_formatter("{x:,.0f}")
     ax.grid(axis="y", color="#e3e6ea", linewidth=0.8)

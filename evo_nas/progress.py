@@ -85,7 +85,7 @@ class Progress(Listener):
                 self._live.update(line)
         elif always or time.monotonic() - self._printed >= SECONDS_BETWEEN_LINES:
             print(line, file=sys.stderr, flush=True)
-            self._printed = time.monotonic()
+            self._printed = self._printed if always else time.monotonic()
 
 
 def duration(seconds: float) -> str:

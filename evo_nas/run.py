@@ -179,10 +179,9 @@ def stored(path: Path, given: Tables | None = None, plugins: Sequence[str] = ())
         raise RunFolderError(f"{path} holds no run: there is no run.toml in it")
     old = RunConfig.from_tables(read_toml(folder.config))
     given = given or {}
-    tables = old.to_tables()
-    tables["run"]["trials"] = given.get("run", {}).get("trials", old.run.trials)
-    new = RunConfig.from_tables(layered(tables, given))
-    if changed := list(differences(tables, new.to_tables(), (*OPTION_TABLES, "run"))):
+    new = RunConfig.from_tables(layered(old.to_tables(), given))
+    same = replace(old, run=replace(old.run, trials=new.run.trials))
+    if changed := list(differences(same.to_tables(), new.to_tables(), (*OPTION_TABLES, "run"))):
         raise UsageError(f"resume goes on with the same search, it cannot change {'; '.join(changed)}")
     for name in (old.run.space, old.run.strategy, old.run.evaluator):
         if ":" in name and name not in plugins:

@@ -29,8 +29,8 @@ class Summary:
     def counts(self) -> dict[str, int]:
         """Trials by what became of them; every failure counts as failed."""
         told = dict(self.outcomes)
-        named = {name: told.pop(name, 0) for name in ("ok", "reused", "refused")}
-        return {"ok": named["ok"], "failed": sum(told.values()), **_rest(named)}
+        ok, reused, refused = (told.pop(name, 0) for name in ("ok", "reused", "refused"))
+        return {"ok": ok, "failed": sum(told.values()), "reused": reused, "refused": refused}
 
     def to_json(self) -> dict[str, Any]:
         """Give the form of ``show --json``; ``best`` is null while no trial has succeeded."""
@@ -87,10 +87,6 @@ def cell_lines(cell: Mapping[str, Any]) -> Iterator[str]:
     columns = [[name, *str(c).splitlines()] for name, c in (("normal", pair.normal), ("reduction", pair.reduction))]
     width = max(map(len, columns[0])) + 4
     yield from (f"  {left:<{width}}{right}".rstrip() for left, right in zip_longest(*columns, fillvalue=""))
-
-
-def _rest(named: Mapping[str, int]) -> dict[str, int]:
-    return {name: named[name] for name in ("reused", "refused")}
 
 
 def _number(value: int | None) -> str:

@@ -52,7 +52,9 @@ def test_the_axis_is_in_percent_and_names_what_it_leaves_out(make_run: MakeRun) 
     trials = [{"fitness": 0.9 + 0.001 * (i % 20)} for i in range(60)] + [{"fitness": 0.1}]
     ax = plot_accuracy(load_history(make_run(trials=trials)))
     ax.figure.draw_without_rendering()
-    assert ax.get_yticklabels()[1].get_text().endswith(" %")
+    for tick, label in zip(ax.get_yticks(), ax.get_yticklabels(), strict=True):
+        assert label.get_text().endswith(" %")
+        assert float(label.get_text().removesuffix(" %")) == pytest.approx(100 * tick, rel=1e-5)
     assert ax.get_ylim()[0] > 0.5
     assert [text.get_text() for text in ax.texts] == ["1 of 61 trials lies below"]
 

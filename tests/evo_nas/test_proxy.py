@@ -121,6 +121,7 @@ def test_a_run_keeps_the_weights_of_its_best(tmp_path: Path, keep: int) -> None:
         keep_weights=keep,
         run_dir=tmp_path / "run",
         device="cpu",
+        threads=1,
         settings=("space.blocks=1", "evaluator.epochs=1", "evaluator.filters=2", "evaluator.train_images=128"),
     )
     with History.read(run.path / "history.db") as history:
