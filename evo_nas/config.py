@@ -256,7 +256,11 @@ def differences(old: Tables, new: Tables, names: Iterable[str]) -> Iterator[str]
 
 
 def _toml_value(value: object) -> str:
-    """Write one value as TOML; JSON's strings, numbers, booleans and lists are TOML's too."""
+    """Write one value as TOML: JSON's strings, numbers, booleans and lists are TOML's too, but for two details.
+
+    TOML knows no surrogate pairs, so that nothing is escaped that need not be; and it wants DEL escaped.
+    """
     if isinstance(value, Path):
         value = str(value)
-    return json.dumps(list(value) if isinstance(value, tuple) else value, ensure_ascii=True)
+    text = json.dumps(list(value) if isinstance(value, tuple) else value, ensure_ascii=False)
+    return text.replace("\x7f", "\\u007f")

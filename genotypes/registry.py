@@ -129,7 +129,7 @@ def _read(kind: Any, value: object) -> object:
             return str(value).lower() == "true"
         raise ValueError("write true or false")
     if kind is int:
-        if not isinstance(value, bool) and re.fullmatch(r"[+-]?[0-9]{1,18}", str(value)):
+        if not isinstance(value, bool) and re.fullmatch(r"[+-]?[0-9]{1,19}", str(value)):
             return int(str(value))
         raise ValueError("write a whole number")
     if kind is float:

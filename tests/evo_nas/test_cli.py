@@ -152,7 +152,10 @@ def test_list_names_what_can_be_chosen(capsys: pytest.CaptureFixture[str], what:
 
 
 def test_a_dry_run_prints_configuration_and_cost_and_writes_nothing(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["run", "--strategy", "evolution", "--dataset", "digits", "--trials", "10", "--threads", "1", "--dry-run"]) == 0
+    assert (
+        main(["run", "--strategy", "evolution", "--dataset", "digits", "--trials", "10", "--threads", "1", "--dry-run"])
+        == 0
+    )
     out = capsys.readouterr().out
     assert '[evaluator]\ndataset = "digits"\npreset = "digits"' in out
     assert "[strategy]\npopulation = 100\nsample = 25" in out

@@ -1,0 +1,50 @@
+"""The configuration: whatever can be configured comes back from TOML as it went."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from evo_nas.config import Hardware, RunConfig, Science, read_setting
+from evo_nas.errors import UsageError
+
+texts = st.text(st.characters(codec="utf-8", exclude_categories=["Cs"]), max_size=20)
+numbers = st.integers(-(2**60), 2**60) | st.floats(allow_nan=False, allow_infinity=False) | st.booleans()
+options = st.dictionaries(
+    st.from_regex(r"[a-z_]{1,12}", fullmatch=True), texts | numbers | st.lists(texts, max_size=4), max_size=4
+)
+
+
+@given(options, options, options, st.integers(0, 2**63 - 1), st.none() | texts.filter(bool))
+def test_a_configuration_survives_toml(
+    space: dict[str, object], strategy: dict[str, object], evaluator: dict[str, object], seed: int, data: str | None
+) -> None:
+    hardware = Hardware(data_dir=None if data is None else Path(data), workers=3)
+    config = RunConfig(Science(seed=seed, max_parameters=7), space, strategy, evaluator, hardware)
+    assert RunConfig.from_tables(tomllib.loads(config.to_toml())) == config
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("evaluator.epochs=5", ("evaluator", "epochs", 5)),
+        ("evaluator.learning_rate = 0.1", ("evaluator", "learning_rate", 0.1)),
+        ("evaluator.flip=false", ("evaluator", "flip", False)),
+        ("space.ops=identity,conv_1x1", ("space", "ops", "identity,conv_1x1")),
+        ('space.ops=["identity"]', ("space", "ops", ["identity"])),
+        ("evaluator.dataset=digits", ("evaluator", "dataset", "digits")),
+        ("evaluator.note=a=b", ("evaluator", "note", "a=b")),
+    ],
+)
+def test_a_setting_is_toml_where_it_can_be(text: str, expected: tuple[str, str, object]) -> None:
+    assert read_setting(text) == expected
+
+
+@pytest.mark.parametrize("text", ["", "epochs=5", "evaluator.epochs", ".epochs=5", "evaluator.=5", "=5"])
+def test_a_setting_of_another_form_is_refused(text: str) -> None:
+    with pytest.raises(UsageError, match=r"--set takes TABLE\.FIELD=VALUE"):
+        read_setting(text)

@@ -1,0 +1,113 @@
+"""The history: what is on disk, and who may read it when."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from evo_nas.errors import RunFolderError
+from evo_nas.history import History
+from genotypes.catalogue import space_named
+from genotypes.individual import Evaluation, Outcome
+from strategies.base import Proposal
+
+SPACE = space_named("nasnet(blocks=1)")
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "history.db"
+
+
+def ask(history: History, id: int, key: str = "") -> None:
+    genotype = SPACE.sample(np.random.default_rng(id))
+    history.ask(id, Proposal(genotype, memo=(0.1, -2.5)), key or f"key {id}", {"id": id}, 0, ())
+
+
+def ok(fitness: float) -> Evaluation:
+    return Evaluation(Outcome.OK, fitness=fitness, metrics={"parameters": 12, "mult_adds": 34, "loss": 0.5})
+
+
+def test_every_documented_column_is_there(path: Path) -> None:
+    History.create(path).close()
+    documented = (Path(__file__).parents[2] / "docs" / "history.md").read_text("utf-8")
+    connection = sqlite3.connect(path)
+    for table in ("trial", "curve", "note", "attempt"):
+        for _, name, *_ in connection.execute(f"PRAGMA table_info({table})"):
+            assert f"`{name}`" in documented, f"{table}.{name}"
+    connection.close()
+
+
+def test_what_was_told_comes_back_in_the_order_of_the_tells(path: Path) -> None:
+    with History.create(path) as history:
+        for id in (1, 2, 3):
+            ask(history, id)
+        history.tell(3, ok(0.3))
+        history.tell(1, Evaluation.failed(Outcome.CRASH, "killed"))
+    with History.open(path) as history:
+        told = list(history.told())
+        assert [(i.id, i.outcome, i.fitness, i.memo) for i in told] == [
+            (3, "ok", 0.3, (0.1, -2.5)),
+            (1, "crash", None, (0.1, -2.5)),
+        ]
+        assert [pending.id for pending in history.pending()] == [2]
+        assert (history.last_id, history.outcomes()) == (3, {"ok": 1, "crash": 1})
+        ask(history, 4)  # events go on where they stopped
+    connection = sqlite3.connect(path)
+    assert connection.execute("SELECT asked, told FROM trial ORDER BY id").fetchall() == [
+        *((1, 5), (2, None), (3, 4), (6, None))
+    ]
+    connection.close()
+
+
+def test_the_best_are_of_different_networks_and_the_earlier_told_wins_a_tie(path: Path) -> None:
+    with History.create(path) as history:
+        for id, (key, fitness) in enumerate([("a", 0.5), ("b", 0.7), ("a", 0.9), ("c", 0.7)], start=1):
+            ask(history, id, key)
+            history.tell(id, ok(fitness))
+        top = history.top(5)
+    assert [trial.id for trial in top] == [3, 2, 4]
+    assert (top[0].parameters, top[0].mult_adds, top[0].cell) == (12, 34, {"id": 3})
+
+
+def test_a_known_network_is_found_by_its_first_success(path: Path) -> None:
+    with History.create(path) as history:
+        for id, evaluation in enumerate([Evaluation.failed(Outcome.NAN, "no"), ok(0.4), ok(0.6)], start=1):
+            ask(history, id, "same")
+            history.tell(id, evaluation)
+        ask(history, 4, "pending")
+        known = history.find("same")
+        assert known is not None
+        assert (known.outcome, known.fitness) == (Outcome.OK, 0.4)
+        assert history.find("pending") is None
+        assert history.find("other") is None
+
+
+def test_reading_never_blocks_the_writer_and_sees_only_what_is_committed(path: Path) -> None:
+    with History.create(path) as writer:
+        ask(writer, 1)
+        with History.read(path) as reader:
+            assert reader.outcomes() == {}
+            writer.tell(1, ok(0.5))
+            assert reader.outcomes() == {"ok": 1}
+            with pytest.raises(RunFolderError, match=r"readonly|read-only"):
+                reader.note(1, {"x": 1.0})
+
+
+def test_a_trial_is_told_once(path: Path) -> None:
+    with History.create(path) as history:
+        ask(history, 1)
+        history.tell(1, ok(0.5))
+        with pytest.raises(AssertionError, match="told twice"):
+            history.tell(1, ok(0.6))
+        assert history.find("key 1").fitness == 0.5  # type: ignore[union-attr]
+
+
+def test_nothing_is_created_where_no_history_is(path: Path) -> None:
+    for open_ in (History.open, History.read):
+        with pytest.raises(RunFolderError, match="holds no run"):
+            open_(path)
+    assert not path.exists()
