@@ -218,6 +218,12 @@ def _run(arguments: argparse.Namespace) -> None:
 
         print("\n".join(dry_run(config, parts)))
         return
+    if 0 < config.run.trials <= parts.strategy.window:
+        print(
+            f"evo_nas: note: {config.run.trials} trials do not fill a population of {parts.strategy.window}, and until "
+            "it is full every proposal is random; a smaller --population would change that",
+            file=sys.stderr,
+        )
     path = arguments.run_dir or new_folder(config, parts)
     last = getattr(parts.strategy, "population", 100)
     _search(path, config.run.trials, last, lambda listeners: start(config, path, parts, listeners=listeners))

@@ -60,10 +60,11 @@ class Summary:
         yield ""
         yield f"the best cell, of trial {self.top[0].id} (0 is h_i, 1 is h_i-1):"
         yield from cell_lines(self.top[0].cell)
+        yield ""
+        yield f"every trial: {RunFolder(self.path).history}"
         file = weights_file(self.path, self.top[0].id)
         if file.exists():
-            yield ""
-            yield f"its weights: {file}"
+            yield f"the weights of the best: {file}"
 
 
 def summarise(path: Path, top: int) -> Summary:

@@ -79,6 +79,9 @@ class Evaluator(ABC):
     optimum: ClassVar[float | None] = None
     """Best fitness that can be reached, a fraction in [0, 1], where it is known; regret is measured from it."""
 
+    preload: ClassVar[tuple[str, ...]] = ()
+    """Modules that take long to import, which worker processes are forked with."""
+
     def bind(self, space: SearchSpace, placement: Placement | None = None) -> None:
         """Take the space whose genotypes will come, and where to run; by default remember both.
 

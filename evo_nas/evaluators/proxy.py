@@ -43,6 +43,7 @@ class ProxyEvaluator(Evaluator):
     """
 
     name: ClassVar[str] = "proxy"
+    preload: ClassVar[tuple[str, ...]] = ("torch", "evo_nas.training")
 
     dataset: str | None = None
     preset: str | None = None

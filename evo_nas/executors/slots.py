@@ -25,7 +25,7 @@ class SlotsExecutor:
     """Runs each job in one of ``slots`` worker processes, which live as long as the run.
 
     A slot is a loky executor with a single worker, because an executor with several would lose the jobs of all when
-    one worker is killed. Workers are forked from a server that has imported torch already.
+    one worker is killed. Workers are forked from a server that has imported what takes long already.
 
     ``alive`` is a file that this process locks for as long as it lives. Each worker waits for that lock in a
     thread, and ends itself when it gets it: however this process dies, its workers follow. Parent ids and pipes do
@@ -38,7 +38,7 @@ class SlotsExecutor:
         self._lock = _locked(alive) if alive else None
         self._evaluator = evaluator
         self._context = multiprocessing.get_context("forkserver")
-        self._context.set_forkserver_preload(["torch", "evo_nas.evaluators.base"])
+        self._context.set_forkserver_preload([__name__, *evaluator.preload])
         self._idle: list[ProcessPoolExecutor] = []
         self._busy: dict[Future[Evaluation], tuple[int, ProcessPoolExecutor]] = {}
 
