@@ -10,7 +10,9 @@ _HOME = str(Path(__file__).resolve().parent.parent)
 sys.path.insert(0, _HOME)
 os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [_HOME, os.environ.get("PYTHONPATH")]))
 
-from evo_nas.cli import main  # noqa: E402
-
 if __name__ == "__main__":
+    try:
+        from evo_nas.cli import main
+    except KeyboardInterrupt:
+        sys.exit(130)
     sys.exit(main())

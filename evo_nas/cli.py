@@ -9,10 +9,11 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shlex
 import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -21,8 +22,10 @@ from evo_nas.config import FLAGS, from_flags
 from evo_nas.errors import DataError, EvoNasError, RunFolderError, UsageError
 
 if TYPE_CHECKING:
+    from evo_nas.config import RunConfig
     from evo_nas.manager import Listener
-    from evo_nas.run import Run
+    from evo_nas.run import Parts, Run
+    from evo_nas.show import Summary
 
 _RUN_EXAMPLES = """\
 examples:
@@ -42,7 +45,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             arguments = _parser().parse_args(argv)
             command: Callable[[argparse.Namespace], None] = arguments.command
             command(arguments)
-            sys.stdout.flush()
+            if sys.stdout is not None:  # it can have been closed before we began
+                sys.stdout.flush()
             return 0
     except EvoNasError as error:
         print(f"evo_nas: {error}", file=sys.stderr)
@@ -54,6 +58,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         # Whoever read our output has gone; keep Python from complaining once more when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except OSError as error:
+        place = error.filename or "the output"
+        print(f"evo_nas: cannot use {place}: {error.strerror}", file=sys.stderr)
+        with suppress(OSError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
 
 
@@ -124,7 +134,7 @@ def _parser() -> argparse.ArgumentParser:
 
     show = _command(commands, "show", _show, "print the best cells of a run")
     show.add_argument("run", metavar="RUN", type=Path, help="run folder")
-    show.add_argument("--top", metavar="K", type=_positive, default=5, help="how many (default: 5)")
+    show.add_argument("--top", metavar="K", type=_up_to(10**6), default=5, help="how many (default: 5)")
     show.add_argument("--json", action="store_true", help="print JSON")
 
     plot = _command(commands, "plot", _plot, "draw accuracy against samples, one line a run")
@@ -140,12 +150,14 @@ def _parser() -> argparse.ArgumentParser:
     count.add_argument("genotype", nargs="?", help="genotype text, or JSON file of a genotype or a cell pair")
     count.add_argument("--cell", metavar="NAME", help="a published cell: see list cells")
     count.add_argument("--macro", metavar="NAME", default="cifar", help="layout of the network (default: cifar)")
-    count.add_argument("--cells", metavar="N", type=_positive, required=True, help="normal cells a stack")
-    count.add_argument("--filters", metavar="F", type=_positive, required=True, help="filters of the first stack")
-    count.add_argument("--stem", metavar="S", type=_positive, help="filters of the stem (default: 3F)")
-    count.add_argument("--image", metavar="PIXELS", type=_positive, default=32, help="side of the image (default: 32)")
-    count.add_argument("--channels", metavar="C", type=_positive, default=3, help="channels of the image (default: 3)")
-    count.add_argument("--classes", metavar="K", type=_positive, default=10, help="number of classes (default: 10)")
+    count.add_argument("--cells", metavar="N", type=_up_to(200), required=True, help="normal cells a stack")
+    count.add_argument("--filters", metavar="F", type=_up_to(10**5), required=True, help="filters of the first stack")
+    count.add_argument("--stem", metavar="S", type=_up_to(10**6), help="filters of the stem (default: 3F)")
+    count.add_argument(
+        "--image", metavar="PIXELS", type=_up_to(10**4), default=32, help="side of the image (default: 32)"
+    )
+    count.add_argument("--channels", metavar="C", type=_up_to(3), default=3, help="channels of the image (default: 3)")
+    count.add_argument("--classes", metavar="K", type=_up_to(10**6), default=10, help="number of classes (default: 10)")
     count.add_argument("--json", action="store_true", help="print JSON")
 
     data = commands.add_parser("data", help="fetch or check an image set", description="Fetch or check an image set.")
@@ -187,11 +199,15 @@ def _budget_and_hardware(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--keep-weights", metavar="K", help="keep the weights of the K best trials (default: 1)")
 
 
-def _positive(text: str) -> int:
-    """Read a whole number of at least 1."""
-    if not (text.isascii() and text.isdecimal() and 0 < int(text) < 10**9):
-        raise argparse.ArgumentTypeError(f"must be a whole number of at least 1, not {text!r}")
-    return int(text)
+def _up_to(largest: int) -> Callable[[str], int]:
+    """Make a reader of whole numbers from 1 to ``largest``."""
+
+    def read(text: str) -> int:
+        if not (text.isascii() and text.isdecimal() and len(text) < 12 and 1 <= int(text) <= largest):
+            raise argparse.ArgumentTypeError(f"must be a whole number from 1 to {largest}, not {text[:40]!r}")
+        return int(text)
+
+    return read
 
 
 def _flags(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -225,8 +241,7 @@ def _run(arguments: argparse.Namespace) -> None:
             file=sys.stderr,
         )
     path = arguments.run_dir or new_folder(config, parts)
-    last = getattr(parts.strategy, "population", 100)
-    _search(path, config.run.trials, last, lambda listeners: start(config, path, parts, listeners=listeners))
+    _search(path, config, parts, lambda listeners: start(config, path, parts, listeners=listeners))
 
 
 def _resume(arguments: argparse.Namespace) -> None:
@@ -236,27 +251,28 @@ def _resume(arguments: argparse.Namespace) -> None:
     plugins = [flags[name] for name in ("strategy", "space", "evaluator") if flags[name]]
     config = stored(arguments.run, from_flags(flags), plugins)
     parts = build(config)
-    last = getattr(parts.strategy, "population", 100)
-    _search(
-        arguments.run,
-        config.run.trials,
-        last,
-        lambda listeners: resume(config, arguments.run, parts, listeners=listeners),
-    )
+    path = arguments.run
+    _search(path, config, parts, lambda listeners: resume(config, path, parts, listeners=listeners))
 
 
-def _search(path: Path, trials: int, last: int, go: Callable[[Sequence[Listener]], Run]) -> None:
+def _search(path: Path, config: RunConfig, parts: Parts, go: Callable[[Sequence[Listener]], Run]) -> None:
     """Search with live progress, and end with a summary and the next commands to type."""
     from evo_nas.progress import Progress
     from evo_nas.show import summarise
 
-    progress = Progress(path, trials, last)
+    # What was chosen by default is said, the data set above all.
+    options = {"data set": "dataset", "preset": "preset"}
+    chosen = [f"{word} {value}" for word, name in options.items() if (value := getattr(parts.evaluator, name, None))]
+    words = [config.run.strategy, config.run.space, config.run.evaluator, *chosen]
+    progress = Progress(f"run folder {path}: {', '.join(words)}", config.run.trials, parts.strategy.window or 100)
     try:
         run = go([progress])
     except BaseException as error:
         progress.close()
         if not isinstance(error, UsageError | RunFolderError) and (path / "history.db").exists():
-            print(f"stopped; go on with: python -m evo_nas resume {path}", file=sys.stderr)
+            from evo_nas.folder import resume_command
+
+            print(f"stopped; go on with: {resume_command(path)}", file=sys.stderr)
         raise
     progress.close()
     summary = summarise(run.path, top=1)
@@ -264,7 +280,7 @@ def _search(path: Path, trials: int, last: int, go: Callable[[Sequence[Listener]
     print("\n".join(summary.lines()))
     print()
     print("next:")
-    for command in _next_commands(path, summary.top[0].genotype if summary.top else None):
+    for command in _next_commands(summary):
         print(f"  python -m evo_nas {command}")
 
 
@@ -275,12 +291,13 @@ _REASONS = {
 }
 
 
-def _next_commands(path: Path, genotype: str | None) -> Iterator[str]:
+def _next_commands(summary: Summary) -> Iterator[str]:
+    path = shlex.quote(str(summary.path))
     yield f"show {path}"
     yield f"plot {path}"
     yield f"compare {path} ANOTHER_RUN"
-    if genotype:
-        yield f"count '{genotype}' --cells 6 --filters 32"
+    if summary.top and summary.best_pair:
+        yield f"count '{summary.top[0].genotype}' --cells 6 --filters 32"
 
 
 def _show(arguments: argparse.Namespace) -> None:
@@ -294,8 +311,8 @@ def _plot(arguments: argparse.Namespace) -> None:
     from analysis.plots import plot_runs
 
     with _looking_back():
-        for path in plot_runs(arguments.runs, arguments.output):
-            print(path)
+        files = plot_runs(arguments.runs, arguments.output)
+    print("\n".join(map(str, files)))
 
 
 def _compare(arguments: argparse.Namespace) -> None:
@@ -311,15 +328,17 @@ def _compare(arguments: argparse.Namespace) -> None:
 
 @contextmanager
 def _looking_back() -> Iterator[None]:
-    """Give the errors of analysis their exit codes: a history that cannot be read, a file that cannot be written."""
+    """Give the errors of analysis their exit codes: a history that cannot be read, a picture that cannot be written."""
     from analysis.frames import HistoryError
 
     try:
         yield
     except HistoryError as error:
         raise RunFolderError(str(error)) from error
+    except ValueError as error:
+        raise UsageError(str(error)) from error
     except OSError as error:
-        raise UsageError(f"cannot write {error.filename}: {error.strerror}") from error
+        raise UsageError(f"cannot write {error.filename}: {error.strerror}; name another place with -o FILE") from error
 
 
 def _count(arguments: argparse.Namespace) -> None:

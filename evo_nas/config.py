@@ -3,15 +3,15 @@
 A value is taken from the command line, else from ``EVO_NAS_*``, else from the TOML file, else from its default. All
 of these are first brought into one form, tables of fields as they stand in TOML:
 
-* ``[run]`` and the options of ``[space]``, ``[strategy]`` and ``[evaluator]`` are the science: they decide which
-trials are
-  run and what comes out of them;
+* ``[run]`` and the options of ``[space]``, ``[strategy]`` and ``[evaluator]`` are the science: they decide which trials
+  are run and what comes out of them;
 * ``[hardware]`` decides where and how fast, and may change from one part of a run to the next.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
@@ -259,8 +259,19 @@ def _toml_value(value: object) -> str:
     """Write one value as TOML: JSON's strings, numbers, booleans and lists are TOML's too, but for two details.
 
     TOML knows no surrogate pairs, so that nothing is escaped that need not be; and it wants DEL escaped.
+
+    Raises:
+        UsageError: if the value is of a kind that no option of a run can have.
     """
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)  # inf, -inf and nan are TOML's words too
     if isinstance(value, Path):
         value = str(value)
-    text = json.dumps(list(value) if isinstance(value, tuple) else value, ensure_ascii=False)
+    try:
+        text = json.dumps(list(value) if isinstance(value, tuple) else value, ensure_ascii=False)
+        text.encode()
+    except (TypeError, UnicodeEncodeError) as error:
+        raise UsageError(f"{shorten(value)} cannot be written to run.toml: {error}") from error
+    if isinstance(value, dict):
+        raise UsageError(f"{shorten(value)} cannot be written to run.toml: an option is a number, a text or a list")
     return text.replace("\x7f", "\\u007f")

@@ -42,9 +42,9 @@ def read_cells(text: str) -> CellPair:
         UsageError: if the file cannot be read.
         GenotypeError: if what is written there cannot exist.
     """
-    path = Path(text)
-    if not (path.suffix == ".json" or (":" not in text and path.is_file())):
+    if not text.endswith(".json") and (":" in text or not _is_file(text)):
         return _decoded(Genotype.parse(text))
+    path = Path(text)
     try:
         record = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError, RecursionError) as error:
@@ -57,8 +57,17 @@ def read_cells(text: str) -> CellPair:
         raise GenotypeError(f"{path}: {error}") from error
 
 
+def _is_file(text: str) -> bool:
+    try:
+        return Path(text).is_file()
+    except (OSError, ValueError):  # too long, or otherwise no name of a file
+        return False
+
+
 def _decoded(genotype: Genotype) -> CellPair:
-    cells = space_named(genotype.space).decode(genotype)
+    space = space_named(genotype.space)
+    # A spelling may name defaults, or options in another order: it means the same space.
+    cells = space.decode(Genotype(space.spelling, genotype.choices))
     if not isinstance(cells, CellPair):
         raise GenotypeError(f"the space {genotype.space} does not describe a pair of cells, so no network is built")
     return cells

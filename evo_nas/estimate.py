@@ -23,11 +23,11 @@ def dry_run(config: RunConfig, parts: Parts) -> Iterator[str]:
     """
     import numpy as np
 
-    yield resolved(config, parts).to_toml()
     rng = np.random.default_rng(config.run.seed)
     candidates = [parts.space.sample(rng) for _ in range(CANDIDATES)]
     with TemporaryDirectory() as directory:
         parts.evaluator.prepare(Path(directory))
+        yield resolved(config, parts).to_toml()
         costs = [cost for candidate in candidates if (cost := parts.evaluator.cost(candidate))]
         seconds = parts.evaluator.expected_seconds(candidates)
     if costs:

@@ -6,6 +6,7 @@ import errno
 import fcntl
 import json
 import os
+import shlex
 import socket
 import time
 from contextlib import suppress
@@ -16,9 +17,10 @@ from evo_nas.errors import RunFolderError
 
 
 class RunFolder:
-    """``run.toml``, ``env.json``, ``history.db``, ``run.lock``, ``log.jsonl``, ``weights/`` and ``report/``.
+    """``run.toml``, ``env.json``, ``history.db``, ``log.jsonl``, ``weights/``, ``report/``, and two locks.
 
-    The folder is data, never code, and can be moved. :meth:`create` and :meth:`open` hold its lock until :meth:`close`.
+    ``run.lock`` is held by the only writer, ``alive.lock`` tells its workers that it lives. The folder is data, never
+    code, and can be moved. :meth:`create` and :meth:`open` hold its lock until :meth:`close`.
     """
 
     def __init__(self, path: Path) -> None:
@@ -30,6 +32,7 @@ class RunFolder:
         self.weights = path / "weights"
         self.report = path / "report"
         self.has_locks = True
+        self._is_new = False
         self._lock: IO[str] | None = None
 
     @classmethod
@@ -40,16 +43,19 @@ class RunFolder:
             RunFolderError: if there is something in it already, it is in use, or it cannot be written.
         """
         folder = cls(path)
+        folder._is_new = not path.exists()
         try:
             path.mkdir(parents=True, exist_ok=True)
-            # A lock file alone is the trace of a start that failed before it wrote anything.
-            full = any(entry.name != "run.lock" for entry in path.iterdir())
         except OSError as error:
             raise RunFolderError(f"cannot make the run folder {path}: {error.strerror}") from error
+        had_lock = (path / "run.lock").exists()
         folder._take_lock()
-        if full:
+        # A lock file alone is the trace of a start that failed before it wrote anything.
+        if any(entry.name != "run.lock" for entry in path.iterdir()):
             folder.close()
-            mend = f"continue it with: python -m evo_nas resume {path}" if folder.history.exists() else "name a new one"
+            if not had_lock:
+                (path / "run.lock").unlink(missing_ok=True)
+            mend = f"continue it with: {resume_command(path)}" if folder.history.exists() else "name a new one"
             raise RunFolderError(f"the run folder {path} is not empty; {mend}")
         return folder
 
@@ -79,8 +85,15 @@ class RunFolder:
     def discard(self) -> None:
         """Take a folder back in which nothing was begun."""
         (self.path / "run.lock").unlink(missing_ok=True)
-        with suppress(OSError):  # not empty, so not ours to remove
-            self.path.rmdir()
+        if self._is_new:
+            with suppress(OSError):  # not empty, so not ours to remove
+                self.path.rmdir()
+
+    def write_config(self, text: str) -> None:
+        """Write ``run.toml``, whole or not at all."""
+        partial = self.config.with_suffix(".partial")
+        partial.write_text(text, "utf-8")
+        partial.replace(self.config)
 
     def close(self) -> None:
         """Give the lock back."""
@@ -122,3 +135,8 @@ class RunFolder:
         lock.write(f"process {os.getpid()} on {socket.gethostname()}\n")
         lock.flush()
         self._lock = lock
+
+
+def resume_command(path: Path) -> str:
+    """Spell the command that goes on with a run, ready to be pasted into a shell."""
+    return f"python -m evo_nas resume {shlex.quote(str(path))}"

@@ -12,9 +12,12 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from shutil import copy2
+from tempfile import TemporaryDirectory
 from typing import Any, Final
 
 from evo_nas.errors import RunFolderError
+from evo_nas.folder import resume_command
 from genotypes.genotype import Genotype
 from genotypes.individual import Evaluation, Individual, Outcome
 from strategies.base import Proposal
@@ -86,6 +89,7 @@ class History:
         self._db = connection
         self._db.row_factory = sqlite3.Row
         self.path = path
+        self._copies: TemporaryDirectory[str] | None = None
         self._event: int = self._one("SELECT max(max(asked), coalesce(max(told), 0)) FROM trial") or 0
 
     @classmethod
@@ -96,7 +100,7 @@ class History:
             RunFolderError: if the file exists or cannot be written.
         """
         if path.exists():
-            raise RunFolderError(f"{path} exists already; continue it with: python -m evo_nas resume {path.parent}")
+            raise RunFolderError(f"{path} exists already; continue it with: {resume_command(path.parent)}")
         with _explained(path):
             connection = _connect(path, "rwc", locks)
             # WAL lets readers look on while we write, but needs shared memory, which comes with locks only.
@@ -120,10 +124,15 @@ class History:
         Raises:
             RunFolderError: if there is none, or it is not one of this version.
         """
-        if path.is_file() and not os.access(path.parent, os.W_OK) and not path.with_name(f"{path.name}-wal").exists():
-            # Nobody writes, and the files that WAL wants beside the history cannot be made.
-            return cls._existing(path, "ro&immutable=1", True)
-        return cls._existing(path, "ro", True)
+        if not path.is_file() or os.access(path.parent, os.W_OK):
+            return cls._existing(path, "ro", True)
+        # WAL wants files beside the history that cannot be made there: look at a copy.
+        copies = TemporaryDirectory(prefix="evo_nas-")
+        for file in path.parent.glob(f"{path.name}*"):
+            copy2(file, copies.name)
+        history = cls._existing(Path(copies.name) / path.name, "rw", True)
+        history._copies = copies
+        return history
 
     @classmethod
     def _existing(cls, path: Path, mode: str, locks: bool) -> History:
@@ -143,6 +152,8 @@ class History:
     def close(self) -> None:
         """Close the file; what is committed stays."""
         self._db.close()
+        if self._copies is not None:
+            self._copies.cleanup()
 
     def __enter__(self) -> History:
         return self
@@ -226,43 +237,41 @@ class History:
 
     def told(self) -> Iterator[Individual]:
         """Yield what was told, in the order in which it was told."""
-        rows = self._db.execute(
+        rows = self._rows(
             "SELECT id, genotype, outcome, fitness, parent, memo FROM trial WHERE told IS NOT NULL ORDER BY told"
         )
         for row in rows:
-            yield Individual(
-                row["id"],
-                Genotype.parse(row["genotype"]),
-                Outcome(row["outcome"]),
-                row["fitness"],
-                row["parent"],
-                tuple(json.loads(row["memo"])),
-            )
+            with _explained(self.path, row["id"]):
+                individual = Individual(
+                    row["id"],
+                    Genotype.parse(row["genotype"]),
+                    Outcome(row["outcome"]),
+                    row["fitness"],
+                    row["parent"],
+                    tuple(json.loads(row["memo"])),
+                )
+            yield individual
 
     def pending(self) -> list[Pending]:
         """List the asks that are not told yet, by ascending id."""
-        rows = self._db.execute(
+        pending = []
+        for row in self._rows(
             "SELECT id, genotype, parent, memo, key, brief FROM trial WHERE told IS NULL ORDER BY id"
-        )
-        return [
-            Pending(
-                row["id"],
-                Proposal(Genotype.parse(row["genotype"]), row["parent"], tuple(json.loads(row["memo"]))),
-                row["key"],
-                tuple(json.loads(row["brief"])),
-            )
-            for row in rows
-        ]
+        ):
+            with _explained(self.path, row["id"]):
+                proposal = Proposal(Genotype.parse(row["genotype"]), row["parent"], tuple(json.loads(row["memo"])))
+                pending.append(Pending(row["id"], proposal, row["key"], tuple(json.loads(row["brief"]))))
+        return pending
 
     def find(self, key: str) -> Ended | None:
         """Look up what came of the first training of this network; a success goes before a failure."""
-        row = self._db.execute(
+        rows = self._rows(
             "SELECT outcome, fitness, report, parameters, mult_adds, error FROM trial "
             "WHERE key = ? AND told IS NOT NULL AND outcome NOT IN ('reused', 'refused') "
             "ORDER BY outcome <> 'ok', told LIMIT 1",
-            (key,),
-        ).fetchone()
-        return row and Ended(Outcome(row["outcome"]), *tuple(row)[1:])
+            key,
+        )
+        return next((Ended(Outcome(row["outcome"]), *tuple(row)[1:]) for row in rows), None)
 
     def trained(self) -> int:
         """Count the trainings that ended, failed ones included and retries not: what a budget of trials limits."""
@@ -279,7 +288,7 @@ class History:
 
     def outcomes(self) -> dict[str, int]:
         """Count the told asks by outcome."""
-        rows = self._db.execute("SELECT outcome, count(*) FROM trial WHERE told IS NOT NULL GROUP BY outcome")
+        rows = self._rows("SELECT outcome, count(*) FROM trial WHERE told IS NOT NULL GROUP BY outcome")
         return {row[0]: row[1] for row in rows}
 
     def seconds(self) -> float:
@@ -288,7 +297,7 @@ class History:
 
     def top(self, k: int) -> list[TopTrial]:
         """List the best trials of ``k`` different networks, best first, earlier told first on ties."""
-        rows = self._db.execute(
+        rows = self._rows(
             "SELECT id, genotype, cell, key, fitness, parameters, mult_adds, seconds FROM trial "
             "WHERE outcome = 'ok' ORDER BY fitness DESC, told"
         )
@@ -296,19 +305,25 @@ class History:
         for row in rows:
             if len(best) == k:
                 break
-            best.setdefault(
-                row["key"],
-                TopTrial(
-                    row["id"],
-                    row["genotype"],
-                    json.loads(row["cell"]),
-                    row["fitness"],
-                    row["parameters"],
-                    row["mult_adds"],
-                    row["seconds"],
-                ),
+            with _explained(self.path, row["id"]):
+                cell = json.loads(row["cell"])
+            known = TopTrial(
+                row["id"],
+                row["genotype"],
+                cell,
+                row["fitness"],
+                row["parameters"],
+                row["mult_adds"],
+                row["seconds"],
             )
+            best.setdefault(row["key"], known)
         return list(best.values())
+
+    def _rows(self, query: str, *values: object) -> Iterator[sqlite3.Row]:
+        with _explained(self.path):
+            # Not `yield from`: it closes the cursor when a reader stops early, which can be after the history.
+            for row in self._db.execute(query, values):  # noqa: UP028
+                yield row
 
     def _one(self, query: str) -> Any:
         with _explained(self.path):
@@ -316,10 +331,11 @@ class History:
 
 
 class _explained:
-    """Turn SQLite's errors into one line that names the file."""
+    """Turn SQLite's errors, and those of reading a damaged row, into one line that names the file and the trial."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, trial: int | None = None) -> None:
         self.path = path
+        self.trial = trial
 
     def __enter__(self) -> None:
         return None
@@ -327,13 +343,15 @@ class _explained:
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if isinstance(error, sqlite3.Error):
             raise RunFolderError(f"the history {self.path} cannot be used: {error}") from error
+        if isinstance(error, ValueError) and self.trial is not None:
+            raise RunFolderError(f"the history {self.path} is damaged at trial {self.trial}: {error}") from error
 
 
 def _connect(path: Path, mode: str, locks: bool) -> sqlite3.Connection:
     """Connect without creating more than asked, and with every commit on disk before it returns."""
     uri = f"{path.absolute().as_uri()}?mode={mode}{'' if locks else '&nolock=1'}"
     connection = sqlite3.connect(uri, uri=True, timeout=10.0)
-    if not mode.startswith("ro"):
+    if mode != "ro":
         connection.execute("PRAGMA synchronous = FULL")
     return connection
 

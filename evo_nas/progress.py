@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 import time
 from collections import deque
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from evo_nas.manager import Listener
@@ -21,13 +20,14 @@ SECONDS_BETWEEN_LINES: Final = 2.0
 class Progress(Listener):
     """Draws one line that renews itself on a terminal, and prints a line now and then elsewhere.
 
-    ``run`` is the folder of the run, ``trials`` its budget, ``last`` the P of "mean of the last P". Close it to leave
-    the terminal tidy.
+    ``title`` is the first line, ``trials`` the budget, ``last`` the P of "mean of the last P". Close it to leave the
+    terminal tidy.
     """
 
-    def __init__(self, run: Path, trials: int, last: int) -> None:
-        self.run = run
+    def __init__(self, title: str, trials: int, last: int) -> None:
+        self.title = title
         self.trials = trials
+        self._last = last
         self._recent: deque[float] = deque(maxlen=max(1, last))
         self._best: Individual | None = None
         self._failed = 0
@@ -38,13 +38,15 @@ class Progress(Listener):
         """Start the clock; what was trained before does not count for the time left."""
         self._start, self._trained_before = time.monotonic(), trained
         self._best = next(iter(population.best(1)), None)
+        self._failed = population.failed
+        self._recent.extend(individual.score for individual in population.youngest(min(self._last, population.window)))
         if sys.stderr.isatty():
             from rich.console import Console
             from rich.live import Live
 
             self._live = Live(console=Console(stderr=True), refresh_per_second=4, transient=True)
             self._live.start()
-        self._say(f"run folder {self.run}" + (f", resuming after {trained} trials" * (trained > 0)), always=True)
+        self._say(f"{self.title}; resuming after {trained} trials" if trained else self.title, always=True)
 
     def told(self, individual: Individual, evaluation: Evaluation, population: Population, trained: int) -> None:
         """Renew the line; a failure gets a line of its own that stays."""

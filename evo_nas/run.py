@@ -35,7 +35,7 @@ from evo_nas.folder import RunFolder
 from evo_nas.history import History
 from evo_nas.manager import Listener, PopulationManager, Reason
 from evo_nas.weights import WeightKeeper
-from genotypes.catalogue import space_named
+from genotypes.catalogue import SPACES, space_named
 from genotypes.registry import OptionError, Registry, option_types, options_of
 from genotypes.space import SearchSpace
 from strategies.base import SearchStrategy
@@ -77,6 +77,11 @@ def configured(
     from_file = read_toml(file) if file else {}
     from_command = from_flags(flags, settings)
     from_variables = from_environment(environ)
+    for origin, tables in ((str(file), from_file), ("from the environment (EVO_NAS_*)", from_variables)):
+        try:
+            RunConfig.from_tables(tables)
+        except UsageError as error:
+            raise UsageError(f"{origin}: {error}") from error
     names = RunConfig.from_tables(layered(from_file, from_variables, from_command)).run
     # An exported variable is a habit, not a demand: where the chosen part has no such option it says nothing.
     for table, catalogue in (("strategy", STRATEGIES), ("evaluator", EVALUATORS)):
@@ -98,7 +103,9 @@ def build(config: RunConfig) -> Parts:
         UsageError: if a name or an option is unknown, or a value impossible.
     """
     try:
-        space = space_named(config.run.space, config.space)
+        name = config.run.space
+        # A spelling alone imports no code; a plug-in is named by whoever runs the search.
+        space = SPACES.build(name, config.space) if ":" in name else space_named(name, config.space)
         strategy = STRATEGIES.build(config.run.strategy, config.strategy)
         evaluator = EVALUATORS.build(config.run.evaluator, config.evaluator)
         evaluator.bind(space, placement(config.hardware))
@@ -134,12 +141,12 @@ def start(config: RunConfig, path: Path, parts: Parts, *, listeners: Sequence[Li
         folder = stack.enter_context(RunFolder.create(path))
         try:
             parts.evaluator.prepare(path)
+            folder.write_config(resolved(config, parts).to_toml())
         except BaseException:
             folder.discard()
             raise
         if not folder.has_locks:
             _warn_of_missing_locks(folder)
-        folder.config.write_text(resolved(config, parts).to_toml(), "utf-8")
         folder.environment.write_text(json.dumps(environment(), indent=2) + "\n", "utf-8")
         folder.weights.mkdir(exist_ok=True)
         folder.report.mkdir(exist_ok=True)
@@ -148,7 +155,7 @@ def start(config: RunConfig, path: Path, parts: Parts, *, listeners: Sequence[Li
 
 
 def resume(config: RunConfig, path: Path, parts: Parts, *, listeners: Sequence[Listener] = ()) -> Run:
-    """Go on with a run where it stopped, under the configuration that :func:`stored` gives.
+    """Go on with a run where it stopped, under the configuration that :func:`stored` gives, and store that.
 
     Raises:
         RunFolderError: if the folder holds no run or is in use.
@@ -161,6 +168,7 @@ def resume(config: RunConfig, path: Path, parts: Parts, *, listeners: Sequence[L
             _warn_of_missing_locks(folder)
         parts.evaluator.prepare(path)
         history = stack.enter_context(History.open(folder.history, locks=folder.has_locks))
+        folder.write_config(resolved(config, parts).to_toml())
         return _search(config, folder, history, parts, listeners)
 
 
@@ -183,10 +191,11 @@ def stored(path: Path, given: Tables | None = None, plugins: Sequence[str] = ())
     same = replace(old, run=replace(old.run, trials=new.run.trials))
     if changed := list(differences(same.to_tables(), new.to_tables(), (*OPTION_TABLES, "run"))):
         raise UsageError(f"resume goes on with the same search, it cannot change {'; '.join(changed)}")
-    for name in (old.run.space, old.run.strategy, old.run.evaluator):
+    for part in OPTION_TABLES:
+        name = getattr(old.run, part)
         if ":" in name and name not in plugins:
             raise UsageError(
-                f"the run uses the plug-in {name}; name it on the command line too, as in --space {name}, "
+                f"the run uses the plug-in {name}; name it on the command line too, with --{part} {name}, "
                 "because a run folder alone imports no code"
             )
     return new

@@ -32,6 +32,11 @@ class Summary:
         ok, reused, refused = (told.pop(name, 0) for name in ("ok", "reused", "refused"))
         return {"ok": ok, "failed": sum(told.values()), "reused": reused, "refused": refused}
 
+    @property
+    def best_pair(self) -> CellPair | None:
+        """The pair of cells of the best trial; ``None`` where the space describes something else."""
+        return _pair(self.top[0].cell) if self.top else None
+
     def to_json(self) -> dict[str, Any]:
         """Give the form of ``show --json``; ``best`` is null while no trial has succeeded."""
         rows = [{k: v for k, v in asdict(trial).items() if k != "cell"} for trial in self.top]
@@ -80,14 +85,20 @@ def summarise(path: Path, top: int) -> Summary:
 
 def cell_lines(cell: Mapping[str, Any]) -> Iterator[str]:
     """Write a readable cell: a pair side by side, anything else one line an entry."""
-    try:
-        pair = CellPair.from_json(cell)
-    except GenotypeError:
+    pair = _pair(cell)
+    if pair is None:
         yield from (f"  {name}: {value}" for name, value in cell.items())
         return
     columns = [[name, *str(c).splitlines()] for name, c in (("normal", pair.normal), ("reduction", pair.reduction))]
     width = max(map(len, columns[0])) + 4
     yield from (f"  {left:<{width}}{right}".rstrip() for left, right in zip_longest(*columns, fillvalue=""))
+
+
+def _pair(cell: Mapping[str, Any]) -> CellPair | None:
+    try:
+        return CellPair.from_json(cell)
+    except GenotypeError:
+        return None
 
 
 def _number(value: int | None) -> str:

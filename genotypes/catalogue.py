@@ -25,12 +25,15 @@ _SPELLING = re.compile(r"(?P<name>[^()]+)(?:\((?P<options>[^()]*)\))?")
 def space_named(spelling: str, options: Mapping[str, object] | None = None) -> SearchSpace:
     """Build a space from its name or full spelling, as in ``nasnet`` or ``nasnet(blocks=3,combines=add)``.
 
-    Options given as a mapping win over those in the spelling. A plug-in ``package.module:Class`` is taken as well.
+    Options given as a mapping win over those in the spelling. Spellings come with data, so that they never import
+    code: for a plug-in use ``SPACES.build("package.module:Class", options)``.
 
     Raises:
         GenotypeError: if no space has that name, or an option is unknown or has an impossible value.
     """
     match = _SPELLING.fullmatch(spelling)
+    if match is not None and match["name"] not in SPACES:
+        raise GenotypeError(f"there is no space {shorten(match['name'])!r}; there are: {', '.join(SPACES)}")
     if match is None:
         raise GenotypeError(f"{shorten(spelling)!r} is no space: write a name, as in nasnet or nasnet(blocks=3)")
     given: dict[str, object] = {}

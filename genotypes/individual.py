@@ -38,6 +38,10 @@ class Outcome(StrEnum):
         return self in (Outcome.OK, Outcome.REUSED)
 
 
+class NotANumber(ValueError):
+    """A fitness that is NaN: the training diverged without saying so."""
+
+
 @dataclass(frozen=True, slots=True)
 class Evaluation:
     """What an evaluator says of one genotype.
@@ -49,8 +53,12 @@ class Evaluation:
     finite numbers by name; ``parameters`` and ``mult_adds`` are the ones that histories keep in columns of their
     own. ``error`` says in one or more lines why it failed.
 
+    Numbers may come as whatever is a number, of numpy or torch too; they are kept as ``float``.
+
     Raises:
+        NotANumber: if the fitness is NaN.
         ValueError: if the fitness is missing, not expected, or no fraction; or if another number is not finite.
+        TypeError: if something is no number at all.
     """
 
     outcome: Outcome
@@ -62,6 +70,13 @@ class Evaluation:
     error: str | None = None
 
     def __post_init__(self) -> None:
+        for name in ("fitness", "report", "seconds"):
+            if (value := getattr(self, name)) is not None:
+                object.__setattr__(self, name, float(value))
+        object.__setattr__(self, "curve", tuple(map(float, self.curve)))
+        object.__setattr__(self, "metrics", {str(name): float(value) for name, value in self.metrics.items()})
+        if self.fitness is not None and math.isnan(self.fitness):
+            raise NotANumber("the fitness is no number")
         if self.outcome.has_fitness != (self.fitness is not None):
             rule = "needs a fitness" if self.outcome.has_fitness else "has no fitness"
             raise ValueError(f"an evaluation that ended {self.outcome} {rule}, got {self.fitness}")

@@ -47,6 +47,11 @@ class Population:
         return self._alive
 
     @property
+    def window(self) -> int:
+        """How many of the youngest are kept."""
+        return self._youngest.maxlen or 0
+
+    @property
     def failed(self) -> int:
         """How many were told without a fitness."""
         return self._failed
@@ -57,9 +62,8 @@ class Population:
         Raises:
             ValueError: if ``n`` is larger than the window that was declared.
         """
-        window = self._youngest.maxlen or 0
-        if n > window:
-            raise ValueError(f"the population keeps the youngest {window}, not {n}: declare a larger window")
+        if n > self.window:
+            raise ValueError(f"the population keeps the youngest {self.window}, not {n}: declare a larger window")
         members = list(self._youngest)
         return members[len(members) - n :] if n < len(members) else members
 

@@ -54,8 +54,9 @@ class Registry(Generic[T]):
             )
         try:
             kind = getattr(import_module(module), attribute)
-        except (ImportError, AttributeError, ValueError) as error:
-            raise OptionError(f"cannot import the {self.what} {shorten(name)!r}: {error}") from error
+        except Exception as error:  # whatever the plug-in's module does when it is imported
+            reason = f"{type(error).__name__}: {error}"
+            raise OptionError(f"cannot import the {self.what} {shorten(name)!r}; {shorten(reason, 200)}") from error
         if not (isinstance(kind, type) and issubclass(kind, self.interface)):
             raise OptionError(f"{shorten(name)!r} is no {self.what}: it must subclass {self.interface.__name__}")
         return kind

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from genotypes.genotype import Genotype, GenotypeError
-from genotypes.individual import Evaluation, Outcome
+from genotypes.individual import Evaluation, NotANumber, Outcome
 from genotypes.population import Population
 from genotypes.space import SearchSpace
 
@@ -125,13 +125,18 @@ def evaluate_safely(evaluator: Evaluator, job: Job) -> Evaluation:
     """Evaluate, and turn whatever is raised into a failed evaluation: one bad trial costs that trial only."""
     start = time.monotonic()
     try:
-        return evaluator.evaluate(job)
-    except Exception as error:
+        evaluation = evaluator.evaluate(job)
+        if not isinstance(evaluation, Evaluation):
+            raise TypeError(f"{type(evaluator).__name__}.evaluate returned {evaluation!r}, which is no Evaluation")
+        return evaluation
+    except (Exception, SystemExit) as error:  # an evaluator that exits ends its trial, not the search
         outcome = Outcome.ERROR
         # torch is not imported for the sake of its exception: its name, or what its CPU allocator says, tells.
         if isinstance(error, MemoryError) or "OutOfMemory" in type(error).__name__ or "can't allocate" in str(error):
             outcome = Outcome.OOM
         elif isinstance(error, GenotypeError):
             outcome = Outcome.INVALID
+        elif isinstance(error, NotANumber):
+            outcome = Outcome.NAN
         last = "".join(traceback.format_exception(error)[-3:]).strip()
         return Evaluation.failed(outcome, last, seconds=time.monotonic() - start)

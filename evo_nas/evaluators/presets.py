@@ -58,7 +58,7 @@ PRESETS: Final[dict[str, Preset]] = {
         batch_size=32,
         learning_rate=0.1,
         train_images=0,
-        validation_images=360,
+        validation_images=280,
         padding=1,
         flip=False,
     ),

@@ -6,6 +6,7 @@ to the device once a process and stays there.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
@@ -32,11 +33,11 @@ class ProxyEvaluator(Evaluator):
     """Train each candidate shortly on a part of the train images; its fitness is the accuracy on the rest.
 
     ``dataset`` is a name of :data:`evo_nas.data.catalogue.DATA_SETS`. ``preset`` is a name of
-    :data:`evo_nas.evaluators.presets.PRESETS`; by default ``digits`` for the digits, else ``gpu`` where there is a
-    GPU and ``cpu`` where there is none; and the preset ``digits`` alone means the data set too. Every other field
-    is one of the preset's, and overrides it. ``channels`` is 1 (grey) or 3 (colour), by default the data set's own.
-    ``split_seed`` decides which images are held out: one split for all candidates, and for all runs that are to be
-    compared. The test images are never read.
+    :data:`evo_nas.evaluators.presets.PRESETS`; by default ``digits`` for the digits, else ``gpu`` where there is a GPU
+    and ``cpu`` where there is none; and the preset ``digits`` alone means the data set too. Every other field is one of
+    the preset's, and overrides it; a preset's ``validation_images`` are at most a fifth of the train part.
+    ``channels`` is 1 (grey) or 3 (colour), by default the data set's own. ``split_seed`` decides which images are held
+    out: one split for all candidates, and for all runs that are to be compared. The test images are never read.
 
     Raises:
         ValueError: if a name is unknown or a number out of range.
@@ -66,6 +67,7 @@ class ProxyEvaluator(Evaluator):
     gradient_norm: float | None = None
 
     def __post_init__(self) -> None:
+        self._given = {field.name for field in fields(self) if getattr(self, field.name) is not None}
         if self.preset is not None and self.preset not in PRESETS:
             raise ValueError(f"there is no preset {self.preset!r}; the presets are: {', '.join(PRESETS)}")
         if self.dataset is None:
@@ -76,8 +78,8 @@ class ProxyEvaluator(Evaluator):
             raise ValueError(f"there is no data set {self.dataset!r}; the data sets are: {', '.join(DATA_SETS)}")
         for option, lowest in _LOWEST.items():
             value = getattr(self, option)
-            if value is not None and not value >= lowest:
-                raise ValueError(f"{option} must be at least {lowest}, not {value}")
+            if value is not None and not lowest <= value < math.inf:
+                raise ValueError(f"{option} must be finite and at least {lowest}, not {value}")
         if self.channels not in (None, 1, 3):
             raise ValueError(f"channels must be 1 (grey) or 3 (colour), not {self.channels}")
         if self.drop_path_keep is not None and not 0 < self.drop_path_keep <= 1:
@@ -115,7 +117,11 @@ class ProxyEvaluator(Evaluator):
             UsageError: if fewer images are there than are to be held out.
         """
         super().prepare(directory)
-        self._split(self._images())
+        images = self._images()
+        self._classes = len(images.classes)
+        if "validation_images" not in self._given:
+            self.validation_images = min(self._int("validation_images"), max(len(images.train) // 5, self._classes))
+        self._split(images)
 
     def cost(self, genotype: Genotype) -> Cost:
         """Count the network at the size of the proxy training."""
@@ -127,7 +133,7 @@ class ProxyEvaluator(Evaluator):
             filters=self._int("filters"),
             image=self._int("image_size"),
             channels=self._int("channels"),
-            classes=len(self._loaded.classes),
+            classes=self._classes,
         )
 
     def evaluate(self, job: Job) -> Evaluation:
@@ -178,8 +184,7 @@ class ProxyEvaluator(Evaluator):
 
         loaded = self._loaded
         recipe = replace(self._recipe(), epochs=1)
-        steps, timed_steps = max(1, len(loaded.train) // recipe.batch_size), 3
-        few = loaded.train.first(timed_steps * recipe.batch_size)
+        few = loaded.train.first(3 * recipe.batch_size)
         some = loaded.validation.first(recipe.batch_size)
         total = 0.0
         with seeded(0, loaded.device, self.placement.threads):
@@ -187,7 +192,7 @@ class ProxyEvaluator(Evaluator):
                 network = self._network(genotype, loaded)
                 for _ in range(2):  # the first pays for whatever is set up once
                     (epoch,) = epochs(network, few, some, recipe, torch.Generator().manual_seed(0))
-                total += epoch.train_seconds * steps / timed_steps
+                total += epoch.train_seconds * len(loaded.train) / len(few)
                 total += epoch.validation_seconds * len(loaded.validation) / len(some)
         return total * self._int("epochs") / len(genotypes)
 
@@ -220,14 +225,13 @@ class ProxyEvaluator(Evaluator):
 
     def _split(self, images: ImageSet) -> Iterator[Any]:
         """Give the indices of the train and the validation images, both stratified."""
-        from evo_nas.data.split import split_indices
+        from evo_nas.data.split import split_indices, subset_indices
 
         labels = images.train.labels
         train, validation = split_indices(labels, self._int("validation_images"), self.split_seed)
         wanted = self._int("train_images")
         if 0 < wanted < len(train):
-            # Holding out what is wanted is a stratified draw too.
-            train = train[split_indices(labels[train], wanted, self.split_seed)[1]]
+            train = train[subset_indices(labels[train], wanted, self.split_seed)]
         return iter((train, validation))
 
     def _network(self, genotype: Genotype, loaded: _Loaded) -> CifarNetwork:

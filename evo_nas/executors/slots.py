@@ -6,9 +6,13 @@ import fcntl
 import multiprocessing
 import os
 import signal
+import sys
 import threading
+from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from multiprocessing import forkserver
 from pathlib import Path
 from typing import IO, Any
 
@@ -39,13 +43,25 @@ class SlotsExecutor:
         self._evaluator = evaluator
         self._context = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload([__name__, *evaluator.preload])
+        with _ignoring_ctrl_c():  # while the server imports; it hands this on to the workers
+            forkserver.ensure_running()
         self._idle: list[ProcessPoolExecutor] = []
         self._busy: dict[Future[Evaluation], tuple[int, ProcessPoolExecutor]] = {}
 
     def submit(self, job: Job) -> None:
         """Start the job in an idle slot."""
-        slot = self._idle.pop() if self._idle else self._new_slot()
-        self._busy[slot.submit(_evaluate, job)] = (job.id, slot)
+        with _without_main_module():
+            while self._idle:
+                slot = self._idle.pop()
+                try:
+                    future = slot.submit(_evaluate, job)
+                    break
+                except BrokenProcessPool:  # the worker was killed while it had nothing to do
+                    _stop(slot)
+            else:
+                slot = self._new_slot()
+                future = slot.submit(_evaluate, job)
+        self._busy[future] = (job.id, slot)
 
     def next(self, timeout: float | None) -> list[tuple[int, Evaluation]]:
         """Hand back whatever has ended; a worker that died comes back as a crash, and its slot is made anew."""
@@ -59,6 +75,9 @@ class SlotsExecutor:
             except BrokenProcessPool as error:
                 _stop(slot)
                 results.append((id, Evaluation.failed(Outcome.CRASH, f"the worker process died: {error}")))
+            except Exception as error:  # what cannot be sent from one process to the other
+                self._idle.append(slot)
+                results.append((id, Evaluation.failed(Outcome.ERROR, f"{type(error).__name__}: {error}")))
         return sorted(results, key=lambda result: result[0])
 
     def close(self) -> None:
@@ -100,6 +119,33 @@ def _die_with_master(alive: Path) -> None:
     with alive.open("rb") as lock:
         fcntl.flock(lock, fcntl.LOCK_SH)
     os._exit(1)
+
+
+@contextmanager
+def _ignoring_ctrl_c() -> Iterator[None]:
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+@contextmanager
+def _without_main_module() -> Iterator[None]:
+    """Keep a worker that is started here from importing the main module, as multiprocessing has it do otherwise.
+
+    A user's script calls ``evo_nas.search`` at its top level, and would search again in every worker. What an evaluator
+    needs of the script is pickled by value.
+    """
+    main = sys.modules["__main__"]
+    hidden: dict[str, Any] = {
+        name: main.__dict__.pop(name) for name in ("__file__", "__spec__") if name in main.__dict__
+    }
+    main.__spec__ = None
+    try:
+        yield
+    finally:
+        main.__dict__.update(hidden)
 
 
 def _start_worker(evaluator: Evaluator, alive: Path | None) -> None:

@@ -36,6 +36,12 @@ def evo_nas(*arguments: str, **options: Any) -> subprocess.CompletedProcess[str]
     return subprocess.run(command, capture_output=True, text=True, env=environment, check=False, **options)
 
 
+def evo_nas_to(stdout: Any, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "evo_nas", *arguments]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    return subprocess.run(command, stdout=stdout, stderr=subprocess.PIPE, text=True, env=environment, check=False)
+
+
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
 def test_help_is_instant_and_loads_nothing_heavy(command: list[str]) -> None:
     script = (
@@ -201,6 +207,16 @@ BAD = [
     (("count", "--cell", "nosuch", "--cells", "1", "--filters", "4"), 2, "no published cell 'nosuch'"),
     (("count", "--cell", "nasnet-a", "--cells", "0", "--filters", "4"), 2, "argument --cells"),
     (("count", "--cell", "nasnet-a", "--cells", "1", "--filters", "4", "--macro", "nosuch"), 2, "no macro 'nosuch'"),
+    (("count", ".".join(["0"] * 300), "--cells", "1", "--filters", "4"), 2, "is no genotype"),
+    (("count", "this_is_evil:0.1", "--cells", "1", "--filters", "4"), 2, "there is no space 'this_is_evil'"),
+    (("count", "this_is_evil:X:0.1", "--cells", "1", "--filters", "4"), 2, "there is no space 'this_is_evil:X'"),
+    (("count", "--cell", "nasnet-a", "--cells", "1", "--filters", "999999999"), 2, "argument --filters"),
+    (("run", "--strategy", ".a:X", "--evaluator", "toy"), 2, "cannot import the strategy '.a:X'"),
+    (
+        ("run", "--strategy", "random", "--dataset", "digits", "--set", "evaluator.gradient_norm=inf"),
+        2,
+        "must be finite",
+    ),
     (("data", "check", "--data-dir", "nowhere"), 4, "python -m evo_nas data fetch"),
     (("data", "check", "--dataset", "nosuch"), 2, "there is no data set 'nosuch'"),
     (("list", "nosuch"), 2, "invalid choice: 'nosuch'"),
@@ -234,6 +250,51 @@ def test_a_cell_pair_with_an_unknown_operation_is_refused(capsys: pytest.Capture
     err = capsys.readouterr().err
     assert "reduction cell: block 2 names the operation 'sep_conv_9x9'; known: identity" in err
     assert err.count("\n") == 1
+
+
+def test_looking_at_data_imports_no_code() -> None:
+    Path("this_is_evil.py").write_text("raise SystemExit('imported')\n")
+    Path("evil.json").write_text('{"space": "this_is_evil:X", "choices": []}')
+    done = evo_nas("count", "evil.json", "--cells", "1", "--filters", "4")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "there is no space 'this_is_evil:X'" in done.stderr
+
+
+def test_a_spelling_with_defaults_means_the_same_space(capsys: pytest.CaptureFixture[str]) -> None:
+    counts = []
+    for spelling in ("nasnet(blocks=1,combines=add)", "nasnet(combines=add,blocks=1,)"):
+        assert main(["count", f"{spelling}:0.1.10.0.0.0.0.5.5.0", "--cells", "1", "--filters", "4"]) == 0
+        counts.append(capsys.readouterr().out)
+    assert counts[0] == counts[1]
+
+
+def test_commands_to_type_are_quoted_for_the_shell(capsys: pytest.CaptureFixture[str]) -> None:
+    main([*TOY, "--trials", "2", "--run-dir", "my run"])
+    assert "python -m evo_nas show 'my run'\n" in capsys.readouterr().out
+    assert main([*TOY, "--trials", "2", "--run-dir", "my run"]) == 3
+    assert "python -m evo_nas resume 'my run'\n" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_full_disk_is_said_in_one_line() -> None:
+    with Path("/dev/full").open("w") as full:
+        done = evo_nas_to(full, "list", "spaces")
+    assert done.returncode == 1
+    assert done.stderr == "evo_nas: cannot use the output: No space left on device\n"
+
+
+def test_a_reader_that_goes_away_is_no_error_to_speak_of() -> None:
+    command = f"{sys.executable} -m evo_nas list evaluators | true; echo ${{PIPESTATUS[0]}}"
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, env=environment, check=False)
+    assert done.stderr == ""
+
+
+def test_a_picture_of_an_unknown_kind_is_bad_input(capsys: pytest.CaptureFixture[str]) -> None:
+    main([*TOY, "--trials", "2", "--run-dir", "run"])
+    capsys.readouterr()
+    assert main(["plot", "run", "-o", "picture.docx"]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
 
 
 def test_ctrl_c_ends_with_130_and_the_command_that_resumes() -> None:

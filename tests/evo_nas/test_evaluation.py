@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,7 +25,7 @@ JOB = Job(3, SPACE.sample(np.random.default_rng(0)), seed=5)
     [
         ({"outcome": Outcome.OK}, "needs a fitness"),
         ({"outcome": Outcome.NAN, "fitness": 0.5}, "has no fitness"),
-        ({"outcome": Outcome.OK, "fitness": math.nan}, r"fraction in \[0, 1\]"),
+        ({"outcome": Outcome.OK, "fitness": math.nan}, "no number"),
         ({"outcome": Outcome.OK, "fitness": 93.1}, r"fraction in \[0, 1\]"),
         ({"outcome": Outcome.OK, "fitness": 0.5, "report": -0.1}, "report is a fraction"),
         ({"outcome": Outcome.OK, "fitness": 0.5, "seconds": math.inf}, "seconds must be finite"),
@@ -57,6 +58,42 @@ def test_what_an_evaluator_raises_is_typed(error: Exception, outcome: Outcome) -
     evaluation = evaluate_safely(Raising(), JOB)
     assert evaluation.outcome is outcome
     assert str(error) in (evaluation.error or "")
+
+
+def test_numbers_of_other_libraries_become_floats() -> None:
+    evaluation = Evaluation(
+        Outcome.OK,
+        fitness=np.float32(0.5),  # type: ignore[arg-type]
+        seconds=np.int64(3),  # type: ignore[arg-type]
+        curve=np.array([0.25, 0.5]),  # type: ignore[arg-type]
+        metrics={"epochs": np.int64(3)},
+    )
+    assert (evaluation.fitness, evaluation.seconds, evaluation.curve) == (0.5, 3.0, (0.25, 0.5))
+    values = [evaluation.fitness, evaluation.seconds, *evaluation.curve, *evaluation.metrics.values()]
+    assert {type(value) for value in values} == {float}
+
+
+@pytest.mark.parametrize(
+    ("result", "outcome", "message"),
+    [
+        (lambda: None, Outcome.ERROR, "which is no Evaluation"),
+        (lambda: 0.9, Outcome.ERROR, "which is no Evaluation"),
+        (lambda: Evaluation(Outcome.OK, fitness=float("nan")), Outcome.NAN, "the fitness is no number"),
+        (lambda: Evaluation(Outcome.OK, fitness="much"), Outcome.ERROR, "could not convert"),
+        (lambda: sys.exit(3), Outcome.ERROR, "SystemExit: 3"),
+    ],
+)
+def test_an_evaluator_that_does_not_keep_its_word_fails_its_trial_only(
+    result: Any, outcome: Outcome, message: str
+) -> None:
+    @dataclass
+    class Careless(Evaluator):
+        def evaluate(self, job: Job) -> Evaluation:
+            return result()  # type: ignore[no-any-return]
+
+    evaluation = evaluate_safely(Careless(), JOB)
+    assert evaluation.outcome is outcome
+    assert message in (evaluation.error or "")
 
 
 def test_the_toy_landscape_is_known() -> None:

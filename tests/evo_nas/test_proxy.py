@@ -211,9 +211,9 @@ def test_the_cost_of_time_is_estimated(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"epochs": 0}, "epochs must be at least 1, not 0"),
-        ({"batch_size": 1}, "batch_size must be at least 2"),
-        ({"learning_rate": math.nan}, "learning_rate must be at least 0, not nan"),
+        ({"epochs": 0}, "epochs must be finite and at least 1, not 0"),
+        ({"batch_size": 1}, "batch_size must be finite and at least 2"),
+        ({"learning_rate": math.nan}, "learning_rate must be finite and at least 0, not nan"),
         ({"drop_path_keep": 0.0}, r"drop_path_keep must lie in \(0, 1\]"),
         ({"channels": 2}, "channels must be 1"),
         ({"dataset": "mnist"}, "no data set 'mnist'; the data sets are: cifar10, cifar100, digits, folder"),
@@ -223,6 +223,15 @@ def test_the_cost_of_time_is_estimated(tmp_path: Path) -> None:
 def test_options_out_of_range_are_refused(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         ProxyEvaluator(**options)
+
+
+def test_a_small_folder_needs_no_settings(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EVO_NAS_CACHE", str(tmp_path / "cache"))
+    evaluator = ProxyEvaluator(dataset="folder")
+    evaluator.bind(SPACE, Placement(device="cpu", data_dir=folder))
+    evaluator.prepare(tmp_path)
+    assert evaluator.validation_images == 120 // 5
+    assert evaluate_safely(evaluator, Job(1, GOOD, 0)).outcome is Outcome.OK
 
 
 def test_more_validation_images_than_there_are_cannot_be_held_out(tmp_path: Path) -> None:

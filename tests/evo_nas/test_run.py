@@ -107,6 +107,18 @@ def test_resume_refuses_another_search(toy_run: Any, given: Any, message: str) -
         stored(run.path, given)
 
 
+def test_a_new_budget_is_remembered(toy_run: Any) -> None:
+    run = toy_run(trials=3)
+    go_on(run.path, trials=6)
+    assert stored(run.path).run.trials == 6
+    (run.path / "history.db").with_name("run.toml").write_text(
+        (run.path / "run.toml").read_text().replace("trials = 6", "trials = 8")
+    )
+    go_on(run.path)
+    with History.read(run.path / "history.db") as history:
+        assert history.trained() == 8
+
+
 def test_resume_takes_other_hardware(toy_run: Any) -> None:
     run = toy_run()
     assert stored(run.path, {"hardware": {"workers": "3"}}).hardware.workers == 3
@@ -189,6 +201,71 @@ def test_a_history_that_is_no_database_is_refused(toy_run: Any) -> None:
     (run.path / "history.db").write_bytes(b"not a database at all, but long enough to be read as one" * 100)
     with pytest.raises(RunFolderError, match="cannot be used"):
         go_on(run.path)
+
+
+@pytest.mark.parametrize("column", ["genotype", "outcome", "memo", "cell"])
+def test_a_damaged_row_is_named(toy_run: Any, column: str) -> None:
+    import sqlite3
+
+    from evo_nas.show import summarise
+
+    run = toy_run()
+    connection = sqlite3.connect(run.path / "history.db")
+    connection.execute(f"UPDATE trial SET {column} = '{{' WHERE id = 4")
+    connection.execute("UPDATE trial SET fitness = 1.0 WHERE id = 4")
+    connection.commit()
+    connection.close()
+    with pytest.raises(RunFolderError, match=r"history\.db is damaged at trial 4: "):
+        summarise(run.path, 5) if column == "cell" else go_on(run.path)
+
+
+def test_a_run_on_a_read_only_disk_can_be_looked_at(toy_run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    import os
+
+    from evo_nas.show import summarise
+
+    run = toy_run()
+    expected = summarise(run.path, 3)
+    before = sorted(entry.name for entry in run.path.iterdir())
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    assert summarise(run.path, 3) == expected
+    assert sorted(entry.name for entry in run.path.iterdir()) == before
+
+
+def test_a_variable_with_nonsense_is_named() -> None:
+    with pytest.raises(UsageError, match=r"from the environment \(EVO_NAS_\*\): \[run\]: trials cannot be 'abc'"):
+        configured({"evaluator": "toy"}, environ={"EVO_NAS_TRIALS": "abc"})
+
+
+def test_an_empty_folder_of_the_user_outlives_a_failed_start(tmp_path: Path) -> None:
+    from evo_nas.errors import DataError
+
+    (tmp_path / "mine").mkdir()
+    for name in ("mine", "new"):
+        with pytest.raises(DataError):
+            search(strategy="random", dataset="cifar10", data_dir=tmp_path / "nowhere", run_dir=tmp_path / name)
+    assert [entry.name for entry in tmp_path.iterdir()] == ["mine"]
+    assert not list((tmp_path / "mine").iterdir())
+
+
+def test_an_option_that_toml_cannot_hold_starts_nothing(tmp_path: Path) -> None:
+    (tmp_path / "unwritable.py").write_text(
+        "from dataclasses import dataclass\n"
+        "from typing import Any\n"
+        "from evo_nas.evaluators.toy import ToyEvaluator\n\n"
+        "@dataclass\n"
+        "class Unwritable(ToyEvaluator):\n"
+        "    extra: tuple[str, ...] = ()\n\n"
+        "    def __post_init__(self) -> None:\n"
+        "        self.extra = {'a': 1}\n"
+    )
+    sys.path.insert(0, str(tmp_path))
+    try:
+        with pytest.raises(UsageError, match=r"cannot be written to run\.toml|cannot be"):
+            search(strategy="random", evaluator="unwritable:Unwritable", run_dir=tmp_path / "run", trials=1)
+    finally:
+        sys.path.remove(str(tmp_path))
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_plug_in_is_imported_only_when_it_is_named(

@@ -24,6 +24,13 @@ from genotypes.individual import Evaluation, Outcome
 SPACE = space_named("nasnet(blocks=1)")
 
 
+class Unsendable(Evaluation):
+    """Cannot be pickled."""
+
+    def __reduce__(self) -> str:
+        raise RuntimeError("not for travelling")
+
+
 @dataclass
 class Hostile(ToyEvaluator):
     """Does to its process what job ids 100, 101, ... say."""
@@ -38,6 +45,8 @@ class Hostile(ToyEvaluator):
                 raise RuntimeError("a fault of the evaluator")
             case 103:
                 time.sleep(3600)
+            case 105:
+                return Unsendable(Outcome.OK, fitness=0.5)
             case 104:
                 return Evaluation(Outcome.OK, fitness=0.5, metrics={"process": float(os.getpid())})
         return super().evaluate(job)
@@ -95,6 +104,38 @@ def test_what_an_evaluator_raises_is_a_failed_trial(slots: SlotsExecutor) -> Non
     assert results[101].outcome is Outcome.OOM
     assert results[102].outcome is Outcome.ERROR
     assert (results[102].error or "").endswith("RuntimeError: a fault of the evaluator")
+
+
+def test_a_worker_that_dies_while_idle_is_replaced(slots: SlotsExecutor) -> None:
+    slots.submit(job(104))
+    (process,) = (e.metrics["process"] for e in drain(slots, 1).values())
+    os.kill(int(process), signal.SIGKILL)
+    while _exists(int(process)):
+        time.sleep(0.01)
+    slots.submit(job(1))
+    assert drain(slots, 1)[1].outcome is Outcome.OK
+
+
+def test_a_result_that_cannot_be_sent_fails_its_trial_only(slots: SlotsExecutor) -> None:
+    slots.submit(job(105))
+    assert drain(slots, 1)[105].outcome is Outcome.ERROR
+    slots.submit(job(1))
+    assert drain(slots, 1)[1].outcome is Outcome.OK
+
+
+def test_a_plain_script_can_search_with_workers(tmp_path: Path) -> None:
+    script = tmp_path / "mine.py"
+    script.write_text(
+        "import evo_nas\n"
+        "print('searching')\n"
+        "run = evo_nas.search(strategy='random', evaluator='toy', trials=4, workers=2, run_dir='run')\n"
+        "print(run.reason)\n"
+    )
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+    done = subprocess.run(
+        [sys.executable, str(script)], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (0, "searching\ntrials\n"), done.stderr
 
 
 def test_waiting_can_be_limited(slots: SlotsExecutor) -> None:
