@@ -52,7 +52,7 @@ def read_cells(text: str) -> CellPair | None:
     """Read the ``cell`` column of a history; ``None`` where the space describes something else than a pair of cells."""
     try:
         return CellPair.from_json(json.loads(text))
-    except (GenotypeError, json.JSONDecodeError, TypeError):
+    except (GenotypeError, json.JSONDecodeError, RecursionError, TypeError):
         return None
 
 

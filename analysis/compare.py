@@ -87,11 +87,14 @@ def compare(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def records(table: pd.DataFrame) -> list[dict[str, Any]]:
-    """Give the rows of a table as JSON can say them: missing values are ``None``, the best cell is an object."""
+    """Give the rows of a table as JSON can say them: missing values are ``None``, the best cell is an object.
+
+    A cell that cannot be read is ``None`` too.
+    """
     rows: list[dict[str, Any]] = json.loads(table.to_json(orient="records", double_precision=15))
     for row in rows:
         if row["best_cell"] is not None:
-            row["best_cell"] = json.loads(row["best_cell"])
+            row["best_cell"] = _parsed(row["best_cell"])
     return rows
 
 
@@ -125,9 +128,11 @@ def warnings_of(paths: Paths) -> list[str]:
         names = {run.name: run.said(subject) for run in runs}
         if len(set(names.values())) > 1:
             warnings.append(f"The {subject} differs ({_groups(names)}): {consequence}.")
-        options = sorted({key for run in runs for key in run.table(subject)})
-        for option in options:
-            warnings += _differing(runs, subject, option, consequence)
+        for name in dict.fromkeys(names.values()):
+            # Those that another name stands for have other options: that they differ was said with the name.
+            alike = [run for run in runs if names[run.name] == name]
+            for option in sorted({key for run in alike for key in run.table(subject)}):
+                warnings += _differing(alike, subject, option, consequence)
     for option in ("preset", "dataset", "data"):
         warnings += _differing(runs, "run", option, "their fitness is not measured alike")
     warnings += _differing(runs, "run", "trials", "compare them at the same number of samples")
@@ -141,7 +146,8 @@ def compare_runs(paths: Paths, output: Path | None = None) -> Comparison:
     The picture goes to ``output``, or to ``report/compare.png`` and ``.svg`` of the first run.
 
     Raises:
-        HistoryError: if there is no such run, or no training has ended.
+        HistoryError: if there is no such run, no training has ended, or a trial is damaged.
+        ValueError: if the suffix of ``output`` is no format of a picture.
     """
     # Drawing is loaded here, so that tables come without matplotlib.
     from analysis.cells import columns_figure
@@ -192,8 +198,18 @@ def _column(row: Mapping[str, Any]) -> Any:
     if row["best_sd"] is not None:
         said += f"\n{row['runs']} runs: {row['best']:.2%} ± {row['best_sd']:.2%}"
     said = said.replace("%", " %")
+    if row["best_cell"] is None:
+        return Column(row["strategy"], said, "no cells to draw: they cannot be read")
     pair = read_cells(json.dumps(row["best_cell"]))
     return Column(row["strategy"], said, pair or f"no cells to draw: {shorten(row['space'], 24)} has none")
+
+
+def _parsed(text: str) -> Any:
+    """Read the JSON text of a cell; ``None`` if it is none."""
+    try:
+        return json.loads(text)
+    except (json.JSONDecodeError, RecursionError):
+        return None
 
 
 def _differing(runs: Sequence[Run], table: str, option: str, consequence: str) -> list[str]:

@@ -22,6 +22,8 @@ from typing import Any, Final, TypeAlias
 import numpy as np
 import pandas as pd
 
+from genotypes.genotype import shorten
+
 Paths: TypeAlias = str | PathLike[str] | Iterable[str | PathLike[str]]
 """One or many run folders, ``history.db`` files or glob patterns such as ``runs/evolution-*``."""
 
@@ -102,19 +104,54 @@ _DTYPES: Final[dict[str, str]] = {
     "cell": "string",
 }
 
-# A training is what has started: a failure that is only the answer to a quarantined network has no attempt, and
-# costs no time. The list of attempts is looked up only where the duration leaves it open.
-_TRAINED: Final = (
-    "outcome IS NOT NULL AND outcome NOT IN ('reused', 'refused') "
-    "AND (seconds IS NOT NULL OR id IN (SELECT trial FROM attempt))"
+# A training is what has started, as for the budget of a run: what was reused, refused or answered with the failure of
+# a quarantined network has no attempt, and no duration.
+_SQL: Final[dict[str, str]] = {
+    "run_seed": "seed",
+    "trained": "told IS NOT NULL AND id IN (SELECT trial FROM attempt)",
+}
+# Damaged ones are passed over: the space is the same for all.
+_FIRST_GENOTYPE: Final = (
+    "SELECT genotype FROM trial WHERE typeof(genotype) = 'text' AND instr(genotype, ':') > 1 ORDER BY id LIMIT 1"
 )
-_SQL: Final[dict[str, str]] = {"run_seed": "seed", "trained": _TRAINED}
 _PATIENCE: Final = 2.0
 """Seconds to wait for a writer that locks readers out, which one with a write-ahead log never does."""
 
 _FROM_CONFIG: Final = ("run", "strategy", "space", "evaluator")
 _DERIVED: Final = ("sample", "best_so_far")
 _OUTCOMES: Final = ("ok", "reused", "refused", "nan", "oom", "timeout", "crash", "invalid", "error")
+
+# SQLite lets any column hold anything: each of these is true of what can be read, and never false of a missing value
+# that may be missing. There every text is above every number, and a comparison with NULL is neither true nor false.
+_INTEGER: Final = "typeof({}) = 'integer'"
+_REAL: Final = "typeof({}) = 'real'"
+_TEXT: Final = "typeof({}) = 'text'"
+_COUNT: Final = "typeof({}) IN ('integer', 'null')"
+_FRACTION: Final = "{} BETWEEN 0 AND 1"
+_SECONDS: Final = "{} BETWEEN 0 AND 9e9"  # as a wall clock until 2255, which nanoseconds in 64 bits can say
+_SOUND: Final[dict[str, str]] = {
+    "run_seed": _INTEGER,
+    "parent": _COUNT,
+    "genotype": _TEXT,
+    "key": _TEXT,
+    "outcome": f"{{}} IN {_OUTCOMES}",
+    "fitness": _FRACTION,
+    "report": _FRACTION,
+    "seconds": _SECONDS,
+    "parameters": _COUNT,
+    "mult_adds": _COUNT,
+    "asked": _INTEGER,
+    "told": _COUNT,
+    "asked_at": _SECONDS,
+    "told_at": _SECONDS,
+    "error": "typeof({}) IN ('text', 'null')",
+    "cell": _TEXT,
+    "trial": _INTEGER,
+    "epoch": _INTEGER,
+    "accuracy": _REAL,
+    "name": _TEXT,
+    "value": _REAL,
+}
 
 
 class HistoryError(ValueError):
@@ -167,7 +204,7 @@ def load_history(paths: Paths, *, columns: Collection[str] | None = None) -> pd.
     empty frame with all columns.
 
     Raises:
-        HistoryError: if there is no such run, or a file is no history of this schema.
+        HistoryError: if there is no such run, a file is no history of this schema, or a trial is damaged.
         ValueError: if a column does not exist.
     """
     wanted = list(COLUMNS) if columns is None else [name for name in COLUMNS if name in columns]
@@ -287,7 +324,8 @@ def _trials(run: Run, wanted: list[str]) -> pd.DataFrame:
     if "genotype" not in wanted and "genotype" in stored:
         stored.remove("genotype")
     with _opened(run.history) as connection:
-        first = connection.execute("SELECT genotype FROM trial ORDER BY id LIMIT 1").fetchone()
+        first = connection.execute(_FIRST_GENOTYPE).fetchone()
+        _refuse_damage(connection, run, "trial", stored)
         values = _read(connection, f"SELECT {', '.join(_SQL.get(n, n) for n in stored)} FROM trial", stored)
     space = first[0].rpartition(":")[0] if first else run.said("space")
 
@@ -310,6 +348,29 @@ def _trials(run: Run, wanted: list[str]) -> pd.DataFrame:
     for name in _FROM_CONFIG:
         frame[name] = _constant(constants[name], len(frame))
     return frame[wanted]
+
+
+def _refuse_damage(connection: sqlite3.Connection, run: Run, table: str, names: Iterable[str]) -> None:
+    """Hold the columns that are to be read to :data:`_SOUND`.
+
+    Raises:
+        HistoryError: if a row is not sound; it names the trial of the first that is not.
+    """
+    columns = {name: _SQL.get(name, name) for name in names if name in _SOUND}
+    unsound = {name: f"WHEN NOT ({_SOUND[name].format(column)}) THEN" for name, column in columns.items()}
+    fault = " ".join(f"{when} '{name}'" for name, when in unsound.items())
+    value = " ".join(f"{when} {columns[name]}" for name, when in unsound.items())
+    identity = "id" if table == "trial" else "trial"
+    found = connection.execute(
+        f"SELECT {identity}, CASE {fault} END AS fault, CASE {value} END FROM {table} WHERE fault IS NOT NULL LIMIT 1"
+    ).fetchone()
+    if found:
+        trial, name, content = found
+        meaning = {**COLUMNS, **CURVE_COLUMNS, **NOTE_COLUMNS}[name]
+        raise HistoryError(
+            f"trial {trial} of {run.name} is damaged: its {name} cannot be {shorten(repr(content))} ({meaning}); "
+            f"mend or remove that row of {run.history}"
+        )
 
 
 def _read(connection: sqlite3.Connection, query: str, names: list[str]) -> dict[str, list[Any]]:
@@ -353,6 +414,7 @@ def _side_table(paths: Paths, table: str, dtypes: Mapping[str, str]) -> pd.DataF
     frames = []
     for run in find_runs(paths):
         with _opened(run.history) as connection:
+            _refuse_damage(connection, run, table, dtypes)
             values = _read(connection, f"SELECT {', '.join(dtypes)} FROM {table} ORDER BY 1, 2", list(dtypes))
         columns: dict[str, Any] = {"run": _constant(run.name, len(values["trial"]))}
         columns |= {name: pd.Series(values[name], dtype=dtype) for name, dtype in dtypes.items()}

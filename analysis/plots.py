@@ -84,7 +84,8 @@ def plot_runs(paths: Paths, output: Path | None = None) -> list[Path]:
     """Draw the accuracy of runs to ``output``, or to ``report/accuracy.png`` and ``.svg`` of the first; give the files.
 
     Raises:
-        HistoryError: if there is no such run, or none with a fitness.
+        HistoryError: if there is no such run, none with a fitness, or a damaged one.
+        ValueError: if the suffix is no format of a picture.
     """
     runs = find_runs(paths)
     histories = [run.history for run in runs]
@@ -97,11 +98,11 @@ def save(figure: Figure, path: Path) -> list[Path]:
     """Write a figure; beside a PNG also the same as SVG; other suffixes mean that format alone. Give the files.
 
     Raises:
-        HistoryError: if the suffix is no format of a picture.
+        ValueError: if the suffix is no format of a picture.
     """
-    known = figure.canvas.get_supported_filetypes()
+    known = figure.canvas.get_supported_filetypes().keys() - {"pgf"}  # which is written by LaTeX
     if path.suffix[1:].lower() not in known:
-        raise HistoryError(f"{path} cannot be written: a picture ends in one of .{', .'.join(sorted(known))}")
+        raise ValueError(f"{path} cannot be written: a picture ends in one of .{', .'.join(sorted(known))}")
     files = [path, path.with_suffix(".svg")] if path.suffix.lower() == ".png" else [path]
     path.parent.mkdir(parents=True, exist_ok=True)
     # A fixed salt and no date: the same figure gives the same bytes.

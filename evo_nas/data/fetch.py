@@ -99,9 +99,8 @@ def _download(known: DataSet, root: Path, scratch: Path) -> None:
         with contextlib.redirect_stdout(sys.stderr):
             getattr(torchvision.datasets, LAYOUTS[known.name].torchvision)(str(scratch), download=True)
     except (OSError, RuntimeError, EOFError, tarfile.TarError, zlib.error) as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
         raise DataError(
-            f"{known.name} could not be downloaded ({reason}); get an archive of it by other means, then: "
+            f"{known.name} could not be downloaded ({_reason(error)}); get an archive of it by other means, then: "
             f"{command('fetch', known.name, root)} --archive FILE"
         ) from None
     finally:
@@ -129,8 +128,14 @@ def _unpack(archive: Path, scratch: Path) -> None:
     except (tarfile.TarError, zipfile.BadZipFile, lzma.LZMAError, zlib.error, EOFError, RuntimeError, OSError) as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise  # The disk's fault; damaged gz and bz2 streams are an OSError without a number.
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise DataError(f"{archive} is damaged or no tar or zip archive ({reason}): get it again") from None
+        raise DataError(f"{archive} is damaged or no tar or zip archive ({_reason(error)}): get it again") from None
+
+
+def _reason(error: Exception) -> str:
+    """Say in a few words why an archive cannot be read."""
+    if isinstance(error, tarfile.ReadError) and "- method " in str(error):
+        return "it opens as neither"  # tarfile enumerates what each of its formats had to say.
+    return " ".join(str(error).split()) or type(error).__name__
 
 
 def _admit(archive: Path, name: str, *, plain: bool) -> None:

@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 
+from evo_nas.data.catalogue import command
 from evo_nas.data.source import Part, Source, pixels
 from evo_nas.errors import DataError, UsageError
 
@@ -101,7 +102,7 @@ class ImageFolder(Source):
             UsageError: if ``size`` is ``None`` and the images differ in size, or are not square.
         """
         first: tuple[int, int] | None = None
-        for arrays in _threaded(partial(_decode, size=size, channels=channels), self.paths(part)):
+        for arrays in _threaded(partial(self._decode, size=size, channels=channels), self.paths(part)):
             for path, array in arrays:
                 height, width = array.shape[:2]
                 first = first or (height, width)
@@ -123,6 +124,15 @@ class ImageFolder(Source):
         """Give the path of every image in the order of the labels."""
         folder = self.root / part
         return [folder / name / file.path for name, files in self.listing(part).items() for file in files]
+
+    def _decode(self, paths: Sequence[Path], *, size: int | None, channels: int) -> list[tuple[Path, np.ndarray]]:
+        """Decode a batch of files; the first that is damaged ends it, and may not be the only one."""
+        try:
+            return [(path, read(path, size, channels)) for path in paths]
+        except DataError as error:
+            # Images of any set that lie in such folders can be examined as a folder.
+            examine = command("check", "folder", self.root.absolute())
+            raise DataError(f"{error}; to find all such files: {examine}") from None
 
 
 def class_names(folder: Path) -> tuple[str, ...]:
@@ -153,10 +163,7 @@ def read(path: Path, size: int | None, channels: int) -> np.ndarray:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         if "cannot identify" in reason:
             reason = "its content is no image"
-        raise DataError(
-            f"{path} cannot be decoded ({reason}): replace or remove it; all such files are listed by "
-            f"python -m evo_nas data check"
-        ) from None
+        raise DataError(f"{path} cannot be decoded ({reason}): replace or remove it") from None
 
 
 def some(words: Sequence[object]) -> str:
@@ -194,11 +201,6 @@ def _unreadable(path: Path, error: OSError) -> str:
     if isinstance(error, FileNotFoundError):
         return f"there is no {path}: an image folder has train/<class>/ and test/<class>/ with images in them"
     return f"{path} cannot be read ({error.strerror}): mend its permissions, or name another folder"
-
-
-def _decode(paths: Sequence[Path], *, size: int | None, channels: int) -> list[tuple[Path, np.ndarray]]:
-    """Decode a batch of files."""
-    return [(path, read(path, size, channels)) for path in paths]
 
 
 def _broken(paths: Sequence[Path]) -> list[str]:

@@ -1,4 +1,4 @@
-"""Stratified splits of labelled images into train and validation."""
+"""Stratified draws of labelled images: splits into train and validation, and subsets."""
 
 from __future__ import annotations
 
@@ -33,15 +33,42 @@ def split_indices(labels: np.ndarray, validation: float, seed: int) -> tuple[np.
         if not lowest.sum() <= total <= highest.sum():
             raise UsageError(
                 f"{total} of {len(labels)} images cannot be held out for validation: with every class on both sides it "
-                f"must be {lowest.sum()} to {highest.sum()}"
+                f"must be {lowest.sum()} to {highest.sum()}; set evaluator.validation_images, as in "
+                f"--set evaluator.validation_images={max(lowest.sum(), highest.sum() // 2)}"
             )
-    held = _shares(counts, lowest, highest, total)
+    held = _drawn(members, _shares(counts, lowest, highest, total), seed)
+    return np.flatnonzero(~held).astype(np.int64), np.flatnonzero(held).astype(np.int64)
+
+
+def subset_indices(labels: np.ndarray, size: int, seed: int) -> np.ndarray:
+    """Draw ``size`` images: their indices, sorted, int64 of shape (size,).
+
+    ``labels`` is an integer array of shape (n,). Each class gives its share, up to rounding (largest remainders), and
+    at least one image. Which images of a class are drawn depends on ``seed`` alone.
+
+    Raises:
+        UsageError: if there are fewer images than ``size``, or more classes.
+    """
+    labels = np.asarray(labels)
+    _, members, counts = np.unique(labels, return_inverse=True, return_counts=True)
+    if not 1 <= len(counts) <= size <= len(labels):
+        raise UsageError(
+            f"{size} of {len(labels)} images cannot be drawn for training: with every class among them it must be "
+            f"{len(counts)} to {len(labels)}; set evaluator.train_images, as in "
+            f"--set evaluator.train_images={len(labels)}"
+        )
+    shares = _shares(counts, np.ones_like(counts), counts, size)
+    return np.flatnonzero(_drawn(members, shares, seed)).astype(np.int64)
+
+
+def _drawn(members: np.ndarray, shares: np.ndarray, seed: int) -> np.ndarray:
+    """Draw so many images of each class, as a mask of shape (n,); ``members`` holds the class of each image."""
     rng = np.random.default_rng(seed)
-    mask = np.zeros(len(labels), dtype=bool)
-    for label, share in enumerate(held):
+    mask = np.zeros(len(members), dtype=bool)
+    for label, share in enumerate(shares):
         (indices,) = np.nonzero(members == label)
         mask[rng.permutation(indices)[:share]] = True
-    return np.flatnonzero(~mask).astype(np.int64), np.flatnonzero(mask).astype(np.int64)
+    return mask
 
 
 def _shares(counts: np.ndarray, lowest: np.ndarray, highest: np.ndarray, total: int) -> np.ndarray:

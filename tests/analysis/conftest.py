@@ -31,7 +31,10 @@ Trial = Mapping[str, Any]
 
 @pytest.fixture
 def make_run(tmp_path: Path) -> Callable[..., Path]:
-    """Make a run folder from trials, each a dict of the columns that matter; events follow each other by default."""
+    """Make a run folder from trials, each a dict of the columns that matter; events follow each other by default.
+
+    ``attempted`` is no column: whether a training was started, by default where there is a duration.
+    """
 
     def make(
         name: str = "run",
@@ -74,10 +77,11 @@ def make_run(tmp_path: Path) -> Callable[..., Path]:
                 "asked_at": 1_700_000_000.0 + event,
                 "told_at": 1_700_000_001.5 + event,
             } | {key: value for key, value in given.items() if key != "sample_seed"}
+            attempted = trial.pop("attempted", trained and trial["seconds"] is not None)
             event = max(event, trial["told"] or 0)
             marks = ", ".join("?" * len(trial))
             connection.execute(f"INSERT INTO trial ({', '.join(trial)}) VALUES ({marks})", list(trial.values()))
-            if trained and trial["seconds"] is not None:
+            if attempted:
                 connection.execute("INSERT INTO attempt VALUES (?, 1, 0.0)", (identity,))
         connection.executemany("INSERT INTO curve VALUES (?, ?, ?)", curve)
         connection.executemany("INSERT INTO note VALUES (?, ?, ?)", note)

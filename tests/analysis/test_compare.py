@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from analysis.compare import TABLE, compare, compare_runs, notes_of, records, warnings_of
+from analysis.compare import TABLE, _column, compare, compare_runs, notes_of, records, warnings_of
 from analysis.frames import HistoryError, load_history
 
 MakeRun = Callable[..., Path]
@@ -127,6 +127,19 @@ def test_what_makes_runs_unlike_is_said_in_one_sentence(make_run: MakeRun, other
     assert warning.endswith(".")
 
 
+def test_options_of_another_evaluator_are_not_compared_one_by_one(make_run: MakeRun) -> None:
+    proxy = config(evaluator="proxy") + "[evaluator]\nfilters = 8\n"
+    runs = [
+        make_run("a", config=config() + "[evaluator]\nnoise = 0.1\n"),
+        make_run("b", config=proxy + "epochs = 1\n"),
+        make_run("c", config=proxy + "epochs = 9\n"),
+    ]
+    assert warnings_of(runs) == [
+        "The evaluator differs (toy: a; proxy: b and c): their fitness is not measured alike.",
+        "The runs differ in evaluator.epochs (1: b; 9: c): their fitness is not measured alike.",
+    ]
+
+
 def test_a_run_without_a_configuration_is_named(make_run: MakeRun) -> None:
     (warning,) = warnings_of([make_run("a", config=config()), make_run("b", config=None)])
     assert warning.startswith("b has no run.toml")
@@ -158,3 +171,17 @@ def test_a_space_without_cells_is_compared_too(make_run: MakeRun, tmp_path: Path
     comparison = compare_runs(run, tmp_path / "picture.svg")
     assert comparison.files == (tmp_path / "picture.svg",)
     assert records(comparison.table)[0]["best_cell"] == {"op": "skip"}
+
+
+@pytest.mark.parametrize("cell", ["{", "[" * 100_000])
+def test_a_cell_that_cannot_be_read_is_compared_by_its_numbers(make_run: MakeRun, tmp_path: Path, cell: str) -> None:
+    comparison = compare_runs(make_run(trials=[{"fitness": 0.9, "cell": cell}]), tmp_path / "picture.svg")
+    row = comparison.to_json()["strategies"][0]
+    assert (row["best"], row["best_cell"]) == (0.9, None)
+    assert "they cannot be read" in _column(row).content
+
+
+def test_a_damaged_trial_ends_a_comparison_in_one_line(make_run: MakeRun, six: list[Path]) -> None:
+    with pytest.raises(HistoryError, match="trial 1 of bad is damaged: its outcome cannot be 'fine'") as caught:
+        compare_runs([*six, make_run("bad", [{"outcome": "fine"}])])
+    assert "\n" not in str(caught.value)

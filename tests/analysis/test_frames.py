@@ -44,6 +44,16 @@ def test_samples_count_ended_trainings_alone(mixed: Path) -> None:
     assert frame["sample"].dropna().to_dict() == {2: 1, 1: 2, 3: 2, 4: 3, 5: 3, 6: 3, 9: 4}
 
 
+def test_a_training_is_what_was_started_whatever_its_duration(make_run: MakeRun) -> None:
+    trials: list[dict[str, object]] = [
+        {"fitness": 0.5, "seconds": None, "attempted": True},  # an evaluator that says no duration
+        {"outcome": "oom", "seconds": 0.0, "attempted": False},
+        {"outcome": "crash", "seconds": 0.0},
+        {"outcome": None, "told": None, "told_at": None, "attempted": True},
+    ]
+    assert load_history(make_run(trials=trials))["trained"].tolist() == [True, False, True, False]
+
+
 def test_best_so_far_follows_the_order_told_and_passes_over_failures(mixed: Path) -> None:
     frame = load_history(mixed)
     assert frame["best_so_far"].dropna().tolist() == [0.5, 0.6, 0.6, 0.6, 0.6, 0.6, 0.9]
@@ -67,6 +77,53 @@ def test_values_arrive_with_their_units_and_gaps(mixed: Path) -> None:
 def test_the_space_is_the_full_spelling_of_the_genotypes(make_run: MakeRun) -> None:
     run = make_run(trials=[{"fitness": 0.1, "genotype": "nasnet(blocks=3):0.1"}])
     assert load_history(run)["space"].tolist() == ["nasnet(blocks=3)"]
+
+
+def test_a_genotype_that_is_none_is_passed_over(make_run: MakeRun) -> None:
+    trials = [{"fitness": 0.2, "genotype": "x"}, {"fitness": 0.1, "genotype": "nasnet(blocks=3):0.1"}]
+    frame = load_history(make_run(trials=trials))
+    assert frame["genotype"].tolist() == ["x", "nasnet(blocks=3):0.1"]
+    assert frame["space"].tolist() == ["nasnet(blocks=3)"] * 2
+    assert load_history(make_run("all", trials[:1]))["space"].tolist() == ["nasnet"]  # as run.toml says
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"outcome": "fine"},
+        {"fitness": "high"},
+        {"fitness": 1.5},
+        {"fitness": b"\x00"},
+        {"seconds": float("inf")},
+        {"told": 3.5},
+        {"parameters": 0.5},
+        {"told_at": 1e300},
+        {"genotype": b"x"},
+        {"cell": b"{"},
+    ],
+    ids=str,
+)
+def test_a_damaged_trial_is_named_in_one_line(make_run: MakeRun, damage: dict[str, object]) -> None:
+    run = make_run("bad", [{"fitness": 0.5}, {"id": 7, "fitness": 0.5} | damage])
+    with pytest.raises(
+        HistoryError, match=rf"^trial 7 of bad is damaged: its {next(iter(damage))} cannot be"
+    ) as caught:
+        load_history(run)
+    assert "\n" not in str(caught.value)
+    assert str(run / "history.db") in str(caught.value)
+
+
+def test_damage_in_a_column_that_is_not_asked_for_is_passed_over(make_run: MakeRun) -> None:
+    run = make_run(trials=[{"fitness": 0.5, "cell": b"{"}])
+    assert load_history(run, columns=["fitness"])["fitness"].tolist() == [0.5]
+
+
+def test_damaged_curves_and_notes_name_their_trial(make_run: MakeRun) -> None:
+    run = make_run("bad", curve=[(1, 1, 0.5), (2, 1, "x")], note=[(3, "entropy", None)])  # type: ignore[list-item]
+    with pytest.raises(HistoryError, match="trial 2 of bad is damaged: its accuracy cannot be 'x'"):
+        load_curves(run)
+    with pytest.raises(HistoryError, match="trial 3 of bad is damaged: its value cannot be None"):
+        load_notes(run)
 
 
 @pytest.mark.parametrize("config", [None, "", '[run]\nspace = "x"\n', "run = 3\n"])

@@ -97,10 +97,24 @@ def test_a_suffix_other_than_png_means_that_format_alone(mixed: Path, tmp_path: 
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["picture.pdf"]
 
 
-@pytest.mark.parametrize("name", ["picture.xyz", "picture"])
-def test_a_suffix_that_is_no_picture_is_an_error(mixed: Path, tmp_path: Path, name: str) -> None:
-    with pytest.raises(HistoryError, match=r"a picture ends in one of .*\.png"):
+@pytest.mark.parametrize("name", ["picture.xyz", "picture", "picture.pgf"])
+def test_a_suffix_that_is_no_picture_is_no_fault_of_the_history(mixed: Path, tmp_path: Path, name: str) -> None:
+    with pytest.raises(ValueError, match=r"a picture ends in one of .*\.png") as caught:
         plot_runs(mixed, tmp_path / name)
+    assert not isinstance(caught.value, HistoryError)
+
+
+def test_every_suffix_that_is_offered_can_be_written(mixed: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="cannot be written") as caught:
+        plot_runs(mixed, tmp_path / "picture")
+    for suffix in str(caught.value).rpartition("one of ")[2].split(", "):
+        (file, *_) = save(Figure(figsize=(0.2, 0.2)), tmp_path / f"picture{suffix}")
+        assert file.stat().st_size > 0
+
+
+def test_a_damaged_trial_ends_a_picture_in_one_line(make_run: MakeRun) -> None:
+    with pytest.raises(HistoryError, match="trial 2 of bad is damaged: its fitness cannot be 'high'"):
+        plot_runs(make_run("bad", [{"fitness": 0.5}, {"fitness": "high"}]))
 
 
 def test_the_same_figure_gives_the_same_bytes(mixed: Path, tmp_path: Path) -> None:

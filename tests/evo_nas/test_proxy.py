@@ -49,7 +49,7 @@ def test_a_candidate_is_trained_and_measured(tmp_path: Path) -> None:
 
 
 def test_training_learns_and_without_steps_it_does_not(tmp_path: Path) -> None:
-    # Measured over 5 seeds: 0.86 to 0.93 after 5 epochs; with a learning rate of 0 between 0.05 and 0.17.
+    # Measured over 5 seeds: 0.87 to 0.93; with a learning rate of 0 between 0.09 and 0.17.
     fitness = [proxy(tmp_path, epochs=5, learning_rate=rate).evaluate(Job(1, GOOD, 0)).fitness for rate in (0.1, 0.0)]
     assert fitness[0] is not None
     assert fitness[1] is not None

@@ -138,6 +138,15 @@ def test_truncated_archive_is_damaged(
     assert not target.parent.exists()
 
 
+def test_file_that_is_no_archive_is_refused_in_a_few_words(tmp_path: Path, target: Path) -> None:
+    (tmp_path / "code.py").write_text("print('no archive')\n" * 1000)
+    with pytest.raises(DataError) as raised:
+        fetch("folder", target, tmp_path / "code.py")
+    assert str(raised.value) == (
+        f"{tmp_path / 'code.py'} is damaged or no tar or zip archive (it opens as neither): get it again"
+    )
+
+
 def test_missing_archive_is_a_usage_error(tmp_path: Path, target: Path) -> None:
     with pytest.raises(UsageError, match=rf"there is no archive {tmp_path}/gone.tar"):
         fetch("cifar10", target, tmp_path / "gone.tar")

@@ -1,4 +1,5 @@
 import os
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable
@@ -108,7 +109,23 @@ def test_damaged_file_is_named(damage: str, make_folder: Make) -> None:
     with pytest.raises(DataError, match=rf"^{bad} cannot be decoded \(.+\): replace or remove it") as raised:
         list(source.batches("train", 64, 3))
     assert "\n" not in str(raised.value)
-    assert [fault.split()[0] for fault in source.faults("train")] == [str(bad)]
+    (fault,) = source.faults("train")
+    assert fault.startswith(f"{bad} cannot be decoded")
+    assert "data check" not in fault  # that is who says it
+
+
+def test_command_that_finds_all_damaged_files_can_be_pasted(make_folder: Make) -> None:
+    root = make_folder("my pictures")
+    for name in ("001.png", "002.png"):
+        (root / "train" / "dog" / name).write_text("not an image")
+    with pytest.raises(DataError) as raised:
+        list(ImageFolder(root).batches("train", 12, 3))
+    python, *arguments = shlex.split(str(raised.value).rpartition("all such files: ")[2])
+    assert python == "python"
+    project = Path(__file__).parents[3]
+    ran = subprocess.run([sys.executable, *arguments], cwd=project, capture_output=True, text=True, check=False)
+    assert ran.returncode == DataError.exit_code
+    assert ran.stderr.count("cannot be decoded") == 2, ran.stderr
 
 
 def test_link_to_nowhere_is_named(make_folder: Make) -> None:

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from evo_nas.data.split import split_indices
+from evo_nas.data.split import split_indices, subset_indices
 from evo_nas.errors import UsageError
 
 BALANCED = np.repeat(np.arange(10), 50)
@@ -61,7 +61,7 @@ def test_fraction_must_lie_inside(fraction: float) -> None:
 
 @pytest.mark.parametrize("number", [0, 9, 491, 500, -1])
 def test_number_that_cannot_be_met_is_refused_with_the_possible_ones(number: int) -> None:
-    with pytest.raises(UsageError, match=rf"^{number} of 500 images .* 10 to 490$"):
+    with pytest.raises(UsageError, match=rf"^{number} of 500 images .* 10 to 490; set .*=245$"):
         split_indices(BALANCED, number, 0)
 
 
@@ -69,3 +69,38 @@ def test_number_that_cannot_be_met_is_refused_with_the_possible_ones(number: int
 def test_classes_of_one_image_cannot_be_split(labels: list[int]) -> None:
     with pytest.raises(UsageError, match="no class has the 2 images"):
         split_indices(np.array(labels, dtype=np.int64), 0.5, 0)
+
+
+@pytest.mark.parametrize(("labels", "size"), [(BALANCED, 10), (BALANCED, 123), (SKEWED, 5), (SKEWED, 6), (SKEWED, 445)])
+def test_subset_has_its_size_and_every_class(labels: np.ndarray, size: int) -> None:
+    drawn = subset_indices(labels, size, 0)
+    assert drawn.dtype == np.int64
+    assert len(drawn) == size
+    assert (np.diff(drawn) > 0).all()
+    assert set(labels[drawn]) == set(labels)
+
+
+def test_subset_keeps_the_shares_of_the_classes() -> None:
+    labels = np.repeat([2, 5, 9], [10, 16, 14])  # shares of 2.5, 4 and 3.5; some classes do not exist
+    assert np.unique(labels[subset_indices(labels, 10, 0)], return_counts=True)[1].tolist() == [3, 4, 3]
+
+
+def test_subset_of_all_images_is_all_of_them() -> None:
+    assert subset_indices(SKEWED, len(SKEWED), 3).tolist() == list(range(len(SKEWED)))
+
+
+def test_seed_alone_decides_which_images_are_drawn() -> None:
+    assert subset_indices(SKEWED, 40, 1).tolist() == subset_indices(SKEWED, 40, 1).tolist()
+    assert subset_indices(SKEWED, 40, 1).tolist() != subset_indices(SKEWED, 40, 2).tolist()
+    assert subset_indices(np.repeat([0, 1], 8), 4, 0).tolist() == [2, 4, 10, 14]  # permanent, as the split is
+
+
+@pytest.mark.parametrize("size", [-1, 0, 9, 501])
+def test_subset_that_cannot_be_drawn_is_refused_with_the_possible_sizes(size: int) -> None:
+    with pytest.raises(UsageError, match=rf"^{size} of 500 images .* 10 to 500; set .* evaluator.train_images=500$"):
+        subset_indices(BALANCED, size, 0)
+
+
+def test_there_is_no_subset_of_no_images() -> None:
+    with pytest.raises(UsageError, match=r"^0 of 0 images"):
+        subset_indices(np.array([], dtype=np.int64), 0, 0)
