@@ -12,7 +12,7 @@ from evo_nas.errors import TooManyFailures
 from evo_nas.evaluators.base import Evaluator, Job
 from evo_nas.executors.base import Executor
 from evo_nas.history import Ended, History, Pending
-from genotypes.genotype import Genotype, shorten
+from genotypes.genotype import Genotype, GenotypeError, shorten
 from genotypes.individual import Evaluation, Individual, Outcome
 from genotypes.population import Population
 from genotypes.space import SearchSpace
@@ -143,12 +143,21 @@ class PopulationManager:
 
     def _ask(self, id: int, proposal: Proposal) -> None:
         """Record the proposal under the next id, then decide what becomes of it."""
-        pending = Pending(id, proposal, self.space.key(proposal.genotype), self.evaluator.brief(self.population))
-        cell = readable(self.space, proposal.genotype)
-        self.history.ask(id, proposal, pending.key, cell, self.seed, pending.brief)
+        genotype = proposal.genotype
+        fault: GenotypeError | None = None
+        try:
+            key, cell = self.space.key(genotype), readable(self.space, genotype)
+        except GenotypeError as error:  # a fault of the strategy, which is told of it like of any other failure
+            key, cell, fault = str(genotype), {"text": str(genotype)}, error
+        pending = Pending(id, proposal, key, self.evaluator.brief(self.population))
+        self.history.ask(id, proposal, key, cell, self.seed, pending.brief)
         self._last_id = id
         self._pending[id] = pending
-        self._route(pending)
+        if fault is None:
+            self._route(pending)
+        else:
+            self._repeats += 1
+            self._tell(id, Evaluation(Outcome.INVALID, seconds=None, error=str(fault)))
 
     def _route(self, pending: Pending) -> None:
         """Answer the ask from what is known, let it wait for a running twin, refuse it, or train it."""

@@ -8,7 +8,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Final
 
 from evo_nas.manager import Listener
-from genotypes.individual import Evaluation, Individual
+from genotypes.individual import Evaluation, Individual, Outcome
 from genotypes.population import Population
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ class Progress(Listener):
         self._best = next(iter(population.best(1)), None)
         if individual.fitness is not None:
             self._recent.append(individual.fitness)
-        elif evaluation.seconds is not None:  # a refusal, or an answer from what is known, is no news
+        elif evaluation.seconds is not None or individual.outcome is Outcome.INVALID:  # the rest is no news
             self._failed += 1
             reason = (evaluation.error or "no reason given").strip().splitlines()[-1]
             self._say(f"trial {individual.id} failed ({evaluation.outcome}): {reason}", always=True)

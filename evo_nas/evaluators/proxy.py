@@ -13,6 +13,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from evo_nas.data.catalogue import DATA_SETS
 from evo_nas.evaluators.base import Cost, Evaluator, Job, Placement, weights_file
 from evo_nas.evaluators.presets import PRESETS, Preset
 from genotypes.cell import CellPair
@@ -72,8 +73,6 @@ class ProxyEvaluator(Evaluator):
             raise ValueError(f"there is no preset {self.preset!r}; the presets are: {', '.join(PRESETS)}")
         if self.dataset is None:
             self.dataset = "digits" if self.preset == "digits" else "cifar10"
-        from evo_nas.data.catalogue import DATA_SETS
-
         if self.dataset not in DATA_SETS:
             raise ValueError(f"there is no data set {self.dataset!r}; the data sets are: {', '.join(DATA_SETS)}")
         for option, lowest in _LOWEST.items():
@@ -105,9 +104,7 @@ class ProxyEvaluator(Evaluator):
             if field.name != "about" and getattr(self, field.name) is None:
                 setattr(self, field.name, getattr(PRESETS[self.preset], field.name))
         if self.channels is None:
-            from evo_nas.data.catalogue import data_set
-
-            self.channels = data_set(self.dataset or "").channels
+            self.channels = DATA_SETS[self.dataset or ""].channels
 
     def prepare(self, directory: Path) -> None:
         """Find the images, decode them if this is the first time, and check that they can be split.

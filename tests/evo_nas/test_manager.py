@@ -170,6 +170,15 @@ def test_what_is_too_large_is_refused_without_training(history: History) -> None
     assert table.seen == [2]
 
 
+def test_a_proposal_that_the_space_does_not_contain_is_told_as_invalid(history: History, rows: Any) -> None:
+    stranger = Genotype("elsewhere", (0, 1))
+    search = manager(history, [stranger, GENOTYPES[0]], Table())
+    assert search.run() is Reason.EXHAUSTED
+    assert heard(search) == [(1, "invalid", None), (2, "ok", 0.5)]
+    assert "is of space 'elsewhere'" in rows(history.path.parent)[0]["error"]
+    assert manager(history, [stranger] * 50, Table(), max_repeats=5).run() is Reason.CONVERGED
+
+
 def test_a_strategy_that_only_repeats_itself_converges(history: History) -> None:
     search = manager(history, [GENOTYPES[0]] * 50, Table(), max_repeats=7)
     assert search.run() is Reason.CONVERGED
