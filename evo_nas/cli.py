@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from evo_nas import __version__
-from evo_nas.config import FLAGS, from_flags
+from evo_nas.config import FLAGS, from_environment, from_flags, layered
 from evo_nas.errors import DataError, EvoNasError, RunFolderError, UsageError
 
 if TYPE_CHECKING:
@@ -249,7 +249,9 @@ def _resume(arguments: argparse.Namespace) -> None:
 
     flags = _flags(arguments)
     plugins = [flags[name] for name in ("strategy", "space", "evaluator") if flags[name]]
-    config = stored(arguments.run, from_flags(flags), plugins)
+    # The variables of hardware count here too; those of science would only be refused.
+    variables = {"hardware": from_environment(os.environ).get("hardware", {})}
+    config = stored(arguments.run, layered(variables, from_flags(flags)), plugins)
     parts = build(config)
     path = arguments.run
     _search(path, config, parts, lambda listeners: resume(config, path, parts, listeners=listeners))

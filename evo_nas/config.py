@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
@@ -96,8 +97,9 @@ class Hardware:
     """The ``[hardware]`` table: where trials run.
 
     ``executor`` is ``serial`` (in this process), ``slots`` (a process a worker) or ``auto``: serial for one worker,
-    slots for more. ``threads`` a worker; 0 shares the cores out. ``keep_weights`` is how many of the best trials
-    keep their weights.
+    slots for more. ``threads`` a worker; 0 shares the cores out. ``data_dir`` is kept as an absolute path, because a
+    run may be resumed from another folder than the one that it was started in. ``keep_weights`` is how many of the best
+    trials keep their weights.
 
     Raises:
         ValueError: if a number is out of range, or a serial run asks for several workers.
@@ -111,6 +113,8 @@ class Hardware:
     keep_weights: int = 1
 
     def __post_init__(self) -> None:
+        if self.data_dir is not None:
+            object.__setattr__(self, "data_dir", Path(os.path.expanduser(self.data_dir)).absolute())  # noqa: PTH111
         if not 1 <= self.workers <= 1024:
             raise ValueError(f"workers must be from 1 to 1024, not {self.workers}")
         if self.executor not in ("auto", "serial", "slots"):

@@ -88,12 +88,7 @@ def configured(
         if table in from_variables:
             known = option_types(_found(catalogue, getattr(names, table)))
             from_variables[table] = {k: v for k, v in from_variables[table].items() if k in known}
-    config = RunConfig.from_tables(layered(from_file, from_variables, from_command))
-    if config.hardware.data_dir is None:
-        return config
-    # A run may be resumed from another folder than the one that it was started in.
-    data_dir = config.hardware.data_dir.expanduser().absolute()
-    return replace(config, hardware=replace(config.hardware, data_dir=data_dir))
+    return RunConfig.from_tables(layered(from_file, from_variables, from_command))
 
 
 def build(config: RunConfig) -> Parts:

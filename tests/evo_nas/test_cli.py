@@ -100,6 +100,18 @@ def test_resume_goes_on(capsys: pytest.CaptureFixture[str]) -> None:
     assert json.loads(capsys.readouterr().out)["trials"]["ok"] == 9
 
 
+def test_variables_of_hardware_count_for_resume(monkeypatch: pytest.MonkeyPatch) -> None:
+    main([*TOY, "--trials", "2", "--run-dir", "run", "--data-dir", "here"])
+    text = Path("run/run.toml").read_text()
+    assert "workers = 1" in text
+    assert f'data_dir = "{Path("here").absolute()}"' in text
+    monkeypatch.setenv("EVO_NAS_WORKERS", "2")
+    monkeypatch.setenv("EVO_NAS_SEED", "9")
+    assert main(["resume", "run", "--trials", "3", "--executor", "slots"]) == 0
+    assert "workers = 2" in Path("run/run.toml").read_text()
+    assert "seed = 0" in Path("run/run.toml").read_text()
+
+
 def test_plot_and_compare_write_into_the_report_of_the_first_run(capsys: pytest.CaptureFixture[str]) -> None:
     for name in ("a", "b"):
         main([*TOY, "--trials", "5", "--run-dir", name])
