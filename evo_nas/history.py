@@ -6,6 +6,7 @@ The tables are documented, with types and units, in ``docs/history.md``; analyse
 from __future__ import annotations
 
 import json
+import math
 import os
 import sqlite3
 import time
@@ -222,11 +223,13 @@ class History:
         self._event += 1
 
     def note(self, id: int, notes: Mapping[str, float]) -> None:
-        """Record what the strategy noted when it was told; noting it again changes nothing."""
+        """Record what the strategy noted when it was told; noting it again changes nothing.
+
+        What is not finite is left out: a note is no reason to end a search, and no number to keep.
+        """
+        rows = [(id, name, float(value)) for name, value in notes.items() if math.isfinite(value)]
         with _explained(self.path), self._db:
-            self._db.executemany(
-                "INSERT OR REPLACE INTO note VALUES (?, ?, ?)", [(id, name, value) for name, value in notes.items()]
-            )
+            self._db.executemany("INSERT OR REPLACE INTO note VALUES (?, ?, ?)", rows)
 
     # Reading ---------------------------------------------------------------------------------------------------
 

@@ -97,6 +97,18 @@ def test_reading_never_blocks_the_writer_and_sees_only_what_is_committed(path: P
                 reader.note(1, {"x": 1.0})
 
 
+def test_notes_are_finite_floats(path: Path) -> None:
+    with History.create(path) as history:
+        ask(history, 1)
+        history.note(1, {"a": np.float32(0.5), "b": float("nan"), "c": 2})  # type: ignore[dict-item]
+    connection = sqlite3.connect(path)
+    assert connection.execute("SELECT name, value, typeof(value) FROM note").fetchall() == [
+        ("a", 0.5, "real"),
+        ("c", 2.0, "real"),
+    ]
+    connection.close()
+
+
 def test_a_trial_is_told_once(path: Path) -> None:
     with History.create(path) as history:
         ask(history, 1)

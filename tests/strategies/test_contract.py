@@ -137,6 +137,15 @@ def test_learners_beat_random_search_on_the_toy_landscape(learner: str, drive: A
     assert np.mean(gains) > margin
 
 
+def test_a_memo_is_what_the_history_can_give_back() -> None:
+    genotype = space_named("nasnet").sample(np.random.default_rng(0))
+    memo = Proposal(genotype, memo=(np.float32(0.5), 1)).memo  # type: ignore[arg-type]
+    assert memo == (0.5, 1.0)
+    assert {type(value) for value in memo} == {float}
+    with pytest.raises(ValueError, match="finite numbers only"):
+        Proposal(genotype, memo=(float("nan"),))
+
+
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
