@@ -43,8 +43,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         with _terminable():
             arguments = _parser().parse_args(argv)
-            command: Callable[[argparse.Namespace], None] = arguments.command
-            command(arguments)
+            with _log_on_stderr():
+                arguments.command(arguments)
             if sys.stdout is not None:  # it can have been closed before we began
                 sys.stdout.flush()
             return 0
@@ -65,6 +65,26 @@ def main(argv: Sequence[str] | None = None) -> int:
         with suppress(OSError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+
+
+@contextmanager
+def _log_on_stderr() -> Iterator[None]:
+    """Let what our modules log be read: warnings, and what takes long."""
+    import logging
+
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("evo_nas: %(message)s"))
+    logger = logging.getLogger("evo_nas")
+    level, propagate = logger.level, logger.propagate
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(level)
+        logger.propagate = propagate
 
 
 class _Terminated(BaseException):

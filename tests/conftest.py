@@ -1,8 +1,9 @@
-"""Fixtures that every room shares: where the shared data lies, and hypothesis without deadlines."""
+"""What every room shares: where the shared data lies, a cache that is not the user's, hypothesis without deadlines."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,14 @@ from hypothesis import settings
 # Timings on a busy machine are no property of the code.
 settings.register_profile("evo_nas", deadline=None, database=None, derandomize=True)
 settings.load_profile("evo_nas")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cache_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Decoded images go to a folder that ends with the session."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("EVO_NAS_CACHE", str(tmp_path_factory.mktemp("decoded")))
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -110,6 +110,7 @@ def decoded(source: Source, part: Part, size: int | None, channels: int) -> Entr
     if entry is None:
         if folder.exists():
             _log.warning("the decoded copy %s is damaged and is made again from %s", folder, source.place)
+        _log.info("decoding the %s images of %s, once, into %s", part, source.place, folder)
         entry = _decode(source, part, size, channels, folder)
     return entry
 

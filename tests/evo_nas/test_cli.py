@@ -26,7 +26,7 @@ COMMANDS += [["data", "check"], ["list"]]
 def in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     for variable in list(os.environ):
-        if variable.startswith("EVO_NAS_") and variable not in ("EVO_NAS_SHARED",):
+        if variable.startswith("EVO_NAS_") and variable not in ("EVO_NAS_SHARED", "EVO_NAS_CACHE"):
             monkeypatch.delenv(variable)
 
 
@@ -98,6 +98,17 @@ def test_resume_goes_on(capsys: pytest.CaptureFixture[str]) -> None:
     capsys.readouterr()
     main(["show", "run", "--json"])
     assert json.loads(capsys.readouterr().out)["trials"]["ok"] == 9
+
+
+def test_decoding_is_announced_and_done_once(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("EVO_NAS_CACHE", str(Path("cache").absolute()))
+    command = ["run", "--strategy", "random", "--dataset", "digits", "--trials", "1", "--threads", "1"]
+    command += ["--set", "evaluator.epochs=1", "--set", "space.blocks=1"]
+    for times in (1, 0):
+        assert main(command) == 0
+        assert capsys.readouterr().err.count("evo_nas: decoding the train images of scikit-learn") == times
 
 
 def test_variables_of_hardware_count_for_resume(monkeypatch: pytest.MonkeyPatch) -> None:
