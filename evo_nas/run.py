@@ -140,8 +140,6 @@ def start(config: RunConfig, path: Path, parts: Parts, *, listeners: Sequence[Li
         except BaseException:
             folder.discard()
             raise
-        if not folder.has_locks:
-            _warn_of_missing_locks(folder)
         folder.environment.write_text(json.dumps(environment(), indent=2) + "\n", "utf-8")
         folder.weights.mkdir(exist_ok=True)
         folder.report.mkdir(exist_ok=True)
@@ -159,8 +157,6 @@ def resume(config: RunConfig, path: Path, parts: Parts, *, listeners: Sequence[L
     """
     with ExitStack() as stack:
         folder = stack.enter_context(RunFolder.open(path))
-        if not folder.has_locks:
-            _warn_of_missing_locks(folder)
         parts.evaluator.prepare(path)
         history = stack.enter_context(History.open(folder.history, locks=folder.has_locks))
         folder.write_config(resolved(config, parts).to_toml())
@@ -253,6 +249,8 @@ def environment() -> dict[str, Any]:
 
 def _search(config: RunConfig, folder: RunFolder, history: History, parts: Parts, listeners: Sequence[Listener]) -> Run:
     """Run the manager on an open folder and an open history, and log how it ended."""
+    if not folder.has_locks:
+        _warn_of_missing_locks(folder)
     science = config.run
     executor = _executor(config.hardware, parts.evaluator, folder.path / "alive.lock")
     manager = PopulationManager(

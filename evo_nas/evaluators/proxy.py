@@ -124,14 +124,7 @@ class ProxyEvaluator(Evaluator):
         """Count the network at the size of the proxy training."""
         from evo_nas.phenotypes.cost import cost_of
 
-        return cost_of(
-            self.space.decode(genotype),
-            cells_per_stack=self._int("cells_per_stack"),
-            filters=self._int("filters"),
-            image=self._int("image_size"),
-            channels=self._int("channels"),
-            classes=self._classes,
-        )
+        return cost_of(self.space.decode(genotype), image=self._int("image_size"), **self._size())
 
     def evaluate(self, job: Job) -> Evaluation:
         """Train the candidate and measure it; a loss that is no number ends the training at once."""
@@ -145,22 +138,21 @@ class ProxyEvaluator(Evaluator):
         start = time.perf_counter()
         history: list[Epoch] = []
         with seeded(seed, loaded.device, self.placement.threads):
-            network = self._network(job.genotype, loaded)
+            network = self._network(job.genotype, loaded.device)
             cost = self.cost(job.genotype)
             try:
                 generator = torch.Generator().manual_seed(seed)
                 for epoch in epochs(network, loaded.train, loaded.validation, self._recipe(), generator):
                     history.append(epoch)
             except Diverged as error:
-                curve = tuple(epoch.accuracy for epoch in history)
-                return Evaluation.failed(Outcome.NAN, str(error), time.perf_counter() - start, curve)
+                return Evaluation.failed(Outcome.NAN, str(error), time.perf_counter() - start, _curve(history))
         if self.placement.keep_weights:
             _save(network, weights_file(self.directory, job.id), job.genotype)
         return Evaluation(
             Outcome.OK,
             fitness=history[-1].accuracy,
             seconds=time.perf_counter() - start,
-            curve=tuple(epoch.accuracy for epoch in history),
+            curve=_curve(history),
             metrics={
                 "parameters": cost.parameters,
                 "mult_adds": cost.mult_adds,
@@ -186,7 +178,7 @@ class ProxyEvaluator(Evaluator):
         total = 0.0
         with seeded(0, loaded.device, self.placement.threads):
             for genotype in genotypes:
-                network = self._network(genotype, loaded)
+                network = self._network(genotype, loaded.device)
                 for _ in range(2):  # the first pays for whatever is set up once
                     (epoch,) = epochs(network, few, some, recipe, torch.Generator().manual_seed(0))
                 total += epoch.train_seconds * len(loaded.train) / len(few)
@@ -213,7 +205,7 @@ class ProxyEvaluator(Evaluator):
         train, validation = (
             Examples(*images.train.tensors(device, indices), images.mean, images.std) for indices in self._split(images)
         )
-        return _Loaded(device, images.classes, train, validation)
+        return _Loaded(device, train, validation)
 
     def _images(self) -> ImageSet:
         from evo_nas.data.images import open_images
@@ -231,22 +223,21 @@ class ProxyEvaluator(Evaluator):
             train = train[subset_indices(labels[train], wanted, self.split_seed)]
         return iter((train, validation))
 
-    def _network(self, genotype: Genotype, loaded: _Loaded) -> CifarNetwork:
+    def _network(self, genotype: Genotype, device: torch.device) -> CifarNetwork:
         import torch
 
         from evo_nas.phenotypes.network import CifarNetwork
 
-        network = CifarNetwork(
-            self.space.decode(genotype),
-            cells_per_stack=self._int("cells_per_stack"),
-            filters=self._int("filters"),
-            classes=len(loaded.classes),
-            channels=self._int("channels"),
-            drop_path_keep=float(self.drop_path_keep or 1.0),
-        )
-        network.to(loaded.device)
+        keep = float(self.drop_path_keep or 1.0)
+        network = CifarNetwork(self.space.decode(genotype), drop_path_keep=keep, **self._size())
+        network.to(device)
         network.to(memory_format=torch.channels_last)
         return network
+
+    def _size(self) -> dict[str, Any]:
+        """Give the size of the network as ``CifarNetwork`` and ``cost_of`` take it."""
+        size = {option: self._int(option) for option in ("cells_per_stack", "filters", "channels")}
+        return {**size, "classes": self._classes}
 
     def _recipe(self) -> Recipe:
         from evo_nas.training import Recipe
@@ -265,7 +256,6 @@ class _Loaded:
     """What a process keeps between trials."""
 
     device: torch.device
-    classes: tuple[str, ...]
     train: Examples
     validation: Examples
 
@@ -286,6 +276,11 @@ _LOWEST = {
     "gradient_norm": 0,
     "split_seed": 0,
 }
+
+
+def _curve(history: Sequence[Epoch]) -> tuple[float, ...]:
+    """Give the validation accuracy of each epoch."""
+    return tuple(epoch.accuracy for epoch in history)
 
 
 def _save(network: CifarNetwork, path: Path, genotype: Genotype) -> None:

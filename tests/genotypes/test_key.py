@@ -95,6 +95,29 @@ def test_symmetric_cells_that_colours_alone_cannot_order_keep_their_key() -> Non
         assert isomorphic(cell, other)
 
 
+def rings(*sizes: int) -> Cell:
+    """Blocks that read the input, and as many that read two of them each, so that reads close rings of these sizes.
+
+    Every block looks like every other of its row however far colours are refined: only the rings differ.
+    """
+    below = sum(sizes)
+    blocks = [Block(Edge(0, "identity"), Edge(0, "identity"))] * below
+    start = INPUTS
+    for size in sizes:
+        blocks += [Block(Edge(start + i, "identity"), Edge(start + (i + 1) % size, "identity")) for i in range(size)]
+        start += size
+    return Cell.unused(blocks)
+
+
+def test_ties_that_matter_are_broken_in_every_way() -> None:
+    rng = np.random.default_rng(0)
+    apart, whole = rings(2, 3), rings(5)
+    assert not isomorphic(apart, whole)
+    assert apart.canonical() != whole.canonical()
+    for cell in (apart, whole):
+        assert {shuffled(cell, rng).canonical() for _ in range(100)} == {cell.canonical()}
+
+
 def test_many_equal_blocks_are_spelled_at_once() -> None:
     cell = Cell.unused([Block(Edge(0, "identity"), Edge(0, "identity"))] * 20)
     assert cell.canonical().count("add(") == 20
