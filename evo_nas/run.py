@@ -95,7 +95,7 @@ def build(config: RunConfig) -> Parts:
     """Build space, strategy and evaluator.
 
     Raises:
-        UsageError: if a name or an option is unknown, or a value impossible.
+        UsageError: if a name or an option is unknown, a value impossible, or the parts do not suit each other.
     """
     try:
         name = config.run.space
@@ -103,6 +103,7 @@ def build(config: RunConfig) -> Parts:
         space = SPACES.build(name, config.space) if ":" in name else space_named(name, config.space)
         strategy = STRATEGIES.build(config.run.strategy, config.strategy)
         evaluator = EVALUATORS.build(config.run.evaluator, config.evaluator)
+        strategy.check(space)
         evaluator.bind(space, placement(config.hardware))
     except ValueError as error:
         raise UsageError(str(error)) from error

@@ -6,7 +6,8 @@ import dataclasses
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, ClassVar, Self, overload
 
 from genotypes.genotype import Genotype, GenotypeError
 
@@ -41,7 +42,8 @@ class SearchSpace(ABC):
     * :meth:`mutate`, where the field has an operator of its own;
     * :meth:`check`, where some combinations do not exist (then also :meth:`sample` and :meth:`mutate`);
     * :meth:`decode`, to give a readable object; one with ``to_json`` is what the history stores and plots draw;
-    * :meth:`key`, where several genotypes mean the same network.
+    * :meth:`key`, where several genotypes mean the same network;
+    * :meth:`neighbours`, where :meth:`check` refuses some combinations.
 
     Randomness arrives as a ``numpy.random.Generator``; a space draws from nothing else and holds no state.
     """
@@ -121,18 +123,19 @@ class SearchSpace(ABC):
         open_ = [i for i, decision in enumerate(self.decisions) if len(decision.options) > 1]
         return self._another(parent, open_[int(rng.integers(len(open_)))], rng) if open_ else parent
 
-    def neighbours(self, genotype: Genotype) -> Iterator[Genotype]:
-        """Yield every valid genotype that differs in one decision, in a fixed order."""
-        for position, decision in enumerate(self.decisions):
-            for option in range(len(decision.options)):
-                if option == genotype.choices[position]:
-                    continue
-                neighbour = _replace(genotype, position, option)
-                try:
-                    self.check(neighbour)
-                except GenotypeError:
-                    continue
-                yield neighbour
+    def neighbours(self, genotype: Genotype) -> Sequence[Genotype]:
+        """Give every valid genotype that differs in one decision, in a fixed order; made when they are looked at.
+
+        By default every change of one decision, position by position. A space in which some combinations do not exist
+        overrides this.
+        """
+        return _Neighbours(genotype, self._moves)
+
+    @cached_property
+    def _moves(self) -> tuple[tuple[int, int, int], ...]:
+        """Every change of one decision: position, how many options it has, how far to go on from the present one."""
+        sizes = [len(decision.options) for decision in self.decisions]
+        return tuple((position, size, step) for position, size in enumerate(sizes) for step in range(1, size))
 
     def decode(self, genotype: Genotype) -> Any:
         """Give the readable object that the genotype describes; by default ``{decision name: option}``.
@@ -163,3 +166,63 @@ def _replace(genotype: Genotype, position: int, option: int) -> Genotype:
     """Copy a genotype with one choice changed."""
     choices = genotype.choices
     return Genotype(genotype.space, (*choices[:position], option, *choices[position + 1 :]))
+
+
+class _Neighbours(Sequence[Genotype]):
+    """The neighbours of a genotype, each made when it is looked at: a local search needs one at a time."""
+
+    def __init__(self, genotype: Genotype, moves: Sequence[tuple[int, int, int]]) -> None:
+        self._genotype = genotype
+        self._moves = moves
+
+    def __len__(self) -> int:
+        return len(self._moves)
+
+    @overload
+    def __getitem__(self, index: int) -> Genotype: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Genotype]: ...
+    def __getitem__(self, index: int | slice) -> Genotype | Sequence[Genotype]:
+        if isinstance(index, slice):
+            return _Neighbours(self._genotype, self._moves[index])
+        position, size, step = self._moves[index]
+        return _replace(self._genotype, position, (self._genotype.choices[position] + step) % size)
+
+
+class GrowingSpace(SearchSpace):
+    """A space of cells that can grow block by block, as progressive search needs it (Liu et al. 2017, section 4).
+
+    A space whose cells have B blocks also reads the genotypes of its levels below, whose cells have fewer: they are
+    smaller networks, and :meth:`check`, :meth:`decode` and :meth:`key` take them. ``sample`` and ``mutate`` give
+    whole genotypes only. Where a space has several cells, growing ties them: each gets the same blocks.
+    """
+
+    blocks: int
+
+    @property
+    def below(self) -> Iterator[Self]:
+        """The levels below, from one block up."""
+        return (self.at(blocks) for blocks in range(1, self.blocks))
+
+    @abstractmethod
+    def at(self, blocks: int) -> Self:
+        """Give the level of that many blocks, from 1 to B: this space with smaller cells."""
+
+    @abstractmethod
+    def grown(self, genotype: Genotype | None) -> Iterator[Genotype]:
+        """Yield every genotype that has one block more, in a fixed order; for ``None`` those of the first level.
+
+        All ways to choose the block's decisions are there, also those that mean the same network.
+        """
+
+    def check(self, genotype: Genotype) -> None:
+        """Refuse a genotype that neither this space nor a level below contains.
+
+        Raises:
+            GenotypeError: naming the first thing that is wrong, and what could stand there instead.
+        """
+        if genotype.space != self.spelling:
+            for level in self.below:
+                if genotype.space == level.spelling:
+                    return level.check(genotype)
+        return super().check(genotype)

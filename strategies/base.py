@@ -73,6 +73,16 @@ class SearchStrategy(ABC):
         """How many of the youngest individuals the population must keep for this strategy; by default 0."""
         return 0
 
+    def check(self, space: SearchSpace) -> None:
+        """Refuse a space that lacks a structure which this strategy needs; by default none is refused.
+
+        Called before anything is written; ``start`` need not check again.
+
+        Raises:
+            ValueError: naming what the space lacks, and which spaces have it.
+        """
+        return None
+
     def start(self, space: SearchSpace, rng: np.random.Generator) -> None:
         """Get ready to search ``space``; by default remember it as ``self.space``."""
         self.space = space

@@ -76,8 +76,13 @@ class Evaluator(ABC):
 
     name: ClassVar[str]
 
-    optimum: ClassVar[float | None] = None
-    """Best fitness that can be reached, a fraction in [0, 1], where it is known; regret is measured from it."""
+    @property
+    def optimum(self) -> float | None:
+        """Best fitness that can be reached, a fraction in [0, 1], where it is known after ``prepare``.
+
+        Regret is measured from it.
+        """
+        return None
 
     preload: ClassVar[tuple[str, ...]] = ()
     """Modules that take long to import, which worker processes are forked with."""

@@ -36,13 +36,16 @@ class ToyEvaluator(Evaluator):
     seconds: float = 0.0
     sigma: float = 0.0
 
-    optimum: ClassVar[float | None] = 1.0
-
     def __post_init__(self) -> None:
         for option in ("noise", "seconds", "sigma"):
             value = getattr(self, option)
             if not (math.isfinite(value) and value >= 0):
                 raise ValueError(f"{option} must be finite and at least 0, not {value}")
+
+    @property
+    def optimum(self) -> float:
+        """The last option everywhere scores 1."""
+        return 1.0
 
     @cached_property
     def _last(self) -> tuple[int, ...]:
