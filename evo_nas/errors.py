@@ -3,8 +3,9 @@
 EvoNasError (1)
 ├── UsageError (2)    what was asked for cannot be done: an unknown name, a bad value
 ├── RunFolderError (3)  the run folder is busy or unusable
-├── DataError (4)     an image set is missing or damaged
-└── TooManyFailures (5)  the run was ended because trial after trial failed
+├── DataError (4)     an image set or a table is missing or damaged
+├── TooManyFailures (5)  the run was ended because trial after trial failed
+└── StudyFailed       runs of a study failed; it ends with the highest exit code among them
 
 The message of each is one line that says what was wrong, where, and how to mend it.
 """
@@ -33,7 +34,7 @@ class RunFolderError(EvoNasError):
 
 
 class DataError(EvoNasError):
-    """An image set is missing or damaged; the message ends with the command that mends it."""
+    """An image set or a table is missing or damaged; the message ends with what mends it."""
 
     exit_code = 4
 
@@ -42,3 +43,11 @@ class TooManyFailures(EvoNasError):
     """Trial after trial failed, so that going on would only burn time."""
 
     exit_code = 5
+
+
+class StudyFailed(EvoNasError):
+    """Some runs of a study failed; the others are there. Each has its own reason, the worst gives the exit code."""
+
+    def __init__(self, message: str, exit_code: int) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code  # type: ignore[misc]  # of the instance: as of the run that failed

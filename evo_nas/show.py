@@ -63,7 +63,8 @@ class Summary:
                 f"{_number(trial.mult_adds):>13} {trial.seconds or 0:>8.1f}  {trial.genotype}"
             )
         yield ""
-        yield f"the best cell, of trial {self.top[0].id} (0 is h_i, 1 is h_i-1):"
+        states = " (0 is h_i, 1 is h_i-1)" if self.best_pair else ""
+        yield f"the best cell, of trial {self.top[0].id}{states}:"
         yield from cell_lines(self.top[0].cell)
         yield ""
         yield f"every trial: {RunFolder(self.path).history}"

@@ -4,7 +4,8 @@ Plain data without torch or pandas. Each name below is defined in the file of it
 
 Genotypes and spaces: :mod:`genotypes.genotype`, :mod:`genotypes.space`, :mod:`genotypes.catalogue`
 Cells:                :mod:`genotypes.cell`, :mod:`genotypes.operations`, :mod:`genotypes.zoo`
-Search spaces:        :mod:`genotypes.nasnet`
+Search spaces:        :mod:`genotypes.nasnet`, :mod:`genotypes.bits`, :mod:`genotypes.nasbench201`,
+                      :mod:`genotypes.natsbench`
 What has lived:       :mod:`genotypes.individual`, :mod:`genotypes.population`
 """
 

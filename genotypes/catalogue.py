@@ -15,6 +15,10 @@ SPACES: Final = Registry(
     SearchSpace,  # type: ignore[type-abstract]
     {
         "nasnet": "genotypes.nasnet:NASNetSpace",
+        "pnas": "genotypes.pnas:PNASSpace",
+        "bits": "genotypes.bits:BitsSpace",
+        "nasbench201": "genotypes.nasbench201:NASBench201Space",
+        "natsbench-size": "genotypes.natsbench:NATSBenchSizeSpace",
     },
 )
 """A new space is a file beside ``nasnet.py`` and a line here."""

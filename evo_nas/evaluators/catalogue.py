@@ -12,6 +12,7 @@ EVALUATORS: Final = Registry(
     Evaluator,  # type: ignore[type-abstract]
     {
         "proxy": "evo_nas.evaluators.proxy:ProxyEvaluator",
+        "tabular": "evo_nas.evaluators.tabular:TabularEvaluator",
         "toy": "evo_nas.evaluators.toy:ToyEvaluator",
     },
 )

@@ -96,7 +96,10 @@ class ProxyEvaluator(Evaluator):
 
         super().bind(space, placement)
         if not isinstance(space.decode(space.sample(np.random.default_rng(0))), CellPair):
-            raise ValueError(f"the proxy trainer needs pairs of cells, which the space {space.spelling} does not give")
+            raise ValueError(
+                f"the proxy trainer needs pairs of cells, which the space {space.spelling} does not give; "
+                "choose another evaluator with --evaluator, such as tabular or toy"
+            )
         device = resolve_device(self.placement.device)
         if self.preset is None:
             self.preset = "digits" if self.dataset == "digits" else "cpu" if device.type == "cpu" else "gpu"

@@ -11,6 +11,7 @@ from typing import ClassVar
 
 from evo_nas.evaluators.base import Evaluator, Job
 from genotypes.genotype import Genotype
+from genotypes.growing import GrowingSpace
 from genotypes.individual import Evaluation, Outcome
 
 
@@ -22,9 +23,12 @@ class ToyEvaluator(Evaluator):
     decisions, plus Gaussian noise, clipped to [0, 1]. On strings of bits this is the fraction of ones: the toy of
     Real et al. 2018, supplement C. The best genotype takes the last option everywhere and has fitness 1.
 
+    In a space that grows, a smaller genotype scores 0 for every decision of a whole one that it has not made: one of b
+    blocks reaches b / B, so that growing pays.
+
     ``noise`` is the standard deviation, a fraction; it is drawn once a trial, so that the same genotype trained
-    again differs. ``seconds`` is the simulated duration of a trial, slept away; ``sigma`` spreads it
-    log-normally.
+    again differs. The report is the score without noise. ``seconds`` is the simulated duration of a trial, slept
+    away; ``sigma`` spreads it log-normally.
 
     Raises:
         ValueError: if an option is negative or not finite.
@@ -48,14 +52,17 @@ class ToyEvaluator(Evaluator):
         return 1.0
 
     @cached_property
-    def _last(self) -> tuple[int, ...]:
-        """Index of the last option of every decision."""
-        return tuple(len(decision.options) - 1 for decision in self.space.decisions)
+    def _last(self) -> dict[str, tuple[int, ...]]:
+        """Index of the last option of every decision, by the spelling of the space or of a level below it."""
+        levels = (self.space, *self.space.below) if isinstance(self.space, GrowingSpace) else (self.space,)
+        return {level.spelling: tuple(len(d.options) - 1 for d in level.decisions) for level in levels}
 
     def truth(self, genotype: Genotype) -> float:
         """Give the fitness without noise."""
-        scores = [c / last for c, last in zip(genotype.choices, self._last, strict=True) if last]
-        return sum(scores) / len(scores) if scores else 1.0
+        whole = self._last[self.space.spelling]
+        last = self._last.get(genotype.space, whole)
+        scores = [choice / n for choice, n in zip(genotype.choices, last, strict=True) if n]
+        return sum(scores) / sum(map(bool, whole)) if any(whole) else 1.0
 
     def expected_seconds(self, genotypes: Sequence[Genotype]) -> float:
         """Give the mean of the simulated duration."""
@@ -64,8 +71,9 @@ class ToyEvaluator(Evaluator):
     def evaluate(self, job: Job) -> Evaluation:
         """Look the genotype up in the landscape, and sleep for as long as a training is meant to last."""
         rng = job.rng()
-        fitness = min(max(self.truth(job.genotype) + self.noise * rng.standard_normal(), 0.0), 1.0)
+        truth = self.truth(job.genotype)
+        fitness = min(max(truth + self.noise * rng.standard_normal(), 0.0), 1.0)
         seconds = self.seconds * math.exp(self.sigma * rng.standard_normal())
         if seconds:
             time.sleep(seconds)
-        return Evaluation(Outcome.OK, fitness=float(fitness), seconds=seconds)
+        return Evaluation(Outcome.OK, fitness=float(fitness), report=truth, seconds=seconds)

@@ -105,6 +105,22 @@ def test_the_toy_landscape_is_known() -> None:
     assert toy.evaluate(Job(1, best, 0)).fitness == 1.0
 
 
+def test_toy_reports_the_truth_without_noise() -> None:
+    toy = ToyEvaluator(noise=0.3)
+    toy.bind(SPACE)
+    for id in range(1, 20):
+        evaluation = toy.evaluate(Job(id, JOB.genotype, 0))
+        assert evaluation.report == toy.truth(JOB.genotype) != evaluation.fitness
+
+
+def test_toy_counts_the_ones_of_a_string_of_bits() -> None:
+    bits = space_named("bits")
+    toy = ToyEvaluator(noise=0)
+    toy.bind(bits)
+    genotype = bits.sample(np.random.default_rng(0))
+    assert toy.evaluate(Job(1, genotype, 0)).fitness == pytest.approx(sum(genotype.choices) / 100)
+
+
 def test_toy_noise_is_drawn_once_a_trial_from_seed_and_id() -> None:
     toy = ToyEvaluator(noise=0.05)
     toy.bind(SPACE)

@@ -1,0 +1,121 @@
+"""Spaces of cells made of blocks: two hidden states, two operations, joined (Zoph et al. 2017, section 3)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, ClassVar, Final
+
+from genotypes.cell import INPUTS, Block, Cell, CellPair, Edge
+from genotypes.genotype import Genotype
+from genotypes.growing import GrowingSpace
+from genotypes.operations import COMBINES, OPERATIONS
+from genotypes.space import Decision
+
+if TYPE_CHECKING:
+    import numpy as np
+
+IDENTITY_MUTATION: Final = 0.05
+"""Probability that a child is its parent unchanged (Real et al. 2018, section 3.2)."""
+
+
+@dataclass(frozen=True)
+class BlockSpace(GrowingSpace):
+    """What the spaces of such cells have in common: decisions, mutation, decoding, growth.
+
+    A subclass names its ``cells``, its ``steps`` and its operations. Block b, counted from 0, first picks two of the
+    b + 2 hidden states that exist by then, next an operation for each; a fifth step, if there is one, picks how to
+    combine the results, which are added otherwise. Every created state that no block reads is part of the cell's
+    output.
+
+    Raises:
+        ValueError: if an option is out of range, unknown or named twice.
+    """
+
+    steps: ClassVar[tuple[str, ...]] = ("hidden_1", "hidden_2", "op_1", "op_2")
+    """The names of a block's decisions, in their order."""
+
+    blocks: int = 5
+    ops: tuple[str, ...] = tuple(OPERATIONS)
+
+    @property
+    def combines(self) -> tuple[str, ...]:
+        """How a block may join its two results; an option where a block has a step for it."""
+        return ("add",)
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.blocks <= 20:
+            raise ValueError(f"space {self.name}: blocks must be from 1 to 20, not {self.blocks}")
+        for field, names, known in (("ops", self.ops, OPERATIONS), ("combines", self.combines, COMBINES)):
+            if not names or len(set(names)) != len(names):
+                raise ValueError(f"space {self.name}: {field} must name at least one, and none twice")
+            for name in names:
+                if name not in known:
+                    raise ValueError(f"space {self.name}: unknown {name!r} in {field}; known: {', '.join(known)}")
+
+    @cached_property
+    def decisions(self) -> tuple[Decision, ...]:
+        """One decision a step of each block of each cell, named as in ``normal/block0/op_1``."""
+        decisions = []
+        for cell in self.cells:
+            for block in range(self.blocks):
+                states = tuple(map(str, range(block + INPUTS)))
+                options = (states, states, self.ops, self.ops, self.combines)
+                for step, names in zip(self.steps, options, strict=False):  # not every space has a fifth step
+                    decisions.append(Decision(f"{cell}/block{block}/{step}", names))
+        return tuple(decisions)
+
+    def mutate(self, parent: Genotype, rng: np.random.Generator) -> Genotype:
+        """Mutate as Real et al. 2018, section 3.2: one mutation, in one cell, in one block, on one side.
+
+        With probability 0.05 nothing changes. The rest is shared equally by the hidden-state mutation, the
+        operation mutation and, where the space has more than one combination, the combination mutation. Cell,
+        block and side are uniform. A hidden state becomes another of those that exist before the block, so that no
+        loop can arise; an operation is drawn from the full list and may come out the same; a combination becomes
+        another one.
+        """
+        if rng.random() < IDENTITY_MUTATION:
+            return parent
+        kind = int(rng.integers(3 if len(self.combines) > 1 else 2))
+        block = int(rng.integers(len(self.cells) * self.blocks)) * len(self.steps)
+        if kind == 2:
+            return self._another(parent, block + 4, rng)
+        side = int(rng.integers(2))
+        if kind == 0:
+            return self._another(parent, block + side, rng)
+        position = block + 2 + side
+        choices = list(parent.choices)
+        choices[position] = int(rng.integers(len(self.ops)))
+        return Genotype(parent.space, tuple(choices))
+
+    def decode(self, genotype: Genotype) -> CellPair:
+        """Give the pair of cells that the genotype describes; where the space has one cell, it is both.
+
+        Raises:
+            GenotypeError: if neither this space nor a level below contains the genotype.
+        """
+        self.check(genotype)
+        blocks = list(self._blocks(genotype.choices))
+        first = Cell.unused(blocks[: len(blocks) // len(self.cells)])
+        return CellPair(first, Cell.unused(blocks[len(first.blocks) :]) if len(self.cells) > 1 else first)
+
+    def key(self, genotype: Genotype) -> str:
+        """Spell the pair of cells canonically: equal exactly for isomorphic pairs; see :meth:`Cell.canonical`.
+
+        Raises:
+            GenotypeError: if neither this space nor a level below contains the genotype.
+        """
+        return self.decode(genotype).canonical()
+
+    def in_order(self, block: Sequence[int]) -> bool:
+        """Whether the left side, its hidden state first and then its operation, does not come after the right one."""
+        left, right, left_op, right_op = block[:4]
+        return (left, left_op) <= (right, right_op)
+
+    def _blocks(self, choices: Sequence[int]) -> Iterator[Block]:
+        """Read the blocks of all cells, one after another."""
+        for start in range(0, len(choices), len(self.steps)):
+            left, right, left_op, right_op, *combine = choices[start : start + len(self.steps)]
+            joined = self.combines[combine[0]] if combine else "add"
+            yield Block(Edge(left, self.ops[left_op]), Edge(right, self.ops[right_op]), joined)

@@ -1,0 +1,89 @@
+"""The space of NAS-Bench-201 (Dong & Yang 2020), which is the topology space of NATS-Bench (Dong et al. 2021)."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any, ClassVar, Final
+
+from genotypes.genotype import Genotype, GenotypeError, shorten
+from genotypes.space import Decision, SearchSpace
+
+NASBENCH201_OPS: Final = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
+"""The five operations of the benchmark, by its own names and in its order (Dong & Yang 2020, section 2.1)."""
+
+_EDGES: Final = ("1<-0", "2<-0", "2<-1", "3<-0", "3<-1", "3<-2")
+_FORM: Final = "|{}~0|+|{}~0|{}~1|+|{}~0|{}~1|{}~2|"
+_ARCHITECTURE: Final = re.compile(re.escape(_FORM).replace(r"\{\}", "([^|~]+)"))
+_INDEX: Final = {op: index for index, op in enumerate(NASBENCH201_OPS)}
+
+
+@dataclass(frozen=True)
+class NASBench201Space(SearchSpace):
+    """An operation for each of the six edges of a cell of four nodes: the 15,625 cells of NAS-Bench-201.
+
+    Node 0 is the input of the cell, node 3 its output; each node is the sum of its incoming edges. The decision
+    ``2<-1`` is the edge from node 1 to node 2, and decisions stand in the order of the benchmark's architecture
+    string, ``|op~0|+|op~0|op~1|+|op~0|op~1|op~2|``. The topology space of NATS-Bench has the same cells and strings.
+
+    Cells that compute the same function count as different ones: the benchmark has trained each of them, so that
+    its table tells them apart. The default mutation is the field's own: one edge, another operation.
+    """
+
+    name: ClassVar[str] = "nasbench201"
+
+    @property
+    def decisions(self) -> tuple[Decision, ...]:
+        """The six edges, by target node, then by source node."""
+        return _DECISIONS
+
+    def architecture(self, genotype: Genotype) -> str:
+        """Write the genotype as the benchmark's architecture string; :meth:`parse` reads it back.
+
+        Raises:
+            GenotypeError: if this space does not contain the genotype.
+        """
+        self.check(genotype)
+        return _FORM.format(*[NASBENCH201_OPS[choice] for choice in genotype.choices])
+
+    def parse(self, text: str) -> Genotype:
+        """Read a genotype from its text form or from an architecture string.
+
+        Raises:
+            GenotypeError: if the text is neither, or not of this space.
+        """
+        text = text.strip()
+        if not text.startswith("|"):
+            return super().parse(text)
+        match = _ARCHITECTURE.fullmatch(text)
+        if match is None:
+            raise GenotypeError(
+                f"{shorten(text)!r} is no architecture of NAS-Bench-201: write {_FORM.format(*['op'] * len(_EDGES))}"
+            )
+        ops = match.groups()
+        try:
+            return Genotype(self.spelling, tuple([_INDEX[op] for op in ops]))
+        except KeyError:
+            edge, op = next((edge, op) for edge, op in zip(_EDGES, ops, strict=True) if op not in _INDEX)
+            raise GenotypeError(
+                f"edge {edge} has the unknown operation {shorten(op)!r}; known: {', '.join(NASBENCH201_OPS)}"
+            ) from None
+
+    def decode(self, genotype: Genotype) -> dict[str, Any]:
+        """Give the architecture string, then the operation of each edge: ``{"architecture": ..., "1<-0": ...}``.
+
+        Raises:
+            GenotypeError: if this space does not contain the genotype.
+        """
+        return {"architecture": self.architecture(genotype), **super().decode(genotype)}
+
+    def key(self, genotype: Genotype) -> str:
+        """Give the architecture string: every cell has its own row in the benchmark's table.
+
+        Raises:
+            GenotypeError: if this space does not contain the genotype.
+        """
+        return self.architecture(genotype)
+
+
+_DECISIONS: Final = tuple(Decision(edge, NASBENCH201_OPS) for edge in _EDGES)
