@@ -5,12 +5,14 @@ Numbers first; they need pandas alone:
 Histories as tidy frames: :mod:`analysis.frames`
 Curves of a search:       :mod:`analysis.curves`
 Strategies compared:      :mod:`analysis.compare`
+Over many seeds:          :mod:`analysis.study`
 Where a cell's parts go:  :mod:`analysis.layout`
 
-Drawing second; these two load matplotlib, so their names are taken from the files themselves:
+Drawing second; these load matplotlib, so their names are taken from the files themselves:
 
 Cells as in the papers:   :mod:`analysis.cells`
 Accuracy against samples: :mod:`analysis.plots`
+Regret against trials:    :mod:`analysis.bands`
 """
 
 from analysis.compare import Comparison, compare, compare_runs, notes_of, records, warnings_of
@@ -24,12 +26,25 @@ from analysis.frames import (
     load_history,
     load_notes,
 )
+from analysis.study import (
+    STUDY_TABLE,
+    StrategyCurves,
+    StudyCurves,
+    StudyReport,
+    load_study,
+    report_study,
+    study_table,
+)
 
 __all__ = [
     "COLUMNS",
+    "STUDY_TABLE",
     "Comparison",
     "HistoryError",
     "Run",
+    "StrategyCurves",
+    "StudyCurves",
+    "StudyReport",
     "best_so_far",
     "compare",
     "compare_runs",
@@ -37,9 +52,12 @@ __all__ = [
     "load_curves",
     "load_history",
     "load_notes",
+    "load_study",
     "mean_over_runs",
     "moving_mean",
     "notes_of",
     "records",
+    "report_study",
+    "study_table",
     "warnings_of",
 ]

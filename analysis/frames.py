@@ -276,7 +276,7 @@ def _config(folder: Path) -> dict[str, Any]:
 
 
 @contextmanager
-def _opened(history: Path) -> Iterator[sqlite3.Connection]:
+def opened(history: Path) -> Iterator[sqlite3.Connection]:
     """Open a history for reading only, check that it is one, and turn what goes wrong on the way into one line."""
     try:
         with tempfile.TemporaryDirectory() as scratch, closing(_connect(history, Path(scratch))) as connection:
@@ -323,9 +323,9 @@ def _trials(run: Run, wanted: list[str]) -> pd.DataFrame:
     stored = [n for n in COLUMNS if n not in _FROM_CONFIG and n not in _DERIVED and n in {*wanted, *needed}]
     if "genotype" not in wanted and "genotype" in stored:
         stored.remove("genotype")
-    with _opened(run.history) as connection:
+    with opened(run.history) as connection:
         first = connection.execute(_FIRST_GENOTYPE).fetchone()
-        _refuse_damage(connection, run, "trial", stored)
+        refuse_damage(connection, run, "trial", stored)
         values = _read(connection, f"SELECT {', '.join(_SQL.get(n, n) for n in stored)} FROM trial", stored)
     space = first[0].rpartition(":")[0] if first else run.said("space")
 
@@ -350,7 +350,7 @@ def _trials(run: Run, wanted: list[str]) -> pd.DataFrame:
     return frame[wanted]
 
 
-def _refuse_damage(connection: sqlite3.Connection, run: Run, table: str, names: Iterable[str]) -> None:
+def refuse_damage(connection: sqlite3.Connection, run: Run, table: str, names: Iterable[str]) -> None:
     """Hold the columns that are to be read to :data:`_SOUND`.
 
     Raises:
@@ -413,8 +413,8 @@ def _side_table(paths: Paths, table: str, dtypes: Mapping[str, str]) -> pd.DataF
     """Load one of the tables beside ``trial``, with the name of the run in front."""
     frames = []
     for run in find_runs(paths):
-        with _opened(run.history) as connection:
-            _refuse_damage(connection, run, table, dtypes)
+        with opened(run.history) as connection:
+            refuse_damage(connection, run, table, dtypes)
             values = _read(connection, f"SELECT {', '.join(dtypes)} FROM {table} ORDER BY 1, 2", list(dtypes))
         columns: dict[str, Any] = {"run": _constant(run.name, len(values["trial"]))}
         columns |= {name: pd.Series(values[name], dtype=dtype) for name, dtype in dtypes.items()}

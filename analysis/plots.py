@@ -25,11 +25,13 @@ STRATEGY_COLOURS: Final[dict[str, str]] = {
     "random": "#7a7a7a",
     "evolution": "#d55e00",
     "rl": "#0072b2",
-    "progressive": "#009e73",
+    "pnas": "#009e73",
+    "local": "#56b4e9",
+    "guided": "#cc79a7",
 }
 """The colours of our own strategies, the same in every picture (Okabe and Ito 2008: safe for the colour-blind)."""
 
-_OTHER_COLOURS: Final = ("#cc79a7", "#56b4e9", "#e69f00", "#000000")
+_OTHER_COLOURS: Final = ("#e69f00", "#000000", "#8b5a2b", "#6a51a3")
 _INK: Final = "#22272e"
 _SIZE: Final = (7.2, 4.3)  # inches
 _FENCE: Final = 3.0  # interquartile ranges below the quartile that the axis makes room for (Tukey's outer fence)
@@ -100,10 +102,7 @@ def save(figure: Figure, path: Path) -> list[Path]:
     Raises:
         ValueError: if the suffix is no format of a picture.
     """
-    known = figure.canvas.get_supported_filetypes().keys() - {"pgf"}  # which is written by LaTeX
-    if path.suffix[1:].lower() not in known:
-        raise ValueError(f"{path} cannot be written: a picture ends in one of .{', .'.join(sorted(known))}")
-    files = [path, path.with_suffix(".svg")] if path.suffix.lower() == ".png" else [path]
+    files = picture_files(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     # A fixed salt and no date: the same figure gives the same bytes.
     with mpl.rc_context({"svg.hashsalt": "evo_nas"}):
@@ -111,6 +110,18 @@ def save(figure: Figure, path: Path) -> list[Path]:
             dated = file.suffix.lower() in (".svg", ".svgz")
             figure.savefig(file, dpi=200, facecolor="white", metadata={"Date": None} if dated else None)
     return files
+
+
+def picture_files(path: Path) -> list[Path]:
+    """Say which files :func:`save` would write.
+
+    Raises:
+        ValueError: if the suffix is no format of a picture.
+    """
+    known = Figure().canvas.get_supported_filetypes().keys() - {"pgf"}  # which is written by LaTeX
+    if path.suffix[1:].lower() not in known:
+        raise ValueError(f"{path} cannot be written: a picture ends in one of .{', .'.join(sorted(known))}")
+    return [path, path.with_suffix(".svg")] if path.suffix.lower() == ".png" else [path]
 
 
 def _dots(frame: pd.DataFrame, colours: dict[str, str], ax: Axes) -> None:

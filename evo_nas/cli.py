@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from evo_nas import __version__
 from evo_nas.config import FLAGS, from_environment, from_flags, layered
-from evo_nas.errors import DataError, EvoNasError, RunFolderError, UsageError
+from evo_nas.errors import DataError, EvoNasError, RunFolderError, StudyFailed, UsageError
 
 if TYPE_CHECKING:
     from evo_nas.config import RunConfig
@@ -37,12 +37,22 @@ Every flag can also be set as EVO_NAS_<FLAG> (EVO_NAS_DATA for --data-dir) or in
 a flag goes before a variable, a variable before the file. `--set TABLE.FIELD=VALUE` reaches every option:
 `python -m evo_nas list strategies|spaces|evaluators|presets` names them."""
 
+_STUDY_EXAMPLES = """\
+examples:
+  python -m evo_nas study --strategies random,evolution --seeds 20 --trials 500 --evaluator toy --jobs 2
+  python -m evo_nas study --strategies 'evolution(population=20,sample=5),evolution(population=50,sample=10)' ...
+
+A run for each strategy and seed, in folders of their own below the study's; the same command again goes on where it
+stopped, and more --seeds, --trials or --strategies add to it. Regret and report are in percentage points. Options of
+strategies (--population, --set strategy.x=y) go to all that have them. docs/study.md says what the numbers mean."""
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and give its exit code."""
     try:
         with _terminable():
             arguments = _parser().parse_args(argv)
+            arguments.words = sys.argv[1:] if argv is None else list(argv)
             with _log_on_stderr():
                 arguments.command(arguments)
             if sys.stdout is not None:  # it can have been closed before we began
@@ -126,23 +136,27 @@ def _parser() -> argparse.ArgumentParser:
 
     run = _command(commands, "run", _run, "search: start a new run", epilog=_RUN_EXAMPLES)
     run.add_argument("--strategy", metavar="NAME", help="rl, evolution, random, or package.module:Class")
-    run.add_argument("--space", metavar="NAME", help="search space, or package.module:Class (default: nasnet)")
-    run.add_argument("--evaluator", metavar="NAME", help="proxy, toy, or package.module:Class (default: proxy)")
-    run.add_argument("--dataset", metavar="NAME", help="cifar10 (default), cifar100, digits, or folder")
-    run.add_argument("--preset", metavar="NAME", help="settings of the proxy trainer: digits, cpu or gpu")
     run.add_argument("--seed", metavar="K", help="seed of everything random (default: 0)")
-    run.add_argument("--repeats", metavar="HOW", help="reuse (default) or retrain networks that were trained before")
-    run.add_argument("--population", metavar="P", help="evolution: size of the population (default: 100)")
-    run.add_argument("--sample", metavar="S", help="evolution: size of the tournament (default: 25)")
-    run.add_argument("--batch", metavar="B", help="rl: architectures per update of the controller (default: 20)")
-    run.add_argument("--max-parameters", metavar="M", help="refuse larger networks")
-    run.add_argument("--max-repeats", metavar="R", help="end after R proposals in a row of known networks (1000)")
-    run.add_argument("--max-consecutive-failures", metavar="F", help="end after F failed trials in a row (10)")
+    _science(run)
     _budget_and_hardware(run)
     run.add_argument("--run-dir", metavar="DIR", type=Path, help="run folder, new or empty (default: runs/<name>)")
-    run.add_argument("--config", metavar="FILE", type=Path, help="TOML file with the tables of a run.toml")
-    run.add_argument("--set", metavar="TABLE.FIELD=VALUE", action="append", default=[], help="set any option")
     run.add_argument("--dry-run", action="store_true", help="print the configuration and what it would cost, then end")
+
+    study = _command(commands, "study", _study, "compare strategies over many seeds", epilog=_STUDY_EXAMPLES)
+    study.add_argument("--strategies", metavar="LIST", help="names with commas; options in brackets: 'rl,rl(batch=10)'")
+    study.add_argument("--seeds", metavar="N", type=_up_to(10**6), default=10, help="runs a strategy (default: 10)")
+    study.add_argument("--first-seed", metavar="K", type=_up_to(2**62, 0), default=0, help="first seed (default: 0)")
+    study.add_argument("--trials", metavar="N", help="trainings a run, failed ones counted (default: 1000)")
+    study.add_argument("--jobs", metavar="J", type=_up_to(1024), default=1, help="runs at a time (default: 1)")
+    _science(study)
+    study.add_argument("--device", metavar="NAME", help="auto (default), cpu, cuda, cuda:N or mps")
+    study.add_argument("--data-dir", metavar="DIR", help="where image sets lie (default: EVO_NAS_DATA, or the cache)")
+    study.add_argument("--keep-weights", metavar="K", help="keep the weights of the K best trials (default: 1)")
+    study.add_argument("--study-dir", metavar="DIR", type=Path, help="folder of the study (default: runs/study-...)")
+    study.add_argument("--json", action="store_true", help="print JSON")
+    study.add_argument(
+        "-o", "--output", metavar="FILE", type=Path, help="picture to write (default: STUDY/report/study.png)"
+    )
 
     resume = _command(commands, "resume", _resume, "go on with a run where it stopped")
     resume.add_argument("run", metavar="RUN", type=Path, help="run folder")
@@ -208,6 +222,27 @@ def _command(
     return parser
 
 
+def _science(parser: argparse.ArgumentParser) -> None:
+    """Add what decides a search, but for strategy and seed."""
+    parser.add_argument("--space", metavar="NAME", help="search space, or package.module:Class (default: nasnet)")
+    parser.add_argument("--evaluator", metavar="NAME", help="proxy (default), tabular, toy, or package.module:Class")
+    parser.add_argument("--dataset", metavar="NAME", help="cifar10 (default), cifar100, digits, or folder")
+    parser.add_argument("--preset", metavar="NAME", help="settings of the proxy trainer: digits, cpu or gpu")
+    parser.add_argument("--table", metavar="FILE", help="tabular: benchmark table, CSV or parquet")
+    parser.add_argument("--column", metavar="NAME", help="tabular: column that the search sees")
+    parser.add_argument("--report-column", metavar="NAME", help="tabular: column that is only reported")
+    parser.add_argument("--table-unit", metavar="UNIT", help="tabular: percent or fraction (default)")
+    parser.add_argument("--repeats", metavar="HOW", help="reuse (default) or retrain networks that were trained before")
+    parser.add_argument("--population", metavar="P", help="evolution: size of the population (default: 100)")
+    parser.add_argument("--sample", metavar="S", help="evolution: size of the tournament (default: 25)")
+    parser.add_argument("--batch", metavar="B", help="rl: architectures per update of the controller (default: 20)")
+    parser.add_argument("--max-parameters", metavar="M", help="refuse larger networks")
+    parser.add_argument("--max-repeats", metavar="R", help="end after R proposals in a row of known networks (1000)")
+    parser.add_argument("--max-consecutive-failures", metavar="F", help="end after F failed trials in a row (10)")
+    parser.add_argument("--config", metavar="FILE", type=Path, help="TOML file with the tables of a run.toml")
+    parser.add_argument("--set", metavar="TABLE.FIELD=VALUE", action="append", default=[], help="set any option")
+
+
 def _budget_and_hardware(parser: argparse.ArgumentParser) -> None:
     """Add what may differ between two parts of one run."""
     parser.add_argument("--trials", metavar="N", help="total of trainings, failed ones counted (default: 1000)")
@@ -219,12 +254,12 @@ def _budget_and_hardware(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--keep-weights", metavar="K", help="keep the weights of the K best trials (default: 1)")
 
 
-def _up_to(largest: int) -> Callable[[str], int]:
-    """Make a reader of whole numbers from 1 to ``largest``."""
+def _up_to(largest: int, least: int = 1) -> Callable[[str], int]:
+    """Make a reader of whole numbers from ``least`` to ``largest``."""
 
     def read(text: str) -> int:
-        if not (text.isascii() and text.isdecimal() and len(text) < 12 and 1 <= int(text) <= largest):
-            raise argparse.ArgumentTypeError(f"must be a whole number from 1 to {largest}, not {text[:40]!r}")
+        if not (text.isascii() and text.isdecimal() and len(text) < 20 and least <= int(text) <= largest):
+            raise argparse.ArgumentTypeError(f"must be a whole number from {least} to {largest}, not {text[:40]!r}")
         return int(text)
 
     return read
@@ -320,6 +355,86 @@ def _next_commands(summary: Summary) -> Iterator[str]:
     yield f"compare {path} ANOTHER_RUN"
     if summary.top and summary.best_pair:
         yield f"count '{summary.top[0].genotype}' --cells 6 --filters 32"
+
+
+def _study(arguments: argparse.Namespace) -> None:
+    from evo_nas.progress import StudyProgress
+    from evo_nas.study import opened, planned, run_all, unfinished
+
+    if not arguments.strategies:
+        raise UsageError("name the strategies to compare with --strategies, as in --strategies random,evolution")
+    if arguments.output is not None:
+        from analysis.plots import picture_files
+
+        with _looking_back():
+            picture_files(arguments.output)  # a misspelt name is better said now than after all runs
+    seeds = range(arguments.first_seed, arguments.first_seed + arguments.seeds)
+    study = planned(arguments.strategies, _flags(arguments), seeds=seeds, settings=arguments.set, file=arguments.config)
+    path = arguments.study_dir or study.default_folder
+    with opened(study, path) as study:
+        tasks = unfinished(study, path)
+        progress = StudyProgress(f"study {path}: {', '.join(study.labels)}", len(study.labels) * len(seeds), len(tasks))
+        try:
+            ended = run_all(tasks, arguments.jobs, progress)
+        except BaseException:
+            progress.close()
+            print(f"stopped; go on with: {_again(arguments.words)}", file=sys.stderr)
+            raise
+        progress.close()
+        failed = [run for run in ended if run.error is not None]
+        for run in failed[:_FAILURES_NAMED]:
+            print(f"evo_nas: {run.label} seed {run.seed} failed: {run.error}", file=sys.stderr)
+        runs = len(study.labels) * len(seeds)
+        if len(failed) < runs:
+            _report_study(arguments, path, study.labels, seeds, study.config.run.trials)
+    if failed:
+        raise StudyFailed(
+            f"{len(failed)} of {runs} runs failed; the same command goes on with them: {_again(arguments.words)}",
+            exit_code=max(run.exit_code for run in failed),
+        )
+
+
+_FAILURES_NAMED = 10
+
+
+def _report_study(arguments: argparse.Namespace, path: Path, labels: Sequence[str], seeds: range, trials: int) -> None:
+    """Print the table of a study, on a terminal with rules, and draw its curves."""
+    from analysis.study import report_study
+
+    with _looking_back():
+        report = report_study(path, arguments.output, strategies=labels, seeds=seeds, trials=trials)
+    if arguments.json:
+        print(json.dumps(report.to_json(), indent=2))
+        print("\n".join([*report.notes, *map(str, report.files)]), file=sys.stderr)
+        return
+    if sys.stdout.isatty():
+        _print_ruled(report.cells())
+    else:
+        print("\n".join(report.lines()))
+    print("\n".join([*report.notes, *map(str, report.files)]))
+
+
+def _print_ruled(rows: Sequence[Sequence[str]]) -> None:
+    """Print a table for the eye: headings, a rule where the first column changes, numbers to the right."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD)
+    for position, name in enumerate(rows[0]):
+        table.add_column(name, justify="right" if position else "left", no_wrap=True)
+    before = None
+    for row in rows[1:]:
+        if before not in (None, row[0]):
+            table.add_section()
+        table.add_row("" if row[0] == before else row[0], *row[1:])
+        before = row[0]
+    Console(highlight=False, markup=False).print(table)
+
+
+def _again(words: Sequence[str]) -> str:
+    """Spell the command that was typed, ready to be pasted into a shell."""
+    return shlex.join(["python", "-m", "evo_nas", *words])
 
 
 def _show(arguments: argparse.Namespace) -> None:

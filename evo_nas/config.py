@@ -42,7 +42,7 @@ FLAGS: Final = {
         "max_consecutive_failures",
     ),
     "strategy": ("population", "sample", "batch"),
-    "evaluator": ("dataset", "preset"),
+    "evaluator": ("dataset", "preset", "table", "column", "report_column", "table_unit"),
     "hardware": ("workers", "executor", "threads", "device", "data_dir", "keep_weights"),
 }
 """Table -> the fields that have a flag of their own, and a variable: ``--data-dir`` is ``EVO_NAS_DATA_DIR``."""

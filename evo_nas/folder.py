@@ -115,26 +115,36 @@ class RunFolder:
 
     def _take_lock(self) -> None:
         """Lock the folder for this process, or say who holds it."""
-        try:
-            lock = (self.path / "run.lock").open("a+", encoding="utf-8")
-        except OSError as error:
-            raise RunFolderError(f"cannot write to the run folder {self.path}: {error.strerror}") from error
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            lock.seek(0)
-            holder = lock.read().strip() or "another process"
+        self._lock, self.has_locks = take_lock(self.path / "run.lock", f"the run folder {self.path}")
+
+
+def take_lock(path: Path, what: str) -> tuple[IO[str], bool]:
+    """Lock a file for this process until what is returned is closed; also say whether the file system knows locks.
+
+    Raises:
+        RunFolderError: if another process holds it, who is named, or ``what`` it stands for cannot be written.
+    """
+    try:
+        lock = path.open("a+", encoding="utf-8")
+    except OSError as error:
+        raise RunFolderError(f"cannot write to {what}: {error.strerror}") from error
+    has_locks = True
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        lock.seek(0)
+        holder = lock.read().strip() or "another process"
+        lock.close()
+        raise RunFolderError(f"{what} is in use by {holder}; wait for it or stop it") from None
+    except OSError as error:
+        if error.errno not in (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL):
             lock.close()
-            raise RunFolderError(f"the run folder {self.path} is in use by {holder}; wait for it or stop it") from None
-        except OSError as error:
-            if error.errno not in (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL):
-                lock.close()
-                raise RunFolderError(f"cannot lock the run folder {self.path}: {error.strerror}") from error
-            self.has_locks = False
-        lock.truncate(0)
-        lock.write(f"process {os.getpid()} on {socket.gethostname()}\n")
-        lock.flush()
-        self._lock = lock
+            raise RunFolderError(f"cannot lock {what}: {error.strerror}") from error
+        has_locks = False
+    lock.truncate(0)
+    lock.write(f"process {os.getpid()} on {socket.gethostname()}\n")
+    lock.flush()
+    return lock, has_locks
 
 
 def resume_command(path: Path) -> str:

@@ -84,7 +84,12 @@ class TopTrial:
 
 
 class History:
-    """One run's record: :meth:`create` it, :meth:`open` it to write on, or :meth:`read` it beside a writer."""
+    """One run's record: :meth:`create` it, :meth:`open` it to write on, or :meth:`read` it beside a writer.
+
+    What is committed survives the death of the process in any case. If ``durable``, a commit is on the disk before it
+    returns, so that it survives a power cut too. If not, a power cut may take back the last commits, never one
+    without those after it: the file stays sound, and the run goes on from there as the same search.
+    """
 
     def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
         self._db = connection
@@ -94,7 +99,7 @@ class History:
         self._event: int = self._one("SELECT max(max(asked), coalesce(max(told), 0)) FROM trial") or 0
 
     @classmethod
-    def create(cls, path: Path, *, locks: bool = True) -> History:
+    def create(cls, path: Path, *, locks: bool = True, durable: bool = True) -> History:
         """Make an empty history; ``locks=False`` for a file system without file locks.
 
         Raises:
@@ -103,20 +108,31 @@ class History:
         if path.exists():
             raise RunFolderError(f"{path} exists already; continue it with: {resume_command(path.parent)}")
         with _explained(path):
-            connection = _connect(path, "rwc", locks)
+            connection = _connect(path, "rwc", locks, durable)
             # WAL lets readers look on while we write, but needs shared memory, which comes with locks only.
             connection.execute(f"PRAGMA journal_mode = {'WAL' if locks else 'DELETE'}")
             connection.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
             return cls(connection, path)
 
     @classmethod
-    def open(cls, path: Path, *, locks: bool = True) -> History:
+    def open(cls, path: Path, *, locks: bool = True, durable: bool = True) -> History:
         """Open an existing history to go on writing it.
 
         Raises:
             RunFolderError: if there is none, or it is not one of this version.
         """
-        return cls._existing(path, "rw", locks)
+        return cls._existing(path, "rw", locks, durable)
+
+    @staticmethod
+    def begun(path: Path) -> bool:
+        """Say whether there is a history at all; a start that is killed early leaves none, or a file without tables."""
+        if not path.is_file():
+            return False
+        with _explained(path):
+            connection = _connect(path, "rw", True, True)
+            version = connection.execute("PRAGMA user_version").fetchone()[0]
+            connection.close()
+            return bool(version)
 
     @classmethod
     def read(cls, path: Path) -> History:
@@ -136,11 +152,11 @@ class History:
         return history
 
     @classmethod
-    def _existing(cls, path: Path, mode: str, locks: bool) -> History:
+    def _existing(cls, path: Path, mode: str, locks: bool, durable: bool = True) -> History:
         if not path.is_file():
             raise RunFolderError(f"{path.parent} holds no run: {path.name} is not there")
         with _explained(path):
-            connection = _connect(path, mode, locks)
+            connection = _connect(path, mode, locks, durable)
             version = connection.execute("PRAGMA user_version").fetchone()[0]
             if version != SCHEMA_VERSION:
                 connection.close()
@@ -350,15 +366,15 @@ class _explained:
             raise RunFolderError(f"the history {self.path} is damaged at trial {self.trial}: {error}") from error
 
 
-def _connect(path: Path, mode: str, locks: bool) -> sqlite3.Connection:
-    """Connect without creating more than asked, and with every commit on disk before it returns."""
+def _connect(path: Path, mode: str, locks: bool, durable: bool) -> sqlite3.Connection:
+    """Connect without creating more than asked, and if durable, with every commit on disk before it returns."""
     uri = f"{path.absolute().as_uri()}?mode={mode}{'' if locks else '&nolock=1'}"
     connection = sqlite3.connect(uri, uri=True, timeout=10.0)
     if mode != "ro":
-        connection.execute("PRAGMA synchronous = FULL")
+        # NORMAL keeps a file whole that has a write-ahead log; a rollback journal, without locks, needs FULL for that.
+        connection.execute(f"PRAGMA synchronous = {'FULL' if durable or not locks else 'NORMAL'}")
     return connection
 
 
-def _json(value: object) -> str:
-    """Write compact JSON that is JSON: NaN and infinity are refused."""
-    return json.dumps(value, separators=(",", ":"), allow_nan=False)
+_json: Final = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
+"""Writes compact JSON that is JSON: NaN and infinity are refused. Made once: ``dumps`` makes an encoder a call."""

@@ -73,7 +73,7 @@ class PopulationManager:
         listeners: Sequence[Listener] = (),
     ) -> None:
         self.space = space
-        self.strategy = strategy
+        self.strategy = strategy = strategy.suited(space)
         self.evaluator = evaluator
         self.executor = executor
         self.history = history

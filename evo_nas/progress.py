@@ -14,6 +14,8 @@ from genotypes.population import Population
 if TYPE_CHECKING:
     from rich.live import Live
 
+    from evo_nas.study import Ended
+
 SECONDS_BETWEEN_LINES: Final = 2.0
 
 
@@ -31,8 +33,7 @@ class Progress(Listener):
         self._recent: deque[float] = deque(maxlen=max(1, last))
         self._best: Individual | None = None
         self._failed = 0
-        self._live: Live | None = None
-        self._printed = float("-inf")
+        self._line: _Line | None = None
 
     def restored(self, population: Population, trained: int) -> None:
         """Start the clock; what was trained before does not count for the time left."""
@@ -40,12 +41,7 @@ class Progress(Listener):
         self._best = next(iter(population.best(1)), None)
         self._failed = population.failed
         self._recent.extend(individual.score for individual in population.youngest(min(self._last, population.window)))
-        if sys.stderr.isatty():
-            from rich.console import Console
-            from rich.live import Live
-
-            self._live = Live(console=Console(stderr=True), refresh_per_second=4, transient=True)
-            self._live.start()
+        self._line = _Line()
         self._say(f"{self.title}; resuming after {trained} trials" if trained else self.title, always=True)
 
     def told(self, individual: Individual, evaluation: Evaluation, population: Population, trained: int) -> None:
@@ -57,15 +53,14 @@ class Progress(Listener):
             self._failed += 1
             reason = (evaluation.error or "no reason given").strip().splitlines()[-1]
             self._say(f"trial {individual.id} failed ({evaluation.outcome}): {reason}", always=True)
-        self._say(self._line(trained), always=trained >= self.trials)
+        self._say(self._words(trained), always=trained >= self.trials)
 
     def close(self) -> None:
         """Give the terminal back."""
-        if self._live is not None:
-            self._live.stop()
-            self._live = None
+        if self._line is not None:
+            self._line.close()
 
-    def _line(self, trained: int) -> str:
+    def _words(self, trained: int) -> str:
         words = [f"trial {trained}/{self.trials}"]
         if self._best is not None:
             words.append(f"best {100 * self._best.score:.2f} % (trial {self._best.id})")
@@ -80,6 +75,51 @@ class Progress(Listener):
         return "  ".join(words)
 
     def _say(self, line: str, *, always: bool) -> None:
+        assert self._line is not None, "restored comes first"
+        self._line.say(line, always=always)
+
+
+class StudyProgress:
+    """The same for a study: says how each run ended as it does, and how long the rest may take."""
+
+    def __init__(self, title: str, runs: int, unfinished: int) -> None:
+        self._line = _Line()
+        self._start = time.monotonic()
+        self._runs, self._before, self._done = runs, runs - unfinished, 0
+        before = f", {self._before} of them finished" if self._before else ""
+        self._line.say(f"{title}; {runs} runs{before}", always=True)
+
+    def __call__(self, ended: Ended, left: int) -> None:
+        """Hear how one run ended, and how many are left."""
+        self._done += 1
+        how = f"ended ({ended.reason})" if ended.reason else "failed"
+        words = [f"{self._before + self._done}/{self._runs} runs", f"{ended.label} seed {ended.seed} {how}"]
+        if ended.best is not None:
+            words.append(f"best {100 * ended.best:.2f} %")
+        if left:
+            words.append(f"ETA {duration((time.monotonic() - self._start) / self._done * left)}")
+        self._line.say("  ".join(words), always=not left)
+
+    def close(self) -> None:
+        """Give the terminal back."""
+        self._line.close()
+
+
+class _Line:
+    """A line that renews itself on a terminal; elsewhere a line now and then."""
+
+    def __init__(self) -> None:
+        self._live: Live | None = None
+        self._printed = float("-inf")
+        if sys.stderr.isatty():
+            from rich.console import Console
+            from rich.live import Live
+
+            self._live = Live(console=Console(stderr=True), refresh_per_second=4, transient=True)
+            self._live.start()
+
+    def say(self, line: str, *, always: bool) -> None:
+        """Show a line; ``always`` leaves it standing."""
         if self._live is not None:
             if always:
                 self._live.console.print(line, highlight=False, markup=False)
@@ -88,6 +128,12 @@ class Progress(Listener):
         elif always or time.monotonic() - self._printed >= SECONDS_BETWEEN_LINES:
             print(line, file=sys.stderr, flush=True)
             self._printed = self._printed if always else time.monotonic()
+
+    def close(self) -> None:
+        """Give the terminal back."""
+        if self._live is not None:
+            self._live.stop()
+            self._live = None
 
 
 def duration(seconds: float) -> str:

@@ -68,8 +68,11 @@ def configured(
     settings: Sequence[str] = (),
     file: Path | None = None,
     environ: Mapping[str, str] = os.environ,
+    beside: Sequence[str] = (),
 ) -> RunConfig:
     """Resolve a configuration: flags go before ``EVO_NAS_*`` variables, these before the TOML file.
+
+    ``beside`` names other strategies that the same flags are meant for: an option that only they have is left out.
 
     Raises:
         UsageError: if a table, field, flag or name is unknown, or a value impossible.
@@ -88,7 +91,12 @@ def configured(
         if table in from_variables:
             known = option_types(_found(catalogue, getattr(names, table)))
             from_variables[table] = {k: v for k, v in from_variables[table].items() if k in known}
-    return RunConfig.from_tables(layered(from_file, from_variables, from_command))
+    tables = layered(from_file, from_variables, from_command)
+    if beside and "strategy" in tables:
+        known = option_types(_found(STRATEGIES, names.strategy))
+        others = {option for name in beside for option in option_types(_found(STRATEGIES, name))} - known.keys()
+        tables["strategy"] = {k: v for k, v in tables["strategy"].items() if k not in others}
+    return RunConfig.from_tables(tables)
 
 
 def build(config: RunConfig) -> Parts:
@@ -101,9 +109,8 @@ def build(config: RunConfig) -> Parts:
         name = config.run.space
         # A spelling alone imports no code; a plug-in is named by whoever runs the search.
         space = SPACES.build(name, config.space) if ":" in name else space_named(name, config.space)
-        strategy = STRATEGIES.build(config.run.strategy, config.strategy)
+        strategy = STRATEGIES.build(config.run.strategy, config.strategy).suited(space)
         evaluator = EVALUATORS.build(config.run.evaluator, config.evaluator)
-        strategy.check(space)
         evaluator.bind(space, placement(config.hardware))
     except ValueError as error:
         raise UsageError(str(error)) from error
@@ -125,8 +132,12 @@ def new_folder(config: RunConfig, parts: Parts) -> Path:
     return next(path for path in candidates if not path.exists())
 
 
-def start(config: RunConfig, path: Path, parts: Parts, *, listeners: Sequence[Listener] = ()) -> Run:
+def start(
+    config: RunConfig, path: Path, parts: Parts, *, listeners: Sequence[Listener] = (), durable: bool = True
+) -> Run:
     """Start a new run in a folder that is new or empty, and search until it ends.
+
+    ``durable`` is that of :class:`evo_nas.history.History`: whether every step outlives a power cut.
 
     Raises:
         RunFolderError: if the folder is not empty, in use or cannot be written.
@@ -144,12 +155,16 @@ def start(config: RunConfig, path: Path, parts: Parts, *, listeners: Sequence[Li
         folder.environment.write_text(json.dumps(environment(), indent=2) + "\n", "utf-8")
         folder.weights.mkdir(exist_ok=True)
         folder.report.mkdir(exist_ok=True)
-        history = stack.enter_context(History.create(folder.history, locks=folder.has_locks))
+        history = stack.enter_context(History.create(folder.history, locks=folder.has_locks, durable=durable))
         return _search(config, folder, history, parts, listeners)
 
 
-def resume(config: RunConfig, path: Path, parts: Parts, *, listeners: Sequence[Listener] = ()) -> Run:
+def resume(
+    config: RunConfig, path: Path, parts: Parts, *, listeners: Sequence[Listener] = (), durable: bool = True
+) -> Run:
     """Go on with a run where it stopped, under the configuration that :func:`stored` gives, and store that.
+
+    ``durable`` is as in :func:`start`.
 
     Raises:
         RunFolderError: if the folder holds no run or is in use.
@@ -159,7 +174,7 @@ def resume(config: RunConfig, path: Path, parts: Parts, *, listeners: Sequence[L
     with ExitStack() as stack:
         folder = stack.enter_context(RunFolder.open(path))
         parts.evaluator.prepare(path)
-        history = stack.enter_context(History.open(folder.history, locks=folder.has_locks))
+        history = stack.enter_context(History.open(folder.history, locks=folder.has_locks, durable=durable))
         folder.write_config(resolved(config, parts).to_toml())
         return _search(config, folder, history, parts, listeners)
 

@@ -1,4 +1,4 @@
-"""Every command and every piece of Python in README.md and CONTRIBUTING.md is run, and the tables are true."""
+"""Every command and every piece of Python in the README and in the guides is run, and the tables are true."""
 
 from __future__ import annotations
 
@@ -12,9 +12,12 @@ from pathlib import Path
 
 import pytest
 
+from analysis.study import STUDY_TABLE
 from evo_nas.evaluators.presets import PRESETS, Preset
+from genotypes.catalogue import SPACES, space_named
 
 ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs"
 
 
 def blocks(file: str, language: str) -> list[str]:
@@ -25,6 +28,16 @@ def blocks(file: str, language: str) -> list[str]:
 def commands(file: str) -> list[str]:
     lines = [line for block in blocks(file, "bash") for line in block.splitlines()]
     return [line for line in lines if line.startswith("python -m evo_nas ")]
+
+
+def examples(file: str) -> dict[str, str]:
+    """Python files that a guide shows whole: name, on the first line, -> text."""
+    found = {}
+    for text in blocks(file, "python"):
+        name = re.match(r"# ([\w/]+\.py)\n", text)
+        assert name, "an example starts with the name of its file"
+        found[name[1]] = text
+    return found
 
 
 def run(folder: Path, *command: str) -> subprocess.CompletedProcess[str]:
@@ -55,12 +68,10 @@ def test_the_python_of_the_readme_works(tmp_path: Path) -> None:
 
 
 def test_the_examples_of_contributing_work(tmp_path: Path) -> None:
-    code = blocks("CONTRIBUTING.md", "python")
+    code = examples("CONTRIBUTING.md")
     assert len(code) == 3
-    for text in code:
-        name = re.match(r"# (\w+\.py)\n", text)
-        assert name, "an example starts with the name of its file"
-        (tmp_path / name[1]).write_text(text)
+    for name, text in code.items():
+        (tmp_path / name).write_text(text)
     found = commands("CONTRIBUTING.md")
     assert len(found) >= 4
     for line in found:
@@ -70,8 +81,41 @@ def test_the_examples_of_contributing_work(tmp_path: Path) -> None:
             assert "layer5: " in done.stdout, "the readable form of a space without cells"
 
 
-def test_the_examples_of_contributing_obey_the_house_style(tmp_path: Path) -> None:
-    for number, text in enumerate(blocks("CONTRIBUTING.md", "python")):
+def test_a_benchmark_of_ones_own_is_searched_as_the_guide_says(tmp_path: Path) -> None:
+    (text,) = examples("docs/benchmarks.md").values()
+    (tmp_path / "bench").mkdir()
+    (tmp_path / "bench" / "mine.py").write_text(text)
+    found = commands("docs/benchmarks.md")
+    assert len(found) == 3
+    for line in found:
+        done = run(tmp_path, sys.executable, *shlex.split(line)[1:])
+        if " show " in line:
+            assert "200 ok" in done.stdout
+            assert "right2: " in done.stdout, "the readable form of a space without cells"
+
+
+def test_the_study_of_the_guide_works(tmp_path: Path) -> None:
+    found = commands("docs/study.md")
+    assert len(found) == 3
+    # As printed, but for the budgets, which would take a minute: of two the last counts.
+    budgets = (["--seeds", "2", "--trials", "100"], [], ["--seeds", "3", "--trials", "120"])
+    for line, budget in zip(found, budgets, strict=True):
+        done = run(tmp_path, sys.executable, *shlex.split(line)[1:], *budget)
+    rows = [line.split() for line in done.stdout.splitlines()]
+    assert [row[2] for row in rows if row[1:2] == ["120"]] == ["3"] * 3
+    ((name, text),) = examples("docs/study.md").items()
+    (tmp_path / name).write_text(text.replace("[100, 300]", "[100, 120]"))
+    assert "(3, 120)" in run(tmp_path, sys.executable, name).stdout
+
+
+def test_the_columns_of_a_study_are_documented() -> None:
+    text = (DOCS / "study.md").read_text("utf-8")
+    assert [name for name in STUDY_TABLE if f"`{name}`" not in text] == []
+
+
+def test_the_examples_obey_the_house_style(tmp_path: Path) -> None:
+    texts = [*examples("CONTRIBUTING.md").values(), *examples("docs/benchmarks.md").values()]
+    for number, text in enumerate(texts):
         (tmp_path / f"example{number}.py").write_text(text.partition("\n")[2])
     config = ("--config", str(ROOT / "pyproject.toml"))
     ruff = [sys.executable, "-m", "ruff", "check", *config, "--ignore", "D100,I001", str(tmp_path)]
@@ -88,9 +132,17 @@ def test_the_table_of_presets_is_true() -> None:
         assert values == [str(getattr(preset, name)) for preset in PRESETS.values()], name
 
 
-@pytest.mark.parametrize(
-    "file", ["README.md", "CONTRIBUTING.md", "docs/architecture.md", "docs/history.md", "docs/proxy.md"]
-)
+def test_the_table_of_spaces_is_true() -> None:
+    text = (ROOT / "docs" / "spaces.md").read_text("utf-8")
+    rows = re.findall(r"^\| `([\w-]+)` \| (\S+) \| (\S+) \|", text, flags=re.MULTILINE)
+    assert [name for name, *_ in rows] == list(SPACES)
+    for name, decisions, size in rows:
+        space = space_named(name)
+        assert (decisions, size) == (str(len(space.decisions)), f"{space.size:{',' if space.size < 1e6 else '.2e'}}")
+        assert f"**{name}**" in text, "its mutation"
+
+
+@pytest.mark.parametrize("file", ["README.md", "CONTRIBUTING.md", *sorted(f"docs/{p.name}" for p in DOCS.glob("*.md"))])
 def test_links_lead_somewhere(file: str) -> None:
     for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", (ROOT / file).read_text("utf-8")):
         assert ((ROOT / file).parent / target).exists(), target

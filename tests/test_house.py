@@ -27,7 +27,7 @@ DEAP_AT_HOME = {"strategies/evolution.py"}
 LAYERS = [
     # From the top down: a module may import from its own layer and from those below it.
     {"__main__", "cli"},
-    {"estimate", "listing", "count", "show"},
+    {"estimate", "listing", "count", "show", "study"},
     {"run"},
     {"progress", "manager", "weights"},
     {"executors", "history", "folder"},

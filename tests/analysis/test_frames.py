@@ -212,7 +212,7 @@ def test_a_live_run_is_read_without_blocking_its_writer(mixed: Path) -> None:
     writer.execute("BEGIN IMMEDIATE")
     writer.execute("UPDATE trial SET fitness = 0.99 WHERE id = 9")
     assert load_history(mixed)["fitness"].max() == 0.9  # not committed yet
-    with frames._opened(mixed / "history.db") as reader:
+    with frames.opened(mixed / "history.db") as reader:
         reader.execute("SELECT * FROM trial").fetchone()
         writer.execute("COMMIT")
     writer.execute("PRAGMA wal_autocheckpoint = 0")

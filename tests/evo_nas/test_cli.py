@@ -18,8 +18,9 @@ from genotypes.zoo import NASNET_A
 
 ROOT = Path(__file__).parents[2]
 TOY = ("run", "--strategy", "random", "--evaluator", "toy")
+TABLE = ("run", "--strategy", "random", "--space", "bits", "--evaluator", "tabular", "--column", "a", "--table")
 COMMANDS = [[], ["run"], ["resume"], ["show"], ["plot"], ["compare"], ["count"], ["data"], ["data", "fetch"]]
-COMMANDS += [["data", "check"], ["list"]]
+COMMANDS += [["data", "check"], ["list"], ["study"]]
 
 
 @pytest.fixture(autouse=True)
@@ -171,8 +172,8 @@ def test_count_takes_a_genotype_as_text_and_as_json(capsys: pytest.CaptureFixtur
 def test_list_names_what_can_be_chosen(capsys: pytest.CaptureFixture[str], what: str) -> None:
     expected = {
         "strategies": ["random", "evolution", "rl"],
-        "spaces": ["nasnet"],
-        "evaluators": ["proxy", "toy"],
+        "spaces": ["nasnet", "pnas", "bits", "nasbench201", "natsbench-size"],
+        "evaluators": ["proxy", "tabular", "toy"],
         "presets": ["digits", "cpu", "gpu"],
         "cells": ["nasnet-a"],
     }[what]
@@ -213,6 +214,16 @@ BAD = [
     (("run", "--strategy", "random", "--dataset", "digits", "--device", "abacus"), 2, "unknown device 'abacus'"),
     (("run", "--strategy", "random", "--data-dir", "nowhere"), 4, "python -m evo_nas data fetch"),
     (("run", "--strategy", "random", "--dataset", "folder", "--data-dir", "nowhere"), 4, "nowhere"),
+    (("run", "--strategy", "random", "--space", "bits"), 2, "the proxy trainer needs pairs of cells"),
+    (("run", "--strategy", "random", "--evaluator", "tabular"), 2, "needs a table and its column: --table FILE --col"),
+    (("run", "--strategy", "random", "--evaluator", "tabular", "--table", "t.csv"), 2, "needs a table and its column"),
+    ((*TABLE, "nosuch.csv"), 4, "there is no table"),
+    ((*TABLE, "."), 4, "name a CSV or parquet file with --table FILE"),
+    ((*TABLE, "t.csv", "--table-unit", "nosuch"), 2, "table_unit must be percent or fraction, not 'nosuch'"),
+    ((*TOY, "--column", "a"), 2, "evaluator 'toy' has no option 'column'"),
+    (("count", "nasbench201:0.1.2.3.4.0", "--cells", "1", "--filters", "4"), 2, "does not describe a pair of cells"),
+    (("count", "bits:0.1", "--cells", "1", "--filters", "4"), 2, "has 100 choices, not 2"),
+    (("count", "64:64:64:64:64", "--cells", "1", "--filters", "4"), 2, "there is no space '64:64:64:64'"),
     ((*TOY, "--config", "nosuch.toml"), 2, "cannot read the configuration nosuch.toml"),
     (("resume", "nowhere"), 3, "nowhere holds no run"),
     (("show", "nowhere"), 3, "nowhere holds no run"),

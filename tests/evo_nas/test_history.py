@@ -31,6 +31,24 @@ def ok(fitness: float) -> Evaluation:
     return Evaluation(Outcome.OK, fitness=fitness, metrics={"parameters": 12, "mult_adds": 34, "loss": 0.5})
 
 
+@pytest.mark.parametrize(
+    ("given", "level"), [({}, 2), ({"durable": False}, 1), ({"durable": False, "locks": False}, 2)]
+)
+def test_only_a_write_ahead_log_may_leave_the_disk_behind(path: Path, given: dict[str, bool], level: int) -> None:
+    for make in (History.create, History.open):
+        with make(path, **given) as history:
+            assert history._one("PRAGMA synchronous") == level, "2 is FULL, 1 is NORMAL"
+
+
+def test_a_history_has_begun_when_its_tables_are_there(path: Path) -> None:
+    assert not History.begun(path)
+    sqlite3.connect(path).execute("PRAGMA journal_mode = WAL").connection.close()
+    assert not History.begun(path)
+    path.unlink()
+    History.create(path).close()
+    assert History.begun(path)
+
+
 def test_every_documented_column_is_there(path: Path) -> None:
     History.create(path).close()
     documented = (Path(__file__).parents[2] / "docs" / "history.md").read_text("utf-8")

@@ -1,0 +1,424 @@
+"""A study: the same search by several strategies over many seeds, several runs at a time, to compare them.
+
+Every run is an ordinary run folder below the study's, and ``study.json`` beside them says what was compared;
+``docs/study.md`` documents it. Whoever looks at the numbers reads them from there, not from here.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import tomllib
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from shutil import rmtree
+from typing import TYPE_CHECKING, Any, Final, cast
+
+from evo_nas.config import OPTION_TABLES, RunConfig, Tables, differences, read_setting
+from evo_nas.errors import EvoNasError, RunFolderError, UsageError
+from evo_nas.folder import take_lock
+from evo_nas.history import History
+from evo_nas.manager import Listener, Reason
+from evo_nas.run import build, configured, resolved, resume, start, stored
+from genotypes.genotype import shorten
+from genotypes.individual import Evaluation, Individual
+from genotypes.population import Population
+from genotypes.registry import options_of
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+VERSION: Final = 1
+"""Version of ``study.json``."""
+
+_OWN: Final = ("strategy", "seed", "trials")
+"""Fields of ``[run]`` that differ between the runs of a study, or between two parts of it."""
+
+_OF_A_RUN: Final = re.compile(r"run\.(lock|toml|partial)|env\.json|log\.jsonl|history\.db(-\w+)?|weights|report")
+
+
+@dataclass(frozen=True)
+class Contestant:
+    """A strategy of a study: as it was listed, and the configuration of its runs but for their seeds."""
+
+    label: str
+    config: RunConfig
+
+    @property
+    def folder(self) -> str:
+        """What its run folders are called, before ``-seed<k>``."""
+        return _file_name(self.label)
+
+
+@dataclass(frozen=True)
+class Study:
+    """What is to be compared: every contestant on every seed."""
+
+    contestants: tuple[Contestant, ...]
+    seeds: range
+
+    @property
+    def config(self) -> RunConfig:
+        """What all contestants share, read from the first."""
+        return self.contestants[0].config
+
+    @property
+    def labels(self) -> list[str]:
+        """How the contestants are called."""
+        return [contestant.label for contestant in self.contestants]
+
+    @property
+    def default_folder(self) -> Path:
+        """The folder of this study if none is named, the same whenever it is asked for."""
+        evaluator, run = build(self.config).evaluator, self.config.run
+        options = options_of(evaluator)
+        what = options.get("dataset") or options.get("column") or run.evaluator.rpartition(":")[2]
+        return Path("runs") / _file_name(f"study-{run.space.rpartition(':')[2]}-{what}-{run.repeats}")
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a run of a study ended: ``reason``, or else ``error`` with its exit code; ``best`` is its highest fitness."""
+
+    label: str
+    seed: int
+    path: Path
+    reason: Reason | None = None
+    best: float | None = None
+    error: str | None = None
+    exit_code: int = 0
+
+
+@dataclass(frozen=True)
+class Task:
+    """One run, as it is sent to a worker process: ``tables`` is its configuration, ``parent`` waits for the result."""
+
+    label: str
+    seed: int
+    path: Path
+    tables: Tables
+    parent: int
+
+
+def listed(text: str) -> list[tuple[str, dict[str, Any]]]:
+    """Read a list of strategies, each with options of its own in brackets if it has any: name, options.
+
+    As in ``random,evolution(population=20,sample=5),my_strategy:HillClimbing``.
+
+    Raises:
+        UsageError: if there is none, or a bracket or an option is misspelt.
+    """
+    words = re.findall(r"(?:[^,()]|\([^()]*\))+|[()]", text)
+    strategies = []
+    for word in filter(None, map(str.strip, words)):
+        match = re.fullmatch(r"(?P<name>[^()]+?)\s*(?:\((?P<options>[^()]*)\))?", word)
+        if match is None:
+            raise UsageError(f"--strategies: write options as in 'evolution(population=20)', not {shorten(word)!r}")
+        options = list(filter(None, map(str.strip, (match["options"] or "").split(","))))
+        if wrong := [option for option in options if not re.fullmatch(r"\w+\s*=.*", option)]:
+            raise UsageError(f"--strategies: an option is NAME=VALUE, not {shorten(wrong[0])!r}")
+        settings = [read_setting(f"strategy.{option}") for option in options]
+        strategies.append((match["name"], {name: value for _, name, value in settings}))
+    if not strategies:
+        raise UsageError("name the strategies to compare with --strategies, as in --strategies random,evolution")
+    return strategies
+
+
+def planned(
+    strategies: str,
+    flags: Mapping[str, Any],
+    *,
+    seeds: range,
+    settings: Sequence[str] = (),
+    file: Path | None = None,
+    environ: Mapping[str, str] = os.environ,
+) -> Study:
+    """Plan a study: a configuration for each strategy that is listed, with the flags of ``run`` for all of them.
+
+    An option of ``[strategy]`` goes to every strategy that has it; those in a strategy's brackets to it alone.
+
+    Raises:
+        UsageError: as :func:`evo_nas.run.configured` does; if a strategy is listed twice; or if something is set that
+            is the study's own, such as the seed.
+    """
+    for table, name, _ in map(read_setting, settings):
+        if table == "run" and name in ("strategy", "seed"):
+            raise UsageError(
+                f"--set run.{name}: each run of a study has its own; use --strategies, --seeds, --first-seed"
+            )
+    contestants: list[Contestant] = []
+    names = [name for name, _ in listed(strategies)]
+    for name, options in listed(strategies):
+        config = configured(
+            {**flags, "strategy": name, "seed": str(seeds[0])},
+            settings=settings,
+            file=file,
+            environ={k: v for k, v in environ.items() if k not in ("EVO_NAS_WORKERS", "EVO_NAS_EXECUTOR")},
+            beside=names,
+        )
+        if config.hardware.workers > 1 or config.hardware.resolved_executor != "serial":
+            raise UsageError("a run of a study has one worker, in its own process; --jobs says how many run at a time")
+        words = ",".join(f"{option}={value}" for option, value in options.items())
+        config = replace(
+            config,
+            strategy={**config.strategy, **options},
+            hardware=replace(config.hardware, executor="serial", threads=1),
+        )
+        contestant = Contestant(f"{name}({words})" if words else name, config)
+        if contestant.label in (other.label for other in contestants):
+            raise UsageError(f"--strategies: {contestant.label} is listed twice")
+        contestants.append(contestant)
+    return Study(tuple(contestants), seeds)
+
+
+@contextmanager
+def opened(study: Study, path: Path) -> Iterator[Study]:
+    """Open a new or known study: check that it is the same one, prepare its evaluator, write ``study.json``.
+
+    Gives the study with every option filled in. While it is open no other process can run it.
+
+    Raises:
+        RunFolderError: if the folder holds something else, is in use, or cannot be written.
+        UsageError: if parts do not suit each other, or what was compared there before is not what is asked for now.
+        DataError: if the evaluator's data is missing or damaged.
+    """
+    every_part = [build(contestant.config) for contestant in study.contestants]
+    known = path / "study.json"
+    is_new = not path.exists()
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunFolderError(f"cannot make the study folder {path}: {error.strerror}") from error
+    if not known.is_file() and any(entry.name != "study.lock" for entry in path.iterdir()):
+        raise RunFolderError(f"{path} is not empty and holds no study; name another folder with --study-dir")
+    lock, _ = take_lock(path / "study.lock", f"the study {path}")
+    with closing(lock):
+        try:
+            # The same evaluator for all, so that what it fills in when it is prepared is the same too.
+            evaluator = every_part[0].evaluator
+            evaluator.prepare(path)
+            filled = replace(
+                study,
+                contestants=tuple(
+                    replace(one, config=resolved(one.config, replace(parts, evaluator=evaluator)))
+                    for one, parts in zip(study.contestants, every_part, strict=True)
+                ),
+            )
+            record = _record(filled, evaluator.optimum)
+            if known.is_file():
+                record = _merged(_read(known), record, path)
+            _check_alike(record["strategies"])
+        except BaseException:
+            if not known.is_file():
+                (path / "study.lock").unlink(missing_ok=True)
+                if is_new:
+                    with suppress(OSError):  # not empty, so not ours to remove
+                        path.rmdir()
+            raise
+        partial = known.with_suffix(".partial")
+        partial.write_text(json.dumps(record, indent=2) + "\n", "utf-8")
+        partial.replace(known)
+        yield filled
+
+
+def unfinished(study: Study, path: Path) -> list[Task]:
+    """List the runs of an opened study that are not finished, seed by seed, so that those there can be compared."""
+    tasks = []
+    for seed in study.seeds:
+        for one in study.contestants:
+            folder = path / f"{one.folder}-seed{seed}"
+            if not finished(folder, study.config.run.trials):
+                config = replace(one.config, run=replace(one.config.run, seed=seed))
+                tasks.append(Task(one.label, seed, folder, _plain(config), os.getpid()))
+    return tasks
+
+
+def run_all(tasks: Sequence[Task], jobs: int, hear: Callable[[Ended, int], None]) -> list[Ended]:
+    """Run or resume what :func:`unfinished` listed, ``jobs`` runs at a time, and give how each ended.
+
+    ``hear`` is called as each ends, with how many are left. A run that fails does not stop the others; Ctrl-C stops
+    all. What comes out does not depend on ``jobs``.
+
+    Raises:
+        EvoNasError: if a worker process dies.
+    """
+    from joblib import Parallel, delayed, parallel_config
+    from joblib.externals.loky import get_reusable_executor
+    from joblib.externals.loky.process_executor import TerminatedWorkerError
+    from threadpoolctl import threadpool_limits
+
+    every: list[Ended] = []
+    jobs = min(jobs, len(tasks))
+    if jobs == 0:
+        return every
+    try:
+        # Sums of several threads can differ in their last bits: one thread, here and in each worker.
+        with threadpool_limits(1), parallel_config("loky", inner_max_num_threads=1):
+            parallel = Parallel(n_jobs=jobs, return_as="generator_unordered", batch_size=1)
+            results = cast("Generator[Ended]", parallel(delayed(_search)(task) for task in tasks))
+            with closing(results):
+                for ended in results:
+                    every.append(ended)
+                    hear(ended, len(tasks) - len(every))
+    except TerminatedWorkerError as error:
+        raise EvoNasError("a worker process of the study died, as one does that is killed for its memory") from error
+    finally:
+        # Workers that wait for more are of no use to anybody; after Ctrl-C none may go on.
+        if jobs > 1:
+            get_reusable_executor(reuse=True).shutdown(wait=True, kill_workers=True)
+    return every
+
+
+def finished(folder: Path, trials: int) -> bool:
+    """Say whether a run needs no more: its trials are done, or it ended because there was nothing more to try."""
+    try:
+        with History.read(folder / "history.db") as history:
+            if history.trained() >= trials:
+                return True
+        last = json.loads((folder / "log.jsonl").read_text("utf-8").splitlines()[-1])
+    except (RunFolderError, OSError, ValueError, IndexError):
+        return False  # whoever runs it says what is wrong
+    return bool(last.get("event") == "end" and last.get("reason") in (Reason.CONVERGED, Reason.EXHAUSTED))
+
+
+class _Watch(Listener):
+    """Remembers the best of a run, and ends the worker process if the process that wants the result is gone."""
+
+    def __init__(self, parent: int | None) -> None:
+        self.parent = parent
+        self.best: float | None = None
+
+    def restored(self, population: Population, trained: int) -> None:
+        """Take over what was found before."""
+        self.best = next((individual.fitness for individual in population.best(1)), None)
+
+    def told(self, individual: Individual, evaluation: Evaluation, population: Population, trained: int) -> None:
+        """Look at the best, and who is alive."""
+        self.restored(population, trained)
+        if self.parent is not None and os.getppid() != self.parent:
+            os._exit(1)  # every step is on disk; nobody is there to be told
+
+
+def _search(task: Task) -> Ended:
+    """Run or resume one run, in a worker process if there is more than one job."""
+    in_worker = os.getpid() != task.parent
+    if in_worker:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, which stops its workers
+    watch = _Watch(task.parent if in_worker else None)
+    try:
+        plugins = [name for part in OPTION_TABLES if ":" in (name := task.tables["run"][part])]
+        if History.begun(task.path / "history.db"):
+            config = stored(task.path, task.tables, plugins)
+            run = resume(config, task.path, build(config), listeners=[watch], durable=False)
+        else:
+            _clear(task.path)
+            config = RunConfig.from_tables(task.tables)
+            run = start(config, task.path, build(config), listeners=[watch], durable=False)
+    except EvoNasError as error:
+        return Ended(task.label, task.seed, task.path, best=watch.best, error=str(error), exit_code=error.exit_code)
+    except Exception as error:  # a strategy that is broken costs its own runs, not those of others
+        reason = "".join(traceback.format_exception_only(error)).strip()
+        return Ended(task.label, task.seed, task.path, best=watch.best, error=reason, exit_code=EvoNasError.exit_code)
+    return Ended(task.label, task.seed, task.path, run.reason, watch.best)
+
+
+def _clear(folder: Path) -> None:
+    """Remove what a start left behind that was killed before its history began; whatever else is there stays."""
+    if folder.is_dir() and all(_OF_A_RUN.fullmatch(entry.name) for entry in folder.iterdir()):
+        lock, _ = take_lock(folder / "run.lock", f"the run folder {folder}")
+        with closing(lock):
+            rmtree(folder)
+
+
+def _plain(config: RunConfig) -> Tables:
+    """Give the tables of a configuration as ``run.toml`` will give them back."""
+    return tomllib.loads(config.to_toml())
+
+
+def _record(study: Study, optimum: float | None) -> dict[str, Any]:
+    """Describe a study as ``study.json`` does."""
+    tables = _plain(study.config)
+    return {
+        "version": VERSION,
+        "optimum": None if optimum is None else float(optimum),
+        "trials": study.config.run.trials,
+        "first_seed": study.seeds.start,
+        "seeds": len(study.seeds),
+        "strategies": [
+            {
+                "label": one.label,
+                "folder": one.folder,
+                "name": one.config.run.strategy,
+                "options": _plain(one.config)["strategy"],
+            }
+            for one in study.contestants
+        ],
+        "run": {name: value for name, value in tables["run"].items() if name not in _OWN},
+        "space": tables["space"],
+        "evaluator": tables["evaluator"],
+    }
+
+
+def _check_alike(entries: Sequence[Mapping[str, Any]]) -> None:
+    """Refuse what would run under two labels, or two that would share folders.
+
+    Raises:
+        UsageError: naming both.
+    """
+    for later, entry in enumerate(entries):
+        for other in entries[:later]:
+            if (other["name"], other["options"]) == (entry["name"], entry["options"]):
+                raise UsageError(f"--strategies: {other['label']} and {entry['label']} are the same search")
+            if other["folder"] == entry["folder"]:
+                raise UsageError(f"--strategies: {other['label']} and {entry['label']} would share a folder")
+
+
+def _merged(old: Mapping[str, Any], new: dict[str, Any], path: Path) -> dict[str, Any]:
+    """Add what is asked for now to what the study has already.
+
+    Raises:
+        UsageError: if that would be another study.
+    """
+    shared = {name: (old[name], new[name]) for name in ("run", "space", "evaluator")}
+    changed = list(differences({n: a for n, (a, _) in shared.items()}, {n: b for n, (_, b) in shared.items()}, shared))
+    before = {entry["label"]: entry for entry in old["strategies"]}
+    for entry in new["strategies"]:
+        if (known := before.setdefault(entry["label"], entry)) is not entry:
+            tables = ({"strategy": known["options"]}, {"strategy": entry["options"]})
+            changed += [f"of {entry['label']} {line}" for line in differences(*tables, ("strategy",))]
+    if not changed and old["optimum"] != new["optimum"]:
+        changed = [f"the best possible fitness from {old['optimum']} to {new['optimum']}, so its data is another"]
+    if changed:
+        raise UsageError(
+            f"{path} is a study already, and a study cannot change {'; '.join(changed)}; "
+            "name another folder with --study-dir"
+        )
+    return {**new, "strategies": list(before.values())}
+
+
+def _read(file: Path) -> dict[str, Any]:
+    """Read ``study.json``.
+
+    Raises:
+        RunFolderError: if it is damaged or of another version.
+    """
+    try:
+        record = json.loads(file.read_text("utf-8"))
+        version = record["version"]
+        if version == VERSION:
+            _ = [record[name] for name in ("optimum", "run", "space", "evaluator")]
+            _ = [[entry[name] for name in ("label", "folder", "name", "options")] for entry in record["strategies"]]
+            return dict(record)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise RunFolderError(f"{file} is damaged ({error!r}); name another folder with --study-dir") from None
+    raise RunFolderError(f"{file} has version {version}, this evo_nas reads version {VERSION}")
+
+
+def _file_name(text: str) -> str:
+    """Make a file name of a label: what could not stand there, or in a shell, becomes a dot."""
+    return re.sub(r"[^\w()=,+.-]", ".", text)
