@@ -6,7 +6,7 @@ import dataclasses
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Self
 
 from genotypes.genotype import Genotype
 from genotypes.individual import Individual
@@ -48,7 +48,8 @@ class SearchStrategy(ABC):
 
     The caller promises:
 
-    * ``start`` is called once, before anything else.
+    * ``suited`` is called first, before anything is written, and the search goes on with what it returns; then
+      :attr:`window` is read; then ``start`` is called, once.
     * ``ask`` and ``tell`` each get a generator of their own, a function of the run's seed and of the id that the
       ask will get or the tell has. Nothing else may be drawn from.
     * ``tell`` is called exactly once for every proposal that ended, failures included, in the order in which
@@ -73,15 +74,16 @@ class SearchStrategy(ABC):
         """How many of the youngest individuals the population must keep for this strategy; by default 0."""
         return 0
 
-    def check(self, space: SearchSpace) -> None:
-        """Refuse a space that lacks a structure which this strategy needs; by default none is refused.
+    def suited(self, space: SearchSpace) -> Self:
+        """Give the strategy that will search ``space``: by default this one, as it is.
 
-        Called before anything is written; ``start`` need not check again.
+        A strategy whose defaults depend on the space returns a copy in which every option that was left open is filled
+        in; one that needs a structure refuses a space that lacks it. What is returned suits already: it gives itself.
 
         Raises:
             ValueError: naming what the space lacks, and which spaces have it.
         """
-        return None
+        return self
 
     def start(self, space: SearchSpace, rng: np.random.Generator) -> None:
         """Get ready to search ``space``; by default remember it as ``self.space``."""

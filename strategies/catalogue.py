@@ -14,6 +14,8 @@ STRATEGIES: Final = Registry(
         "random": "strategies.random_search:RandomSearch",
         "evolution": "strategies.evolution:RegularizedEvolution",
         "rl": "strategies.reinforcement:PPOController",
+        "pnas": "strategies.progressive:ProgressiveSearch",
+        "local": "strategies.local:LocalSearch",
     },
 )
 """A new strategy is a file beside this one and a line here."""

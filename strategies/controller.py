@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import bisect
 import contextlib
+import itertools
+import math
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Final
 
@@ -32,15 +34,19 @@ class Controller(nn.Module):
     of its own predicts the next choice (Zoph & Le 2016, section 3.1). Each decision has its own embeddings too:
     option 3 of a hidden state and option 3 of an operation have nothing in common.
 
-    T is the number of decisions, M the largest number of options, H the number of hidden units. The network lives on
+    T is the number of decisions, M the largest number of options, H the number of hidden units. Logits are divided by
+    ``temperature`` before the softmax. The network lives on
     the CPU in float32; its initial weights come from ``rng`` alone. Use it within :func:`isolated`.
     """
 
     first: Tensor  # (T,): the token of each decision's option 0
     absent: Tensor  # (T, M): true where the decision has no such option
 
-    def __init__(self, decisions: Sequence[Decision], hidden: int, rng: np.random.Generator) -> None:
+    def __init__(
+        self, decisions: Sequence[Decision], hidden: int, rng: np.random.Generator, temperature: float = 1.0
+    ) -> None:
         super().__init__()
+        self.temperature = temperature
         self.options = tuple(len(decision.options) for decision in decisions)
         options = torch.tensor(self.options)
         self.register_buffer("first", options.cumsum(0) - options + _START + 1)
@@ -69,17 +75,22 @@ class Controller(nn.Module):
         log_probs: list[float] = []
         first = self.first.tolist()
         input_weight, state_weight, input_bias, state_bias = self.lstm.all_weights[0]
+        heads = zip(self.weight.unbind(), self.bias.tolist(), self.options, strict=True)
         state = cell = self.bias.new_zeros(1, self.lstm.hidden_size)
         token = _START
-        for position, (options, uniform) in enumerate(zip(self.options, uniforms, strict=True)):
+        for position, ((weight, bias, options), uniform) in enumerate(zip(heads, uniforms, strict=True)):
             read = self.embedding.weight[token : token + 1]
             state, cell = torch.lstm_cell(read, (state, cell), input_weight, state_weight, input_bias, state_bias)
-            logits = self.weight[position, :options] @ state[0] + self.bias[position, :options]
-            predicted = logits.double().log_softmax(0)
-            # Without the last sum, which should be 1 but may be rounded to less than the number drawn.
-            choice = bisect.bisect_right(predicted.exp().cumsum(0)[:-1].tolist(), uniform)
+            # A softmax of a dozen numbers is faster outside of torch.
+            sums = torch.mv(weight, state[0]).tolist()
+            logits = [(sums[option] + bias[option]) / self.temperature for option in range(options)]
+            largest = max(logits)
+            total = math.fsum(math.exp(logit - largest) for logit in logits)
+            edges = itertools.accumulate(math.exp(logit - largest) / total for logit in logits)
+            # Without the last edge, which should be 1 but may be rounded to less than the number drawn.
+            choice = bisect.bisect_right(list(edges)[:-1], uniform)
             choices.append(choice)
-            log_probs.append(float(predicted[choice]))
+            log_probs.append(logits[choice] - largest - math.log(total))
             token = first[position] + choice
         return tuple(choices), tuple(log_probs)
 
@@ -91,7 +102,7 @@ class Controller(nn.Module):
         """
         tokens = nn.functional.pad((choices + self.first)[:, :-1], (1, 0), value=_START)
         states, _ = self.lstm(self.embedding(tokens))  # (n, T, H)
-        logits = torch.einsum("nth,tmh->ntm", states, self.weight) + self.bias
+        logits = (torch.einsum("nth,tmh->ntm", states, self.weight) + self.bias) / self.temperature
         log_probs = logits.masked_fill(self.absent, _ABSENT).log_softmax(-1)  # (n, T, M)
         entropies = -(log_probs.exp() * log_probs).sum(-1)
         return log_probs.gather(-1, choices.unsqueeze(-1)).squeeze(-1), entropies
@@ -105,11 +116,14 @@ def isolated() -> Iterator[None]:
     come out the same.
     """
     threads, dtype = torch.get_num_threads(), torch.get_default_dtype()
+    cpu = torch.device("cpu")
     torch.set_num_threads(1)
     torch.set_default_dtype(torch.float32)
     try:
-        with torch.device("cpu"), torch.inference_mode(False), torch.enable_grad():
-            yield
+        # A default device, even this one, doubles the time of small operations: torch then asks about each of them.
+        with contextlib.nullcontext() if torch.get_default_device() == cpu else cpu:
+            with torch.inference_mode(False), torch.enable_grad():
+                yield
     finally:
         torch.set_default_dtype(dtype)
         torch.set_num_threads(threads)

@@ -1,8 +1,8 @@
 """Regularized evolution: a tournament with aging (Real et al. 2018, "Regularized Evolution for Image Classifier ...").
 
-The whole of algorithm 1: sample S of the youngest P with replacement, mutate the best of the sample, and let the
-oldest die. The last is only "keep the youngest P", which the population does. Asynchronous workers need
-nothing more: whoever is free samples the population as it stands (section 3.3).
+The whole of algorithm 1: sample S of the P that live, with replacement, mutate the best of the sample, add the child
+and let the oldest die. Asynchronous workers need nothing more: whoever is free samples the population as it stands
+(section 3.3).
 """
 
 from __future__ import annotations
@@ -10,11 +10,12 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, ClassVar, Final, Self
 
 from deap import base, tools
 
+from genotypes.genotype import Genotype
 from genotypes.individual import Individual
 from genotypes.population import Population
 from genotypes.space import SearchSpace
@@ -22,6 +23,19 @@ from strategies.base import Proposal, SearchStrategy
 
 if TYPE_CHECKING:
     import numpy as np
+
+PAPER_POPULATION: Final = 100
+PAPER_SAMPLE: Final = 25
+"""The best of the settings that Real et al. 2018 tried (section 4)."""
+
+MEMBERS_A_DECISION: Final = 8
+"""So many members for each decision, up to the paper's hundred: a small space is searched in few trials."""
+
+SMALL_SPACE: Final = 1_000_000
+"""In a space of at most so many genotypes a search meets the same ones again and again."""
+
+_MOST_STEPS: Final = 100
+"""After so many mutations a known genotype is proposed all the same: there may be no other."""
 
 
 class Accuracy(base.Fitness):  # type: ignore[misc]  # deap has no types
@@ -35,23 +49,33 @@ class Member:
     """An individual in the form that deap's selections read: an object with a ``fitness``."""
 
     individual: Individual
+    fitness: Accuracy = field(init=False)
 
-    @property
-    def fitness(self) -> Accuracy:
-        """The individual's fitness; an :class:`Individual` that lives has one, and it is never NaN."""
-        return Accuracy((self.individual.score,))
+    def __post_init__(self) -> None:
+        # An individual that lives has a fitness, and it is never NaN.
+        object.__setattr__(self, "fitness", Accuracy((self.individual.score,)))
 
 
 @dataclass
 class RegularizedEvolution(SearchStrategy):
     """Tournament selection with aging.
 
-    ``population`` is P and ``sample`` is S; the defaults were the best of the settings tried by Real et al. 2018
-    (section 4: 100 and 25). While fewer than P live, proposals are random. Failures never enter
-    the population.
+    ``population`` is P and ``sample`` is S. While fewer than P live, proposals are random. Failures never enter the
+    population, and nobody dies of them. ``aging=False`` is the paper's ablation, "non-aging evolution"
+    (figure 7): the worst of the sample dies instead of the oldest. If it has died meanwhile, because several workers
+    drew it, then the worst of a new sample does.
 
-    ``toolbox`` is deap's registry of the operators ``select(members) -> [member]`` and ``mutate(genotype, rng) ->
-    genotype``, filled by :meth:`start`; register others there to swap them.
+    ``distinct`` leaves algorithm 1: a child that was proposed before is mutated on until it is new, and so is a random
+    genotype. Without it a repeat is proposed like any other, to be trained once more under ``--repeats retrain``.
+
+    What is left open (``None``) depends on the space. P is 8 members a decision that has a choice, at most the paper's
+    100; S is the paper's 25, at most half of P; ``distinct`` is true where the space has at most a million genotypes.
+    The NASNet space gets 100, 25 and false, which is the paper; NAS-Bench-201 gets 48, 24 and true (see
+    docs/strategies.md for what was measured).
+
+    ``toolbox`` is deap's registry of the operators, filled by :meth:`start`; register others there to swap them:
+    ``draw(members) -> sample``, ``select(sample) -> [winner]``, ``remove(sample) -> [loser]`` (without aging only) and
+    ``mutate(genotype, rng) -> genotype``.
 
     Raises:
         ValueError: if the sample is not from 1 to the size of the population.
@@ -59,37 +83,93 @@ class RegularizedEvolution(SearchStrategy):
 
     name: ClassVar[str] = "evolution"
 
-    population: int = 100
-    sample: int = 25
+    population: int | None = None
+    sample: int | None = None
+    aging: bool = True
+    distinct: bool | None = None
 
     def __post_init__(self) -> None:
-        if self.population < 1:
+        if self.population is not None and self.population < 1:
             raise ValueError(f"population must be at least 1, not {self.population}")
-        if not 1 <= self.sample <= self.population:
+        if self.sample is not None and self.sample < 1:
+            raise ValueError(f"sample must be at least 1, not {self.sample}")
+        if self.population is not None and self.sample is not None and self.sample > self.population:
             raise ValueError(f"sample must be from 1 to the population of {self.population}, not {self.sample}")
 
     @property
     def window(self) -> int:
-        """The youngest P are the population."""
-        return self.population
+        """P: with aging the youngest P are the population."""
+        return self.population or 0
+
+    def suited(self, space: SearchSpace) -> Self:
+        """Fill in what was left open."""
+        if None not in (self.population, self.sample, self.distinct):
+            return self
+        population, sample, distinct = self.population, self.sample, self.distinct
+        if population is None:
+            open_ = sum(len(decision.options) > 1 for decision in space.decisions)
+            population = max(1, sample or 1, min(PAPER_POPULATION, MEMBERS_A_DECISION * open_))
+        if sample is None:
+            sample = max(1, min(PAPER_SAMPLE, population // 2))
+        if distinct is None:
+            distinct = space.size <= SMALL_SPACE
+        return replace(self, population=population, sample=sample, distinct=distinct)
 
     def start(self, space: SearchSpace, rng: np.random.Generator) -> None:
-        """Register the operators."""
+        """Begin with nobody alive, and register the operators."""
         super().start(space, rng)
+        options = self.suited(space)
+        self._size, self._distinct = options.population or 1, bool(options.distinct)
+        self._members: list[Member] = []  # in the order told, the oldest first; at most P
+        self._tried: set[Genotype] = set()  # everything told; kept only where children are to be distinct
         self.toolbox = base.Toolbox()
-        # selTournament draws with replacement, as Real et al. do, and the first of the sample wins a tie.
-        self.toolbox.register("select", tools.selTournament, k=1, tournsize=self.sample)
+        # selRandom draws with replacement, as Real et al. do; the first of the sample wins a tie, or loses it.
+        self.toolbox.register("draw", tools.selRandom, k=options.sample)
+        self.toolbox.register("select", tools.selBest, k=1)
+        self.toolbox.register("remove", tools.selWorst, k=1)
         self.toolbox.register("mutate", space.mutate)
 
     def ask(self, population: Population, pending: Sequence[Proposal], rng: np.random.Generator) -> Proposal:
         """Propose a mutation of the winner of a tournament, or a random genotype while too few live."""
-        if len(population) < self.population:
-            return Proposal(self.space.sample(rng))
-        members = [Member(individual) for individual in population.youngest(self.population)]
+        if len(self._members) < self._size:
+            return Proposal(self._new(self.space.sample(rng), pending, rng))
         with _deap_draws_from(rng):
-            (winner,) = self.toolbox.select(members)
+            sample = self.toolbox.draw(self._members)
+            (winner,) = self.toolbox.select(sample)
+            memo = () if self.aging else (float(self.toolbox.remove(sample)[0].individual.id),)
         parent: Individual = winner.individual
-        return Proposal(self.toolbox.mutate(parent.genotype, rng), parent=parent.id)
+        child = self._new(self.toolbox.mutate(parent.genotype, rng), pending, rng)
+        return Proposal(child, parent=parent.id, memo=memo)
+
+    def tell(self, individual: Individual, rng: np.random.Generator) -> None:
+        """Let the individual live and, once P do, another die for it."""
+        if self._distinct:
+            self._tried.add(individual.genotype)
+        if individual.fitness is None:
+            return
+        if len(self._members) == self._size:
+            del self._members[0 if self.aging else self._loser(individual.memo, rng)]
+        self._members.append(Member(individual))
+
+    def _loser(self, memo: tuple[float, ...], rng: np.random.Generator) -> int:
+        """Give the position of the member that lost when the child was proposed, or of the worst of a new sample."""
+        ids = [member.individual.id for member in self._members]
+        if memo and memo[0] in ids:
+            return ids.index(int(memo[0]))
+        # It is dead already, or the child was proposed while fewer than P lived.
+        with _deap_draws_from(rng):
+            (loser,) = self.toolbox.remove(self.toolbox.draw(self._members))
+        return ids.index(loser.individual.id)
+
+    def _new(self, genotype: Genotype, pending: Sequence[Proposal], rng: np.random.Generator) -> Genotype:
+        """Mutate on, if genotypes are to be distinct, until it is none that was proposed before."""
+        if self._distinct:
+            waiting = {proposal.genotype for proposal in pending}
+            for _ in range(_MOST_STEPS):
+                if genotype not in self._tried and genotype not in waiting:
+                    break
+                genotype = self.toolbox.mutate(genotype, rng)
+        return genotype
 
 
 @contextmanager

@@ -64,6 +64,7 @@ class PPOController(SearchStrategy):
     passes: int = 20
     entropy_weight: float = 0.00001
     baseline_decay: float = 0.95
+    temperature: float = 1.0
 
     def __post_init__(self) -> None:
         for option in ("batch", "hidden", "passes"):
@@ -82,8 +83,8 @@ class PPOController(SearchStrategy):
         """Make a fresh controller for the decisions of ``space``, with initial weights from ``rng``."""
         super().start(space, rng)
         with isolated():
-            self._controller = Controller(space.decisions, self.hidden, rng)
-            self._optimizer = torch.optim.Adam(self._controller.parameters(), lr=self.learning_rate)
+            self._controller = Controller(space.decisions, self.hidden, rng, self.temperature)
+            self._optimizer = torch.optim.Adam(self._controller.parameters(), lr=self.learning_rate, fused=True)
         self._told: list[Individual] = []
         self._lowest = math.inf
         self._baseline: float | None = None
@@ -122,21 +123,23 @@ class PPOController(SearchStrategy):
     def _update(self, told: Sequence[Individual], advantages: Tensor) -> dict[str, float]:
         """Improve the policy on a batch of n candidates with advantages of shape (n,)."""
         choices = torch.tensor([one.genotype.choices for one in told])
-        with torch.no_grad():
-            current, entropies = self._controller(choices)
-        rows = [
-            torch.tensor(one.memo) if len(one.memo) == len(row) else row for one, row in zip(told, current, strict=True)
-        ]
-        old_log_probs = torch.stack(rows)
-        for _ in range(self.passes):
+        for number in range(self.passes):
             log_probs, entropy = self._controller(choices)
+            if number == 0:
+                before = entropy.mean().item()
+                old_log_probs = torch.tensor(
+                    [
+                        one.memo if len(one.memo) == len(row) else row
+                        for one, row in zip(told, log_probs.tolist(), strict=True)
+                    ]
+                )
             surrogate, clip_fraction = ppo_loss(log_probs, old_log_probs, advantages, self.clip)
             loss = surrogate - self.entropy_weight * entropy.mean()
             self._optimizer.zero_grad()
             loss.backward()
             self._optimizer.step()
         return {
-            "entropy": entropies.mean().item(),
+            "entropy": before,
             "loss": loss.item(),
             "clip_fraction": clip_fraction.item(),
         }

@@ -27,6 +27,7 @@ class Driver:
     individuals: list[Individual] = field(default_factory=list)
 
     def __post_init__(self) -> None:
+        self.strategy = self.strategy.suited(self.space)
         self.population = Population(self.strategy.window)
         self.toy = ToyEvaluator()
         self.toy.bind(self.space)

@@ -1,0 +1,159 @@
+"""Local search: climb from neighbour to neighbour, start anew on every top (White et al. 2020, arXiv 2005.02960)."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Container, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, Final
+
+from genotypes.genotype import Genotype, GenotypeError
+from genotypes.individual import Individual
+from genotypes.population import Population
+from genotypes.space import SearchSpace
+from strategies.base import Proposal, SearchStrategy
+
+if TYPE_CHECKING:
+    import numpy as np
+
+VARIANTS: Final = ("steepest", "first")
+
+_MOST_SAMPLES: Final = 100
+"""After so many random genotypes that are all known, the space is looked through in order."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Somewhere to climb from."""
+
+    id: int
+    genotype: Genotype
+    fitness: float
+
+
+@dataclass
+class LocalSearch(SearchStrategy):
+    """Look at the neighbours of the incumbent, in random order; where none is better, start anew at random.
+
+    ``variant`` says when to move: ``steepest`` looks at all neighbours and moves to the best of them (White et al.
+    2020, algorithm 1), ``first`` moves to the first that is better. Better is strictly better; a failure never is.
+    A climb starts from the best of ``starts`` random genotypes.
+
+    Nothing is proposed twice, and what is known already is walked through without asking. So the search remembers a
+    number for each told candidate, about 200 bytes. It ends when the whole space was tried.
+
+    With several workers the next neighbours are asked for before the first has ended. When nothing in the
+    neighbourhood is left but what is pending, random genotypes are: they count for the next start.
+
+    Raises:
+        ValueError: if the variant is unknown.
+    """
+
+    name: ClassVar[str] = "local"
+
+    variant: str = "first"
+    starts: int = 10
+
+    def __post_init__(self) -> None:
+        if self.starts < 1:
+            raise ValueError(f"starts must be at least 1, not {self.starts}")
+        if self.variant not in VARIANTS:
+            raise ValueError(f"variant must be steepest or first, not {self.variant!r}")
+
+    def start(self, space: SearchSpace, rng: np.random.Generator) -> None:
+        """Begin knowing nothing."""
+        super().start(space, rng)
+        # By the hash of the choices, which is one integer and takes less memory than they do.
+        self._known: dict[int, tuple[float, int]] = {}  # fitness and id of everything told
+        self._incumbent: _Place | None = None
+        self._drawn = 0  # random genotypes told since the climb began
+        self._start: _Place | None = None  # the best of these
+        self._neighbours: Sequence[Genotype] = ()
+        self._order: Sequence[int] = ()
+        self._next = 0  # position in the order; all neighbours before it are known, and none of them is better
+        self._best: _Place | None = None  # of the neighbours before that position, in the steepest variant
+
+    def ask(self, population: Population, pending: Sequence[Proposal], rng: np.random.Generator) -> Proposal | None:
+        """Propose the next neighbour of the incumbent, or a random genotype; nothing when all of the space is known."""
+        waiting = {hash(proposal.genotype.choices) for proposal in pending}
+        if self._incumbent is not None:
+            for position in range(self._next, len(self._order)):
+                neighbour = self._neighbours[self._order[position]]
+                if self._is_new(neighbour, waiting):
+                    return Proposal(neighbour, parent=self._incumbent.id)
+        genotype = self._untried(waiting, rng)
+        return None if genotype is None else Proposal(genotype)
+
+    def tell(self, individual: Individual, rng: np.random.Generator) -> None:
+        """Remember the candidate; move, once it is known where to."""
+        fitness = -math.inf if individual.fitness is None else individual.fitness
+        self._known[hash(individual.genotype.choices)] = fitness, individual.id
+        self._drawn += individual.parent is None
+        if individual.fitness is not None:
+            place = _Place(individual.id, individual.genotype, fitness)
+            if individual.parent is None:
+                if self._start is None or fitness > self._start.fitness:
+                    self._start = place
+            elif self.variant == "first" and self._incumbent is not None and fitness > self._incumbent.fitness:
+                self._climb_from(place, rng)
+        while (goal := self._look() or self._start_over()) is not None:
+            self._climb_from(goal, rng)
+
+    def _look(self) -> _Place | None:
+        """Walk past the neighbours that are known; give the one to move to, once that can be said."""
+        if self._incumbent is None:
+            return None
+        while self._next < len(self._order):
+            neighbour = self._neighbours[self._order[self._next]]
+            known = self._known.get(hash(neighbour.choices))
+            if known is None:
+                return None
+            self._next += 1
+            fitness, id = known
+            if fitness > (self._best or self._incumbent).fitness:
+                self._best = _Place(id, neighbour, fitness)
+                if self.variant == "first":
+                    break
+        return self._best
+
+    def _start_over(self) -> _Place | None:
+        """Give the best of the random genotypes, if the incumbent is a top and there are enough of them."""
+        if self._next < len(self._order) or self._start is None or self._drawn < self.starts:
+            return None
+        start, self._start, self._drawn = self._start, None, 0
+        return start
+
+    def _climb_from(self, place: _Place, rng: np.random.Generator) -> None:
+        """Make it the incumbent, with its neighbours in an order of their own."""
+        self._incumbent, self._best = place, None
+        self._neighbours = self.space.neighbours(place.genotype)
+        self._order, self._next = rng.permutation(len(self._neighbours)).tolist(), 0
+
+    def _untried(self, waiting: Container[int], rng: np.random.Generator) -> Genotype | None:
+        """Draw a genotype that was not proposed before; none when there is none."""
+        for _ in range(_MOST_SAMPLES):
+            genotype = self.space.sample(rng)
+            if self._is_new(genotype, waiting):
+                return genotype
+        return next((other for other in self._everything_after(genotype) if self._is_new(other, waiting)), None)
+
+    def _is_new(self, genotype: Genotype, waiting: Container[int]) -> bool:
+        key = hash(genotype.choices)
+        return key not in self._known and key not in waiting
+
+    def _everything_after(self, genotype: Genotype) -> Iterator[Genotype]:
+        """Yield the rest of the space, in the order of its choices from a genotype on, and around to it."""
+        sizes = [len(decision.options) for decision in self.space.decisions]
+        choices = list(genotype.choices)
+        while True:
+            for position in reversed(range(len(sizes))):
+                choices[position] = (choices[position] + 1) % sizes[position]
+                if choices[position]:  # else carry
+                    break
+            if tuple(choices) == genotype.choices:
+                return
+            other = Genotype(genotype.space, tuple(choices))
+            with contextlib.suppress(GenotypeError):
+                self.space.check(other)
+                yield other

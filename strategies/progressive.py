@@ -1,0 +1,190 @@
+"""Progressive search: cells grow block by block, and a surrogate picks which (Liu et al. 2017, arXiv 1712.00559)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice, product
+from typing import ClassVar, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from genotypes.genotype import Genotype
+from genotypes.growing import GrowingSpace
+from genotypes.individual import Individual
+from genotypes.population import Population
+from genotypes.space import SearchSpace
+from strategies.base import Proposal, SearchStrategy
+from strategies.predictor import KINDS, Surrogate
+
+
+@dataclass
+class ProgressiveSearch(SearchStrategy):
+    """Try small cells first; grow the best by every possible block, and keep what a surrogate thinks best of that.
+
+    Algorithm 1 of Liu et al. 2017. Level 1 are all cells of one block that differ. When all members of a level have
+    ended, in whatever way, the surrogate is fitted on what they scored; the ``beam`` best of them, K, get every possible
+    block; and the K children that the surrogate ranks highest are the next level, proposed in that order. After the
+    level of whole cells the search is over. In the PNAS space that makes 136 + 4 * 256 trials. Between levels ``ask``
+    waits for the last that are pending.
+
+    * Cells that differ only in their spelling are one, by the space's ``key``.
+    * Where several cells grow, as in the NASNet space, all get the same block.
+    * A first level of more than K cells is a random sample of K.
+    * If a whole level failed, the next K of its ranking are tried, as long as there are any. Failures are not learned
+      from, and never grown.
+
+    ``predictor`` is ``mlp`` (the paper's choice for its main search), ``lstm``, or ``both``, averaged; ``ensemble`` is
+    how many of each; see :class:`strategies.predictor.Surrogate`. A level's fit goes on from the weights of the level
+    before and sees the new level only (Algorithm 1, line 14), ``epochs`` times, which the paper leaves open.
+
+    Raises:
+        ValueError: if an option is out of range.
+    """
+
+    name: ClassVar[str] = "pnas"
+
+    beam: int = 256
+    predictor: str = "mlp"
+    ensemble: int = 5
+    epochs: int = 30
+
+    def __post_init__(self) -> None:
+        for option in ("beam", "ensemble", "epochs"):
+            if getattr(self, option) < 1:
+                raise ValueError(f"{option} must be at least 1, not {getattr(self, option)}")
+        if self.predictor not in KINDS:
+            raise ValueError(f"predictor must be one of {', '.join(KINDS)}, not {self.predictor!r}")
+
+    def suited(self, space: SearchSpace) -> Self:
+        """Refuse a space whose genotypes cannot grow.
+
+        Raises:
+            ValueError: naming those that can.
+        """
+        if not isinstance(space, GrowingSpace):
+            raise ValueError(
+                f"the strategy {self.name} grows cells block by block, which the space {space.spelling} has none of; "
+                "search nasnet or pnas, or a GrowingSpace of your own"
+            )
+        return self
+
+    def start(self, space: SearchSpace, rng: np.random.Generator) -> None:
+        """List the first level, and make a surrogate with initial weights from ``rng``."""
+        super().start(space, rng)
+        assert isinstance(space, GrowingSpace), "suited() refuses others"
+        self._growing = space
+        self._surrogate = Surrogate(space.last_block(space.blocks), self.predictor, self.ensemble, self.epochs, rng)
+        self._told: dict[Genotype, Individual] = {}  # in the order told; strangers too, some may be proposed later
+        self._level = 1
+        first = list(self._unique(Proposal(space.grow(None, way)) for way in self._ways(1)))
+        if len(first) > self.beam:
+            first = [first[i] for i in rng.permutation(len(first))]
+        self._candidates = iter(first)
+        self._take()
+
+    def ask(self, population: Population, pending: Sequence[Proposal], rng: np.random.Generator) -> Proposal | None:
+        """Propose the next of the level; ``None`` once all of them were asked."""
+        asked = {proposal.genotype for proposal in pending}
+        return next((proposal for genotype, proposal in self._left.items() if genotype not in asked), None)
+
+    def tell(self, individual: Individual, rng: np.random.Generator) -> Mapping[str, float] | None:
+        """Learn from a candidate; with the last of a level, fit the surrogate, choose the next one and return notes.
+
+        ``level`` is the level that ended. ``rank_predicted`` is the rank correlation of its scores with what the
+        surrogate predicted when it chose them, ``rank_fit`` with what it says after the fit on them; ``..._single`` is
+        the mean of the same over the networks of the ensemble, each taken alone. Where one is undefined, because all
+        scores are equal, it is left out.
+        """
+        self._told.setdefault(individual.genotype, individual)
+        self._left.pop(individual.genotype, None)
+        notes: dict[str, float] = {}
+        while self._members and not self._left:
+            notes = self._end_of_level(rng)
+        return notes or None
+
+    def _end_of_level(self, rng: np.random.Generator) -> dict[str, float]:
+        """Move on to the next level, or to the next candidates of this one if nothing of it lives."""
+        lived = [one for one in self._told.values() if one.genotype in self._members and one.ok]
+        if not lived:
+            self._take()
+            return {}
+        notes: dict[str, float] = {"level": self._level}
+        choices = self._choices([one.genotype for one in lived])
+        scores = [one.score for one in lived]
+        if self._level > 1:
+            notes |= _correlations("rank_predicted", self._surrogate.predict(choices), scores)
+        if self._level == self._growing.blocks:
+            self._candidates = iter(())
+        else:
+            self._surrogate.fit(choices, scores, rng)
+            notes |= _correlations("rank_fit", self._surrogate.predict(choices), scores)
+            lived.sort(key=lambda one: one.score, reverse=True)  # of equal ones the earlier told stays ahead
+            self._level += 1
+            self._candidates = self._children(lived[: self.beam])
+        self._take()
+        return notes
+
+    def _take(self) -> None:
+        """Make the next K candidates the members of the level; without any, the search is over."""
+        members = list(islice(self._candidates, self.beam))
+        self._members = {proposal.genotype for proposal in members}
+        self._left = {one.genotype: one for one in members if one.genotype not in self._told}
+
+    def _children(self, parents: Sequence[Individual]) -> Iterator[Proposal]:
+        """Yield the children of the parents, the one with the highest prediction first, each network once.
+
+        The memo of a proposal is the prediction.
+        """
+        ways = self._ways(self._level)
+        choices = self._choices([parent.genotype for parent in parents])
+        predicted = self._surrogate.children(choices, np.array(ways)).ravel()
+        ranking = np.argsort(-predicted, kind="stable")
+
+        def child(index: int) -> Proposal:
+            parent, way = parents[index // len(ways)], ways[index % len(ways)]
+            return Proposal(self._growing.grow(parent.genotype, way), parent.id, (float(predicted[index]),))
+
+        return self._unique(map(child, map(int, ranking)))
+
+    def _unique(self, proposals: Iterable[Proposal]) -> Iterator[Proposal]:
+        """Yield of those that mean the same network the first."""
+        seen = set()
+        for proposal in proposals:
+            key = self._growing.key(proposal.genotype)
+            if key not in seen:
+                seen.add(key)
+                yield proposal
+
+    def _ways(self, level: int) -> list[tuple[int, ...]]:
+        """Give every way to choose the last block of a level, but for those spelled in another order."""
+        options = (range(len(decision.options)) for decision in self._growing.last_block(level))
+        return list(filter(self._growing.in_order, product(*options)))
+
+    def _choices(self, genotypes: Sequence[Genotype]) -> npt.NDArray[np.int64]:
+        """Give the choices of the first cell of n genotypes of one level of b blocks: (n, b, w)."""
+        cell = len(genotypes[0].choices) // len(self._growing.cells)
+        blocks = self._growing.level_of(genotypes[0]).blocks
+        return np.array([genotype.choices[:cell] for genotype in genotypes]).reshape(len(genotypes), blocks, -1)
+
+
+def _correlations(name: str, predictions: npt.NDArray[np.float32], scores: Sequence[float]) -> dict[str, float]:
+    """Correlate the mean of predictions, (networks, n), and each on its own, with scores, (n,)."""
+    together = rank_correlation(predictions.mean(0), scores)
+    alone = [rho for one in predictions if (rho := rank_correlation(one, scores)) is not None]
+    notes = {} if together is None else {name: together}
+    return notes | ({f"{name}_single": float(np.mean(alone))} if alone else {})
+
+
+def rank_correlation(a: npt.ArrayLike, b: npt.ArrayLike) -> float | None:
+    """Give Spearman's rank correlation, equal values sharing their mean rank; ``None`` where one of both is constant."""
+    ranks = [_ranks(np.asarray(values)) for values in (a, b)]
+    if any(np.ptp(one) == 0 for one in ranks):
+        return None
+    return float(np.corrcoef(*ranks)[0, 1])
+
+
+def _ranks(values: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
+    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
+    return (counts.cumsum() - (counts - 1) / 2)[inverse]
