@@ -233,8 +233,13 @@ def _science(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--report-column", metavar="NAME", help="tabular: column that is only reported")
     parser.add_argument("--table-unit", metavar="UNIT", help="tabular: percent or fraction (default)")
     parser.add_argument("--repeats", metavar="HOW", help="reuse (default) or retrain networks that were trained before")
-    parser.add_argument("--population", metavar="P", help="evolution: size of the population (default: 100)")
-    parser.add_argument("--sample", metavar="S", help="evolution: size of the tournament (default: 25)")
+    parser.add_argument(
+        "--population", metavar="P", help="evolution: size of the population (default: by space, up to 100)"
+    )
+    parser.add_argument("--sample", metavar="S", help="evolution: size of the tournament (default: by space, up to 25)")
+    parser.add_argument(
+        "--no-aging", dest="aging", action="store_false", default=None, help="evolution: the worst dies, not the oldest"
+    )
     parser.add_argument("--batch", metavar="B", help="rl: architectures per update of the controller (default: 20)")
     parser.add_argument("--max-parameters", metavar="M", help="refuse larger networks")
     parser.add_argument("--max-repeats", metavar="R", help="end after R proposals in a row of known networks (1000)")

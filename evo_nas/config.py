@@ -41,7 +41,7 @@ FLAGS: Final = {
         "max_parameters",
         "max_consecutive_failures",
     ),
-    "strategy": ("population", "sample", "batch"),
+    "strategy": ("population", "sample", "aging", "batch"),
     "evaluator": ("dataset", "preset", "table", "column", "report_column", "table_unit"),
     "hardware": ("workers", "executor", "threads", "device", "data_dir", "keep_weights"),
 }

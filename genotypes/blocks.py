@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, ClassVar, Final
 
 from genotypes.cell import INPUTS, Block, Cell, CellPair, Edge
@@ -108,6 +108,21 @@ class BlockSpace(GrowingSpace):
         """
         return self.decode(genotype).canonical()
 
+    def words(self, genotype: Genotype) -> tuple[str, ...]:
+        """Name each live operation of each cell, alone and with what it reads: an input, or the operations of a block.
+
+        These are the labels of the cells' graphs after one round of refinement (Shervashidze et al. 2011,
+        Weisfeiler-Lehman graph kernels). Left and right, the order of blocks, and blocks that reach no output leave no
+        trace.
+        """
+        self.check(genotype)
+        length = len(genotype.choices) // len(self.cells)
+        words: list[str] = []
+        for index, cell in enumerate(self.cells):
+            spelled = _words(self, genotype.choices[index * length : (index + 1) * length])
+            words += [f"{cell} {word}" for word in spelled]
+        return tuple(words)
+
     def in_order(self, block: Sequence[int]) -> bool:
         """Whether the left side, its hidden state first and then its operation, does not come after the right one."""
         left, right, left_op, right_op = block[:4]
@@ -119,3 +134,28 @@ class BlockSpace(GrowingSpace):
             left, right, left_op, right_op, *combine = choices[start : start + len(self.steps)]
             joined = self.combines[combine[0]] if combine else "add"
             yield Block(Edge(left, self.ops[left_op]), Edge(right, self.ops[right_op]), joined)
+
+
+@lru_cache(maxsize=20_000)
+def _words(space: BlockSpace, choices: tuple[int, ...]) -> tuple[str, ...]:
+    """Spell the words of one cell. Of a parent's cells, most children have all but one: the cache has them.
+
+    Read off the choices, not off a decoded cell: a surrogate wants the words of hundreds of genotypes at a time.
+    """
+    ops, combines, width = space.ops, space.combines, len(space.steps)
+    blocks = [choices[start : start + width] for start in range(0, len(choices), width)]
+    labels = [f"input {state}" for state in range(INPUTS)]
+    read: set[int] = set()
+    for left, right, left_op, right_op, *combine in blocks:
+        read |= {left, right}
+        one, other = (left_op, right_op) if left_op < right_op else (right_op, left_op)
+        labels.append(f"{combines[combine[0]] if combine else 'add'}({ops[one]}, {ops[other]})")
+    live = {state for state in range(INPUTS, len(labels)) if state not in read}
+    words = []
+    for state in range(len(labels) - 1, INPUTS - 1, -1):
+        if state in live:
+            left, right, left_op, right_op, *_ = blocks[state - INPUTS]
+            live |= {left, right}
+            words += [ops[left_op], f"{ops[left_op]} of {labels[left]}"]
+            words += [ops[right_op], f"{ops[right_op]} of {labels[right]}"]
+    return tuple(words)

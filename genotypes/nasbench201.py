@@ -13,6 +13,9 @@ NASBENCH201_OPS: Final = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3"
 """The five operations of the benchmark, by its own names and in its order (Dong & Yang 2020, section 2.1)."""
 
 _EDGES: Final = ("1<-0", "2<-0", "2<-1", "3<-0", "3<-1", "3<-2")
+_PATHS: Final = ((3,), (0, 4), (1, 5), (0, 2, 5))
+"""Every way from the input to the output, as indices of edges."""
+
 _FORM: Final = "|{}~0|+|{}~0|{}~1|+|{}~0|{}~1|{}~2|"
 _ARCHITECTURE: Final = re.compile(re.escape(_FORM).replace(r"\{\}", "([^|~]+)"))
 _INDEX: Final = {op: index for index, op in enumerate(NASBENCH201_OPS)}
@@ -84,6 +87,17 @@ class NASBench201Space(SearchSpace):
             GenotypeError: if this space does not contain the genotype.
         """
         return self.architecture(genotype)
+
+    def words(self, genotype: Genotype) -> tuple[str, ...]:
+        """Name the operations on live edges, and the paths from input to output with skip connections left out.
+
+        An edge is live if it is on a path without ``none``.
+        """
+        ops = [NASBENCH201_OPS[choice] for choice in genotype.choices]
+        paths = [path for path in _PATHS if all(ops[edge] != "none" for edge in path)]
+        live = sorted({edge for path in paths for edge in path})
+        spelled = ("+".join(ops[edge] for edge in path if ops[edge] != "skip_connect") for path in paths)
+        return (*(ops[edge] for edge in live), *(f"path {path}" for path in spelled))
 
 
 _DECISIONS: Final = tuple(Decision(edge, NASBENCH201_OPS) for edge in _EDGES)

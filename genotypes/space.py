@@ -44,6 +44,7 @@ class SearchSpace(ABC):
     * :meth:`check`, where some combinations do not exist (then also :meth:`sample` and :meth:`mutate`);
     * :meth:`decode`, to give a readable object; one with ``to_json`` is what the history stores and plots draw;
     * :meth:`key`, where several genotypes mean the same network;
+    * :meth:`words`, where genotypes have parts that can be compared wherever they stand, such as paths;
     * :meth:`neighbours`, where :meth:`check` refuses some combinations.
 
     Randomness arrives as a ``numpy.random.Generator``; a space draws from nothing else and holds no state.
@@ -171,6 +172,13 @@ class SearchSpace(ABC):
         """
         self.check(genotype)
         return ".".join(map(str, genotype.choices))
+
+    def words(self, genotype: Genotype) -> tuple[str, ...]:
+        """Name the parts of what the genotype means, for surrogates; a word as often as its part occurs. Default: none.
+
+        Two genotypes with many words in common should do about as well. The decisions need not be repeated.
+        """
+        return ()
 
     def _another(self, parent: Genotype, position: int, rng: np.random.Generator) -> Genotype:
         """Give one decision, which must have a choice, another option than the parent's, drawn uniformly."""

@@ -16,6 +16,7 @@ STRATEGIES: Final = Registry(
         "rl": "strategies.reinforcement:PPOController",
         "pnas": "strategies.progressive:ProgressiveSearch",
         "local": "strategies.local:LocalSearch",
+        "guided": "strategies.guided:GuidedEvolution",
     },
 )
 """A new strategy is a file beside this one and a line here."""

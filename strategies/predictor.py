@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -28,8 +27,10 @@ LATER_RATE: Final = 0.002
 """Adam's learning rate at the later fits, which go on from the weights of the one before (ibid.)."""
 BATCH: Final = 32
 """Cells a step of Adam; the paper does not say."""
-_AT_ONCE: Final = 40_000
-"""How many children are predicted at once: a few hundred MB for five LSTMs."""
+_AT_ONCE: Final = 10_000
+"""How many children are predicted at once: about 200 MB for five LSTMs."""
+_EDGE: Final = 0.02
+"""Mean scores nearer to 0 or 1 than this are taken for this, where the sigmoid is not yet flat."""
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float32]
@@ -81,7 +82,7 @@ class Network(nn.Module):
         """Map tokens of cells, (n, b, w), to predicted fitnesses, (E, n), fractions in [0, 1]."""
 
     @abstractmethod
-    def children(self, parents: Tensor, ways: Tensor) -> Tensor:
+    def grown(self, parents: Tensor, ways: Tensor) -> Tensor:
         """Predict what p parents, (p, b, w), would score with one more block, each of m, (m, w): (E, p, m)."""
 
     def _squashed(self, hidden: Tensor) -> Tensor:
@@ -92,8 +93,8 @@ class Network(nn.Module):
 class MLP(Network):
     """Embeddings of a block concatenated, their mean over the blocks, two hidden layers.
 
-    A mean of embeddings is the share of each token times its embedding, for each decision of a block. So what is
-    computed are shares, (n, w V) for V tokens, times the product of embeddings and first layer.
+    The first layer of a mean of embeddings is a mean of what each token of a block adds to that layer: so a parent's
+    part, and a new block's, are computed once, and not for each child.
     """
 
     def __init__(self, vocabulary: Vocabulary, members: int, rng: np.random.Generator) -> None:
@@ -105,21 +106,24 @@ class MLP(Network):
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Map tokens of cells, (n, b, w), to predicted fitnesses, (E, n)."""
-        return self._read(self._counts(tokens).mean(1))
+        return self._read(self._added(tokens) / tokens.shape[1])
 
-    def children(self, parents: Tensor, ways: Tensor) -> Tensor:
-        """Predict what parents would score with one more block; see :meth:`Network.children`."""
-        counts = self._counts(parents).sum(1).unsqueeze(1) + self._counts(ways)  # (p, m, w V)
-        return self._read(counts.flatten(0, 1) / (parents.shape[1] + 1)).unflatten(1, counts.shape[:2])
+    def grown(self, parents: Tensor, ways: Tensor) -> Tensor:
+        """Predict what parents would score with one more block; see :meth:`Network.grown`."""
+        blocks = parents.shape[1] + 1
+        parts = (self._added(parents) / blocks).unsqueeze(2) + (self._added(ways.unsqueeze(1)) / blocks).unsqueeze(1)
+        return self._read(parts.flatten(1, 2)).view(parts.shape[:3])  # of (E, p, m, H)
 
-    def _counts(self, tokens: Tensor) -> Tensor:
-        """Mark the tokens of blocks, (..., w): (..., w V)."""
-        return nn.functional.one_hot(tokens, self.vocabulary.size).flatten(-2).float()
-
-    def _read(self, shares: Tensor) -> Tensor:
+    def _added(self, tokens: Tensor) -> Tensor:
+        """Sum over the blocks of cells, (n, b, w), what they add to the first layer: (E, n, H)."""
+        counts = nn.functional.one_hot(tokens, self.vocabulary.size).sum(1).flatten(1).float()  # (n, w V)
         fused = torch.einsum("evd,ewdh->ewvh", self.embedding, self.first).flatten(1, 2)  # (E, w V, H)
-        hidden = torch.baddbmm(self.first_bias, shares.expand(len(fused), -1, -1), fused).relu()
-        return self._squashed(torch.baddbmm(self.second_bias, hidden, self.second).relu())
+        return counts @ fused
+
+    def _read(self, first: Tensor) -> Tensor:
+        """Go on from the first layer, (E, n, H), to fitnesses, (E, n)."""
+        hidden = (first + self.first_bias).relu_()
+        return self._squashed(torch.baddbmm(self.second_bias, hidden, self.second).relu_())
 
 
 class LSTM(Network):
@@ -135,8 +139,8 @@ class LSTM(Network):
         """Map tokens of cells, (n, b, w), to predicted fitnesses, (E, n)."""
         return self._squashed(self._run(tokens, self._inputs())[0])
 
-    def children(self, parents: Tensor, ways: Tensor) -> Tensor:
-        """Predict what parents would score with one more block; see :meth:`Network.children`.
+    def grown(self, parents: Tensor, ways: Tensor) -> Tensor:
+        """Predict what parents would score with one more block; see :meth:`Network.grown`.
 
         Blocks that begin alike share what comes of the beginning, so that most of the work is done once.
         """
@@ -144,13 +148,13 @@ class LSTM(Network):
         hidden, cell = (state.unsqueeze(2) for state in self._run(parents, inputs))  # (E, p, 1, H)
         before = torch.zeros(len(ways), dtype=torch.long)
         for step in range(ways.shape[1]):
-            starts, now = ways[:, : step + 1].unique(dim=0, return_inverse=True)
-            source = before.new_zeros(len(starts)).scatter(0, now, before)  # the start that this one goes on from
-            recurrent = (hidden.flatten(1, 2) @ self.state).unflatten(1, hidden.shape[1:3])
+            starts, now = torch.unique(ways[:, : step + 1], dim=0, return_inverse=True)
+            source = torch.zeros(len(starts), dtype=torch.long).scatter(0, now, before)  # what each start goes on from
+            recurrent = (hidden.flatten(1, 2) @ self.state).view(*hidden.shape[:3], -1)
             gates = recurrent[:, :, source] + inputs[:, starts[:, -1]].unsqueeze(1)
             hidden, cell = _step(gates, cell[:, :, source])
             before = now
-        return self._squashed(hidden.flatten(1, 2)).unflatten(1, hidden.shape[1:3])[:, :, before]
+        return self._squashed(hidden.flatten(1, 2)).view(hidden.shape[:3])[:, :, before]
 
     def _inputs(self) -> Tensor:
         """Give what each token adds to the gates: (E, V, 4 H)."""
@@ -166,15 +170,9 @@ class LSTM(Network):
 
 def _step(gates: Tensor, cell: Tensor) -> tuple[Tensor, Tensor]:
     """Take one step of an LSTM from gates, (..., 4 H), and cell state, (..., H)."""
-    let_in, forget, out, new = gates.split(HIDDEN, -1)
+    let_in, forget, out, new = gates.chunk(4, -1)
     cell = forget.sigmoid() * cell + let_in.sigmoid() * new.tanh()
     return out.sigmoid() * cell.tanh(), cell
-
-
-def _logit(fitness: Sequence[float]) -> float:
-    """Give the logit of the mean of fractions, within [-4, 4]."""
-    mean = min(max(math.fsum(fitness) / len(fitness), 0.018), 0.982)
-    return math.log(mean / (1 - mean))
 
 
 def _weight(rng: np.random.Generator, *shape: int) -> nn.Parameter:
@@ -206,15 +204,17 @@ class Surrogate:
     def fit(self, choices: Ints, fitness: Sequence[float], rng: np.random.Generator) -> None:
         """Go on from the present weights, on what cells of one level, (n, b, w), scored, (n,).
 
-        Before the first fit the bias of the last layer is set so that the sigmoid starts at the mean score. In the paper
-        it starts at 1.8, the same for its mean accuracy of 0.86; but where scores lie elsewhere, as far down as a
-        tenth, all networks would die on the long way there.
+        First the bias of each last layer is moved, so that the mean prediction is near the mean score. The paper sets
+        it once, to 1.8, which is its mean accuracy of one-block cells, 0.86, before the sigmoid. But where scores lie
+        elsewhere, or rise from level to level, the way there is too far for Adam's few steps: networks die.
         """
         with isolated():
+            tokens, scores = self._tokens(choices), torch.tensor(fitness)
             for network in self._networks:
-                if self._rate == FIRST_RATE:
-                    network.last_bias.data.fill_(_logit(fitness))
-                self._fit(network, self._tokens(choices), torch.tensor(fitness), rng)
+                with torch.no_grad():
+                    means = network(tokens).mean(1)[:, None, None]
+                    network.last_bias.add_(torch.logit(scores.mean(), _EDGE) - torch.logit(means, _EDGE))
+                self._fit(network, tokens, scores, rng)
         self._rate = LATER_RATE
 
     def predict(self, choices: Ints) -> Floats:
@@ -223,16 +223,17 @@ class Surrogate:
             tokens = self._tokens(choices)
             return torch.cat([network(tokens) for network in self._networks]).numpy()
 
-    def children(self, parents: Ints, ways: Ints) -> Floats:
+    def grown(self, parents: Ints, ways: Ints) -> Floats:
         """Predict what p parents, (p, b, w), would score with one more block, each of m, (m, w): (p, m)."""
         with isolated(), torch.no_grad():
             blocks = self._tokens(ways)
+            cells = self._tokens(parents)
             few = max(1, _AT_ONCE // len(ways))
-            means = [
-                torch.cat([network.children(some, blocks) for network in self._networks]).mean(0)
-                for some in self._tokens(parents).split(few)
-            ]
-            return torch.cat(means).numpy()
+            means = torch.empty(len(cells), len(ways))
+            for start in range(0, len(cells), few):
+                predictions = [network.grown(cells[start : start + few], blocks) for network in self._networks]
+                torch.mean(torch.cat(predictions), 0, out=means[start : start + few])
+            return means.numpy()
 
     def _tokens(self, choices: Ints) -> Tensor:
         return torch.from_numpy(choices + np.array(self._vocabulary.first))
@@ -245,7 +246,9 @@ class Surrogate:
             taught = (folds != torch.arange(self._members).unsqueeze(1)).float()
         optimizer = torch.optim.Adam(network.parameters(), lr=self._rate)
         for _ in range(self._epochs):
-            for batch in torch.from_numpy(rng.permutation(len(fitness))).split(BATCH):
+            order = torch.from_numpy(rng.permutation(len(fitness)))
+            for start in range(0, len(order), BATCH):
+                batch = order[start : start + BATCH]
                 errors = (network(tokens[batch]) - fitness[batch]).abs() * taught[:, batch]
                 # A sum over members: each moves as if it were fitted alone.
                 loss = (errors.sum(1) / taught[:, batch].sum(1).clamp(min=1)).sum()

@@ -24,10 +24,10 @@ class ProgressiveSearch(SearchStrategy):
     """Try small cells first; grow the best by every possible block, and keep what a surrogate thinks best of that.
 
     Algorithm 1 of Liu et al. 2017. Level 1 are all cells of one block that differ. When all members of a level have
-    ended, in whatever way, the surrogate is fitted on what they scored; the ``beam`` best of them, K, get every possible
-    block; and the K children that the surrogate ranks highest are the next level, proposed in that order. After the
-    level of whole cells the search is over. In the PNAS space that makes 136 + 4 * 256 trials. Between levels ``ask``
-    waits for the last that are pending.
+    ended, in whatever way, the surrogate is fitted on what they scored; the K best of them, ``beam``, get every
+    possible block; and the K children that the surrogate ranks highest are the next level, proposed in that order.
+    After the level of whole cells the search is over. In the PNAS space that makes 136 + 4 * 256 trials. Between levels
+    ``ask`` waits for the last that are pending.
 
     * Cells that differ only in their spelling are one, by the space's ``key``.
     * Where several cells grow, as in the NASNet space, all get the same block.
@@ -139,7 +139,7 @@ class ProgressiveSearch(SearchStrategy):
         """
         ways = self._ways(self._level)
         choices = self._choices([parent.genotype for parent in parents])
-        predicted = self._surrogate.children(choices, np.array(ways)).ravel()
+        predicted = self._surrogate.grown(choices, np.array(ways)).ravel()
         ranking = np.argsort(-predicted, kind="stable")
 
         def child(index: int) -> Proposal:
@@ -178,13 +178,14 @@ def _correlations(name: str, predictions: npt.NDArray[np.float32], scores: Seque
 
 
 def rank_correlation(a: npt.ArrayLike, b: npt.ArrayLike) -> float | None:
-    """Give Spearman's rank correlation, equal values sharing their mean rank; ``None`` where one of both is constant."""
-    ranks = [_ranks(np.asarray(values)) for values in (a, b)]
-    if any(np.ptp(one) == 0 for one in ranks):
+    """Give Spearman's rank correlation; equal values share their mean rank, and constant ones have ``None``."""
+    first, second = (_ranks(values) for values in (a, b))
+    if np.ptp(first) == 0 or np.ptp(second) == 0:
         return None
-    return float(np.corrcoef(*ranks)[0, 1])
+    return float(np.corrcoef(first, second)[0, 1])
 
 
-def _ranks(values: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
-    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
-    return (counts.cumsum() - (counts - 1) / 2)[inverse]
+def _ranks(values: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    _, inverse, counts = np.unique(np.asarray(values), return_inverse=True, return_counts=True)
+    ranks: npt.NDArray[np.float64] = counts.cumsum() - (counts - 1) / 2
+    return ranks[inverse]

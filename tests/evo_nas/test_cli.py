@@ -207,7 +207,7 @@ BAD = [
     ((*TOY, "--trials", "0"), 2, "trials must be at least 1, not 0"),
     ((*TOY, "--trials", "-3"), 2, "trials"),
     ((*TOY, "--trials", "1e3"), 2, "trials cannot be '1e3'"),
-    (("run", "--strategy", "evolution", "--evaluator", "toy", "--population", "5"), 2, "sample must be from 1 to"),
+    (("run", "--strategy", "evolution", "--evaluator", "toy", "--sample", "0"), 2, "sample must be at least 1"),
     (("run", "--strategy", "random", "--dataset", "nosuch"), 2, "there is no data set 'nosuch'"),
     (("run", "--strategy", "random", "--preset", "nosuch"), 2, "there is no preset 'nosuch'"),
     (("run", "--strategy", "random", "--dataset", "digits", "--device", "cuda:9"), 2, "device cuda:9 is not there"),

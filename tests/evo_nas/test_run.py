@@ -31,7 +31,12 @@ def test_a_run_folder_holds_what_it_says(toy_run: Any) -> None:
     run = toy_run(strategy="evolution", population=4, sample=2)
     names = {entry.name for entry in run.path.iterdir()}
     assert {"run.toml", "env.json", "history.db", "run.lock", "log.jsonl", "weights", "report"} <= names
-    assert tomllib.loads((run.path / "run.toml").read_text())["strategy"] == {"population": 4, "sample": 2}
+    assert tomllib.loads((run.path / "run.toml").read_text())["strategy"] == {
+        "population": 4,
+        "sample": 2,
+        "aging": True,
+        "distinct": False,
+    }
     environment = json.loads((run.path / "env.json").read_text())
     assert environment["versions"]["evo_nas"] == evo_nas.__version__
     events = [json.loads(line)["event"] for line in (run.path / "log.jsonl").read_text().splitlines()]

@@ -7,6 +7,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
+from genotypes.catalogue import space_named
 from genotypes.nasnet import PAPER_OPS, NASNetSpace
 from genotypes.operations import COMBINES, OPERATIONS
 
@@ -95,3 +96,30 @@ def test_a_hidden_state_mutation_never_makes_a_loop() -> None:
     for _ in range(2000):
         genotype = space.mutate(genotype, rng)
         space.decode(genotype)  # a cell refuses to read what does not exist yet
+
+
+def test_words_are_those_of_the_decoded_cells() -> None:
+    rng = np.random.default_rng(0)
+    for spelling in ("nasnet", "pnas", "nasnet(blocks=2,combines=add)"):
+        space = space_named(spelling)
+        for _ in range(50):
+            genotype = space.sample(rng)
+            pair = space.decode(genotype)
+            expected = []
+            for name, cell in zip(space.cells, (pair.normal, pair.reduction), strict=False):
+                labels = ["input 0", "input 1"]
+                order = {op: position for position, op in enumerate(space.ops)}
+                for block in cell.blocks:
+                    ops = sorted((edge.op for edge in block.edges), key=order.__getitem__)
+                    labels.append(f"{block.combine}({', '.join(ops)})")
+                for state in cell.live_states() - {0, 1}:
+                    for edge in cell.blocks[state - 2].edges:
+                        expected += [f"{name} {edge.op}", f"{name} {edge.op} of {labels[edge.source]}"]
+            assert sorted(space.words(genotype)) == sorted(expected)
+
+
+def test_isomorphic_genotypes_have_the_same_words() -> None:
+    space = space_named("pnas(blocks=2)")
+    one, other = (space.genotype(choices) for choices in ((0, 1, 2, 3, 0, 1, 4, 5), (1, 0, 5, 4, 1, 0, 3, 2)))
+    assert space.key(one) == space.key(other)
+    assert sorted(space.words(one)) == sorted(space.words(other))

@@ -15,26 +15,36 @@ from genotypes.population import Population
 from genotypes.space import SearchSpace
 from strategies.base import Proposal, SearchStrategy
 
+Fitness = Callable[[tuple[int, ...], int], float | None]
+"""From the choices of a genotype and the id of its trial to a fitness, or to ``None`` for a failure."""
+
 
 @dataclass
 class Driver:
-    """One search of one strategy, one trial at a time, with generators as the manager hands them out."""
+    """One search of one strategy, one trial at a time, with generators as the manager hands them out.
+
+    Genotypes are worth what the toy landscape says, with its ``noise``, unless :meth:`run` is given a fitness;
+    ``fails`` says which trials fail. ``notes`` holds what each tell returned.
+    """
 
     strategy: SearchStrategy
     space: SearchSpace
     seed: int = 0
     fails: Callable[[int], bool] = lambda id: False
+    noise: float = 0.01
     individuals: list[Individual] = field(default_factory=list)
+    notes: list[dict[str, float]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.strategy = self.strategy.suited(self.space)
         self.population = Population(self.strategy.window)
-        self.toy = ToyEvaluator()
+        self.toy = ToyEvaluator(self.noise)
         self.toy.bind(self.space)
         self.strategy.start(self.space, np.random.default_rng([self.seed]))
 
-    def ask(self, ahead: int = 0, pending: tuple[Proposal, ...] = ()) -> Proposal:
-        id = len(self.individuals) + 1 + ahead
+    def ask(self, id: int | None = None, pending: tuple[Proposal, ...] = ()) -> Proposal:
+        """Ask under an id, by default the next one."""
+        id = len(self.individuals) + 1 if id is None else id
         proposal = self.strategy.ask(self.population, pending, np.random.default_rng([self.seed, id, 1]))
         assert proposal is not None
         return proposal
@@ -42,27 +52,33 @@ class Driver:
     def tell(self, individual: Individual) -> dict[str, float]:
         self.individuals.append(individual)
         self.population.add(individual)
-        return dict(self.strategy.tell(individual, np.random.default_rng([self.seed, individual.id, 2])) or {})
+        notes = dict(self.strategy.tell(individual, np.random.default_rng([self.seed, individual.id, 2])) or {})
+        self.notes.append(notes)
+        return notes
 
-    def step(self) -> dict[str, float]:
-        proposal, id = self.ask(), len(self.individuals) + 1
-        fitness = self.toy.evaluate(Job(id, proposal.genotype, self.seed)).fitness
-        failed = self.fails(id)
-        return self.tell(
-            Individual(
-                id,
-                proposal.genotype,
-                Outcome.NAN if failed else Outcome.OK,
-                None if failed else fitness,
-                proposal.parent,
-                proposal.memo,
-            )
-        )
+    def ended(self, id: int, proposal: Proposal, fitness: Fitness | None = None) -> Individual:
+        """Say what became of a proposal."""
+        worth = fitness(proposal.genotype.choices, id) if fitness else self.toyed(id, proposal)
+        if self.fails(id):
+            worth = None
+        outcome = Outcome.NAN if worth is None else Outcome.OK
+        return Individual(id, proposal.genotype, outcome, worth, proposal.parent, proposal.memo)
 
-    def run(self, trials: int) -> Driver:
+    def toyed(self, id: int, proposal: Proposal) -> float | None:
+        return self.toy.evaluate(Job(id, proposal.genotype, self.seed)).fitness
+
+    def step(self, fitness: Fitness | None = None) -> dict[str, float]:
+        return self.tell(self.ended(len(self.individuals) + 1, self.ask(), fitness))
+
+    def run(self, trials: int, fitness: Fitness | None = None) -> Driver:
         for _ in range(trials):
-            self.step()
+            self.step(fitness)
         return self
+
+    @property
+    def updates(self) -> list[dict[str, float]]:
+        """The notes of those tells that had any."""
+        return [notes for notes in self.notes if notes]
 
     def truth_of_best(self) -> float:
         """The fitness, without its noise, of the individual that looked best."""

@@ -20,6 +20,7 @@ SMALL: dict[str, dict[str, object]] = {
     "random": {},
     "evolution": {"population": 6, "sample": 3},
     "rl": {"batch": 5, "passes": 2},
+    "local": {"starts": 3},
 }
 TRIALS = 17
 """Enough for three batches of RL and for a whole population to die of age."""
@@ -59,8 +60,8 @@ def test_ask_changes_nothing(name: str, space: SearchSpace, drive: Any) -> None:
     asked_once = drive(build(name), space)
     for _ in range(TRIALS):
         first = asked_often.ask()
-        for ahead in range(3):
-            asked_often.ask(ahead, (Proposal(first.genotype),))
+        for id in range(100, 103):
+            asked_often.ask(id, (Proposal(first.genotype),))
         assert asked_often.ask() == first == asked_once.ask()
         asked_often.step()
         asked_once.step()

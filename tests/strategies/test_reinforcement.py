@@ -30,53 +30,10 @@ class Counting(SearchSpace):
         return tuple(Decision(f"d{i}", tuple(map(str, range(n)))) for i, n in enumerate(self.sizes))
 
 
-@dataclass
-class Search:
-    """Ask and tell one at a time, with the generators that the contract promises."""
-
-    strategy: PPOController
-    space: SearchSpace
-    seed: int = 0
-
-    def __post_init__(self):
-        self.population = Population(self.strategy.window)
-        self.told = []
-        self.notes = []
-        self.strategy.start(self.space, np.random.default_rng([self.seed, 1]))
-
-    def ask(self, id_=None):
-        id_ = len(self.told) + 1 if id_ is None else id_
-        return self.strategy.ask(self.population, (), np.random.default_rng([self.seed, id_, 1]))
-
-    def tell(self, individual):
-        self.population.add(individual)
-        self.told.append(individual)
-        rng = np.random.default_rng([self.seed, individual.id, 2])
-        self.notes.append(self.strategy.tell(individual, rng))
-
-    def run(self, trials, fitness):
-        for _ in range(trials):
-            proposal = self.ask()
-            id_ = len(self.told) + 1
-            value = fitness(proposal.genotype.choices, id_)
-            outcome = Outcome.ERROR if value is None else Outcome.OK
-            self.tell(Individual(id_, proposal.genotype, outcome, value, memo=proposal.memo))
-        return self
-
-    @property
-    def updates(self):
-        return [notes for notes in self.notes if notes is not None]
-
-
 def height(space):
     """How high the options that have others beside them stand: the mean of index / (options - 1), in [0, 1]."""
     tops = np.array([len(decision.options) - 1 for decision in space.decisions])
     return lambda choices: float((np.array(choices) / np.maximum(tops, 1))[tops > 0].mean())
-
-
-def noisy_height(space, seed):
-    clean, noise = height(space), np.random.default_rng([seed, 9])
-    return lambda choices, id_: float(np.clip(clean(choices) + noise.normal(0.0, 0.01), 0.0, 1.0))
 
 
 def some_fail(choices, id_):
@@ -92,46 +49,46 @@ def some_fail(choices, id_):
     ("blocks", "level", "best"),
     [(2, 0.88, 0.94), (5, 0.80, 0.86)],
 )
-def test_the_defaults_learn_within_500_trials(blocks, level, best):
+def test_the_defaults_learn_within_500_trials(blocks, level, best, drive):
     space = NASNetSpace(blocks=blocks)
-    search = Search(PPOController(), space).run(500, noisy_height(space, 0))
-    heights = [height(space)(individual.genotype.choices) for individual in search.told]
+    search = drive(PPOController(), space).run(500, noisy_height(space, 0))
+    heights = [height(space)(individual.genotype.choices) for individual in search.individuals]
     rng = np.random.default_rng(0)
     uniform = [height(space)(space.sample(rng).choices) for _ in range(500)]
     assert np.mean(heights[-100:]) > level > np.mean(uniform) + 0.25
     assert max(heights) > best > max(uniform) + 0.05
 
 
-def test_without_steps_nothing_is_learned():
+def test_without_steps_nothing_is_learned(drive):
     space = NASNetSpace(blocks=2)
-    search = Search(PPOController(learning_rate=1e-9, passes=1), space).run(500, noisy_height(space, 0))
-    heights = [height(space)(individual.genotype.choices) for individual in search.told]
+    search = drive(PPOController(learning_rate=1e-9, passes=1), space).run(500, noisy_height(space, 0))
+    heights = [height(space)(individual.genotype.choices) for individual in search.individuals]
     assert np.mean(heights[-100:]) == pytest.approx(0.5, abs=0.04)
 
 
-def test_the_entropy_falls_and_the_baseline_follows_the_rewards():
+def test_the_entropy_falls_and_the_baseline_follows_the_rewards(drive):
     space = NASNetSpace(blocks=1)
-    updates = Search(PPOController(), space).run(400, noisy_height(space, 1)).updates
+    updates = drive(PPOController(), space).run(400, noisy_height(space, 1)).updates
     uniform = np.mean([math.log(len(decision.options)) for decision in space.decisions])
     assert updates[0]["entropy"] == pytest.approx(uniform, abs=0.02)
     assert updates[-1]["entropy"] < 0.6 * uniform
     assert updates[-1]["baseline"] > updates[0]["baseline"] + 0.2
 
 
-def test_it_learns_from_failures_what_to_leave():
+def test_it_learns_from_failures_what_to_leave(drive):
     # Option 0 of the first decision always fails, everything else is equally good.
     def fitness(choices, id_):
         return None if choices[0] == 0 else 0.5 + 0.01 * (id_ % 2)
 
-    search = Search(PPOController(), Counting((2, 2))).run(400, fitness)
-    assert sum(one.fitness is None for one in search.told[:40]) > 10
-    assert sum(one.fitness is None for one in search.told[-40:]) <= 2
+    search = drive(PPOController(), Counting((2, 2))).run(400, fitness)
+    assert sum(one.fitness is None for one in search.individuals[:40]) > 10
+    assert sum(one.fitness is None for one in search.individuals[-40:]) <= 2
 
 
-def test_the_entropy_bonus_holds_the_policy_open():
+def test_the_entropy_bonus_holds_the_policy_open(drive):
     space = Counting((4, 4))
     plain, bold = (
-        Search(PPOController(entropy_weight=weight), space).run(300, noisy_height(space, 0)).updates[-1]["entropy"]
+        drive(PPOController(entropy_weight=weight), space).run(300, noisy_height(space, 0)).updates[-1]["entropy"]
         for weight in (0.0, 2.0)
     )
     assert bold > plain + 0.3
@@ -140,13 +97,13 @@ def test_the_entropy_bonus_holds_the_policy_open():
 # --- the contract -----------------------------------------------------------------------------------------------
 
 
-def test_first_asks_are_permanent():
+def test_first_asks_are_permanent(drive):
     """If this changes on purpose, put in what is proposed now and say in the changelog that old runs do not resume.
 
     These asks depend on numpy's generator and on the untrained network alone. Their memos agree to rounding only:
     processors differ in the last bits.
     """
-    search = Search(PPOController(), NASNetSpace(blocks=1))
+    search = drive(PPOController(), NASNetSpace(blocks=1))
     proposals = [search.ask(id_) for id_ in (1, 2, 3)]
     assert [str(proposal.genotype) for proposal in proposals] == [
         "nasnet(blocks=1):1.0.3.12.0.1.1.6.11.1",
@@ -156,27 +113,27 @@ def test_first_asks_are_permanent():
     assert proposals[0].memo[:4] == pytest.approx((-0.61409, -0.72339, -2.57328, -2.44838), abs=1e-4)
 
 
-def test_asks_after_an_update_are_permanent():
+def test_asks_after_an_update_are_permanent(drive):
     """As above. In principle rounding can move a choice after an update, so there are few, of a tiny space.
 
     The untrained network answers these asks with (0, 0), (1, 0), (0, 1), (0, 2), (1, 0), (0, 2), (1, 1), (1, 2).
     """
     strategy = PPOController(batch=8, passes=10, learning_rate=0.01)
-    search = Search(strategy, Counting((2, 3))).run(8, lambda choices, id_: choices[0] / 2 + choices[1] / 8)
+    search = drive(strategy, Counting((2, 3))).run(8, lambda choices, id_: choices[0] / 2 + choices[1] / 8)
     choices = [search.ask(id_).genotype.choices for id_ in range(9, 17)]
     assert choices == [(1, 1), (1, 1), (0, 1), (1, 2), (1, 1), (0, 1), (1, 2), (1, 2)]
 
 
-def test_a_memo_holds_the_log_probability_of_each_choice():
-    search = Search(PPOController(), Counting((2, 1, 3)))
+def test_a_memo_holds_the_log_probability_of_each_choice(drive):
+    search = drive(PPOController(), Counting((2, 1, 3)))
     memo = search.ask().memo
     assert all(type(number) is float and math.isfinite(number) for number in memo)
     assert memo == pytest.approx((-math.log(2), 0.0, -math.log(3)), abs=0.1)
     assert memo[1] == 0.0
 
 
-def test_asking_changes_nothing():
-    search = Search(PPOController(batch=5), NASNetSpace(blocks=1)).run(12, some_fail)
+def test_asking_changes_nothing(drive):
+    search = drive(PPOController(batch=5), NASNetSpace(blocks=1)).run(12, some_fail)
     state = copy.deepcopy(search.strategy._controller.state_dict())
     first = search.ask(13)
     for id_ in range(14, 30):
@@ -185,29 +142,29 @@ def test_asking_changes_nothing():
     assert all(torch.equal(state[name], value) for name, value in search.strategy._controller.state_dict().items())
 
 
-def test_told_again_it_asks_the_same_to_the_last_bit():
-    lived = Search(PPOController(batch=5), NASNetSpace(blocks=1)).run(23, some_fail)
-    again = Search(PPOController(batch=5), NASNetSpace(blocks=1))
-    for individual in lived.told:
+def test_told_again_it_asks_the_same_to_the_last_bit(drive):
+    lived = drive(PPOController(batch=5), NASNetSpace(blocks=1)).run(23, some_fail)
+    again = drive(PPOController(batch=5), NASNetSpace(blocks=1))
+    for individual in lived.individuals:
         again.tell(individual)
     assert again.notes == lived.notes
     assert [again.ask(id_) for id_ in range(24, 34)] == [lived.ask(id_) for id_ in range(24, 34)]
 
 
-def test_starting_again_forgets_everything():
-    used = Search(PPOController(batch=5), NASNetSpace(blocks=1)).run(12, some_fail)
-    again = Search(used.strategy, used.space).run(12, some_fail)
-    assert again.told == used.told
+def test_starting_again_forgets_everything(drive):
+    used = drive(PPOController(batch=5), NASNetSpace(blocks=1)).run(12, some_fail)
+    again = drive(used.strategy, used.space).run(12, some_fail)
+    assert again.individuals == used.individuals
     assert again.notes == used.notes
 
 
-def test_seeds_differ():
-    first = [Search(PPOController(), NASNetSpace(), seed).ask().memo for seed in (0, 1)]
+def test_seeds_differ(drive):
+    first = [drive(PPOController(), NASNetSpace(), seed).ask().memo for seed in (0, 1)]
     assert first[0] != first[1]
 
 
-def test_neither_settings_of_torch_nor_its_global_generators_matter_or_change():
-    plain = Search(PPOController(batch=5), NASNetSpace(blocks=1)).run(12, some_fail)
+def test_neither_settings_of_torch_nor_its_global_generators_matter_or_change(drive):
+    plain = drive(PPOController(batch=5), NASNetSpace(blocks=1)).run(12, some_fail)
     threads = torch.get_num_threads()
     torch.set_num_threads(2)
     torch.set_default_dtype(torch.float64)
@@ -215,30 +172,30 @@ def test_neither_settings_of_torch_nor_its_global_generators_matter_or_change():
     try:
         before = torch.get_rng_state(), repr(np.random.get_state()), random.getstate()  # noqa: NPY002
         with torch.device("meta"), torch.inference_mode():
-            odd = Search(PPOController(batch=5), NASNetSpace(blocks=1)).run(12, some_fail)
+            odd = drive(PPOController(batch=5), NASNetSpace(blocks=1)).run(12, some_fail)
         assert torch.equal(before[0], torch.get_rng_state())
         assert before[1:] == (repr(np.random.get_state()), random.getstate())  # noqa: NPY002
         assert (torch.get_num_threads(), torch.get_default_dtype()) == (2, torch.float64)
     finally:
         torch.set_num_threads(threads)
         torch.set_default_dtype(torch.float32)
-    assert odd.told == plain.told
+    assert odd.individuals == plain.individuals
     assert odd.notes == plain.notes
 
 
 @pytest.mark.parametrize("sizes", [(1,), (1, 1, 1), (5,), (1, 4, 1), (2, 3, 5, 7, 11)])
-def test_spaces_of_any_shape_are_searched(sizes):
+def test_spaces_of_any_shape_are_searched(sizes, drive):
     space = Counting(sizes)
-    search = Search(PPOController(batch=4), space).run(12, lambda choices, id_: (id_ % 5) / 5)
-    for individual in search.told:
+    search = drive(PPOController(batch=4), space).run(12, lambda choices, id_: (id_ % 5) / 5)
+    for individual in search.individuals:
         space.check(individual.genotype)
     assert all(math.isfinite(value) for notes in search.updates for value in notes.values())
     if max(sizes) == 1:
         assert [notes["entropy"] for notes in search.updates] == [0.0] * 3
 
 
-def test_notes_come_with_every_batch_and_not_between():
-    search = Search(PPOController(batch=4), NASNetSpace(blocks=1)).run(11, some_fail)
+def test_notes_come_with_every_batch_and_not_between(drive):
+    search = drive(PPOController(batch=4), NASNetSpace(blocks=1)).run(11, some_fail)
     assert [i for i, notes in enumerate(search.notes, 1) if notes is not None] == [4, 8]
     for notes in search.updates:
         assert set(notes) == {"reward", "baseline", "entropy", "loss", "clip_fraction"}
@@ -248,9 +205,9 @@ def test_notes_come_with_every_batch_and_not_between():
 # --- failures, latecomers, strangers ----------------------------------------------------------------------------
 
 
-def test_failures_get_the_lowest_fitness_told_by_the_time_of_the_update():
+def test_failures_get_the_lowest_fitness_told_by_the_time_of_the_update(drive):
     fitnesses = [None, 0.6, 0.8, 0.4, 0.9, None, 0.9, 0.9]
-    search = Search(PPOController(batch=4), NASNetSpace(blocks=1))
+    search = drive(PPOController(batch=4), NASNetSpace(blocks=1))
     search.run(8, lambda choices, id_: fitnesses[id_ - 1])
     # The first failure is told before the 0.4, and the second in a batch in which nothing is as low.
     assert [notes["reward"] for notes in search.updates] == pytest.approx(
@@ -258,8 +215,8 @@ def test_failures_get_the_lowest_fitness_told_by_the_time_of_the_update():
     )
 
 
-def test_batches_of_failures_teach_nothing_until_something_succeeds():
-    search = Search(PPOController(batch=4), NASNetSpace(blocks=1))
+def test_batches_of_failures_teach_nothing_until_something_succeeds(drive):
+    search = drive(PPOController(batch=4), NASNetSpace(blocks=1))
     untrained = search.ask(100)
     search.run(12, lambda choices, id_: None)
     assert search.updates == []
@@ -269,10 +226,10 @@ def test_batches_of_failures_teach_nothing_until_something_succeeds():
     assert search.ask(100) != untrained
 
 
-def test_a_reused_fitness_counts_as_any_other():
+def test_a_reused_fitness_counts_as_any_other(drive):
     ends = []
     for outcome in (Outcome.OK, Outcome.REUSED):
-        search = Search(PPOController(batch=4), NASNetSpace(blocks=1))
+        search = drive(PPOController(batch=4), NASNetSpace(blocks=1))
         for id_ in range(1, 5):
             proposal = search.ask(id_)
             search.tell(Individual(id_, proposal.genotype, outcome, id_ / 10, memo=proposal.memo))
@@ -280,10 +237,10 @@ def test_a_reused_fitness_counts_as_any_other():
     assert ends[0] == ends[1]
 
 
-def test_candidates_may_come_back_late_and_out_of_order():
+def test_candidates_may_come_back_late_and_out_of_order(drive):
     space = NASNetSpace(blocks=1)
     # One long step an update: the clip fraction is then that of the ratios as the batch comes in.
-    search = Search(PPOController(batch=5, passes=1, learning_rate=0.1), space)
+    search = drive(PPOController(batch=5, passes=1, learning_rate=0.1), space)
     fitness = height(space)
     asked = {id_: search.ask(id_) for id_ in range(1, 31)}
     for id_ in sorted(asked, reverse=True):
@@ -295,11 +252,11 @@ def test_candidates_may_come_back_late_and_out_of_order():
     assert min(clipped[1:]) > 0.1
 
 
-def test_a_stranger_counts_as_if_the_policy_had_proposed_it():
+def test_a_stranger_counts_as_if_the_policy_had_proposed_it(drive):
     space = NASNetSpace(blocks=1)
     ends = []
     for known in (True, False):
-        search = Search(PPOController(batch=4), space)
+        search = drive(PPOController(batch=4), space)
         for id_ in range(1, 5):
             proposal = search.ask(id_)
             memo = proposal.memo if known else ()
@@ -309,10 +266,10 @@ def test_a_stranger_counts_as_if_the_policy_had_proposed_it():
     assert ends[0].ask(5).memo == pytest.approx(ends[1].ask(5).memo, abs=1e-4)
 
 
-def test_a_warm_start_draws_the_policy_towards_what_was_good():
+def test_a_warm_start_draws_the_policy_towards_what_was_good(drive):
     space = NASNetSpace(blocks=1)
     good, bad = Genotype(space.spelling, (1,) * 10), Genotype(space.spelling, (0,) * 10)
-    search = Search(PPOController(batch=10), space)
+    search = drive(PPOController(batch=10), space)
     for id_ in range(1, 101):
         genotype, fitness = ((good, 0.9), (bad, 0.1))[id_ % 2]
         search.tell(Individual(id_, genotype, Outcome.OK, fitness))

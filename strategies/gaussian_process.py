@@ -1,0 +1,233 @@
+"""A Gaussian process over genotypes: how well a cell will do, judged by the cells that were told, and how sure that is.
+
+The kernel sees two things of a genotype: its decisions, one-hot, and the words of its space
+(:meth:`genotypes.space.SearchSpace.words`), counted; the second is how a space lets paths and operations be compared
+wherever they stand (White et al. 2020, "A Study on Encodings for Neural Architecture Search", arXiv 2007.04965).
+Everything is computed in float64 on one thread, so that the same data give the same answer to the last bit.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from functools import cache
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.linalg import cho_solve, solve_triangular
+from scipy.sparse import csr_array, vstack
+from scipy.special import ndtr, ndtri
+from scipy.stats import rankdata
+from threadpoolctl import ThreadpoolController
+
+from genotypes.genotype import Genotype
+from genotypes.space import SearchSpace
+
+Array = NDArray[np.float64]
+
+_PAIRS: Final = 200
+"""Random pairs of genotypes by which the typical distance between two bags of words is judged."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kernel:
+    """One setting: how alike two genotypes are, given how many decisions and how many words they differ in.
+
+    The kernel is ``choices * exp(-h / reach) + words * exp(-w / span) + linear * (1 - h)``: h is the fraction of
+    decisions that differ, w the squared distance of the bags of words, where that of random genotypes is 1 on
+    average. ``noise`` is the variance of what is no function of the genotype. The fitnesses have variance 1.
+    """
+
+    reach: float
+    span: float
+    choices: float
+    words: float
+    linear: float
+    noise: float
+
+    @property
+    def variance(self) -> float:
+        """The prior variance of one genotype."""
+        return self.choices + self.words + self.linear
+
+    def __call__(self, distances: Distances) -> Array:
+        """Give the prior covariances at these distances; the same shape."""
+        covariance = self.linear * (1.0 - distances.choices)
+        if self.choices:
+            covariance += self.choices * np.exp(-distances.choices / self.reach)
+        if self.words:
+            covariance += self.words * np.exp(-distances.words / self.span)
+        return covariance
+
+
+def kernels(with_words: bool) -> tuple[Kernel, ...]:
+    """Give every setting among which the marginal likelihood chooses: a coarse grid, sound with ten examples too."""
+    mixtures = ((1.0, 0.0), (0.5, 0.5), (0.0, 1.0)) if with_words else ((1.0, 0.0),)
+    settings = [
+        Kernel(reach, span, choices, words, linear, noise)
+        for (choices, words), linear, noise in itertools.product(mixtures, (0.0, 1.0), (0.02, 0.1, 0.5))
+        for reach in ((0.15, 0.5) if choices else (1.0,))
+        for span in ((0.3, 1.0) if words else (1.0,))
+    ]
+    return tuple(settings)
+
+
+@dataclass(frozen=True, slots=True)
+class Distances:
+    """How far each of n genotypes is from each of m: two arrays of shape (n, m), see :class:`Kernel`."""
+
+    choices: Array
+    words: Array
+
+
+@dataclass(frozen=True, slots=True)
+class Features:
+    """What the kernel sees of n genotypes.
+
+    ``choices`` are one-hot, of shape (n, all options); ``words`` are counts, sparse, of shape (n, known words);
+    ``squares`` of shape (n,) sums the squared counts of all words, those that nobody else has included.
+    """
+
+    choices: NDArray[np.float32]
+    words: csr_array
+    squares: Array
+
+    def __len__(self) -> int:
+        return len(self.choices)
+
+    def __getitem__(self, rows: NDArray[np.intp]) -> Features:
+        return Features(self.choices[rows], self.words[rows], self.squares[rows])
+
+    def __add__(self, others: Features) -> Features:
+        width = max(self.words.shape[1], others.words.shape[1])
+        words = [
+            csr_array((part.words.data, part.words.indices, part.words.indptr), shape=(len(part), width))
+            for part in (self, others)
+        ]
+        return Features(
+            np.concatenate([self.choices, others.choices]),
+            vstack(words, format="csr"),
+            np.concatenate([self.squares, others.squares]),
+        )
+
+
+class Encoder:
+    """From genotypes of one space to their features, and on to distances.
+
+    ``rng`` draws the random genotypes by which distances of words are scaled. The vocabulary grows with what is
+    encoded as an example; all counts are whole numbers, so that this changes no distance, to the last bit.
+    """
+
+    def __init__(self, space: SearchSpace, rng: np.random.Generator) -> None:
+        self._space = space
+        sizes = np.array([len(decision.options) for decision in space.decisions])
+        self._open = np.flatnonzero(sizes > 1)
+        self._starts = np.cumsum(sizes[self._open]) - sizes[self._open]
+        self._options = int(sizes[self._open].sum())
+        self._scale = 1.0
+        self._vocabulary: dict[str, int] = {}
+        ones, others = (self([space.sample(rng) for _ in range(_PAIRS)], examples=True) for _ in range(2))
+        self.has_words = bool(self._vocabulary)
+        self._scale = float(np.diag(self.distances(ones, others).words).mean()) or 1.0
+        self._vocabulary = {}
+
+    def __call__(self, genotypes: Sequence[Genotype], *, examples: bool = False) -> Features:
+        """Encode n genotypes; words that no example has had are only counted, unless these are ``examples``."""
+        chosen = np.array([genotype.choices for genotype in genotypes])[:, self._open]
+        choices = np.zeros((len(genotypes), self._options), dtype=np.float32)
+        np.put_along_axis(choices, self._starts + chosen, 1.0, axis=1)
+        counts = [Counter(self._space.words(genotype)) for genotype in genotypes]
+        vocabulary = self._vocabulary
+        if examples:
+            for word in itertools.chain.from_iterable(counts):
+                vocabulary.setdefault(word, len(vocabulary))
+        known = [[(vocabulary[word], times) for word, times in count.items() if word in vocabulary] for count in counts]
+        bounds = np.cumsum([0, *map(len, known)])
+        flat = np.array(list(itertools.chain.from_iterable(known)), dtype=np.int64).reshape(-1, 2)
+        shape = (len(genotypes), len(vocabulary))
+        words = csr_array((flat[:, 1].astype(np.float64), flat[:, 0], bounds), shape=shape)
+        squares = np.array([sum(times * times for times in count.values()) for count in counts], dtype=np.float64)
+        return Features(choices, words, squares)
+
+    def distances(self, a: Features, b: Features) -> Distances:
+        """Compare each of n genotypes with each of m; of the two, examples go second."""
+        same = (a.choices @ b.choices.T).astype(np.float64) / max(1, len(self._open))
+        width = min(a.words.shape[1], b.words.shape[1])
+        products = (a.words[:, :width] @ b.words[:, :width].T).toarray()
+        squares = a.squares[:, None] + b.squares[None, :]
+        return Distances(1.0 - same, np.maximum(squares - 2.0 * products, 0.0) / self._scale)
+
+
+@dataclass(frozen=True, slots=True)
+class Posterior:
+    """What a Gaussian process expects, given n examples: ``means`` and ``factor`` are what is left to compute with."""
+
+    kernel: Kernel
+    factor: Array
+    """Lower Cholesky factor of the examples' covariance, (n, n)."""
+    weights: Array
+    """What the covariances with the examples are weighted with in a mean, (n,)."""
+
+    @classmethod
+    def of(cls, kernel: Kernel, distances: Distances, targets: Array) -> Posterior:
+        """Condition on n examples, given their distances, (n, n), and their targets, (n,)."""
+        factor = np.linalg.cholesky(kernel(distances) + kernel.noise * np.eye(len(targets)))
+        return cls(kernel, factor, cho_solve((factor, True), targets, check_finite=False))
+
+    def mean(self, distances: Distances) -> Array:
+        """Expect the targets of m genotypes, given their distances from the examples, (m, n)."""
+        mean: Array = self.kernel(distances) @ self.weights
+        return mean
+
+    def mean_and_sd(self, distances: Distances) -> tuple[Array, Array]:
+        """Expect the targets of m genotypes, and say with what standard deviation; both of shape (m,)."""
+        covariances = self.kernel(distances)
+        shares = solve_triangular(self.factor, covariances.T, lower=True, check_finite=False)
+        variances = np.maximum(self.kernel.variance - (shares**2).sum(0), 1e-9)
+        return covariances @ self.weights, np.sqrt(variances)
+
+
+def likeliest(candidates: Sequence[Kernel], distances: Distances, targets: Array) -> Kernel:
+    """Choose the kernel under which n targets are likeliest; the first of equals (Rasmussen & Williams 2006, eq. 5.8)."""
+
+    def surprise(kernel: Kernel) -> float:
+        factor = np.linalg.cholesky(kernel(distances) + kernel.noise * np.eye(len(targets)))
+        whitened = solve_triangular(factor, targets, lower=True, check_finite=False)
+        return float(0.5 * whitened @ whitened + np.log(np.diag(factor)).sum())
+
+    return min(candidates, key=surprise)
+
+
+def scores(fitnesses: Sequence[float]) -> Array:
+    """Replace n fitnesses by scores of their ranks, with mean 0 and variance 1; all equal gives zeros.
+
+    Only the order counts then: not how far the wrecks of a space lie below its good cells. The scores are the sum of
+    the quantiles of a normal and of an exponential distribution, which keeps the best apart from the merely good.
+    """
+    quantiles = (rankdata(fitnesses) - 0.5) / len(fitnesses)
+    normal, exponential = ndtri(quantiles), -np.log1p(-quantiles)
+    total = normal / (normal.std() or 1.0) + (exponential - exponential.mean()) / (exponential.std() or 1.0)
+    scaled: Array = total / (total.std() or 1.0)
+    return scaled
+
+
+def expected_improvement(mean: Array, sd: Array, incumbent: float) -> Array:
+    """Give by how much each of m genotypes is expected to exceed the incumbent (Jones et al. 1998, equation 15)."""
+    z = (mean - incumbent) / sd
+    improvement: Array = sd * (z * ndtr(z) + np.exp(-0.5 * z**2) / np.sqrt(2.0 * np.pi))
+    return improvement
+
+
+@cache
+def _pools() -> ThreadpoolController:
+    return ThreadpoolController()
+
+
+def on_one_thread() -> AbstractContextManager[object]:
+    """Let linear algebra use one thread: several may add in another order, which changes the last bits of a sum."""
+    limits: AbstractContextManager[object] = _pools().limit(limits=1)
+    return limits

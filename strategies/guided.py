@@ -1,0 +1,209 @@
+"""Guided evolution: children of the best are many and cheap; a surrogate picks the one that is worth a training.
+
+Ours. Its parts are those of the predictor literature: a Gaussian process on encodings of cells (Ru et al. 2020,
+"Interpretable Neural Architecture Search via Bayesian Optimisation", arXiv 2006.07556), candidates made by mutating the
+best so far and screened by an acquisition function (White et al. 2019, BANANAS, arXiv 1910.11858).
+"""
+
+from __future__ import annotations
+
+import bisect
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Final
+
+import numpy as np
+
+from genotypes.genotype import Genotype, GenotypeError
+from genotypes.individual import Individual
+from genotypes.population import Population
+from genotypes.space import SearchSpace
+from strategies.base import Proposal, SearchStrategy
+from strategies.gaussian_process import (
+    Encoder,
+    Features,
+    Posterior,
+    expected_improvement,
+    kernels,
+    likeliest,
+    scores,
+    on_one_thread,
+)
+
+_GROWTH: Final = 1.2
+"""The kernel is chosen anew when there are so many times as many examples: twelve times until 50, 25 until 500."""
+
+_LAST_RESORT: Final = 100
+"""Random genotypes to look through for a new one where all children are known."""
+
+
+@dataclass
+class GuidedEvolution(SearchStrategy):
+    """Evolution whose children are screened by a surrogate that learns from all that was told.
+
+    The first ``initial`` candidates are spread evenly: each decision takes its options equally often. Then each ask
+    makes ``children`` children of the ``parents`` best told, and ``strangers`` random genotypes beside them; a
+    Gaussian process predicts each one's fitness and how sure that is; the one with the largest expected improvement is
+    proposed. A child is mutated once, with probability ``further`` once more, and so on. What was proposed before,
+    by the space's key, is not proposed again, as long as anything else is found.
+
+    What is pending counts as if it had come out as expected: several workers are sent to different places. Failures
+    are left out of the surrogate, but not proposed again. The surrogate sees fitnesses by their ranks only, and of at
+    most ``memory`` examples: half of them the best, the others the latest, so that the cost of a trial stays bounded.
+
+    Raises:
+        ValueError: if an option is out of range.
+    """
+
+    name: ClassVar[str] = "guided"
+
+    initial: int = 8
+    parents: int = 10
+    children: int = 250
+    strangers: int = 50
+    further: float = 0.3
+    memory: int = 500
+
+    def __post_init__(self) -> None:
+        for option, least in (("initial", 2), ("parents", 1), ("children", 1), ("strangers", 0), ("memory", 10)):
+            if getattr(self, option) < least:
+                raise ValueError(f"{option} must be at least {least}, not {getattr(self, option)}")
+        if not 0.0 <= self.further < 1.0:
+            raise ValueError(f"further must be at least 0 and below 1, not {self.further}")
+
+    def start(self, space: SearchSpace, rng: np.random.Generator) -> None:
+        """Draw the first candidates, and scale the distances between genotypes."""
+        super().start(space, rng)
+        with on_one_thread():
+            self._encode = Encoder(space, rng)
+        self._design = list(spread(space, self.initial, rng))
+        self._grid = kernels(self._encode.has_words)
+        self._kernel = self._grid[0]
+        self._fitted = 0
+        self._told = 0
+        self._keys: set[str] = set()
+        self._examples: list[Individual] = []  # with a fitness, in the order told
+        self._ranking: list[tuple[float, int]] = []  # (-fitness, id) of the examples, the best first
+        self._features: Features | None = None  # theirs, row by row
+
+    def ask(self, population: Population, pending: Sequence[Proposal], rng: np.random.Generator) -> Proposal | None:
+        """Propose the next of the first candidates, or the most promising child.
+
+        ``None``, the end of the search, once every genotype of the space was told.
+        """
+        if len(self._keys) >= self.space.size:
+            return None
+        asked = self._told + len(pending)
+        if asked < self.initial:
+            return Proposal(self._design[asked])
+        if len(self._examples) < 2:
+            return Proposal(self.space.sample(rng))
+        candidates = self._candidates(rng)
+        known = self._keys | {self.space.key(proposal.genotype) for proposal in pending}
+        order: Iterator[int] = iter(())
+        if candidates:
+            with on_one_thread():
+                worth = self._worth(list(candidates), [proposal.genotype for proposal in pending])
+            order = iter(np.argsort(-worth, kind="stable").tolist())
+        # Keys are dear: only those of the most promising are spelled.
+        ranked = list(candidates.items())
+        for index in order:
+            genotype, parent = ranked[index]
+            if self.space.key(genotype) not in known:
+                return Proposal(genotype, parent)
+        for _ in range(_LAST_RESORT):
+            genotype = self.space.sample(rng)
+            if self.space.key(genotype) not in known:
+                break
+        return Proposal(genotype)
+
+    def tell(self, individual: Individual, rng: np.random.Generator) -> None:
+        """Take the candidate as an example; now and then choose the surrogate's kernel anew."""
+        self._told += 1
+        self._keys.add(self.space.key(individual.genotype))
+        if individual.fitness is None:
+            return
+        features = self._encode([individual.genotype], examples=True)
+        self._features = features if self._features is None else self._features + features
+        self._examples.append(individual)
+        bisect.insort(self._ranking, (-individual.fitness, individual.id))
+        if len(self._examples) > self.memory:
+            self._forget()
+        if len(self._examples) >= max(2, _GROWTH * self._fitted) and self._fitted < self.memory:
+            self._fitted = len(self._examples)
+            with on_one_thread():
+                distances = self._encode.distances(self._features, self._features)
+                self._kernel = likeliest(self._grid, distances, self._targets())
+
+    def _forget(self) -> None:
+        """Drop the oldest example that is not among the better half."""
+        assert self._features is not None
+        best = {id for _, id in self._ranking[: self.memory // 2]}
+        gone = next(index for index, one in enumerate(self._examples) if one.id not in best)
+        one = self._examples.pop(gone)
+        self._ranking.remove((-one.score, one.id))
+        self._features = self._features[np.flatnonzero(np.arange(len(self._features)) != gone)]
+
+    def _targets(self) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
+        return scores([one.score for one in self._examples])
+
+    def _candidates(self, rng: np.random.Generator) -> dict[Genotype, int | None]:
+        """Make children and strangers that were not told: genotype -> id of the parent."""
+        by_id = {one.id: one for one in self._examples}
+        parents = [by_id[id] for _, id in self._ranking[: self.parents]]
+        told = {one.genotype for one in self._examples}
+        mutate = self.space.mutate
+        made: dict[Genotype, int | None] = {}
+        for choice in rng.integers(len(parents), size=self.children).tolist():
+            child = mutate(parents[choice].genotype, rng)
+            while rng.random() < self.further:
+                child = mutate(child, rng)
+            made.setdefault(child, parents[choice].id)
+        for _ in range(self.strangers):
+            made.setdefault(self.space.sample(rng), None)
+        return {genotype: parent for genotype, parent in made.items() if genotype not in told}
+
+    def _worth(
+        self, genotypes: Sequence[Genotype], pending: Sequence[Genotype]
+    ) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
+        """Give the expected improvement of each of m genotypes over the best that is expected of the examples."""
+        assert self._features is not None
+        distances, features, targets = self._encode.distances, self._features, self._targets()
+        posterior = Posterior.of(self._kernel, distances(features, features), targets)
+        if pending:
+            waiting = self._encode(pending, examples=True)
+            targets = np.concatenate([targets, posterior.mean(distances(waiting, features))])
+            features = features + waiting
+            posterior = Posterior.of(self._kernel, distances(features, features), targets)
+        incumbent = posterior.mean(distances(features, features)).max()
+        mean, sd = posterior.mean_and_sd(distances(self._encode(genotypes), features))
+        return expected_improvement(mean, sd, float(incumbent))
+
+
+def spread(space: SearchSpace, n: int, rng: np.random.Generator) -> Iterator[Genotype]:
+    """Draw n genotypes over which each decision takes its options equally often (McKay et al. 1979: a Latin hypercube).
+
+    Where a combination does not exist or came up before, a uniform sample stands in for it.
+    """
+    columns = []
+    for decision in space.decisions:
+        options = len(decision.options)
+        rounds = np.concatenate([rng.permutation(options) for _ in range(-(-n // options))])[:n]
+        columns.append(rng.permutation(rounds).tolist())
+    drawn: set[Genotype] = set()
+    for choices in zip(*columns, strict=True):
+        genotype = Genotype(space.spelling, choices)
+        for _ in range(_LAST_RESORT):
+            if genotype not in drawn and _exists(space, genotype):
+                break
+            genotype = space.sample(rng)
+        drawn.add(genotype)
+        yield genotype
+
+
+def _exists(space: SearchSpace, genotype: Genotype) -> bool:
+    try:
+        space.check(genotype)
+    except GenotypeError:
+        return False
+    return True
