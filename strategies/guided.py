@@ -59,7 +59,7 @@ class GuidedEvolution(SearchStrategy):
 
     initial: int = 8
     parents: int = 10
-    children: int = 250
+    children: int = 150
     strangers: int = 50
     further: float = 0.3
     memory: int = 500

@@ -78,6 +78,8 @@ class PPOController(SearchStrategy):
             raise ValueError(f"entropy_weight must be finite and at least 0, not {self.entropy_weight}")
         if not 0.0 <= self.baseline_decay < 1.0:
             raise ValueError(f"baseline_decay must be at least 0 and below 1, not {self.baseline_decay}")
+        if not 0.0 < self.temperature < math.inf:
+            raise ValueError(f"temperature must be finite and above 0, not {self.temperature}")
 
     def start(self, space: SearchSpace, rng: np.random.Generator) -> None:
         """Make a fresh controller for the decisions of ``space``, with initial weights from ``rng``."""

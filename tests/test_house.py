@@ -22,7 +22,7 @@ ALLOWED = {
     "strategies": {"genotypes", "strategies", "numpy", "torch", "deap", "scipy", "sklearn"},
     "analysis": {"genotypes", "analysis", "numpy", "pandas", "matplotlib", "scipy", "jinja2", "networkx"},
 }
-TORCH_AT_HOME = {"strategies/controller.py", "strategies/reinforcement.py"}
+TORCH_AT_HOME = {"strategies/controller.py", "strategies/reinforcement.py", "strategies/predictor.py"}
 DEAP_AT_HOME = {"strategies/evolution.py"}
 LAYERS = [
     # From the top down: a module may import from its own layer and from those below it.

@@ -20,28 +20,50 @@ SMALL: dict[str, dict[str, object]] = {
     "random": {},
     "evolution": {"population": 6, "sample": 3},
     "rl": {"batch": 5, "passes": 2},
+    "pnas": {"beam": 8, "ensemble": 2, "epochs": 2},
     "local": {"starts": 3},
+    "guided": {"initial": 5, "children": 20, "strangers": 5},
 }
 TRIALS = 17
-"""Enough for three batches of RL and for a whole population to die of age."""
+"""Enough for three batches of RL, for a whole population to die of age, and for two levels of PNAS."""
+SPELLINGS = (*SPACES, "nasnet(blocks=1,combines=add)")
 
 
 def build(name: str) -> SearchStrategy:
     return STRATEGIES.build(name, SMALL[name])
 
 
-@pytest.fixture(params=list(STRATEGIES))
-def name(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
+def suits(name: str, spelling: str) -> bool:
+    """Whether the strategy takes the space, and has enough to try in it; PNAS ends after the last level."""
+    try:
+        return bool(build(name).suited(space_named(spelling))) and (name, spelling) != ("pnas", SPELLINGS[-1])
+    except ValueError:
+        return False
 
 
-@pytest.fixture(params=[*SPACES, "nasnet(blocks=1,combines=add)"])
-def space(request: pytest.FixtureRequest) -> SearchSpace:
-    return space_named(request.param)
+PAIRS = [(name, spelling) for name in STRATEGIES for spelling in SPELLINGS if suits(name, spelling)]
+
+
+@pytest.fixture(params=PAIRS, ids=" on ".join)
+def pair(request: pytest.FixtureRequest) -> tuple[str, str]:
+    name, spelling = request.param
+    return name, spelling
+
+
+@pytest.fixture
+def name(pair: tuple[str, str]) -> str:
+    return pair[0]
+
+
+@pytest.fixture
+def space(pair: tuple[str, str]) -> SearchSpace:
+    return space_named(pair[1])
 
 
 def test_every_strategy_of_the_catalogue_is_tested() -> None:
     assert list(SMALL) == list(STRATEGIES)
+    assert {name for name, _ in PAIRS} == set(STRATEGIES)
+    assert {spelling for _, spelling in PAIRS} == set(SPELLINGS)
 
 
 def test_asks_are_valid_and_memos_finite(name: str, space: SearchSpace, drive: Any) -> None:
@@ -60,8 +82,9 @@ def test_ask_changes_nothing(name: str, space: SearchSpace, drive: Any) -> None:
     asked_once = drive(build(name), space)
     for _ in range(TRIALS):
         first = asked_often.ask()
-        for id in range(100, 103):
-            asked_often.ask(id, (Proposal(first.genotype),))
+        for id in range(100, 103):  # it may also want to wait for what is pending
+            rng = np.random.default_rng(id)
+            asked_often.strategy.ask(asked_often.population, (Proposal(first.genotype),), rng)
         assert asked_often.ask() == first == asked_once.ask()
         asked_often.step()
         asked_once.step()
@@ -117,25 +140,26 @@ def test_global_generators_stay_untouched(name: str, space: SearchSpace, drive: 
     assert (random.random(), np.random.random(), torch.rand(1).item()) == expected  # noqa: NPY002
 
 
-LEARNERS: dict[str, tuple[dict[str, object], int, float]] = {
-    # Options, trials, and by how much the mean of the last quarter must lie above random search's 0.500 +- 0.009 (mean
-    # and sd over 20 seeds). Measured: evolution 0.788 +- 0.024, rl 0.749 +- 0.023. With learning switched off, which is
-    # sample=1 and learning_rate=1e-9: 0.499 +- 0.038 and 0.501 +- 0.010, so that both would fail.
-    "evolution": ({"population": 20, "sample": 8}, 300, 0.2),
-    "rl": ({"batch": 10}, 160, 0.2),
+LEARNERS: dict[str, tuple[dict[str, object], int]] = {
+    # Options and trials; ten decisions. The mean of the last quarter, mean and sd over seeds: evolution 0.847 +- 0.025,
+    # rl 0.87 +- 0.03, local 0.84 +- 0.10; random search 0.487 +- 0.028. With learning switched off, which is sample=1
+    # and learning_rate=1e-9: 0.494 +- 0.079 and 0.50 +- 0.02.
+    "evolution": ({"population": 20, "sample": 8}, 200),
+    "rl": ({"batch": 10}, 120),
+    "local": ({}, 120),
 }
 
 
 @pytest.mark.parametrize("learner", LEARNERS)
 def test_learners_beat_random_search_on_the_toy_landscape(learner: str, drive: Any) -> None:
-    options, trials, margin = LEARNERS[learner]
-    space = space_named("nasnet")
+    options, trials = LEARNERS[learner]
+    space = space_named("nasnet(blocks=1)")
     gains = []
-    for seed in range(20):
+    for seed in range(4):
         learned = drive(STRATEGIES.build(learner, options), space, seed=seed).run(trials)
         sampled = drive(STRATEGIES.build("random", {}), space, seed=seed).run(trials)
         gains.append(learned.mean_truth_of_last(trials // 4) - sampled.mean_truth_of_last(trials // 4))
-    assert np.mean(gains) > margin
+    assert np.mean(gains) > 0.2
 
 
 def test_a_memo_is_what_the_history_can_give_back() -> None:
@@ -151,12 +175,14 @@ def test_a_memo_is_what_the_history_can_give_back() -> None:
     ("name", "options", "message"),
     [
         ("evolution", {"population": 0}, "population must be at least 1"),
-        ("evolution", {"sample": 0}, "sample must be from 1"),
+        ("evolution", {"sample": 0}, "sample must be at least 1"),
         ("evolution", {"population": 10, "sample": 11}, "sample must be from 1 to the population of 10, not 11"),
         ("evolution", {"batch": 5}, "strategy 'evolution' has no option 'batch'"),
         ("random", {"population": 5}, "strategy 'random' has no option 'population'; it has none"),
         ("rl", {"batch": 0}, "batch must be at least 1"),
         ("rl", {"clip": "x"}, "clip cannot be 'x'"),
+        ("local", {"variant": "last"}, "variant must be steepest or first, not 'last'"),
+        ("local", {"starts": 0}, "starts must be at least 1"),
         ("nosuch", {}, "there is no strategy 'nosuch'; there are: random, evolution, rl"),
     ],
 )

@@ -12,8 +12,8 @@ import torch
 from genotypes.genotype import Genotype
 from genotypes.individual import Individual, Outcome
 from genotypes.nasnet import NASNetSpace
-from genotypes.population import Population
 from genotypes.space import Decision, SearchSpace
+from strategies.controller import isolated
 from strategies.reinforcement import PPOController, compare, ppo_loss
 
 
@@ -30,12 +30,6 @@ class Counting(SearchSpace):
         return tuple(Decision(f"d{i}", tuple(map(str, range(n)))) for i, n in enumerate(self.sizes))
 
 
-def height(space):
-    """How high the options that have others beside them stand: the mean of index / (options - 1), in [0, 1]."""
-    tops = np.array([len(decision.options) - 1 for decision in space.decisions])
-    return lambda choices: float((np.array(choices) / np.maximum(tops, 1))[tops > 0].mean())
-
-
 def some_fail(choices, id_):
     return None if id_ % 3 == 0 else (sum(choices) % 7) / 7
 
@@ -43,36 +37,34 @@ def some_fail(choices, id_):
 # --- learning ---------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    # Measured over 4 seeds with the defaults after 500 trials: the last 100 have a mean of 0.95 with 2 blocks and 0.87
-    # with 5; random search has 0.50, with a standard deviation of 0.006 between seeds.
-    ("blocks", "level", "best"),
-    [(2, 0.88, 0.94), (5, 0.80, 0.86)],
-)
-def test_the_defaults_learn_within_500_trials(blocks, level, best, drive):
-    space = NASNetSpace(blocks=blocks)
-    search = drive(PPOController(), space).run(500, noisy_height(space, 0))
-    heights = [height(space)(individual.genotype.choices) for individual in search.individuals]
-    rng = np.random.default_rng(0)
-    uniform = [height(space)(space.sample(rng).choices) for _ in range(500)]
-    assert np.mean(heights[-100:]) > level > np.mean(uniform) + 0.25
-    assert max(heights) > best > max(uniform) + 0.05
+def test_the_defaults_learn_within_300_trials(drive):
+    # Measured over 6 seeds: the last quarter has a mean of 0.911 +- 0.010, the best is 0.96; random search has 0.50.
+    search = drive(PPOController(), NASNetSpace(blocks=2)).run(300)
+    assert search.mean_truth_of_last(75) > 0.86
+    assert search.truth_of_best() > 0.92
+    entropies = [notes["entropy"] for notes in search.updates]
+    uniform = np.mean([math.log(len(decision.options)) for decision in search.space.decisions])
+    assert entropies[0] == pytest.approx(uniform, abs=0.02)
+    assert entropies[-1] < 0.5 * uniform
+    assert search.updates[-1]["baseline"] > search.updates[0]["baseline"] + 0.2
 
 
 def test_without_steps_nothing_is_learned(drive):
-    space = NASNetSpace(blocks=2)
-    search = drive(PPOController(learning_rate=1e-9, passes=1), space).run(500, noisy_height(space, 0))
-    heights = [height(space)(individual.genotype.choices) for individual in search.individuals]
-    assert np.mean(heights[-100:]) == pytest.approx(0.5, abs=0.04)
+    search = drive(PPOController(learning_rate=1e-9, passes=1), NASNetSpace(blocks=2)).run(300)
+    assert search.mean_truth_of_last(75) == pytest.approx(0.5, abs=0.04)
 
 
-def test_the_entropy_falls_and_the_baseline_follows_the_rewards(drive):
-    space = NASNetSpace(blocks=1)
-    updates = drive(PPOController(), space).run(400, noisy_height(space, 1)).updates
-    uniform = np.mean([math.log(len(decision.options)) for decision in space.decisions])
-    assert updates[0]["entropy"] == pytest.approx(uniform, abs=0.02)
-    assert updates[-1]["entropy"] < 0.6 * uniform
-    assert updates[-1]["baseline"] > updates[0]["baseline"] + 0.2
+@pytest.mark.parametrize("temperature", [0.5, 2.0])
+def test_the_temperature_divides_the_logits(temperature, drive):
+    plain, tempered = (
+        drive(PPOController(temperature=t), Counting((4,))).strategy._controller for t in (1.0, temperature)
+    )
+    choices = torch.arange(4).unsqueeze(1)
+    with isolated(), torch.no_grad():
+        logits, other = plain(choices)[0].flatten(), tempered(choices)[0].flatten()
+        torch.testing.assert_close(other, (logits / temperature).log_softmax(0))
+        sampled = [tempered.sample([u]) for u in (0.0, 0.3, 0.6, 0.99)]
+    assert [memo[0] for _, memo in sampled] == pytest.approx([other[c[0]].item() for c, _ in sampled], abs=1e-6)
 
 
 def test_it_learns_from_failures_what_to_leave(drive):
@@ -88,8 +80,7 @@ def test_it_learns_from_failures_what_to_leave(drive):
 def test_the_entropy_bonus_holds_the_policy_open(drive):
     space = Counting((4, 4))
     plain, bold = (
-        drive(PPOController(entropy_weight=weight), space).run(300, noisy_height(space, 0)).updates[-1]["entropy"]
-        for weight in (0.0, 2.0)
+        drive(PPOController(entropy_weight=weight), space).run(300).updates[-1]["entropy"] for weight in (0.0, 2.0)
     )
     assert bold > plain + 0.3
 
@@ -106,11 +97,11 @@ def test_first_asks_are_permanent(drive):
     search = drive(PPOController(), NASNetSpace(blocks=1))
     proposals = [search.ask(id_) for id_ in (1, 2, 3)]
     assert [str(proposal.genotype) for proposal in proposals] == [
-        "nasnet(blocks=1):1.0.3.12.0.1.1.6.11.1",
-        "nasnet(blocks=1):1.1.10.1.0.1.1.11.8.0",
-        "nasnet(blocks=1):0.1.2.7.0.0.0.9.5.0",
+        "nasnet(blocks=1):1.0.3.11.0.1.1.6.11.1",
+        "nasnet(blocks=1):0.1.10.1.0.1.1.11.9.0",
+        "nasnet(blocks=1):0.1.1.8.0.0.0.9.5.0",
     ]
-    assert proposals[0].memo[:4] == pytest.approx((-0.61409, -0.72339, -2.57328, -2.44838), abs=1e-4)
+    assert proposals[0].memo[:4] == pytest.approx((-0.74537, -0.68334, -2.44731, -2.54279), abs=1e-4)
 
 
 def test_asks_after_an_update_are_permanent(drive):
@@ -196,7 +187,7 @@ def test_spaces_of_any_shape_are_searched(sizes, drive):
 
 def test_notes_come_with_every_batch_and_not_between(drive):
     search = drive(PPOController(batch=4), NASNetSpace(blocks=1)).run(11, some_fail)
-    assert [i for i, notes in enumerate(search.notes, 1) if notes is not None] == [4, 8]
+    assert [i for i, notes in enumerate(search.notes, 1) if notes] == [4, 8]
     for notes in search.updates:
         assert set(notes) == {"reward", "baseline", "entropy", "loss", "clip_fraction"}
         assert all(type(value) is float and math.isfinite(value) for value in notes.values())
@@ -241,11 +232,9 @@ def test_candidates_may_come_back_late_and_out_of_order(drive):
     space = NASNetSpace(blocks=1)
     # One long step an update: the clip fraction is then that of the ratios as the batch comes in.
     search = drive(PPOController(batch=5, passes=1, learning_rate=0.1), space)
-    fitness = height(space)
     asked = {id_: search.ask(id_) for id_ in range(1, 31)}
     for id_ in sorted(asked, reverse=True):
-        genotype = asked[id_].genotype
-        search.tell(Individual(id_, genotype, Outcome.OK, fitness(genotype.choices), memo=asked[id_].memo))
+        search.tell(search.ended(id_, asked[id_]))
     # All thirty are of the first policy: to it the first batch is new, and the others are old.
     clipped = [notes["clip_fraction"] for notes in search.updates]
     assert clipped[0] == 0.0
@@ -359,6 +348,8 @@ def test_the_defaults_are_those_of_the_paper():
         ("entropy_weight", math.nan),
         ("baseline_decay", -0.1),
         ("baseline_decay", 1.0),
+        ("temperature", 0.0),
+        ("temperature", math.inf),
     ],
 )
 def test_an_impossible_option_is_refused_by_name_and_value(option, value):
