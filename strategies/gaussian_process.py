@@ -175,7 +175,8 @@ class Posterior:
     @classmethod
     def of(cls, kernel: Kernel, distances: Distances, targets: Array) -> Posterior:
         """Condition on n examples, given their distances, (n, n), and their targets, (n,)."""
-        factor = np.linalg.cholesky(kernel(distances) + kernel.noise * np.eye(len(targets)))
+        covariance = kernel(distances) + kernel.noise * np.eye(len(targets))
+        factor = np.asarray(np.linalg.cholesky(covariance), dtype=np.float64)
         return cls(kernel, factor, cho_solve((factor, True), targets, check_finite=False))
 
     def mean(self, distances: Distances) -> Array:
@@ -192,7 +193,7 @@ class Posterior:
 
 
 def likeliest(candidates: Sequence[Kernel], distances: Distances, targets: Array) -> Kernel:
-    """Choose the kernel under which n targets are likeliest; the first of equals (Rasmussen & Williams 2006, eq. 5.8)."""
+    """Choose the kernel under which n targets are likeliest; the first of equals (Rasmussen & Williams 2006, 5.8)."""
 
     def surprise(kernel: Kernel) -> float:
         factor = np.linalg.cholesky(kernel(distances) + kernel.noise * np.eye(len(targets)))

@@ -8,6 +8,7 @@ best so far and screened by an acquisition function (White et al. 2019, BANANAS,
 from __future__ import annotations
 
 import bisect
+import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Final
@@ -20,18 +21,19 @@ from genotypes.population import Population
 from genotypes.space import SearchSpace
 from strategies.base import Proposal, SearchStrategy
 from strategies.gaussian_process import (
+    Array,
     Encoder,
     Features,
     Posterior,
     expected_improvement,
     kernels,
     likeliest,
-    scores,
     on_one_thread,
+    scores,
 )
 
 _GROWTH: Final = 1.2
-"""The kernel is chosen anew when there are so many times as many examples: twelve times until 50, 25 until 500."""
+"""The kernel is chosen anew each time that there are so many times as many examples."""
 
 _LAST_RESORT: Final = 100
 """Random genotypes to look through for a new one where all children are known."""
@@ -83,7 +85,7 @@ class GuidedEvolution(SearchStrategy):
         self._told = 0
         self._keys: set[str] = set()
         self._examples: list[Individual] = []  # with a fitness, in the order told
-        self._ranking: list[tuple[float, int]] = []  # (-fitness, id) of the examples, the best first
+        self._best: list[tuple[float, int]] = []  # (-fitness, id) of the examples, the best first
         self._features: Features | None = None  # theirs, row by row
 
     def ask(self, population: Population, pending: Sequence[Proposal], rng: np.random.Generator) -> Proposal | None:
@@ -98,24 +100,15 @@ class GuidedEvolution(SearchStrategy):
             return Proposal(self._design[asked])
         if len(self._examples) < 2:
             return Proposal(self.space.sample(rng))
-        candidates = self._candidates(rng)
         known = self._keys | {self.space.key(proposal.genotype) for proposal in pending}
-        order: Iterator[int] = iter(())
-        if candidates:
-            with on_one_thread():
-                worth = self._worth(list(candidates), [proposal.genotype for proposal in pending])
-            order = iter(np.argsort(-worth, kind="stable").tolist())
+        ranking = self._ranked(self._candidates(rng), [proposal.genotype for proposal in pending])
+        strangers = (Proposal(self.space.sample(rng)) for _ in range(_LAST_RESORT))
+        proposal = Proposal(self.space.sample(rng))
         # Keys are dear: only those of the most promising are spelled.
-        ranked = list(candidates.items())
-        for index in order:
-            genotype, parent = ranked[index]
-            if self.space.key(genotype) not in known:
-                return Proposal(genotype, parent)
-        for _ in range(_LAST_RESORT):
-            genotype = self.space.sample(rng)
-            if self.space.key(genotype) not in known:
+        for proposal in itertools.chain(ranking, strangers):
+            if self.space.key(proposal.genotype) not in known:
                 break
-        return Proposal(genotype)
+        return proposal
 
     def tell(self, individual: Individual, rng: np.random.Generator) -> None:
         """Take the candidate as an example; now and then choose the surrogate's kernel anew."""
@@ -126,7 +119,7 @@ class GuidedEvolution(SearchStrategy):
         features = self._encode([individual.genotype], examples=True)
         self._features = features if self._features is None else self._features + features
         self._examples.append(individual)
-        bisect.insort(self._ranking, (-individual.fitness, individual.id))
+        bisect.insort(self._best, (-individual.fitness, individual.id))
         if len(self._examples) > self.memory:
             self._forget()
         if len(self._examples) >= max(2, _GROWTH * self._fitted) and self._fitted < self.memory:
@@ -138,19 +131,19 @@ class GuidedEvolution(SearchStrategy):
     def _forget(self) -> None:
         """Drop the oldest example that is not among the better half."""
         assert self._features is not None
-        best = {id for _, id in self._ranking[: self.memory // 2]}
+        best = {id for _, id in self._best[: self.memory // 2]}
         gone = next(index for index, one in enumerate(self._examples) if one.id not in best)
         one = self._examples.pop(gone)
-        self._ranking.remove((-one.score, one.id))
+        self._best.remove((-one.score, one.id))
         self._features = self._features[np.flatnonzero(np.arange(len(self._features)) != gone)]
 
-    def _targets(self) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
+    def _targets(self) -> Array:
         return scores([one.score for one in self._examples])
 
-    def _candidates(self, rng: np.random.Generator) -> dict[Genotype, int | None]:
-        """Make children and strangers that were not told: genotype -> id of the parent."""
+    def _candidates(self, rng: np.random.Generator) -> list[Proposal]:
+        """Make children and strangers, none of them twice and none that is an example."""
         by_id = {one.id: one for one in self._examples}
-        parents = [by_id[id] for _, id in self._ranking[: self.parents]]
+        parents = [by_id[id] for _, id in self._best[: self.parents]]
         told = {one.genotype for one in self._examples}
         mutate = self.space.mutate
         made: dict[Genotype, int | None] = {}
@@ -161,23 +154,26 @@ class GuidedEvolution(SearchStrategy):
             made.setdefault(child, parents[choice].id)
         for _ in range(self.strangers):
             made.setdefault(self.space.sample(rng), None)
-        return {genotype: parent for genotype, parent in made.items() if genotype not in told}
+        return [Proposal(genotype, parent) for genotype, parent in made.items() if genotype not in told]
 
-    def _worth(
-        self, genotypes: Sequence[Genotype], pending: Sequence[Genotype]
-    ) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
-        """Give the expected improvement of each of m genotypes over the best that is expected of the examples."""
-        assert self._features is not None
+    def _ranked(self, candidates: Sequence[Proposal], pending: Sequence[Genotype]) -> list[Proposal]:
+        """Order candidates by their expected improvement over the best that is expected of what was told or asked."""
+        if not candidates:
+            return []
+        assert self._features is not None, "there are examples"
         distances, features, targets = self._encode.distances, self._features, self._targets()
-        posterior = Posterior.of(self._kernel, distances(features, features), targets)
-        if pending:
-            waiting = self._encode(pending, examples=True)
-            targets = np.concatenate([targets, posterior.mean(distances(waiting, features))])
-            features = features + waiting
+        with on_one_thread():
             posterior = Posterior.of(self._kernel, distances(features, features), targets)
-        incumbent = posterior.mean(distances(features, features)).max()
-        mean, sd = posterior.mean_and_sd(distances(self._encode(genotypes), features))
-        return expected_improvement(mean, sd, float(incumbent))
+            if pending:
+                waiting = self._encode(pending, examples=True)
+                targets = np.concatenate([targets, posterior.mean(distances(waiting, features))])
+                features = features + waiting
+                posterior = Posterior.of(self._kernel, distances(features, features), targets)
+            incumbent = float(posterior.mean(distances(features, features)).max())
+            screened = self._encode([candidate.genotype for candidate in candidates])
+            mean, sd = posterior.mean_and_sd(distances(screened, features))
+            worth = expected_improvement(mean, sd, incumbent)
+        return [candidates[index] for index in np.argsort(-worth, kind="stable")]
 
 
 def spread(space: SearchSpace, n: int, rng: np.random.Generator) -> Iterator[Genotype]:

@@ -19,7 +19,7 @@ FACES = set(PACKAGES)
 HEAVY = {"torch", "torchvision", "pandas", "matplotlib", "scipy", "sklearn", "deap"}
 ALLOWED = {
     "genotypes": {"genotypes", "numpy"},
-    "strategies": {"genotypes", "strategies", "numpy", "torch", "deap", "scipy", "sklearn"},
+    "strategies": {"genotypes", "strategies", "numpy", "torch", "deap", "scipy", "sklearn", "threadpoolctl"},
     "analysis": {"genotypes", "analysis", "numpy", "pandas", "matplotlib", "scipy", "jinja2", "networkx"},
 }
 TORCH_AT_HOME = {"strategies/controller.py", "strategies/reinforcement.py", "strategies/predictor.py"}

@@ -1,10 +1,15 @@
+"""The surrogate of guided evolution: distances, posterior and likelihood by their definitions."""
+
 from __future__ import annotations
+
+from collections import Counter
 
 import numpy as np
 import pytest
 from scipy.stats import multivariate_normal
 
 from genotypes.catalogue import space_named
+from genotypes.genotype import Genotype
 from genotypes.space import SearchSpace
 from strategies.gaussian_process import (
     Distances,
@@ -27,7 +32,7 @@ def space(request: pytest.FixtureRequest) -> SearchSpace:
     return space_named(request.param)
 
 
-def encoded(space: SearchSpace, n: int = 12) -> tuple[Encoder, list[object], Distances]:
+def encoded(space: SearchSpace, n: int = 12) -> tuple[Encoder, list[Genotype], Distances]:
     rng = np.random.default_rng(0)
     encoder = Encoder(space, rng)
     genotypes = [space.sample(rng) for _ in range(n)]
@@ -36,8 +41,6 @@ def encoded(space: SearchSpace, n: int = 12) -> tuple[Encoder, list[object], Dis
 
 
 def test_distances_are_what_their_definition_says(space: SearchSpace) -> None:
-    from collections import Counter
-
     encoder, genotypes, distances = encoded(space)
     open_ = [i for i, decision in enumerate(space.decisions) if len(decision.options) > 1]
     for i, a in enumerate(genotypes):
@@ -91,7 +94,7 @@ def test_every_kernel_is_a_covariance(space: SearchSpace) -> None:
 
 
 def test_the_posterior_is_that_of_the_textbook() -> None:
-    encoder, _, distances = encoded(space_named("nasbench201"), n=20)
+    _, _, distances = encoded(space_named("nasbench201"), n=20)
     rng = np.random.default_rng(3)
     examples = Distances(distances.choices[:15, :15], distances.words[:15, :15])
     across = Distances(distances.choices[15:, :15], distances.words[15:, :15])
