@@ -73,3 +73,17 @@ def test_a_mutation_gives_one_edge_another_operation_all_equally_likely() -> Non
     assert len(counts) == 6 * (len(NASBENCH201_OPS) - 1)
     expected = n / len(counts)
     assert max(abs(count - expected) for count in counts.values()) < 5 * expected**0.5
+
+
+def test_words_name_live_operations_and_paths() -> None:
+    space = NASBench201Space()
+    cell = space.parse("|nor_conv_3x3~0|+|none~0|skip_connect~1|+|avg_pool_3x3~0|none~1|nor_conv_1x1~2|")
+    assert sorted(space.words(cell)) == [
+        "avg_pool_3x3",
+        "nor_conv_1x1",
+        "nor_conv_3x3",
+        "path avg_pool_3x3",
+        "path nor_conv_3x3+nor_conv_1x1",
+        "skip_connect",
+    ]
+    assert space.words(space.parse("|nor_conv_3x3~0|+|none~0|none~1|+|none~0|none~1|nor_conv_1x1~2|")) == ()
