@@ -1,6 +1,7 @@
 """Search strategies: what to try next.
 
 The contract:    :mod:`strategies.base`
-Implementations: :mod:`strategies.random_search`, :mod:`strategies.evolution`, :mod:`strategies.reinforcement`
+Implementations: :mod:`strategies.random_search`, :mod:`strategies.evolution`, :mod:`strategies.local`,
+                 :mod:`strategies.reinforcement`, :mod:`strategies.progressive`, :mod:`strategies.guided`
 By name:         :mod:`strategies.catalogue`
 """

@@ -121,9 +121,9 @@ def isolated() -> Iterator[None]:
     torch.set_default_dtype(torch.float32)
     try:
         # A default device, even this one, doubles the time of small operations: torch then asks about each of them.
-        with contextlib.nullcontext() if torch.get_default_device() == cpu else cpu:
-            with torch.inference_mode(False), torch.enable_grad():
-                yield
+        device = contextlib.nullcontext() if torch.get_default_device() == cpu else cpu
+        with device, torch.inference_mode(False), torch.enable_grad():
+            yield
     finally:
         torch.set_default_dtype(dtype)
         torch.set_num_threads(threads)

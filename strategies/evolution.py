@@ -35,7 +35,7 @@ SMALL_SPACE: Final = 1_000_000
 """In a space of at most so many genotypes a search meets the same ones again and again."""
 
 _MOST_STEPS: Final = 100
-"""After so many mutations a known genotype is proposed all the same: there may be no other."""
+"""After so many mutations a known genotype is proposed all the same: there may be no new one."""
 
 
 class Accuracy(base.Fitness):  # type: ignore[misc]  # deap has no types
@@ -98,7 +98,7 @@ class RegularizedEvolution(SearchStrategy):
 
     @property
     def window(self) -> int:
-        """P: with aging the youngest P are the population."""
+        """P, so that whoever looks on sees the members; with aging they are the youngest P."""
         return self.population or 0
 
     def suited(self, space: SearchSpace) -> Self:

@@ -171,7 +171,7 @@ def test_count_takes_a_genotype_as_text_and_as_json(capsys: pytest.CaptureFixtur
 @pytest.mark.parametrize("what", ["strategies", "spaces", "evaluators", "presets", "cells"])
 def test_list_names_what_can_be_chosen(capsys: pytest.CaptureFixture[str], what: str) -> None:
     expected = {
-        "strategies": ["random", "evolution", "rl"],
+        "strategies": ["random", "evolution", "rl", "pnas", "local", "guided"],
         "spaces": ["nasnet", "pnas", "bits", "nasbench201", "natsbench-size"],
         "evaluators": ["proxy", "tabular", "toy"],
         "presets": ["digits", "cpu", "gpu"],

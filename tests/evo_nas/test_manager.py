@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from genotypes.genotype import Genotype
 from genotypes.individual import Evaluation, Individual, Outcome
 from genotypes.nasnet import NASNetSpace
 from genotypes.population import Population
+from genotypes.space import SearchSpace
 from strategies.base import Proposal, SearchStrategy
 
 SPACE = NASNetSpace(blocks=1, ops=("identity", "conv_1x1"), combines=("add",))
@@ -107,6 +108,25 @@ def manager(history: History, script: Sequence[Genotype | None], evaluator: Tabl
 def heard(search: PopulationManager) -> list[tuple[int, str, float | None]]:
     assert isinstance(search.strategy, Scripted)
     return search.strategy.heard
+
+
+@dataclass
+class Fitting(Scripted):
+    """Looks back on as many as the space has decisions, and cannot search without any."""
+
+    window: int = 0
+
+    def suited(self, space: SearchSpace) -> Fitting:
+        if not space.decisions:
+            raise ValueError("there is nothing to decide")
+        return replace(self, window=len(space.decisions))
+
+
+def test_the_strategy_is_fitted_to_the_space_before_its_window_is_read(history: History) -> None:
+    evaluator = Table()
+    given = Fitting(GENOTYPES)
+    search = PopulationManager(SPACE, given, evaluator, SerialExecutor(evaluator), history, trials=1)
+    assert (search.population.window, given.window) == (len(SPACE.decisions), 0)
 
 
 def test_a_strategy_with_nothing_left_ends_the_run_exhausted(history: History) -> None:

@@ -37,16 +37,17 @@ def some_fail(choices, id_):
 # --- learning ---------------------------------------------------------------------------------------------------
 
 
-def test_the_defaults_learn_within_300_trials(drive):
-    # Measured over 6 seeds: the last quarter has a mean of 0.911 +- 0.010, the best is 0.96; random search has 0.50.
-    search = drive(PPOController(), NASNetSpace(blocks=2)).run(300)
-    assert search.mean_truth_of_last(75) > 0.86
-    assert search.truth_of_best() > 0.92
-    entropies = [notes["entropy"] for notes in search.updates]
+def test_on_the_space_of_the_paper_the_policy_makes_up_its_mind(drive):
+    """The slowest test of the strategies: fifty decisions, as many trials as it takes."""
+    search = drive(PPOController(), NASNetSpace())
     uniform = np.mean([math.log(len(decision.options)) for decision in search.space.decisions])
-    assert entropies[0] == pytest.approx(uniform, abs=0.02)
-    assert entropies[-1] < 0.5 * uniform
-    assert search.updates[-1]["baseline"] > search.updates[0]["baseline"] + 0.2
+    while not search.updates or search.updates[-1]["entropy"] >= 0.1 * uniform:
+        search.run(20)
+        # With seed 0 it takes TAKES trials; 5,000 are allowed, but would not be waited for.
+        assert len(search.individuals) < 1000
+    assert search.updates[0]["entropy"] == pytest.approx(uniform, abs=0.02)
+    assert search.updates[-1]["baseline"] > search.updates[0]["baseline"] + 0.3
+    assert search.mean_truth_of_last(100) > 0.9  # random search has 0.5
 
 
 def test_without_steps_nothing_is_learned(drive):
