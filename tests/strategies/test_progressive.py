@@ -241,7 +241,7 @@ def test_it_finds_better_cells_than_chance(drive: Any) -> None:
         search = to_the_end(drive(ProgressiveSearch(beam=40), space, seed=seed))
         last.append(search.mean_truth_of_last(40))
         notes.append([update["rank_fit"] for update in search.updates[:-1]])
-    # Measured over 10 seeds, mean and sd: 0.841 +- 0.025; with predictions shuffled 0.510 +- 0.019, as random cells have.
+    # Over 10 seeds, mean and sd: 0.841 +- 0.025; with predictions shuffled 0.510 +- 0.019, as random cells have.
     assert np.mean(last) > 0.75
     # 0.994 +- 0.003 and 0.957 +- 0.015
     assert np.mean(notes, 0) == pytest.approx([1.0, 0.95], abs=0.05)
