@@ -135,7 +135,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
 
     run = _command(commands, "run", _run, "search: start a new run", epilog=_RUN_EXAMPLES)
-    run.add_argument("--strategy", metavar="NAME", help="rl, evolution, random, or package.module:Class")
+    run.add_argument("--strategy", metavar="NAME", help="a name of `list strategies`, or package.module:Class")
     run.add_argument("--seed", metavar="K", help="seed of everything random (default: 0)")
     _science(run)
     _budget_and_hardware(run)

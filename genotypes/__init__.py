@@ -4,16 +4,19 @@ Plain data without torch or pandas. Each name below is defined in the file of it
 
 Genotypes and spaces: :mod:`genotypes.genotype`, :mod:`genotypes.space`, :mod:`genotypes.catalogue`
 Cells:                :mod:`genotypes.cell`, :mod:`genotypes.operations`, :mod:`genotypes.zoo`
-Search spaces:        :mod:`genotypes.nasnet`, :mod:`genotypes.bits`, :mod:`genotypes.nasbench201`,
-                      :mod:`genotypes.natsbench`
+Spaces that grow:     :mod:`genotypes.growing`, :mod:`genotypes.blocks`, :mod:`genotypes.nasnet`,
+                      :mod:`genotypes.pnas`
+Other spaces:         :mod:`genotypes.bits`, :mod:`genotypes.nasbench201`, :mod:`genotypes.natsbench`
 What has lived:       :mod:`genotypes.individual`, :mod:`genotypes.population`
 """
 
 from genotypes.catalogue import space_named
 from genotypes.cell import Block, Cell, CellPair, Edge
 from genotypes.genotype import Genotype, GenotypeError
+from genotypes.growing import GrowingSpace
 from genotypes.individual import Evaluation, Individual, Outcome
 from genotypes.nasnet import NASNetSpace
+from genotypes.pnas import PNASSpace
 from genotypes.population import Population
 from genotypes.space import Decision, SearchSpace
 from genotypes.zoo import CELLS
@@ -28,9 +31,11 @@ __all__ = [
     "Evaluation",
     "Genotype",
     "GenotypeError",
+    "GrowingSpace",
     "Individual",
     "NASNetSpace",
     "Outcome",
+    "PNASSpace",
     "Population",
     "SearchSpace",
     "space_named",

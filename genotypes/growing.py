@@ -22,8 +22,8 @@ class GrowingSpace(SearchSpace):
     cells, growing ties them: each gets the same block.
 
     A subclass names its :attr:`cells`, has the option :attr:`blocks`, and lists its decisions cell by cell, in a cell
-    block by block; every block has equally many. A block has the same decisions in every level that has it.
-    It may also override
+    block by block; every block has equally many. A block has the same decisions in every level that has it, and
+    their options begin with those of the block before. It may also override
 
     * :meth:`in_order`, where a block can be spelled in several ways that mean the same.
     """

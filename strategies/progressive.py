@@ -37,7 +37,9 @@ class ProgressiveSearch(SearchStrategy):
 
     ``predictor`` is ``mlp`` (the paper's choice for its main search), ``lstm``, or ``both``, averaged; ``ensemble`` is
     how many of each; see :class:`strategies.predictor.Surrogate`. A level's fit goes on from the weights of the level
-    before and sees the new level only (Algorithm 1, line 14), ``epochs`` times, which the paper leaves open.
+    before and sees the new level only (Algorithm 1), ``epochs`` times, which the paper leaves open.
+
+    Told again, a search fits and chooses all its levels again: that is how it is resumed.
 
     Raises:
         ValueError: if an option is out of range.
@@ -101,7 +103,7 @@ class ProgressiveSearch(SearchStrategy):
         self._left.pop(individual.genotype, None)
         notes: dict[str, float] = {}
         while self._members and not self._left:
-            notes = self._end_of_level(rng)
+            notes = self._end_of_level(rng) or notes
         return notes or None
 
     def _end_of_level(self, rng: np.random.Generator) -> dict[str, float]:

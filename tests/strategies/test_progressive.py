@@ -82,6 +82,8 @@ def test_k_of_each_level_are_tried_and_each_grew_from_one_that_lives(drive: Any,
     assert levels(search) == [6, 6, 6]
     assert len({SPACE.key(one.genotype) for one in search.individuals}) == 18
     by_id = {one.id: one for one in search.individuals}
+    for one in search.individuals:  # of the two spellings of a block, always the same
+        assert all(map(SPACE.in_order, np.reshape(one.genotype.choices, (-1, 4)).tolist()))
     for one in search.individuals[6:]:
         parent = by_id[one.parent]
         assert level(parent) == level(one) - 1

@@ -37,17 +37,16 @@ def some_fail(choices, id_):
 # --- learning ---------------------------------------------------------------------------------------------------
 
 
-def test_on_the_space_of_the_paper_the_policy_makes_up_its_mind(drive):
-    """The slowest test of the strategies: fifty decisions, as many trials as it takes."""
-    search = drive(PPOController(), NASNetSpace())
+def test_the_policy_learns_and_makes_up_its_mind(drive):
+    """On the whole NASNet space the entropy takes 600 trials to a tenth: see tests/bench/rl_entropy.py."""
+    search = drive(PPOController(), NASNetSpace(blocks=1))
     uniform = np.mean([math.log(len(decision.options)) for decision in search.space.decisions])
     while not search.updates or search.updates[-1]["entropy"] >= 0.1 * uniform:
         search.run(20)
-        # With seed 0 it takes TAKES trials; 5,000 are allowed, but would not be waited for.
         assert len(search.individuals) < 1000
     assert search.updates[0]["entropy"] == pytest.approx(uniform, abs=0.02)
     assert search.updates[-1]["baseline"] > search.updates[0]["baseline"] + 0.3
-    assert search.mean_truth_of_last(100) > 0.9  # random search has 0.5
+    assert search.mean_truth_of_last(100) > 0.85  # random search has 0.5
 
 
 def test_without_steps_nothing_is_learned(drive):
@@ -81,7 +80,7 @@ def test_it_learns_from_failures_what_to_leave(drive):
 def test_the_entropy_bonus_holds_the_policy_open(drive):
     space = Counting((4, 4))
     plain, bold = (
-        drive(PPOController(entropy_weight=weight), space).run(300).updates[-1]["entropy"] for weight in (0.0, 2.0)
+        drive(PPOController(entropy_weight=weight), space).run(160).updates[-1]["entropy"] for weight in (0.0, 2.0)
     )
     assert bold > plain + 0.3
 
