@@ -122,7 +122,7 @@ def test_a_run_keeps_the_weights_of_its_best(tmp_path: Path, keep: int) -> None:
         run_dir=tmp_path / "run",
         device="cpu",
         threads=1,
-        settings=("space.blocks=1", "evaluator.epochs=1", "evaluator.filters=2", "evaluator.train_images=128"),
+        settings=("space.blocks=1", "evaluator.epochs=1", "evaluator.filters=4", "evaluator.train_images=128"),
     )
     with History.read(run.path / "history.db") as history:
         best = {trial.id for trial in history.top(keep)} if keep else set()
