@@ -3,7 +3,7 @@
 For each size b, a sample of 256 random cells (136 of one block: all there are) is scored, with noise. A surrogate is
 fitted level by level; its rank correlation is taken on what it was just fitted on, and on other random cells of the
 next size, without their noise. Each repetition has a landscape and samples of its own. The paper repeats on
-trained networks; its numbers are printed beside ours.
+trained networks; its numbers, quoted without its text at hand, are printed beside ours.
 
     python -m tests.bench.pnas_correlation --repetitions 20
 """
