@@ -145,7 +145,7 @@ LEARNERS: dict[str, tuple[dict[str, object], int]] = {
     # rl 0.87 +- 0.03, local 0.84 +- 0.10; random search 0.487 +- 0.028. With learning switched off, which is sample=1
     # and learning_rate=1e-9: 0.494 +- 0.079 and 0.50 +- 0.02.
     "evolution": ({"population": 20, "sample": 8}, 200),
-    "rl": ({"batch": 10}, 120),
+    "rl": ({"batch": 10, "passes": 20}, 120),
     "local": ({}, 120),
 }
 

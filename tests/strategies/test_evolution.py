@@ -155,6 +155,7 @@ def test_without_aging_the_worst_of_the_very_sample_dies() -> None:
         proposal = strategy.ask(Population(), (), np.random.default_rng([id, 1]))
         ranked = sorted(drawn, key=lambda member: member.fitness)
         assert (proposal.parent, proposal.memo) == (ranked[-1].individual.id, (ranked[0].individual.id,))
+        strategy.toolbox.register("draw", lambda members: members[-1:])  # a new sample would have another loser
         child = individual(id, 0.1 + 0.001 * (id * 7 % 400), proposal.memo)
         strategy.tell(child, np.random.default_rng([id, 2]))
         after = [member.individual.id for member in strategy._members]
@@ -178,6 +179,16 @@ def test_without_aging_failed_children_kill_nobody() -> None:
     assert [member.individual.id for member in strategy._members] == [1, 2]
 
 
+def test_without_aging_a_search_that_is_told_again_goes_on_the_same(drive: Any) -> None:
+    options: dict[str, Any] = {"population": 8, "sample": 4, "aging": False, "distinct": True}
+    lived = drive(RegularizedEvolution(**options), space_named("nasbench201"), fails=lambda id: id % 5 == 0).run(60)
+    again = drive(RegularizedEvolution(**options), space_named("nasbench201"))
+    for one in lived.individuals:
+        again.tell(one)
+    assert [again.ask(id) for id in range(61, 91)] == [lived.ask(id) for id in range(61, 91)]
+    assert len(again.strategy._members) == 8
+
+
 # --- distinct children ------------------------------------------------------------------------------------------
 
 
@@ -188,13 +199,14 @@ def test_distinct_genotypes_are_never_proposed_twice_pending_ones_included(drive
         search = drive(
             RegularizedEvolution(population=6, sample=6, distinct=distinct), space, fails=lambda id: id % 9 == 0
         )
-        pending: list[Proposal] = []
+        pending: dict[int, Proposal] = {}
         proposed = []
         for id in range(1, 301):
-            pending.append(search.ask(id, tuple(pending)))
-            proposed.append(pending[-1].genotype)
-            if len(pending) == 5:  # five workers, of whom the youngest is always the first to end
-                search.tell(search.ended(id, pending.pop()))
+            pending[id] = search.ask(id, tuple(pending.values()))
+            proposed.append(pending[id].genotype)
+            if len(pending) == 30:  # workers, who end in any order
+                ended = sorted(pending, key=lambda i: i * 7 % 30)[0]
+                search.tell(search.ended(ended, pending.pop(ended)))
         repeats.append(len(proposed) - len(set(proposed)))
     assert repeats[0] == 0 < 20 < repeats[1]
 
