@@ -181,17 +181,17 @@ def _parser() -> argparse.ArgumentParser:
     compare.add_argument("--json", action="store_true", help="print JSON")
 
     count = _command(commands, "count", _count, "count the parameters and mult-adds of a network")
-    count.add_argument("genotype", nargs="?", help="genotype text, or JSON file of a genotype or a cell pair")
-    count.add_argument("--cell", metavar="NAME", help="a published cell: see list cells")
-    count.add_argument("--macro", metavar="NAME", default="cifar", help="layout of the network (default: cifar)")
-    count.add_argument("--cells", metavar="N", type=_up_to(200), required=True, help="normal cells a stack")
-    count.add_argument("--filters", metavar="F", type=_up_to(10**5), required=True, help="filters of the first stack")
-    count.add_argument("--stem", metavar="S", type=_up_to(10**6), help="filters of the stem (default: 3F)")
+    _cells(count)
+    _size(count)
     count.add_argument(
-        "--image", metavar="PIXELS", type=_up_to(10**4), default=32, help="side of the image (default: 32)"
+        "--image", metavar="PIXELS", type=_up_to(10**4), help="side of the image (default: 32, or 224 for imagenet)"
     )
-    count.add_argument("--channels", metavar="C", type=_up_to(3), default=3, help="channels of the image (default: 3)")
-    count.add_argument("--classes", metavar="K", type=_up_to(10**6), default=10, help="number of classes (default: 10)")
+    count.add_argument(
+        "--channels", metavar="C", type=_up_to(10**4), default=3, help="channels of the image (default: 3)"
+    )
+    count.add_argument(
+        "--classes", metavar="K", type=_up_to(10**6), help="number of classes (default: 10, or 1000 for imagenet)"
+    )
     count.add_argument("--json", action="store_true", help="print JSON")
 
     data = commands.add_parser("data", help="fetch or check an image set", description="Fetch or check an image set.")
@@ -257,6 +257,26 @@ def _budget_and_hardware(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", metavar="NAME", help="auto (default), cpu, cuda, cuda:N or mps")
     parser.add_argument("--data-dir", metavar="DIR", help="where image sets lie (default: EVO_NAS_DATA, or the cache)")
     parser.add_argument("--keep-weights", metavar="K", help="keep the weights of the K best trials (default: 1)")
+
+
+def _cells(parser: argparse.ArgumentParser) -> None:
+    """Add the ways to say which cells are meant."""
+    parser.add_argument(
+        "source", nargs="?", help="run folder, genotype text, or JSON file of a genotype or a pair of cells"
+    )
+    parser.add_argument("--cell", metavar="NAME", help="a published cell: see list cells")
+    parser.add_argument("--trial", metavar="ID", type=_up_to(10**9), help="of a run: this trial, not the best")
+
+
+def _size(parser: argparse.ArgumentParser) -> None:
+    """Add the ways to say how large a network is."""
+    parser.add_argument("--macro", metavar="NAME", default="cifar", help="small images, cifar (default), or imagenet")
+    parser.add_argument("--size", metavar="N@P", help="cells a stack and penultimate filters, as in 6@4032; or")
+    parser.add_argument("--cells", metavar="N", type=_up_to(200), help="normal cells a stack")
+    parser.add_argument("--filters", metavar="F", type=_up_to(10**5), help="filters of the first stack")
+    parser.add_argument(
+        "--stem", metavar="S", type=_up_to(10**6), help="filters of the stem (default: 3F; imagenet: as published)"
+    )
 
 
 def _up_to(largest: int, least: int = 1) -> Callable[[str], int]:
@@ -485,23 +505,25 @@ def _looking_back() -> Iterator[None]:
 
 def _count(arguments: argparse.Namespace) -> None:
     from evo_nas.count import count
+    from evo_nas.sources import cells_named
 
+    is_large = arguments.macro == "imagenet"
     result = count(
-        arguments.genotype,
-        arguments.cell,
+        cells_named(arguments.source, arguments.cell, arguments.trial),
+        size=arguments.size,
         macro=arguments.macro,
         cells_per_stack=arguments.cells,
         filters=arguments.filters,
         stem=arguments.stem,
-        image=arguments.image,
+        image=arguments.image or (224 if is_large else 32),
         channels=arguments.channels,
-        classes=arguments.classes,
+        classes=arguments.classes or (1000 if is_large else 10),
     )
     if arguments.json:
         print(json.dumps(result, indent=2))
         return
     print(f"{result['parameters']:,} parameters")
-    print(f"{result['mult_adds']:,} mult-adds an image of {arguments.image}x{arguments.image}")
+    print(f"{result['mult_adds']:,} mult-adds an image of {result['image']}x{result['image']}")
 
 
 def _fetch(arguments: argparse.Namespace) -> None:

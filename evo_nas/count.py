@@ -2,78 +2,56 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
 from typing import Any
 
 from evo_nas.errors import UsageError
-from genotypes.catalogue import space_named
-from genotypes.cell import CellPair
-from genotypes.genotype import Genotype, GenotypeError, shorten
-from genotypes.zoo import CELLS
+from evo_nas.sources import Source
 
 
-def count(genotype: str | None, cell: str | None, *, macro: str, **size: Any) -> dict[str, Any]:
-    """Count parameters and mult-adds of the network built from a genotype text, a JSON file or a published cell.
+def count(source: Source, *, size: str | None, macro: str, image: int, classes: int, **numbers: Any) -> dict[str, Any]:
+    """Count parameters and mult-adds of the network that is made of these cells.
 
-    ``size`` is what :func:`evo_nas.phenotypes.cost.cost_of` takes besides the cells.
+    ``numbers`` are ``cells_per_stack``, ``filters``, ``stem`` and ``channels``; in place of the first two, ``size`` may
+    be N@P, as in 6@4032.
 
     Raises:
-        UsageError: if not exactly one of genotype and cell is given, or it cannot be read or built.
+        UsageError: if the size is not given, given twice, or no network has it.
     """
-    if macro != "cifar":
-        raise UsageError(f"there is no macro {shorten(macro)!r}; there is: cifar")
-    if (genotype is None) == (cell is None):
-        raise UsageError("name either a genotype (text or JSON file) or a published cell (--cell NAME), and not both")
-    try:
-        cells = _published(cell) if cell is not None else read_cells(genotype or "")
-        from evo_nas.phenotypes.cost import cost_of
+    from evo_nas.phenotypes.cost import cost_of
+    from evo_nas.phenotypes.plan import planned
 
-        cost = cost_of(cells, **size)
+    try:
+        numbers |= sized(source, size, numbers.pop("cells_per_stack"), numbers.pop("filters"))
+        cost = cost_of(source.cells, image=image, classes=classes, macro=macro, **numbers)
+        planning = {name: value for name, value in numbers.items() if name != "channels"}
+        plan = planned(source.cells, macro=macro, **planning)
     except ValueError as error:
         raise UsageError(str(error)) from error
-    return {"parameters": cost.parameters, "mult_adds": cost.mult_adds, "macro": macro, **size}
+    return {
+        "parameters": cost.parameters,
+        "mult_adds": cost.mult_adds,
+        "macro": macro,
+        **numbers,
+        "stem": plan.stem,
+        "penultimate": plan.penultimate,
+        "image": image,
+        "classes": classes,
+    }
 
 
-def read_cells(text: str) -> CellPair:
-    """Read a pair of cells from a genotype text, or from a JSON file that holds a genotype or a cell pair.
+def sized(source: Source, size: str | None, cells_per_stack: int | None, filters: int | None) -> dict[str, int]:
+    """Give N and F, however they were said: as N@P, or one by one.
 
     Raises:
-        UsageError: if the file cannot be read.
-        GenotypeError: if what is written there cannot exist.
+        UsageError: if they are not given, or given twice.
+        ValueError: if the notation is misspelt, or does not fit the cell.
     """
-    if not text.endswith(".json") and (":" in text or not _is_file(text)):
-        return _decoded(Genotype.parse(text))
-    path = Path(text)
-    try:
-        record = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise UsageError(f"cannot read {path}: {shorten(str(error), 200)}") from error
-    try:
-        if isinstance(record, dict) and "choices" in record:
-            return _decoded(Genotype.from_json(record))
-        return CellPair.from_json(record)
-    except GenotypeError as error:
-        raise GenotypeError(f"{path}: {error}") from error
+    from evo_nas.phenotypes.plan import size_named
 
-
-def _is_file(text: str) -> bool:
-    try:
-        return Path(text).is_file()
-    except (OSError, ValueError):  # too long, or otherwise no name of a file
-        return False
-
-
-def _decoded(genotype: Genotype) -> CellPair:
-    space = space_named(genotype.space)
-    # A spelling may name defaults, or options in another order: it means the same space.
-    cells = space.decode(Genotype(space.spelling, genotype.choices))
-    if not isinstance(cells, CellPair):
-        raise GenotypeError(f"the space {genotype.space} does not describe a pair of cells, so no network is built")
-    return cells
-
-
-def _published(name: str) -> CellPair:
-    if name not in CELLS:
-        raise UsageError(f"there is no published cell {shorten(name)!r}; there are: {', '.join(CELLS)}")
-    return CELLS[name]
+    one_by_one = cells_per_stack is not None and filters is not None
+    if one_by_one == (size is not None) or (size is not None and (cells_per_stack or filters)):
+        raise UsageError("say how large the network is: --size N@P, as in 6@4032, or --cells N --filters F")
+    if size is not None:
+        cells_per_stack, filters = size_named(size, source.cells)
+    assert cells_per_stack is not None and filters is not None, "both or the notation"  # noqa: PT018
+    return {"cells_per_stack": cells_per_stack, "filters": filters}

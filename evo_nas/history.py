@@ -324,19 +324,24 @@ class History:
         for row in rows:
             if len(best) == k:
                 break
-            with _explained(self.path, row["id"]):
-                cell = json.loads(row["cell"])
-            known = TopTrial(
-                row["id"],
-                row["genotype"],
-                cell,
-                row["fitness"],
-                row["parameters"],
-                row["mult_adds"],
-                row["seconds"],
-            )
-            best.setdefault(row["key"], known)
+            best.setdefault(row["key"], self._top_trial(row))
         return list(best.values())
+
+    def trial(self, id: int) -> TopTrial | None:
+        """Find a trial that has succeeded; ``None`` if there is none with this id."""
+        rows = self._rows(
+            "SELECT id, genotype, cell, key, fitness, parameters, mult_adds, seconds FROM trial "
+            "WHERE outcome = 'ok' AND id = ?",
+            id,
+        )
+        row = next(rows, None)
+        return None if row is None else self._top_trial(row)
+
+    def _top_trial(self, row: sqlite3.Row) -> TopTrial:
+        with _explained(self.path, row["id"]):
+            cell = json.loads(row["cell"])
+        names = ("fitness", "parameters", "mult_adds", "seconds")
+        return TopTrial(row["id"], row["genotype"], cell, *(row[name] for name in names))
 
     def _rows(self, query: str, *values: object) -> Iterator[sqlite3.Row]:
         with _explained(self.path):

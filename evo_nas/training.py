@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from evo_nas.data.augment import augment, normalise
 from evo_nas.devices import autocast, synchronize
-from evo_nas.phenotypes.network import CifarNetwork
+from evo_nas.phenotypes.network import CellNetwork
 
 EVALUATION_BATCH = 500
 
@@ -72,7 +72,7 @@ class Diverged(Exception):
 
 
 def epochs(
-    network: CifarNetwork, train: Examples, validation: Examples, recipe: Recipe, generator: torch.Generator
+    network: CellNetwork, train: Examples, validation: Examples, recipe: Recipe, generator: torch.Generator
 ) -> Iterator[Epoch]:
     """Train, and yield each epoch when it is over. What is random comes from the generator and torch's default one.
 

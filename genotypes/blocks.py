@@ -27,7 +27,7 @@ class BlockSpace(GrowingSpace):
     A subclass names its ``cells``, its ``steps`` and its operations. Block b, counted from 0, first picks two of the
     b + 2 hidden states that exist by then, next an operation for each; a fifth step, if there is one, picks how to
     combine the results, which are added otherwise. Every created state that no block reads is part of the cell's
-    output.
+    output, or every one at all if ``puts_out_all``.
 
     Raises:
         ValueError: if an option is out of range, unknown or named twice.
@@ -35,6 +35,9 @@ class BlockSpace(GrowingSpace):
 
     steps: ClassVar[tuple[str, ...]] = ("hidden_1", "hidden_2", "op_1", "op_2")
     """The names of a block's decisions, in their order."""
+    stacking: ClassVar[str] = "nasnet"
+    """How networks are made of the cells: a name of :data:`genotypes.stacking.STACKINGS`."""
+    puts_out_all: ClassVar[bool] = False
 
     blocks: int = 5
     ops: tuple[str, ...] = tuple(OPERATIONS)
@@ -60,11 +63,20 @@ class BlockSpace(GrowingSpace):
         decisions = []
         for cell in self.cells:
             for block in range(self.blocks):
-                states = tuple(map(str, range(block + INPUTS)))
-                options = (states, states, self.ops, self.ops, self.combines)
-                for step, names in zip(self.steps, options, strict=False):  # not every space has a fifth step
+                # Not every space has a fifth step.
+                for step, names in zip(self.steps, self.options(block), strict=False):
                     decisions.append(Decision(f"{cell}/block{block}/{step}", names))
         return tuple(decisions)
+
+    def options(self, block: int) -> tuple[tuple[str, ...], ...]:
+        """Give what each step of a block chooses from; blocks are counted from 0."""
+        states = tuple(map(str, range(block + INPUTS)))
+        return states, states, self.ops, self.ops, self.combines
+
+    def read(self, block: Sequence[int]) -> tuple[int, int, int, int, str]:
+        """Read the choices of a block: left and right hidden state, left and right operation, combination."""
+        left, right, left_op, right_op, *combine = block
+        return left, right, left_op, right_op, self.combines[combine[0]] if combine else "add"
 
     def mutate(self, parent: Genotype, rng: np.random.Generator) -> Genotype:
         """Mutate as Real et al. 2018, section 3.2: one mutation, in one cell, in one block, on one side.
@@ -97,8 +109,9 @@ class BlockSpace(GrowingSpace):
         """
         self.check(genotype)
         blocks = list(self._blocks(genotype.choices))
-        first = Cell.unused(blocks[: len(blocks) // len(self.cells)])
-        return CellPair(first, Cell.unused(blocks[len(first.blocks) :]) if len(self.cells) > 1 else first)
+        first = self._cell(blocks[: len(blocks) // len(self.cells)])
+        second = self._cell(blocks[len(first.blocks) :]) if len(self.cells) > 1 else first
+        return CellPair(first, second, self.stacking)
 
     def key(self, genotype: Genotype) -> str:
         """Spell the pair of cells canonically: equal exactly for isomorphic pairs; see :meth:`Cell.canonical`.
@@ -128,12 +141,14 @@ class BlockSpace(GrowingSpace):
         left, right, left_op, right_op = block[:4]
         return (left, left_op) <= (right, right_op)
 
+    def _cell(self, blocks: Sequence[Block]) -> Cell:
+        return Cell.created(blocks) if self.puts_out_all else Cell.unused(blocks)
+
     def _blocks(self, choices: Sequence[int]) -> Iterator[Block]:
         """Read the blocks of all cells, one after another."""
         for start in range(0, len(choices), len(self.steps)):
-            left, right, left_op, right_op, *combine = choices[start : start + len(self.steps)]
-            joined = self.combines[combine[0]] if combine else "add"
-            yield Block(Edge(left, self.ops[left_op]), Edge(right, self.ops[right_op]), joined)
+            left, right, left_op, right_op, combine = self.read(choices[start : start + len(self.steps)])
+            yield Block(Edge(left, self.ops[left_op]), Edge(right, self.ops[right_op]), combine)
 
 
 @lru_cache(maxsize=20_000)
@@ -142,19 +157,18 @@ def _words(space: BlockSpace, choices: tuple[int, ...]) -> tuple[str, ...]:
 
     Read off the choices, not off a decoded cell: a surrogate wants the words of hundreds of genotypes at a time.
     """
-    ops, combines, width = space.ops, space.combines, len(space.steps)
-    blocks = [choices[start : start + width] for start in range(0, len(choices), width)]
+    ops, width = space.ops, len(space.steps)
+    blocks = [space.read(choices[start : start + width]) for start in range(0, len(choices), width)]
     labels = [f"input {state}" for state in range(INPUTS)]
-    read: set[int] = set()
-    for left, right, left_op, right_op, *combine in blocks:
-        read |= {left, right}
+    for _, _, left_op, right_op, combine in blocks:
         one, other = (left_op, right_op) if left_op < right_op else (right_op, left_op)
-        labels.append(f"{combines[combine[0]] if combine else 'add'}({ops[one]}, {ops[other]})")
+        labels.append(f"{combine}({ops[one]}, {ops[other]})")
+    read = set() if space.puts_out_all else {state for block in blocks for state in block[:2]}
     live = {state for state in range(INPUTS, len(labels)) if state not in read}
     words = []
     for state in range(len(labels) - 1, INPUTS - 1, -1):
         if state in live:
-            left, right, left_op, right_op, *_ = blocks[state - INPUTS]
+            left, right, left_op, right_op, _ = blocks[state - INPUTS]
             live |= {left, right}
             words += [ops[left_op], f"{ops[left_op]} of {labels[left]}"]
             words += [ops[right_op], f"{ops[right_op]} of {labels[right]}"]

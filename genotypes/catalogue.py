@@ -15,7 +15,9 @@ SPACES: Final = Registry(
     SearchSpace,  # type: ignore[type-abstract]
     {
         "nasnet": "genotypes.nasnet:NASNetSpace",
+        "amoebanet": "genotypes.amoebanet:AmoebaNetSpace",
         "pnas": "genotypes.pnas:PNASSpace",
+        "darts": "genotypes.darts:DARTSSpace",
         "bits": "genotypes.bits:BitsSpace",
         "nasbench201": "genotypes.nasbench201:NASBench201Space",
         "natsbench-size": "genotypes.natsbench:NATSBenchSizeSpace",

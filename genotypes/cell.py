@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from genotypes.genotype import GenotypeError, shorten
+from genotypes.stacking import STACKINGS
 
 INPUTS = 2
 """Hidden states that a cell is given: h_i is state 0, h_{i-1} is state 1."""
@@ -100,6 +101,11 @@ class Cell:
                 )
         if list(self.output) != sorted(set(self.output)):
             raise GenotypeError(f"the output must ascend without repeats, not {list(self.output)}")
+
+    @classmethod
+    def created(cls, blocks: Sequence[Block]) -> Cell:
+        """Build a cell whose output is every created state, read or not (Liu et al. 2018, DARTS, section 2.1)."""
+        return cls(tuple(blocks), tuple(range(INPUTS, len(blocks) + INPUTS)))
 
     @classmethod
     def unused(cls, blocks: Sequence[Block]) -> Cell:
@@ -231,18 +237,30 @@ class Cell:
 
 @dataclass(frozen=True, slots=True)
 class CellPair:
-    """What the NASNet space describes: a normal cell (stride 1) and a reduction cell (stride 2)."""
+    """What the NASNet space describes: a normal cell (stride 1) and a reduction cell (stride 2).
+
+    ``stacking`` says how its family of networks stacks them: a name of :data:`genotypes.stacking.STACKINGS`.
+
+    Raises:
+        GenotypeError: if there is no such stacking.
+    """
 
     normal: Cell
     reduction: Cell
+    stacking: str = "nasnet"
+
+    def __post_init__(self) -> None:
+        if self.stacking not in STACKINGS:
+            raise GenotypeError(f"there is no stacking {shorten(self.stacking)!r}; there are: {', '.join(STACKINGS)}")
 
     def canonical(self) -> str:
         """Spell both cells so that equal texts mean isomorphic pairs; see :meth:`Cell.canonical`."""
         return f"{self.normal.canonical()} | {self.reduction.canonical()}"
 
     def to_json(self) -> dict[str, Any]:
-        """Give the JSON form: ``{"normal": cell, "reduction": cell}``."""
-        return {"normal": self.normal.to_json(), "reduction": self.reduction.to_json()}
+        """Give the JSON form: ``{"normal": cell, "reduction": cell}``, and "stacking" where it is not NASNet's."""
+        cells = {"normal": self.normal.to_json(), "reduction": self.reduction.to_json()}
+        return cells if self.stacking == "nasnet" else {**cells, "stacking": self.stacking}
 
     @classmethod
     def from_json(cls, record: object) -> CellPair:
@@ -251,15 +269,18 @@ class CellPair:
         Raises:
             GenotypeError: if the record has another shape, or one of the cells cannot exist; it says which.
         """
-        if not isinstance(record, Mapping) or set(record) != {"normal", "reduction"}:
+        if not isinstance(record, Mapping) or set(record) - {"stacking"} != {"normal", "reduction"}:
             raise GenotypeError('a cell pair in JSON is {"normal": {...}, "reduction": {...}}, not ' + shorten(record))
+        stacking = record.get("stacking", "nasnet")
+        if not isinstance(stacking, str):
+            raise GenotypeError(f'"stacking" must be a name, not {shorten(stacking)}')
         cells = {}
         for name in ("normal", "reduction"):
             try:
                 cells[name] = Cell.from_json(record[name])
             except GenotypeError as error:
                 raise GenotypeError(f"{name} cell: {error}") from None
-        return cls(**cells)
+        return cls(**cells, stacking=stacking)
 
 
 def _block_from_json(index: int, record: object) -> Block:

@@ -33,7 +33,8 @@ class NASNetSpace(BlockSpace):
 
     ``blocks`` is B, at least 1; ``ops`` are names of :data:`genotypes.operations.OPERATIONS`; ``combines`` of
     :data:`genotypes.operations.COMBINES`. A decision with one option stays a decision, so that positions
-    mean the same in every variant of the space.
+    mean the same in every variant of the space. NASNet-B and NASNet-C were found with more combinations (appendix):
+    ``combines=add+concat+add_layer_norm+add_instance_norm``.
 
     Raises:
         ValueError: if an option is out of range, unknown or named twice.

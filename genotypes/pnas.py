@@ -37,6 +37,7 @@ class PNASSpace(BlockSpace):
 
     name: ClassVar[str] = "pnas"
     cells: ClassVar[tuple[str, ...]] = ("cell",)
+    stacking: ClassVar[str] = "pnasnet"
 
     ops: tuple[str, ...] = PAPER_OPS
 

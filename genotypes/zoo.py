@@ -1,4 +1,8 @@
-"""The published cells, as pairs with the output lists of their released networks."""
+"""The published cells, as pairs with the output lists and the stacking of their released networks.
+
+What is written here is what the released code builds. Where a transcription of a paper's figure differs from it, the
+published counts of parameters and mult-adds decide (see docs/networks.md).
+"""
 
 from __future__ import annotations
 
@@ -6,37 +10,98 @@ from typing import Final
 
 from genotypes.cell import Block, Cell, CellPair, Edge
 
+_OPS: Final = {
+    "id": "identity",
+    "skip": "skip_connect",
+    "avg3": "avg_pool_3x3",
+    "max2": "max_pool_2x2",
+    "max3": "max_pool_3x3",
+    "sep3": "sep_conv_3x3",
+    "sep5": "sep_conv_5x5",
+    "sep7": "sep_conv_7x7",
+    "dil3": "dil_sep_conv_3x3",
+    "c1": "conv_1x1",
+    "c3": "conv_3x3",
+    "c17": "conv_1x7_7x1",
+}
+"""The operations, as the papers' figures abbreviate them."""
 
-def _add(left_op: str, left: int, right_op: str, right: int) -> Block:
-    """Write a block that adds, in the papers' way: operation, then state."""
-    return Block(Edge(left, left_op), Edge(right, right_op))
+
+def _cell(blocks: str, output: str) -> Cell:
+    """Read a cell as tables print it: in ``sep5 0 + sep3 1, ...`` each block adds two operations of a state."""
+    read = []
+    for block in blocks.split(","):
+        left_op, left, _, right_op, right = block.split()
+        read.append(Block(Edge(int(left), _OPS[left_op]), Edge(int(right), _OPS[right_op])))
+    return Cell(tuple(read), tuple(map(int, output.split())))
 
 
 NASNET_A: Final = CellPair(
-    # The released networks put out h_{i-1} (state 1) although blocks read it: 6F channels, not 5F.
-    normal=Cell(
-        (
-            _add("sep_conv_5x5", 0, "sep_conv_3x3", 1),
-            _add("sep_conv_5x5", 1, "sep_conv_3x3", 1),
-            _add("avg_pool_3x3", 0, "identity", 1),
-            _add("avg_pool_3x3", 1, "avg_pool_3x3", 1),
-            _add("sep_conv_3x3", 0, "identity", 0),
-        ),
-        output=(1, 2, 3, 4, 5, 6),
-    ),
-    # State 3 is put out too, although block 3 reads it: 4F channels.
-    reduction=Cell(
-        (
-            _add("sep_conv_5x5", 0, "sep_conv_7x7", 1),
-            _add("max_pool_3x3", 0, "sep_conv_7x7", 1),
-            _add("avg_pool_3x3", 0, "sep_conv_5x5", 1),
-            _add("identity", 3, "avg_pool_3x3", 2),
-            _add("sep_conv_3x3", 2, "max_pool_3x3", 0),
-        ),
-        output=(3, 4, 5, 6),
-    ),
+    # State 1 is put out although blocks read it: 6F channels, not 5F. So is state 3 of the reduction cell.
+    _cell("sep5 0 + sep3 1, sep5 1 + sep3 1, avg3 0 + id 1, avg3 1 + avg3 1, sep3 0 + id 0", "1 2 3 4 5 6"),
+    _cell("sep5 0 + sep7 1, max3 0 + sep7 1, avg3 0 + sep5 1, id 3 + avg3 2, sep3 2 + max3 0", "3 4 5 6"),
 )
 """NASNet-A (Zoph et al. 2017, figure 4), outputs as in the released code (tensorflow/models, slim/nets/nasnet)."""
 
-CELLS: Final[dict[str, CellPair]] = {"nasnet-a": NASNET_A}
+AMOEBANET_A: Final = CellPair(
+    _cell("avg3 0 + max3 0, sep3 1 + id 1, id 0 + avg3 1, sep3 0 + sep5 2, avg3 5 + sep3 0", "1 3 4 6"),
+    _cell("sep3 1 + avg3 0, max3 0 + sep7 2, max3 1 + max3 0, sep3 4 + c17 0, avg3 1 + sep7 0", "2 3 4 5 6"),
+    "amoebanet",
+)
+"""AmoebaNet-A (Real et al. 2018, figure 5), as released (tensorflow/tpu, models/official/amoeba_net)."""
+
+AMOEBANET_B: Final = CellPair(
+    _cell("c1 1 + max3 1, id 1 + sep3 0, c1 1 + sep3 0, c1 2 + id 2, avg3 1 + c1 5", "0 3 4 6"),
+    # The paper's block 2 dilates its separable convolution; the released code reads the name and drops the rate.
+    _cell("max2 0 + max3 0, id 2 + c3 1, sep5 2 + max3 2, id 3 + sep3 1, avg3 4 + c1 3", "5 6"),
+    "amoebanet",
+)
+"""AmoebaNet-B (Real et al. 2018, supplement), as released (ibid.)."""
+
+AMOEBANET_C: Final = CellPair(
+    _cell("avg3 0 + sep3 0, id 0 + sep3 0, avg3 2 + sep3 1, id 0 + sep3 1, avg3 3 + sep3 0", "1 2 4 5 6"),
+    _cell("max3 0 + max3 0, sep7 2 + sep3 0, sep7 0 + max3 1, sep5 4 + sep5 4, max3 1 + sep3 1", "0 2 3 4 5 6"),
+    "amoebanet",
+)
+"""AmoebaNet-C (Real et al. 2018, supplement), as released (ibid.)."""
+
+AMOEBANET_D: Final = CellPair(
+    _cell("c1 1 + max3 1, id 1 + c17 0, c1 0 + c17 0, max3 2 + id 2, avg3 1 + c1 5", "0 3 4 6"),
+    _cell("max2 0 + max3 0, id 2 + c3 1, c17 2 + max3 2, id 3 + max2 1, avg3 2 + c1 3", "4 5 6"),
+    "amoebanet",
+)
+"""AmoebaNet-D, which has no paper: as released (ibid.)."""
+
+# One cell, at stride 1 and at stride 2. State 4 is put out although block 3 reads it: 5F channels, not 4F.
+_PNASNET_5: Final = _cell(
+    "sep5 1 + max3 1, sep7 0 + max3 0, sep5 0 + sep3 0, sep3 4 + max3 0, sep3 1 + id 0", "2 3 4 5 6"
+)
+PNASNET_5: Final = CellPair(_PNASNET_5, _PNASNET_5, "pnasnet")
+"""PNASNet-5 (Liu et al. 2017, figure 1), as released (tensorflow/models, slim/nets/nasnet/pnasnet.py)."""
+
+# The released code of DARTS counts the inputs the other way round; here, as everywhere, 0 is h_i and 1 is h_{i-1}.
+DARTS_V1: Final = CellPair(
+    _cell("sep3 0 + sep3 1, skip 1 + sep3 0, skip 1 + sep3 0, sep3 1 + skip 2", "2 3 4 5"),
+    _cell("max3 1 + max3 0, skip 2 + max3 1, max3 1 + skip 2, skip 2 + avg3 1", "2 3 4 5"),
+    "darts",
+)
+"""The cells that first-order DARTS found (Liu et al. 2018), as released (quark0/darts, cnn/genotypes.py)."""
+
+DARTS_V2: Final = CellPair(
+    _cell("sep3 1 + sep3 0, sep3 1 + sep3 0, sep3 0 + skip 1, skip 1 + dil3 2", "2 3 4 5"),
+    _cell("max3 1 + max3 0, skip 2 + max3 0, max3 1 + skip 2, skip 2 + max3 0", "2 3 4 5"),
+    "darts",
+)
+"""The cells that second-order DARTS found (Liu et al. 2018, figures 4 and 5), as released (ibid.)."""
+
+CELLS: Final[dict[str, CellPair]] = {
+    "nasnet-a": NASNET_A,
+    "amoebanet-a": AMOEBANET_A,
+    "amoebanet-b": AMOEBANET_B,
+    "amoebanet-c": AMOEBANET_C,
+    "amoebanet-d": AMOEBANET_D,
+    "pnasnet-5": PNASNET_5,
+    "darts-v1": DARTS_V1,
+    "darts-v2": DARTS_V2,
+}
 """Name, as ``--cell`` takes it -> the published pair of cells."""

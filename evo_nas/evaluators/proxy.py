@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import torch
 
     from evo_nas.data.images import ImageSet
-    from evo_nas.phenotypes.network import CifarNetwork
+    from evo_nas.phenotypes.network import CellNetwork
     from evo_nas.training import Epoch, Examples, Recipe
 
 
@@ -226,19 +226,19 @@ class ProxyEvaluator(Evaluator):
             train = train[subset_indices(labels[train], wanted, self.split_seed)]
         return iter((train, validation))
 
-    def _network(self, genotype: Genotype, device: torch.device) -> CifarNetwork:
+    def _network(self, genotype: Genotype, device: torch.device) -> CellNetwork:
         import torch
 
-        from evo_nas.phenotypes.network import CifarNetwork
+        from evo_nas.phenotypes.network import CellNetwork
 
         keep = float(self.drop_path_keep or 1.0)
-        network = CifarNetwork(self.space.decode(genotype), drop_path_keep=keep, **self._size())
+        network = CellNetwork(self.space.decode(genotype), drop_path_keep=keep, **self._size())
         network.to(device)
         network.to(memory_format=torch.channels_last)
         return network
 
     def _size(self) -> dict[str, Any]:
-        """Give the size of the network as ``CifarNetwork`` and ``cost_of`` take it."""
+        """Give the size of the network as ``CellNetwork`` and ``cost_of`` take it."""
         size = {option: self._int(option) for option in ("cells_per_stack", "filters", "channels")}
         return {**size, "classes": self._classes}
 
@@ -286,7 +286,7 @@ def _curve(history: Sequence[Epoch]) -> tuple[float, ...]:
     return tuple(epoch.accuracy for epoch in history)
 
 
-def _save(network: CifarNetwork, path: Path, genotype: Genotype) -> None:
+def _save(network: CellNetwork, path: Path, genotype: Genotype) -> None:
     """Write the weights, whole or not at all."""
     from safetensors.torch import save_file
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import Final
 
 import torch
 from torch import Tensor, nn
 
 from evo_nas.phenotypes.ops import FactorizedReduction, operation, pointwise, relu_conv_bn
+from evo_nas.phenotypes.plan import state_channels
 from genotypes.cell import INPUTS, Block, Cell, Edge
 from genotypes.genotype import GenotypeError, shorten
 from genotypes.operations import COMBINES, OPERATIONS
@@ -31,17 +33,6 @@ def check_vocabulary(cell: Cell) -> None:
             )
 
 
-def state_channels(cell: Cell, state: int, filters: int) -> int:
-    """Count the channels of a fitted input or of a block's result: F, or 2F if the block concatenates."""
-    concatenated = state >= INPUTS and cell.blocks[state - INPUTS].combine == "concat"
-    return 2 * filters if concatenated else filters
-
-
-def output_channels(cell: Cell, filters: int) -> int:
-    """Count the channels that the cell puts out at F filters."""
-    return sum(state_channels(cell, state, filters) for state in cell.output)
-
-
 class DropPath(nn.Module):
     """Drop a whole path for some examples of a batch, and scale it for the others (Larsson et al. 2016).
 
@@ -62,6 +53,13 @@ class DropPath(nn.Module):
         return f"keep={self.keep}"
 
 
+_GROUPS: Final[dict[str, Callable[[int], int]]] = {
+    "add_layer_norm": lambda filters: 1,
+    "add_instance_norm": lambda filters: filters,
+}
+"""Over groups of which channels a sum is normed: all together is layer norm, each alone is instance norm."""
+
+
 class BlockModule(nn.Module):
     """Two edges and their combination: ``filters`` channels, or twice as many if it concatenates.
 
@@ -75,20 +73,24 @@ class BlockModule(nn.Module):
         self.left, self.right = (
             _path(edge, channels[edge.source], filters, stride if edge.source < INPUTS else 1) for edge in block.edges
         )
+        groups = _GROUPS.get(block.combine)
+        self.norm = nn.GroupNorm(groups(filters), filters) if groups else nn.Identity()
 
     def forward(self, states: Mapping[int, Tensor]) -> Tensor:
         """Compute the block's hidden state from those before it."""
         left: Tensor = self.left(states[self.block.left.source])  # (n, F, h, w)
         right: Tensor = self.right(states[self.block.right.source])  # (n, F, h, w)
-        return left + right if self.block.combine == "add" else torch.cat([left, right], dim=1)
+        joined: Tensor = torch.cat([left, right], dim=1) if self.block.combine == "concat" else left + right
+        normed: Tensor = self.norm(joined)
+        return normed
 
 
 class CellModule(nn.Module):
     """One cell at F filters, as in the released NASNet code (tensorflow/models, slim/nets/nasnet).
 
-    ``current`` counts the channels of h_i. ``previous`` counts those of h_{i-1}, which is None in the first cell of a
-    network: then the cell reads h_i in its place, unfitted. ``previous_is_larger`` says that h_{i-1} comes from before
-    a reduction. What reaches no output is not built.
+    ``current`` counts the channels of h_i. ``previous`` counts those of h_{i-1}; where it is None, as in the first cell
+    of a network, the cell reads h_i in its place, unfitted. ``previous_is_larger`` says that h_{i-1} comes from before
+    a reduction. With ``fits_always`` it is fitted even where it has F channels. What reaches no output is not built.
 
     Raises:
         GenotypeError: if an operation or combination is unknown.
@@ -103,6 +105,7 @@ class CellModule(nn.Module):
         previous_is_larger: bool,
         filters: int,
         stride: int,
+        fits_always: bool = False,
     ) -> None:
         check_vocabulary(cell)
         super().__init__()
@@ -113,7 +116,7 @@ class CellModule(nn.Module):
         if previous is not None and 1 in used:
             if previous_is_larger:
                 self.fit_previous = nn.Sequential(nn.ReLU(), FactorizedReduction(previous, filters))
-            elif previous != filters:
+            elif previous != filters or fits_always:
                 self.fit_previous = relu_conv_bn(previous, filters)
 
         channels = {s: state_channels(cell, s, filters) for s in range(INPUTS + len(cell.blocks))}
@@ -144,7 +147,8 @@ def _path(edge: Edge, in_channels: int, filters: int, stride: int) -> nn.Module:
         in_channels = filters
     op = operation(edge.op, in_channels, filters, stride)
     # The released NASNet code spares every identity, one that strides or fits included.
-    drop = [] if edge.op == "identity" else [DropPath()]
+    # The released code of DARTS spares those that compute nothing.
+    drop = [] if edge.op == "identity" or isinstance(op, nn.Identity) else [DropPath()]
     return nn.Sequential(*fit, op, *drop) if fit or drop else op
 
 

@@ -1,34 +1,51 @@
-"""Cells stacked into a classifier of small images: the CIFAR-10 network of Zoph et al. 2017, figure 2."""
+"""Cells stacked into a classifier of images, for small and for large ones (Zoph et al. 2017, figure 2)."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Final
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from evo_nas.phenotypes.cell import CellModule, DropPath, check_vocabulary, output_channels
-from evo_nas.phenotypes.ops import SameConv2d
-from genotypes.cell import Cell, CellPair
+from evo_nas.phenotypes.cell import CellModule, DropPath, check_vocabulary
+from evo_nas.phenotypes.ops import SameConv2d, SamePool2d, pointwise
+from evo_nas.phenotypes.plan import Layer, Plan, output_channels, planned
+from genotypes.cell import CellPair
 from genotypes.genotype import GenotypeError
 
+SCHEDULES: Final = ("both", "depth", "time")
+"""What the probability to drop a path grows with: depth and time (NASNet), or one of them (AmoebaNet: time)."""
 
-class CifarNetwork(nn.Module):
-    """Three stacks of N normal cells at F, 2F and 4F filters, a reduction cell before the second and the third.
+LARGE_IMAGE_EPSILON: Final = 1e-3
+"""Batch norm's epsilon in the released networks for large images; that for small ones is torch's default."""
 
-    A 3x3 convolution of ``stem`` filters, by default 3F, comes first; ReLU, the mean over pixels and a linear layer
-    come last. A cell reads the outputs of the two cells before it; a cell whose output nobody reads is not built.
-    Takes images of any size from 1 pixel, with ``channels`` 1 (grey) or 3 (colour).
+AVERAGES: Final = ("same", "zeros")
+"""How average pooling of stride 2 pads: SAME as in the released networks, or by zeros that count, as in timm's."""
 
-    ``drop_path_keep`` is the probability that a path of the last cell is kept at the end of training, in (0, 1].
-    Earlier cells drop less; how far the training has come is told by :meth:`set_drop_path`.
+
+class CellNetwork(nn.Module):
+    """Three stacks of N normal cells at F, 2F and 4F filters, with reduction cells between them.
+
+    The plan of the network, :func:`evo_nas.phenotypes.plan.planned`, follows from ``cells``, which bring the stacking
+    of their family, ``macro``, ``cells_per_stack``, ``filters``, ``stem`` and ``skip_reduction_input``. ReLU, the mean
+    over pixels, dropout of ``dropout`` (a fraction in [0, 1)) and a linear layer come last. A cell whose output nobody
+    reads is not built. Takes images of ``channels`` channels and of any size that survives the reductions.
+
+    ``drop_path_keep`` is the probability that a path of the last cell is kept at the end of training, in (0, 1];
+    ``drop_path_schedule`` is a name of :data:`SCHEDULES`. How far the training has come is told by
+    :meth:`set_drop_path`. With ``auxiliary_image``, the pixels a side that images will have, a second classifier is
+    built on two thirds of the network; in training, :meth:`forward_both` gives its logits too.
+
+    ``average`` is a name of :data:`AVERAGES`.
 
     Weights are drawn from torch's default generator.
 
     Raises:
         GenotypeError: if a cell names an unknown operation or combination.
-        ValueError: if a number is out of range.
+        ValueError: if a number is out of range, or a name is unknown.
     """
 
     def __init__(
@@ -38,86 +55,176 @@ class CifarNetwork(nn.Module):
         cells_per_stack: int,
         filters: int,
         classes: int,
+        macro: str = "cifar",
         channels: int = 3,
-        drop_path_keep: float = 1.0,
         stem: int | None = None,
+        skip_reduction_input: bool | None = None,
+        dropout: float = 0.0,
+        drop_path_keep: float = 1.0,
+        drop_path_schedule: str = "both",
+        auxiliary_image: int | None = None,
+        average: str = "same",
     ) -> None:
         super().__init__()
-        stem = 3 * filters if stem is None else stem
-        for name, value in (
-            ("cells_per_stack", cells_per_stack),
-            ("filters", filters),
-            ("classes", classes),
-            ("stem", stem),
-        ):
+        for name, value in (("classes", classes), ("channels", channels)):
             if value < 1:
                 raise ValueError(f"{name} must be at least 1, not {value}")
-        if channels not in (1, 3):
-            raise ValueError(f"channels must be 1 (grey) or 3 (colour), not {channels}")
         if not 0 < drop_path_keep <= 1:
             raise ValueError(f"drop_path_keep must lie in (0, 1], not {drop_path_keep}")
+        if not 0 <= dropout < 1:
+            raise ValueError(f"dropout must lie in [0, 1), not {dropout}")
+        for name, word, known in (
+            ("drop_path_schedule", drop_path_schedule, SCHEDULES),
+            ("average", average, AVERAGES),
+        ):
+            if word not in known:
+                raise ValueError(f"{name} must be one of {', '.join(known)}, not {word!r}")
         for name, cell in (("normal", cells.normal), ("reduction", cells.reduction)):
             try:
                 check_vocabulary(cell)
             except GenotypeError as error:
                 raise GenotypeError(f"{name} cell: {error}") from None
 
-        def stack(width: int) -> list[tuple[Cell, int, int]]:
-            return [(cells.normal, width, 1)] * cells_per_stack
-
-        layout = [  # (cell, filters, stride)
-            *stack(filters),
-            (cells.reduction, 2 * filters, 2),
-            *stack(2 * filters),
-            (cells.reduction, 4 * filters, 2),
-            *stack(4 * filters),
-        ]
-        self.channels, self.drop_path_keep = channels, drop_path_keep
-        self.stem = nn.Sequential(SameConv2d(channels, stem, (3, 3), (1, 1)), nn.BatchNorm2d(stem))
+        self.plan = plan = planned(
+            cells,
+            macro=macro,
+            cells_per_stack=cells_per_stack,
+            filters=filters,
+            stem=stem,
+            skip_reduction_input=skip_reduction_input,
+        )
+        self.channels = channels
+        self.drop_path_keep, self.drop_path_schedule = drop_path_keep, drop_path_schedule
+        self.stem = Stem(plan, channels)
         self.cells = nn.ModuleList()
-        current, previous, previous_is_larger = stem, None, False
-        for (cell, width, stride), read in zip(layout, _is_read([cell for cell, _, _ in layout]), strict=True):
+        outputs = list(plan.stem_outputs)
+        for layer, read in zip(plan.layers, _is_read(plan), strict=True):
             self.cells.append(
                 CellModule(
-                    cell,
-                    current=current,
-                    previous=previous,
-                    previous_is_larger=previous_is_larger,
-                    filters=width,
-                    stride=stride,
+                    layer.cell,
+                    current=outputs[-1],
+                    previous=None if layer.previous is None else outputs[-layer.previous],
+                    previous_is_larger=layer.previous_is_larger,
+                    filters=layer.filters,
+                    stride=layer.stride,
+                    fits_always=plan.stacking.fits_always,
                 )
                 if read
                 else UnreadCell()
             )
-            current, previous, previous_is_larger = output_channels(cell, width), current, stride == 2
-        self.classifier = nn.Linear(current, classes)
+            outputs.append(output_channels(layer.cell, layer.filters))
+        self.dropout = nn.Dropout(dropout)
+        self.classifier = nn.Linear(plan.penultimate, classes)
+        self.auxiliary: AuxiliaryHead | None = None
+        if auxiliary_image is not None:
+            width = outputs[len(plan.stem_outputs) + plan.auxiliary]
+            self.auxiliary = AuxiliaryHead(plan, width, classes, auxiliary_image)
         self.apply(_initialize)
+        for module in self.modules():
+            if isinstance(module, nn.BatchNorm2d) and macro == "imagenet":
+                module.eps = LARGE_IMAGE_EPSILON
+            elif isinstance(module, SamePool2d):
+                module.pads_zeros = average == "zeros" and module.stride == 2
 
     def forward(self, images: Tensor) -> Tensor:
         """Map images, (n, channels, h, w), to logits, (n, classes)."""
-        current, previous = self.stem(images), None  # (n, stem, h, w)
-        for cell in self.cells:  # F becomes 2F and then 4F, while h and w are halved and halved again
-            current, previous = cell(current, previous), current
-        features = torch.relu(current).mean((2, 3))  # (n, c)
-        logits: Tensor = self.classifier(features)  # (n, classes)
+        return self._classified(self._features(images)[0])
+
+    def forward_both(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Map images to logits and to those of the auxiliary classifier, both (n, classes); ``None`` without it."""
+        features, early = self._features(images)
+        return self._classified(features), None if self.auxiliary is None else self.auxiliary(early)
+
+    def _features(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Give the last cell's output, and that which the auxiliary classifier reads; each of shape (n, c, h, w)."""
+        outputs: list[Tensor] = self.stem(images)
+        early = outputs[-1]
+        layers: Sequence[Layer] = self.plan.layers
+        for index, (layer, cell) in enumerate(zip(layers, self.cells, strict=True)):
+            previous = None if layer.previous is None else outputs[-layer.previous]
+            outputs = [*outputs[-2:], cell(outputs[-1], previous)]  # nobody reads further back than 3
+            if index == self.plan.auxiliary:
+                early = outputs[-1]
+        return outputs[-1], early
+
+    def _classified(self, features: Tensor) -> Tensor:
+        logits: Tensor = self.classifier(self.dropout(torch.relu(features).mean((2, 3))))  # (n, classes)
         return logits
 
     def set_drop_path(self, progress: float) -> None:
         """Set how much is dropped after a share of the training, a fraction in [0, 1]; a new network drops nothing.
 
         ScheduledDropPath (Zoph et al. 2017, appendix), as released: the probability to drop rises linearly over
-        training, and linearly with the depth of the cell, so that the last cell reaches 1 - drop_path_keep.
+        training, and linearly with the depth of the cell, so that the last cell reaches 1 - drop_path_keep. A
+        schedule by depth or by time alone leaves the other factor at 1.
 
         Raises:
             ValueError: if the progress lies outside [0, 1].
         """
         if not 0 <= progress <= 1:
             raise ValueError(f"progress is a fraction in [0, 1], not {progress}")
+        time = 1.0 if self.drop_path_schedule == "depth" else progress
         for index, cell in enumerate(self.cells):
-            depth = (index + 1) / len(self.cells)
+            depth = 1.0 if self.drop_path_schedule == "time" else (index + 1) / len(self.cells)
             for module in cell.modules():
                 if isinstance(module, DropPath):
-                    module.keep = 1 - progress * depth * (1 - self.drop_path_keep)
+                    module.keep = 1 - time * depth * (1 - self.drop_path_keep)
+
+
+class Stem(nn.Module):
+    """What comes before the first cell; see :class:`evo_nas.phenotypes.plan.Plan`."""
+
+    def __init__(self, plan: Plan, channels: int) -> None:
+        super().__init__()
+        width = plan.stem
+        if plan.has_strided_stem:
+            half = width // 2
+            stages = [
+                [*_conv_bn(channels, half, 2), nn.ReLU(), *_conv_bn(half, width, 2)],
+                [nn.ReLU(), *_conv_bn(width, width, 2)],
+            ]
+        elif plan.macro == "imagenet":
+            # Without padding, as released: 331 pixels become 165.
+            stages = [[nn.Conv2d(channels, width, 3, 2, bias=False), nn.BatchNorm2d(width)]]
+        else:
+            stages = [[*_conv_bn(channels, width, 1)]]
+        self.stages = nn.ModuleList(nn.Sequential(*stage) for stage in stages)
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        """Map images, (n, channels, h, w), to the outputs that the first cells read."""
+        outputs = []
+        for stage in self.stages:
+            images = stage(images)
+            outputs.append(images)
+        return outputs
+
+
+class AuxiliaryHead(nn.Module):
+    """A classifier on two thirds of the network, for training alone (Szegedy et al. 2014; slim/nets/nasnet).
+
+    ReLU, average pooling of 5x5 pixels, stride 3 without padding, a 1x1 convolution to 128 channels, one over all
+    pixels that are left to 768, a linear layer. ``image`` is how many pixels a side the network's images have. Where
+    fewer than 5 are left before the pooling, it takes as many as there are. DARTS pools with stride 2 in large images,
+    and leaves the second batch norm out there.
+    """
+
+    def __init__(self, plan: Plan, in_channels: int, classes: int, image: int) -> None:
+        super().__init__()
+        size = _size_at(plan, image)
+        is_darts = plan.has_strided_stem
+        self.window, self.stride = min(5, size), 2 if is_darts else 3
+        left = (size - self.window) // self.stride + 1
+        narrow, wide = (int(width * plan.stacking.auxiliary_share) for width in (128, 768))
+        self.reduce = nn.Sequential(pointwise(in_channels, narrow), nn.BatchNorm2d(narrow), nn.ReLU())
+        norm = nn.Identity() if is_darts else nn.BatchNorm2d(wide)
+        self.flatten = nn.Sequential(nn.Conv2d(narrow, wide, left, bias=False), norm, nn.ReLU(), nn.Flatten())
+        self.classifier = nn.Linear(wide, classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (n, in_channels, h, w) to logits, (n, classes)."""
+        pooled = F.avg_pool2d(torch.relu(x), self.window, self.stride)
+        logits: Tensor = self.classifier(self.flatten(self.reduce(pooled)))
+        return logits
 
 
 class UnreadCell(nn.Module):
@@ -128,15 +235,35 @@ class UnreadCell(nn.Module):
         return current
 
 
-def _is_read(layout: Sequence[Cell]) -> list[bool]:
-    """Tell for each cell whether its output reaches the classifier."""
-    read = [False] * (len(layout) - 1) + [True]
-    for index in reversed(range(len(layout))):
+def _conv_bn(in_channels: int, filters: int, stride: int) -> tuple[nn.Module, nn.Module]:
+    return SameConv2d(in_channels, filters, (3, 3), (stride, stride)), nn.BatchNorm2d(filters)
+
+
+def _is_read(plan: Plan) -> list[bool]:
+    """Tell for each layer whether its output reaches the classifier."""
+    layers = plan.layers
+    read = [False] * (len(layers) - 1) + [True]
+    for index in reversed(range(len(layers))):
         if read[index]:
-            for state in layout[index].live_states() & {0, 1}:
-                if index - 1 - state >= 0:
-                    read[index - 1 - state] = True
+            live = layers[index].cell.live_states()
+            backs = {1 if state == 0 else layers[index].previous or 1 for state in live & {0, 1}}
+            for back in backs:
+                if index - back >= 0:
+                    read[index - back] = True
     return read
+
+
+def _size_at(plan: Plan, image: int) -> int:
+    """Count the pixels a side of what the auxiliary classifier reads."""
+    size = image
+    if plan.has_strided_stem:
+        for _ in range(3):
+            size = -(-size // 2)
+    elif plan.macro == "imagenet":
+        size = (size - 3) // 2 + 1
+    for layer in plan.layers[: plan.auxiliary + 1]:
+        size = -(-size // layer.stride)
+    return size
 
 
 def _initialize(module: nn.Module) -> None:

@@ -2,7 +2,7 @@
 
 Every convolution stands in the order ReLU, convolution, batch norm, and has no bias (Zoph et al. 2017, appendix).
 Padding is TensorFlow's SAME, as in the released networks (tensorflow/models, slim/nets/nasnet): n pixels become
-ceil(n / stride), and where the padding is odd, the extra row or column lies at the bottom or right. Batch norm keeps
+ceil(n / stride), and where the padding is odd, the extra row or column lies at the bottom or right. Batch norm has
 torch's defaults, momentum 0.1 and epsilon 1e-5, which are the released CIFAR settings (decay 0.9).
 """
 
@@ -53,16 +53,27 @@ class SameConv2d(nn.Conv2d):
 
 
 class SamePool2d(nn.Module):
-    """Max or average pooling with SAME padding: padded pixels never win a maximum, nor count in an average."""
+    """Max or average pooling with SAME padding: padded pixels never win a maximum, nor count in an average.
+
+    ``pads_zeros`` lets them count in an average as zeros, as timm's networks do at stride 2: values at the border come
+    out lower. Weights that were trained that way want it.
+    """
 
     def __init__(self, kind: str, kernel: int, stride: int) -> None:
         super().__init__()
         self.kind, self.kernel, self.stride = kind, kernel, stride
+        self.pads_zeros = False
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (n, c, h, w) to (n, c, ceil(h / stride), ceil(w / stride))."""
+        height, width = (same_padding(size, self.kernel, self.stride) for size in x.shape[2:])
+        if self.pads_zeros and self.kind == "avg":
+            return F.avg_pool2d(F.pad(x, (*width, *height)), self.kernel, self.stride)
+        before = height[0], width[0]
+        if self.kernel == 2 and self.stride == 1:
+            # A window of two pixels over the edge has one pixel left: as good as two equal ones.
+            x, before = F.pad(x, (0, 1, 0, 1), mode="replicate"), (0, 0)
         # ceil_mode lets the last window hang over the edge, which is the part of the padding that comes after.
-        before = [same_padding(size, self.kernel, self.stride)[0] for size in x.shape[2:]]
         if self.kind == "max":
             return F.max_pool2d(x, self.kernel, self.stride, before, ceil_mode=True)
         return F.avg_pool2d(x, self.kernel, self.stride, before, ceil_mode=True, count_include_pad=False)
@@ -98,6 +109,13 @@ class FactorizedReduction(nn.Module):
         odd = F.pad(x[:, :, 1::2, 1::2], (0, width % 2, 0, height % 2))
         y: Tensor = self.norm(torch.cat([self.even(even), self.odd(odd)], dim=1))
         return y
+
+
+def skip_connect(in_channels: int, filters: int, stride: int) -> nn.Module:
+    """Make DARTS's identity: an ``nn.Identity`` if nothing has to change, at stride 2 ReLU and factorized reduction."""
+    if stride == 1:
+        return identity(in_channels, filters, stride)
+    return nn.Sequential(nn.ReLU(), FactorizedReduction(in_channels, filters))
 
 
 def pointwise(in_channels: int, filters: int, stride: int = 1) -> SameConv2d:
@@ -171,6 +189,16 @@ def sep_conv(in_channels: int, filters: int, stride: int, *, kernel: int) -> nn.
     )
 
 
+def dil_sep_conv(in_channels: int, filters: int, stride: int, *, kernel: int) -> nn.Module:
+    """Make a depthwise-separable convolution of dilation 2, applied once (quark0/darts, cnn/operations.py)."""
+    return nn.Sequential(
+        nn.ReLU(),
+        SameConv2d(in_channels, in_channels, (kernel, kernel), (stride, stride), dilation=2, groups=in_channels),
+        pointwise(in_channels, filters),
+        nn.BatchNorm2d(filters),
+    )
+
+
 def pool(in_channels: int, filters: int, stride: int, *, kind: str, kernel: int) -> nn.Module:
     """Make a pooling; if the width has to change, a 1x1 convolution and batch norm follow, without a ReLU."""
     pooling = SamePool2d(kind, kernel, stride)
@@ -186,6 +214,8 @@ OPS: Final[dict[str, Callable[[int, int, int], nn.Module]]] = {
     "dil_conv_3x3": partial(conv_3x3, dilation=2),
     "avg_pool_3x3": partial(pool, kind="avg", kernel=3),
     "avg_pool_5x5": partial(pool, kind="avg", kernel=5),
+    "avg_pool_2x2": partial(pool, kind="avg", kernel=2),
+    "max_pool_2x2": partial(pool, kind="max", kernel=2),
     "max_pool_3x3": partial(pool, kind="max", kernel=3),
     "max_pool_5x5": partial(pool, kind="max", kernel=5),
     "max_pool_7x7": partial(pool, kind="max", kernel=7),
@@ -194,6 +224,9 @@ OPS: Final[dict[str, Callable[[int, int, int], nn.Module]]] = {
     "sep_conv_3x3": partial(sep_conv, kernel=3),
     "sep_conv_5x5": partial(sep_conv, kernel=5),
     "sep_conv_7x7": partial(sep_conv, kernel=7),
+    "dil_sep_conv_3x3": partial(dil_sep_conv, kernel=3),
+    "dil_sep_conv_5x5": partial(dil_sep_conv, kernel=5),
+    "skip_connect": skip_connect,
 }
 """Name, as in :data:`genotypes.operations.OPERATIONS` -> ``(in_channels, filters, stride)`` to a module.
 

@@ -3,8 +3,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from evo_nas.phenotypes.cell import CellModule, DropPath, output_channels
+from evo_nas.phenotypes.cell import CellModule, DropPath
 from evo_nas.phenotypes.ops import FactorizedReduction
+from evo_nas.phenotypes.plan import output_channels
 from genotypes.cell import Block, Cell, Edge
 from genotypes.genotype import GenotypeError
 

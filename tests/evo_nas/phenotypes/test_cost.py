@@ -4,7 +4,7 @@ import torch
 
 from evo_nas.evaluators.base import Cost
 from evo_nas.phenotypes.cost import cost_by_part, cost_of
-from evo_nas.phenotypes.network import CifarNetwork
+from evo_nas.phenotypes.network import CellNetwork
 from genotypes.cell import Block, Cell, CellPair, Edge
 from genotypes.nasnet import NASNetSpace
 from genotypes.zoo import NASNET_A
@@ -20,7 +20,7 @@ def test_nasnet_a_costs_what_the_released_network_costs(cells_per_stack: int, fi
 
 def test_smallest_network_costs_what_can_be_counted_by_hand() -> None:
     pooling = Cell.unused([Block(Edge(0, "max_pool_3x3"), Edge(0, "max_pool_3x3"))])
-    network = CifarNetwork(CellPair(pooling, pooling), cells_per_stack=1, filters=2, classes=5, channels=1)
+    network = CellNetwork(CellPair(pooling, pooling), cells_per_stack=1, filters=2, classes=5, channels=1)
     # Cells of 2, 4, 4, 8, 8 filters hold nothing but the fit of h_i: a 1x1 convolution and a batch norm.
     assert cost_by_part(network, image=8) == {
         "stem": Cost(9 * 6 + 2 * 6, 64 * 9 * 6),
@@ -37,14 +37,14 @@ def test_parts_add_up_to_the_real_network() -> None:
     space, rng = NASNetSpace(), np.random.default_rng(0)
     for _ in range(5):
         cells = space.decode(space.sample(rng))
-        network = CifarNetwork(cells, cells_per_stack=1, filters=4, classes=7, channels=1, stem=5)
+        network = CellNetwork(cells, cells_per_stack=1, filters=4, classes=7, channels=1, stem=5)
         total = cost_of(cells, cells_per_stack=1, filters=4, image=9, channels=1, classes=7, stem=5)
         assert total.parameters == sum(parameter.numel() for parameter in network.parameters())
         assert total.mult_adds == sum(part.mult_adds for part in cost_by_part(network, image=9).values())
 
 
 def test_counting_leaves_the_network_as_it_was() -> None:
-    network = CifarNetwork(NASNET_A, cells_per_stack=1, filters=4, classes=10)
+    network = CellNetwork(NASNET_A, cells_per_stack=1, filters=4, classes=10)
     before = {name: value.clone() for name, value in network.state_dict().items()}
     cost_by_part(network, image=8)
     assert network.training

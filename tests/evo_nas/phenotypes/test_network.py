@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from evo_nas.phenotypes.cell import CellModule, DropPath
-from evo_nas.phenotypes.network import CifarNetwork, UnreadCell
+from evo_nas.phenotypes.network import CellNetwork, UnreadCell
 from genotypes.cell import Block, Cell, CellPair, Edge
 from genotypes.genotype import GenotypeError
 from genotypes.nasnet import NASNetSpace
@@ -15,9 +15,9 @@ from genotypes.operations import OPERATIONS
 from genotypes.zoo import NASNET_A
 
 
-def build(cells: CellPair = NASNET_A, **options: object) -> CifarNetwork:
+def build(cells: CellPair = NASNET_A, **options: object) -> CellNetwork:
     settings: dict[str, object] = {"cells_per_stack": 1, "filters": 4, "classes": 10} | options
-    return CifarNetwork(cells, **settings)  # type: ignore[arg-type]
+    return CellNetwork(cells, **settings)  # type: ignore[arg-type]
 
 
 def drop_paths(module: nn.Module) -> list[DropPath]:

@@ -1,0 +1,150 @@
+"""A blueprint: all that is needed to build a network again, and the file in which it lies beside the weights."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from evo_nas.errors import DataError
+from evo_nas.phenotypes.plan import MACROS, SMALLEST_IMAGE
+from genotypes.cell import CellPair
+from genotypes.genotype import GenotypeError, shorten
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from evo_nas.phenotypes.network import CellNetwork
+
+_KEY: Final = "evo_nas.blueprint"
+"""The entry of a safetensors file's metadata that holds the blueprint, as JSON."""
+
+
+@dataclass(frozen=True)
+class Blueprint:
+    """A network but for its weights, and the images that it takes.
+
+    Cells and sizes are what :class:`evo_nas.phenotypes.network.CellNetwork` takes. ``image`` is the side of an image in
+    pixels; ``mean`` and ``std``, one number a channel, fractions in [0, 1], are what images are normalised with;
+    ``classes`` are the names of the classes, in the order of the logits.
+
+    Raises:
+        ValueError: if a number is out of range, or there is not one mean and one deviation for each channel.
+    """
+
+    cells: CellPair
+    cells_per_stack: int
+    filters: int
+    classes: tuple[str, ...]
+    macro: str = "cifar"
+    channels: int = 3
+    image: int = 32
+    mean: tuple[float, ...] = (0.5, 0.5, 0.5)
+    std: tuple[float, ...] = (0.5, 0.5, 0.5)
+    stem: int | None = None
+    skip_reduction_input: bool | None = None
+    average: str = "same"
+
+    def __post_init__(self) -> None:
+        if self.macro not in MACROS:
+            raise ValueError(f"there is no macro-architecture {shorten(self.macro)!r}; there are: {', '.join(MACROS)}")
+        for name in ("cells_per_stack", "filters", "channels", "image"):
+            value = getattr(self, name)
+            least = SMALLEST_IMAGE if name == "image" else 1
+            if type(value) is not int or value < least:
+                raise ValueError(f"{name} must be a whole number of at least {least}, not {shorten(value)}")
+        if not self.classes:
+            raise ValueError("a network needs at least one class")
+        if not len(self.mean) == len(self.std) == self.channels:
+            raise ValueError(f"mean and std must have {self.channels} numbers, one a channel")
+        if not all(math.isfinite(value) for value in self.mean) or not all(0 < value < math.inf for value in self.std):
+            raise ValueError("mean must be finite, and std positive")
+
+    @property
+    def size(self) -> dict[str, Any]:
+        """What decides the size of the network, as ``CellNetwork`` and ``cost_of`` take it; not cells and classes."""
+        names = ("macro", "cells_per_stack", "filters", "channels", "stem", "skip_reduction_input", "average")
+        return {name: getattr(self, name) for name in names}
+
+    def network(self, **training: Any) -> CellNetwork:
+        """Build the network, with weights from torch's default generator; ``training`` are the options of training.
+
+        Raises:
+            GenotypeError: if a cell names an unknown operation or combination.
+            ValueError: if the numbers make no network.
+        """
+        from evo_nas.phenotypes.network import CellNetwork
+
+        return CellNetwork(self.cells, classes=len(self.classes), **self.size, **training)
+
+    def to_json(self) -> dict[str, Any]:
+        """Give the JSON form: every field by its name."""
+        return {**asdict(replace(self)), "cells": self.cells.to_json()}
+
+    @classmethod
+    def from_json(cls, record: object) -> Blueprint:
+        """Read the JSON form.
+
+        Raises:
+            ValueError: if a field is missing, unknown, or impossible.
+        """
+        if not isinstance(record, Mapping):
+            raise ValueError("a blueprint is a JSON object")
+        names = {field.name for field in fields(cls)}
+        if unknown := set(record) - names:
+            raise ValueError(f"a blueprint has no field {shorten(min(unknown, key=str))!r}")
+        if missing := {"cells", "cells_per_stack", "filters", "classes"} - set(record):
+            raise ValueError(f"the blueprint lacks the field {min(missing)!r}")
+        values = {name: tuple(value) if isinstance(value, list) else value for name, value in record.items()}
+        for name, kind in (("classes", str), ("mean", (int, float)), ("std", (int, float))):
+            value = values.get(name, ())
+            if not isinstance(value, tuple) or not all(isinstance(item, kind) for item in value):
+                raise ValueError(f"{name} must be a list, not {shorten(value)}")
+        try:
+            return cls(**{**values, "cells": CellPair.from_json(record["cells"])})
+        except TypeError as error:
+            raise ValueError(str(error)) from error
+
+
+def save_network(path: Path, blueprint: Blueprint, tensors: Mapping[str, Tensor], **metadata: str) -> None:
+    """Write weights with their blueprint to a safetensors file, whole or not at all.
+
+    Raises:
+        OSError: if it cannot be written.
+    """
+    from safetensors.torch import save_file
+
+    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    partial = path.with_name(path.name + ".partial")
+    save_file(plain, partial, metadata={**metadata, _KEY: json.dumps(blueprint.to_json())})
+    partial.replace(path)
+
+
+def load_network(path: Path) -> tuple[Blueprint | None, dict[str, Tensor]]:
+    """Read the weights of a safetensors file, and their blueprint if they have one. Nothing in it is executed.
+
+    Raises:
+        DataError: if there is no such file, or it is damaged or something else.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # it is no mapping
+    except FileNotFoundError as error:
+        raise DataError(f"there is no file of weights {path}") from error
+    except (OSError, SafetensorError) as error:
+        raise DataError(
+            f"{path} holds no weights that can be read; it is cut short, or no safetensors file: "
+            f"{shorten(str(error), 200)}"
+        ) from error
+    if _KEY not in metadata:
+        return None, tensors
+    try:
+        return Blueprint.from_json(json.loads(metadata[_KEY])), tensors
+    except (ValueError, GenotypeError, RecursionError) as error:
+        raise DataError(f"the blueprint in {path} is damaged: {shorten(str(error), 200)}") from error
