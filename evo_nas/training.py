@@ -1,36 +1,43 @@
-"""The training loop: SGD with momentum under one period of a cosine, on data that lies on the device."""
+"""The training loop: SGD with momentum under one period of a cosine; one loop for the proxy and for ``train``."""
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.optim.swa_utils import AveragedModel
 
 from evo_nas.data.augment import augment, normalise
 from evo_nas.devices import autocast, synchronize
 from evo_nas.phenotypes.network import CellNetwork
+from evo_nas.recipes import Recipe
 
 EVALUATION_BATCH = 500
 
+Batch = tuple[Tensor, Tensor]
+"""Normalised images, (n, c, h, w), and labels, int64 of shape (n,), on the device."""
 
-@dataclass(frozen=True)
-class Recipe:
-    """How a network is trained; the fields mean what they mean in :class:`evo_nas.evaluators.presets.Preset`."""
 
-    epochs: int
-    batch_size: int
-    learning_rate: float
-    momentum: float
-    weight_decay: float
-    gradient_norm: float
-    padding: int
-    flip: bool
-    cutout: int
+class Data(Protocol):
+    """Labelled images, as the loop takes them."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where the batches are."""
+
+    def __len__(self) -> int: ...
+
+    def shuffled(self, batch_size: int, recipe: Recipe, generator: torch.Generator) -> Iterator[Batch]:
+        """Yield augmented batches of one epoch; the last, incomplete one is left out."""
+
+    def in_order(self) -> Iterator[Batch]:
+        """Yield all images as they are."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +52,11 @@ class Examples:
     mean: tuple[float, ...]
     std: tuple[float, ...]
 
+    @property
+    def device(self) -> torch.device:
+        """Where the images are."""
+        return self.images.device
+
     def __len__(self) -> int:
         return len(self.labels)
 
@@ -52,17 +64,34 @@ class Examples:
         """Give the first ``n`` examples, or all where there are fewer."""
         return replace(self, images=self.images[:n], labels=self.labels[:n])
 
-    def batch(self, indices: Tensor | slice) -> tuple[Tensor, Tensor]:
+    def batch(self, indices: Tensor | slice) -> Batch:
         """Give the images at these indices, normalised, and their labels."""
         return normalise(self.images[indices], self.mean, self.std), self.labels[indices]
+
+    def shuffled(self, batch_size: int, recipe: Recipe, generator: torch.Generator) -> Iterator[Batch]:
+        """Yield augmented batches of one epoch; batch norm over the handful that is left over would be noise."""
+        complete = len(self) // batch_size * batch_size
+        order = torch.randperm(len(self), generator=generator)[:complete].to(self.device)
+        for indices in torch.split(order, batch_size):
+            images, labels = self.batch(indices)
+            images = augment(images, generator, padding=recipe.padding, flip=recipe.flip, cutout_length=recipe.cutout)
+            yield images, labels
+
+    def in_order(self) -> Iterator[Batch]:
+        """Yield all images as they are."""
+        for start in range(0, len(self), EVALUATION_BATCH):
+            yield self.batch(slice(start, start + EVALUATION_BATCH))
 
 
 @dataclass(frozen=True)
 class Epoch:
-    """What one epoch came to: mean training loss, validation accuracy (a fraction in [0, 1]), and seconds."""
+    """What one epoch came to: mean training loss, accuracy (a fraction in [0, 1]), and seconds.
+
+    ``accuracy`` is that on the validation images, ``None`` where there are none.
+    """
 
     loss: float
-    accuracy: float
+    accuracy: float | None
     train_seconds: float
     validation_seconds: float
 
@@ -71,75 +100,156 @@ class Diverged(Exception):
     """A loss or an output that is no finite number: the training is not worth going on with."""
 
 
-def epochs(
-    network: CellNetwork, train: Examples, validation: Examples, recipe: Recipe, generator: torch.Generator
-) -> Iterator[Epoch]:
-    """Train, and yield each epoch when it is over. What is random comes from the generator and torch's default one.
+class Training:
+    """A training that can be stopped after any epoch, and be gone on with exactly from its state.
 
-    The last, incomplete batch of an epoch is left out: batch norm over a handful of images would be noise.
-
-    Raises:
-        Diverged: as soon as a loss or a validation output is not finite.
+    What is random comes from the generator, and from torch's default one of the device.
     """
-    device = train.images.device
-    batch_size = min(recipe.batch_size, len(train))
-    steps_an_epoch = len(train) // batch_size
-    optimizer = torch.optim.SGD(
-        network.parameters(),
-        lr=recipe.learning_rate,
-        momentum=recipe.momentum,
-        weight_decay=recipe.weight_decay,
-    )
-    for epoch in range(recipe.epochs):
-        synchronize(device)
-        start = time.perf_counter()
-        network.train()
-        order = torch.randperm(len(train), generator=generator)[: steps_an_epoch * batch_size].to(device)
-        losses = []
-        for step, indices in enumerate(torch.split(order, batch_size), start=epoch * steps_an_epoch):
-            progress = step / (recipe.epochs * steps_an_epoch)
-            network.set_drop_path(progress)
-            for group in optimizer.param_groups:
-                group["lr"] = recipe.learning_rate * (1 + math.cos(math.pi * progress)) / 2
-            images, labels = train.batch(indices)
-            images = augment(images, generator, padding=recipe.padding, flip=recipe.flip, cutout_length=recipe.cutout)
-            losses.append(_step(network, images, labels, optimizer, recipe.gradient_norm))
-        synchronize(device)
-        middle = time.perf_counter()
-        accuracy = evaluate(network, validation)
-        yield Epoch(sum(losses) / len(losses), accuracy, middle - start, time.perf_counter() - middle)
+
+    def __init__(self, network: CellNetwork, recipe: Recipe, generator: torch.Generator) -> None:
+        self.network, self.recipe, self.generator = network, recipe, generator
+        self.done = 0  # epochs
+        self._optimizer = torch.optim.SGD(
+            network.parameters(),
+            lr=recipe.learning_rate,
+            momentum=recipe.momentum,
+            weight_decay=recipe.weight_decay,
+        )
+        self._average = (
+            AveragedModel(network, multi_avg_fn=_moving_average(recipe.ema_decay)) if recipe.ema_decay else None
+        )
+
+    @property
+    def measured(self) -> CellNetwork:
+        """The network whose accuracy counts: that of the averaged weights where there is an average."""
+        network = self.network if self._average is None else self._average.module
+        assert isinstance(network, CellNetwork)
+        return network
+
+    def epochs(self, train: Data, validation: Data | None) -> Iterator[Epoch]:
+        """Train, and yield each epoch when it is over, from the first that is not done.
+
+        Raises:
+            Diverged: as soon as a loss or a validation output is not finite.
+        """
+        recipe, device = self.recipe, train.device
+        batch_size = min(recipe.batch_size, len(train))
+        steps = len(train) // batch_size
+        while self.done < recipe.epochs:
+            synchronize(device)
+            start = time.perf_counter()
+            self.network.train()
+            losses = []
+            batches = train.shuffled(batch_size, recipe, self.generator)
+            for step, (images, labels) in enumerate(batches, start=self.done * steps):
+                progress = step / (recipe.epochs * steps)
+                self.network.set_drop_path(progress)
+                for group in self._optimizer.param_groups:
+                    group["lr"] = recipe.learning_rate * (1 + math.cos(math.pi * progress)) / 2
+                losses.append(self._step(images, labels))
+            synchronize(device)
+            middle = time.perf_counter()
+            accuracy = None if validation is None else evaluate(self.measured, validation)
+            self.done += 1
+            yield Epoch(sum(losses) / len(losses), accuracy, middle - start, time.perf_counter() - middle)
+
+    def state(self) -> dict[str, Tensor]:
+        """Give all that the next epoch depends on, but for data and recipe, as tensors by name."""
+        tensors = {f"network.{name}": tensor for name, tensor in self.network.state_dict().items()}
+        if self._average is not None:
+            tensors |= {f"average.{name}": tensor for name, tensor in self._average.state_dict().items()}
+        for index, slots in self._optimizer.state_dict()["state"].items():
+            if slots["momentum_buffer"] is not None:
+                tensors[f"momentum.{index}"] = slots["momentum_buffer"]
+        tensors["random.generator"] = self.generator.get_state()
+        tensors["random.cpu"] = torch.get_rng_state()
+        device = next(self.network.parameters()).device
+        if device.type == "cuda":
+            tensors["random.cuda"] = torch.cuda.get_rng_state(device)
+        return tensors
+
+    def restore(self, tensors: Mapping[str, Tensor], done: int) -> None:
+        """Go back to a state after ``done`` epochs.
+
+        Raises:
+            ValueError: if it is the state of another network or recipe.
+        """
+        device = next(self.network.parameters()).device
+        try:
+            self.network.load_state_dict(_below("network.", tensors))
+            if self._average is not None:
+                self._average.load_state_dict(_below("average.", tensors))
+            self.generator.set_state(tensors["random.generator"])
+            torch.set_rng_state(tensors["random.cpu"])
+            if device.type == "cuda" and "random.cuda" in tensors:
+                torch.cuda.set_rng_state(tensors["random.cuda"], device)
+        except (KeyError, RuntimeError) as error:
+            raise ValueError(f"the checkpoint is not one of this training: {str(error).splitlines()[0]}") from error
+        record = self._optimizer.state_dict()
+        record["state"] = {
+            int(name): {"momentum_buffer": tensor} for name, tensor in _below("momentum.", tensors).items()
+        }
+        self._optimizer.load_state_dict(record)
+        self.done = done
+
+    def _step(self, images: Tensor, labels: Tensor) -> float:
+        """Take one step down the gradient, and give the loss before it."""
+        self._optimizer.zero_grad(set_to_none=True)
+        total = 0.0
+        parts = self.recipe.accumulate
+        for some, theirs in zip(images.chunk(parts), labels.chunk(parts), strict=True):
+            with autocast(images.device):
+                loss = self._loss(some, theirs)
+            share = len(some) / len(images)
+            total += loss.item() * share
+            if not math.isfinite(total):
+                raise Diverged(f"the training loss became {total}")
+            (loss if parts == 1 else loss * share).backward()  # type: ignore[no-untyped-call]
+        if self.recipe.gradient_norm:
+            nn.utils.clip_grad_norm_(self.network.parameters(), self.recipe.gradient_norm)
+        self._optimizer.step()
+        if self._average is not None:
+            self._average.update_parameters(self.network)
+        return total
+
+    def _loss(self, images: Tensor, labels: Tensor) -> Tensor:
+        smoothing = self.recipe.label_smoothing
+        if not self.recipe.auxiliary_weight:
+            return functional.cross_entropy(self.network(images), labels, label_smoothing=smoothing)
+        logits, early = self.network.forward_both(images)
+        assert early is not None, "the network was built with an auxiliary classifier"
+        loss = functional.cross_entropy(logits, labels, label_smoothing=smoothing)
+        extra = functional.cross_entropy(early, labels, label_smoothing=smoothing)
+        return loss + self.recipe.auxiliary_weight * extra
 
 
-def evaluate(network: nn.Module, examples: Examples) -> float:
+def evaluate(network: nn.Module, data: Data) -> float:
     """Measure the accuracy, a fraction in [0, 1].
 
     Raises:
         Diverged: if an output is not finite.
     """
     network.eval()
-    correct = torch.zeros((), dtype=torch.int64, device=examples.images.device)
-    with torch.inference_mode(), autocast(examples.images.device):
-        for start in range(0, len(examples), EVALUATION_BATCH):
-            images, labels = examples.batch(slice(start, start + EVALUATION_BATCH))
+    correct = torch.zeros((), dtype=torch.int64, device=data.device)
+    with torch.inference_mode(), autocast(data.device):
+        for images, labels in data.in_order():
             logits = network(images)
             if not logits.isfinite().all():
                 raise Diverged("the network put out a value that is no finite number")
             correct += (logits.argmax(1) == labels).sum()
-    return correct.item() / len(examples)
+    return correct.item() / len(data)
 
 
-def _step(
-    network: nn.Module, images: Tensor, labels: Tensor, optimizer: torch.optim.Optimizer, gradient_norm: float
-) -> float:
-    """Take one step down the gradient, and give the loss before it."""
-    optimizer.zero_grad(set_to_none=True)
-    with autocast(images.device):
-        loss = functional.cross_entropy(network(images), labels)
-    value = loss.item()
-    if not math.isfinite(value):
-        raise Diverged(f"the training loss became {value}")
-    loss.backward()  # type: ignore[no-untyped-call]
-    if gradient_norm:
-        nn.utils.clip_grad_norm_(network.parameters(), gradient_norm)
-    optimizer.step()
-    return value
+def _moving_average(decay: float) -> Callable[[Sequence[Tensor], Sequence[Tensor], Tensor | int], None]:
+    """Make TensorFlow's exponential moving average, as the released code uses it: its memory is short at first."""
+
+    @torch.no_grad()
+    def update(averaged: Sequence[Tensor], current: Sequence[Tensor], updates: Tensor | int) -> None:
+        n = float(updates)
+        torch._foreach_lerp_(list(averaged), list(current), 1 - min(decay, (1 + n) / (10 + n)))
+
+    return update
+
+
+def _below(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}

@@ -35,7 +35,7 @@ LAYERS = [
     {"evaluators"},
     {"training"},
     {"phenotypes", "data", "devices"},
-    {"config"},
+    {"config", "recipes"},
     {"errors", ""},
 ]
 BASES = {"evo_nas/evaluators/base.py"}

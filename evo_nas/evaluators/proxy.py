@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 
     from evo_nas.data.images import ImageSet
     from evo_nas.phenotypes.network import CellNetwork
-    from evo_nas.training import Epoch, Examples, Recipe
+    from evo_nas.recipes import Recipe
+    from evo_nas.training import Epoch, Examples
 
 
 @dataclass
@@ -134,7 +135,7 @@ class ProxyEvaluator(Evaluator):
         import torch
 
         from evo_nas.devices import seeded
-        from evo_nas.training import Diverged, epochs
+        from evo_nas.training import Diverged, Training
 
         loaded = self._loaded
         seed = int(job.rng().integers(2**62))
@@ -145,15 +146,16 @@ class ProxyEvaluator(Evaluator):
             cost = self.cost(job.genotype)
             try:
                 generator = torch.Generator().manual_seed(seed)
-                for epoch in epochs(network, loaded.train, loaded.validation, self._recipe(), generator):
-                    history.append(epoch)
+                training = Training(network, self._recipe(), generator)
+                for epoch in training.epochs(loaded.train, loaded.validation):
+                    history.append(epoch)  # one by one: those before a NaN are wanted too
             except Diverged as error:
                 return Evaluation.failed(Outcome.NAN, str(error), time.perf_counter() - start, _curve(history))
         if self.placement.keep_weights:
             _save(network, weights_file(self.directory, job.id), job.genotype)
         return Evaluation(
             Outcome.OK,
-            fitness=history[-1].accuracy,
+            fitness=_curve(history)[-1],
             seconds=time.perf_counter() - start,
             curve=_curve(history),
             metrics={
@@ -172,7 +174,7 @@ class ProxyEvaluator(Evaluator):
         import torch
 
         from evo_nas.devices import seeded
-        from evo_nas.training import epochs
+        from evo_nas.training import Training
 
         loaded = self._loaded
         recipe = replace(self._recipe(), epochs=1)
@@ -183,7 +185,7 @@ class ProxyEvaluator(Evaluator):
             for genotype in genotypes:
                 network = self._network(genotype, loaded.device)
                 for _ in range(2):  # the first pays for whatever is set up once
-                    (epoch,) = epochs(network, few, some, recipe, torch.Generator().manual_seed(0))
+                    (epoch,) = Training(network, recipe, torch.Generator().manual_seed(0)).epochs(few, some)
                 total += epoch.train_seconds * len(loaded.train) / len(few)
                 total += epoch.validation_seconds * len(loaded.validation) / len(some)
         return total * self._int("epochs") / len(genotypes)
@@ -243,9 +245,10 @@ class ProxyEvaluator(Evaluator):
         return {**size, "classes": self._classes}
 
     def _recipe(self) -> Recipe:
-        from evo_nas.training import Recipe
+        from evo_nas.recipes import Recipe
 
-        return Recipe(**{field.name: getattr(self, field.name) for field in fields(Recipe)})
+        known = [field.name for field in fields(Recipe) if hasattr(self, field.name)]
+        return Recipe(**{name: getattr(self, name) for name in known})
 
     def _int(self, option: str) -> int:
         """Give an option that ``bind`` has settled."""
@@ -283,7 +286,7 @@ _LOWEST = {
 
 def _curve(history: Sequence[Epoch]) -> tuple[float, ...]:
     """Give the validation accuracy of each epoch."""
-    return tuple(epoch.accuracy for epoch in history)
+    return tuple(epoch.accuracy for epoch in history if epoch.accuracy is not None)
 
 
 def _save(network: CellNetwork, path: Path, genotype: Genotype) -> None:

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from evo_nas.devices import resolve_device, seeded
-from evo_nas.training import Diverged, Examples, Recipe, epochs, evaluate
+from evo_nas.recipes import Recipe
+from evo_nas.training import Diverged, Examples, Training, evaluate
 
 RECIPE = Recipe(
     epochs=2,
@@ -61,16 +62,16 @@ def test_the_accuracy_counts_every_example_once() -> None:
 
 def test_incomplete_batches_are_left_out_and_small_sets_make_one() -> None:
     network = Scripted()
-    list(epochs(network, examples([0] * 11), examples([0]), RECIPE, generator()))  # type: ignore[arg-type]
+    list(Training(network, RECIPE, generator()).epochs(examples([0] * 11), examples([0])))  # type: ignore[arg-type]
     assert network.batches == [4, 4, 4, 4]
     network = Scripted()
-    list(epochs(network, examples([0] * 3), examples([0]), RECIPE, generator()))  # type: ignore[arg-type]
+    list(Training(network, RECIPE, generator()).epochs(examples([0] * 3), examples([0])))  # type: ignore[arg-type]
     assert network.batches == [3, 3]
 
 
 def test_drop_path_is_told_how_far_the_training_has_come() -> None:
     network = Scripted()
-    list(epochs(network, examples([0] * 8), examples([0]), RECIPE, generator()))  # type: ignore[arg-type]
+    list(Training(network, RECIPE, generator()).epochs(examples([0] * 8), examples([0])))  # type: ignore[arg-type]
     assert network.progress == [0.0, 0.25, 0.5, 0.75]
 
 
@@ -84,7 +85,7 @@ def test_the_learning_rate_follows_one_period_of_a_cosine(monkeypatch: pytest.Mo
 
     monkeypatch.setattr(torch.optim.SGD, "step", recorded)
     recipe = replace(RECIPE, epochs=5)
-    list(epochs(Scripted(), examples([0] * 8), examples([0]), recipe, generator()))  # type: ignore[arg-type]
+    list(Training(Scripted(), recipe, generator()).epochs(examples([0] * 8), examples([0])))  # type: ignore[arg-type]
     assert rates == pytest.approx([0.05 * (1 + math.cos(math.pi * i / 10)) for i in range(10)])
 
 
@@ -93,7 +94,7 @@ def test_a_loss_that_is_no_number_stops_before_the_step() -> None:
     with torch.no_grad():
         network.weight.fill_(math.inf)
     with pytest.raises(Diverged, match="training loss became"):
-        list(epochs(network, examples([0] * 8), examples([0]), RECIPE, generator()))  # type: ignore[arg-type]
+        list(Training(network, RECIPE, generator()).epochs(examples([0] * 8), examples([0])))  # type: ignore[arg-type]
     assert network.batches == [4]
 
 
@@ -110,7 +111,7 @@ def test_the_gradient_is_clipped() -> None:
     for norm in (0.0, 1e-3):
         network = Scripted()
         recipe = replace(RECIPE, gradient_norm=norm, momentum=0.0, epochs=1)
-        list(epochs(network, examples([0] * 4, wrong=4), examples([0]), recipe, generator()))  # type: ignore[arg-type]
+        list(Training(network, recipe, generator()).epochs(examples([0] * 4, wrong=4), examples([0])))  # type: ignore[arg-type]
         moves.append(abs(network.weight.item() - 1))
     assert moves[0] > 0.5
     assert moves[1] == pytest.approx(0.1 * 1e-3, rel=1e-2)

@@ -1,0 +1,113 @@
+"""Images that are read from their files batch by batch: for sets that fit into no memory, such as ImageNet."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from evo_nas.errors import DataError
+from evo_nas.recipes import Recipe
+
+MEAN: Final = (0.485, 0.456, 0.406)
+STD: Final = (0.229, 0.224, 0.225)
+"""Those of ImageNet's colours, fractions in [0, 1], as torchvision's own recipes have them."""
+
+CENTRE: Final = 0.875
+"""The share of a picture's shorter side that is looked at in evaluation (Szegedy et al. 2015)."""
+
+_EVALUATION_BATCH: Final = 100
+
+
+class Stream:
+    """Labelled image files as the training loop takes them, augmented as ImageNet is.
+
+    In training a part of each picture, 8 to 100 % of its area, is resized to ``size`` pixels a side and flipped or not
+    (Szegedy et al. 2014, section 6; torchvision.transforms.v2); in evaluation the centre is cut out. ``labels`` is
+    int64 of shape (n,). ``workers`` processes read ahead; what comes out does not depend on how many there are.
+    """
+
+    def __init__(
+        self, paths: Sequence[Path], labels: Tensor, size: int, device: torch.device, workers: int = 0
+    ) -> None:
+        self.paths, self.labels, self.size, self.workers = paths, labels, size, workers
+        self._device = device
+
+    @property
+    def device(self) -> torch.device:
+        """Where the batches are put."""
+        return self._device
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def shuffled(self, batch_size: int, recipe: Recipe, generator: torch.Generator) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield augmented batches of one epoch; the last, incomplete one is left out."""
+        order = torch.randperm(len(self), generator=generator)[: len(self) // batch_size * batch_size].tolist()
+        # A seed for each picture, so that it does not matter which process reads it.
+        seeds = torch.randint(2**62, (len(order),), generator=generator).tolist()
+        files = _Files(
+            self.paths, self.labels, _for_training(self.size, recipe.flip), list(zip(order, seeds, strict=True))
+        )
+        yield from self._loaded(files, batch_size)
+
+    def in_order(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield all images as they are."""
+        places = [(index, 0) for index in range(len(self))]
+        yield from self._loaded(_Files(self.paths, self.labels, _for_evaluation(self.size), places), _EVALUATION_BATCH)
+
+    def _loaded(self, files: _Files, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
+        is_cuda = self.device.type == "cuda"
+        loader = DataLoader(files, batch_size, num_workers=self.workers, pin_memory=is_cuda)
+        for images, labels in loader:
+            images = images.to(self.device, memory_format=torch.channels_last, non_blocking=is_cuda)
+            yield images, labels.to(self.device, non_blocking=is_cuda)
+
+
+class _Files(Dataset[tuple[Tensor, Tensor]]):
+    """Pictures in an order of their own, each with the seed of its augmentation."""
+
+    def __init__(
+        self, paths: Sequence[Path], labels: Tensor, transform: Any, places: Sequence[tuple[int, int]]
+    ) -> None:
+        self.paths, self.labels, self.transform, self.places = paths, labels, transform, places
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def __getitem__(self, position: int) -> tuple[Tensor, Tensor]:
+        from PIL import Image
+
+        index, seed = self.places[position]
+        path = self.paths[index]
+        try:
+            with Image.open(path) as file:
+                picture = file.convert("RGB")
+        except (OSError, ValueError, SyntaxError) as error:
+            raise DataError(f"{path} cannot be decoded ({error}): replace or remove it") from None
+        with torch.random.fork_rng([]):
+            torch.manual_seed(seed)
+            return self.transform(picture), self.labels[index]
+
+
+def _for_training(size: int, flip: bool) -> Any:
+    from torchvision.transforms import v2
+
+    flips = [v2.RandomHorizontalFlip()] if flip else []
+    return v2.Compose([v2.RandomResizedCrop(size, antialias=True), *flips, *_as_numbers()])
+
+
+def _for_evaluation(size: int) -> Any:
+    from torchvision.transforms import v2
+
+    return v2.Compose([v2.Resize(round(size / CENTRE), antialias=True), v2.CenterCrop(size), *_as_numbers()])
+
+
+def _as_numbers() -> list[Any]:
+    from torchvision.transforms import v2
+
+    return [v2.ToImage(), v2.ToDtype(torch.float32, scale=True), v2.Normalize(MEAN, STD)]
