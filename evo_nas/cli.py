@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from evo_nas.manager import Listener
     from evo_nas.run import Parts, Run
     from evo_nas.show import Summary
+    from evo_nas.train import Hear
+    from evo_nas.training import Epoch
+    from evo_nas.trainings import Place, Result, Task
 
 _RUN_EXAMPLES = """\
 examples:
@@ -36,6 +39,16 @@ examples:
 Every flag can also be set as EVO_NAS_<FLAG> (EVO_NAS_DATA for --data-dir) or in a TOML file (--config);
 a flag goes before a variable, a variable before the file. `--set TABLE.FIELD=VALUE` reaches every option:
 `python -m evo_nas list strategies|spaces|evaluators|presets` names them."""
+
+_TRAIN_EXAMPLES = """\
+examples:
+  python -m evo_nas train runs/RUN --preset cpu --data-dir DATA
+  python -m evo_nas train runs/RUN --top 5 --preset cifar-short
+  python -m evo_nas train --cell nasnet-a --size 6@768 --preset cifar-paper --device cuda
+  python -m evo_nas train --from runs/train-A/last.safetensors --dataset folder --data-dir IMAGES --image 64
+
+The same command goes on with a training that was stopped.
+"""
 
 _STUDY_EXAMPLES = """\
 examples:
@@ -194,6 +207,31 @@ def _parser() -> argparse.ArgumentParser:
     )
     count.add_argument("--json", action="store_true", help="print JSON")
 
+    train = _command(commands, "train", _train, "train cells at their final size", epilog=_TRAIN_EXAMPLES)
+    _cells(train)
+    train.add_argument("--top", metavar="K", type=_up_to(10**4), help="of a run: the K best, one after another")
+    train.add_argument("--preset", metavar="NAME", help="a name of `list trainings` (default: by device)")
+    _size(train, macro=None)
+    train.add_argument(
+        "--skip-reduction-input",
+        action=argparse.BooleanOptionalAction,
+        default=None,
+        help="after a reduction, read what it read as h_i-1 (default: as published)",
+    )
+    train.add_argument("--image", metavar="PIXELS", type=_up_to(1024), help="side of the images (default: preset)")
+    train.add_argument("--dataset", metavar="NAME", help="cifar10 (default), cifar100, digits, or folder")
+    train.add_argument("--epochs", metavar="E", type=_up_to(10**5), help="epochs (default: preset)")
+    train.add_argument("--train-images", metavar="N", type=_up_to(10**9, 0), help="of the train part; 0 for all")
+    train.add_argument("--validation-images", metavar="N", type=_up_to(10**9, 0), help="held out of the train part")
+    train.add_argument("--set", metavar="NAME=VALUE", action="append", default=[], help="set any number of the recipe")
+    train.add_argument("--seed", metavar="K", type=_up_to(2**62, 0), default=0, help="of everything random (0)")
+    train.add_argument(
+        "--from", dest="start", metavar="FILE", type=Path, help="begin with the weights of a safetensors file"
+    )
+    train.add_argument("--train-dir", metavar="DIR", type=Path, help="folder of the training (default: runs/train-...)")
+    _place(train)
+    train.add_argument("--json", action="store_true", help="print JSON")
+
     data = commands.add_parser("data", help="fetch or check an image set", description="Fetch or check an image set.")
     actions = data.add_subparsers(title="commands", metavar="ACTION", required=True)
     fetch = _command(actions, "fetch", _fetch, "download an image set, or unpack it from an archive")
@@ -208,7 +246,7 @@ def _parser() -> argparse.ArgumentParser:
     fetch.add_argument("--archive", metavar="FILE", type=Path, help="unpack this file instead of downloading")
 
     list_ = _command(commands, "list", _list, "list what can be chosen")
-    list_.add_argument("what", choices=("strategies", "spaces", "evaluators", "presets", "cells"))
+    list_.add_argument("what", choices=("strategies", "spaces", "evaluators", "presets", "trainings", "cells"))
     return parser
 
 
@@ -268,15 +306,23 @@ def _cells(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--trial", metavar="ID", type=_up_to(10**9), help="of a run: this trial, not the best")
 
 
-def _size(parser: argparse.ArgumentParser) -> None:
+def _size(parser: argparse.ArgumentParser, macro: str | None = "cifar") -> None:
     """Add the ways to say how large a network is."""
-    parser.add_argument("--macro", metavar="NAME", default="cifar", help="small images, cifar (default), or imagenet")
+    parser.add_argument("--macro", metavar="NAME", default=macro, help="small images, cifar (default), or imagenet")
     parser.add_argument("--size", metavar="N@P", help="cells a stack and penultimate filters, as in 6@4032; or")
     parser.add_argument("--cells", metavar="N", type=_up_to(200), help="normal cells a stack")
     parser.add_argument("--filters", metavar="F", type=_up_to(10**5), help="filters of the first stack")
     parser.add_argument(
         "--stem", metavar="S", type=_up_to(10**6), help="filters of the stem (default: 3F; imagenet: as published)"
     )
+
+
+def _place(parser: argparse.ArgumentParser) -> None:
+    """Add where a training runs."""
+    parser.add_argument("--device", metavar="NAME", default="auto", help="auto (default), cpu, cuda, cuda:N or mps")
+    parser.add_argument("--threads", metavar="T", type=_up_to(1024), help="threads (default: the cores)")
+    parser.add_argument("--loaders", metavar="L", type=_up_to(1024, 0), default=0, help="processes that read files")
+    parser.add_argument("--data-dir", metavar="DIR", type=Path, help="where image sets lie")
 
 
 def _up_to(largest: int, least: int = 1) -> Callable[[str], int]:
@@ -524,6 +570,74 @@ def _count(arguments: argparse.Namespace) -> None:
         return
     print(f"{result['parameters']:,} parameters")
     print(f"{result['mult_adds']:,} mult-adds an image of {result['image']}x{result['image']}")
+
+
+def _train(arguments: argparse.Namespace) -> None:
+    from evo_nas.sources import cells_named
+    from evo_nas.train import Wanted, default_folder, plan_top, planned, train_one, train_top
+
+    wanted = Wanted(
+        cells_per_stack=arguments.cells,
+        settings=tuple(arguments.set),
+        **{
+            name: getattr(arguments, name)
+            for name in ("preset", "dataset", "macro", "size", "filters", "stem", "skip_reduction_input", "image")
+        },
+        **{name: getattr(arguments, name) for name in ("epochs", "train_images", "validation_images", "seed", "start")},
+    )
+    place = _training_place(arguments)
+    if arguments.top is not None:
+        if arguments.source is None or arguments.cell or arguments.trial:
+            raise UsageError("--top takes the best of a run: name its folder, and no cell or trial")
+        run = Path(arguments.source)
+        tasks = plan_top(run, arguments.top, wanted, arguments.device)
+        path = arguments.train_dir or default_folder(f"{run.name}-top{arguments.top}", tasks[0].dataset, wanted.seed)
+        results = _trained(arguments, path, lambda hear: train_top(tasks, path, place, hear))
+    else:
+        named = arguments.source is not None or arguments.cell is not None or arguments.start is None
+        source = cells_named(arguments.source, arguments.cell, arguments.trial) if named else None
+        task = planned(source, wanted, arguments.device)
+        path = arguments.train_dir or default_folder(task.label, task.dataset, task.seed)
+        results = _trained(arguments, path, lambda hear: [train_one(task, path, place, hear)])
+    _print_results(arguments, path, results)
+
+
+def _training_place(arguments: argparse.Namespace) -> Place:
+    from evo_nas.run import usable_cores
+    from evo_nas.trainings import Place
+
+    data_dir = arguments.data_dir
+    return Place(arguments.device, arguments.threads or usable_cores(), data_dir, arguments.loaders)
+
+
+def _trained(arguments: argparse.Namespace, path: Path, go: Callable[[Hear], list[Result]]) -> list[Result]:
+    """Train, with a line an epoch on stderr; when interrupted, say how to go on."""
+
+    def hear(task: Task, epoch: Epoch, done: int) -> None:
+        accuracy = "" if epoch.accuracy is None else f"  validation {100 * epoch.accuracy:.2f} %"
+        seconds = epoch.train_seconds + epoch.validation_seconds
+        words = f"{task.label}: epoch {done}/{task.recipe.epochs}  loss {epoch.loss:.4f}{accuracy}  {seconds:.1f} s"
+        print(words, file=sys.stderr, flush=True)
+
+    print(f"training folder {path}", file=sys.stderr, flush=True)
+    try:
+        return go(hear)
+    except BaseException as error:
+        is_begun = (path / "train.json").exists() or (path / "top.json").exists()
+        if is_begun and not isinstance(error, UsageError | RunFolderError):
+            print(f"stopped; the same command goes on: {_again(arguments.words)}", file=sys.stderr)
+        raise
+
+
+def _print_results(arguments: argparse.Namespace, path: Path, results: Sequence[Result]) -> None:
+    from evo_nas.train import result_lines
+
+    if arguments.json:
+        print(json.dumps({"folder": str(path), "results": [result.to_json() for result in results]}, indent=2))
+        return
+    print("\n".join(result_lines(results)))
+    if len(results) == 1:
+        print(f"weights: {path / 'last.safetensors'}, of the best epoch: {path / 'best.safetensors'}")
 
 
 def _fetch(arguments: argparse.Namespace) -> None:

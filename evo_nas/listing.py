@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from evo_nas.evaluators.catalogue import EVALUATORS
+from evo_nas.recipes import TRAININGS
 from genotypes.catalogue import SPACES
 from genotypes.registry import Registry, options_of
 from genotypes.zoo import CELLS
@@ -12,11 +13,13 @@ from strategies.catalogue import STRATEGIES
 
 
 def listing(what: str) -> dict[str, str]:
-    """Give name -> description for strategies, spaces, evaluators, presets or cells."""
+    """Give name -> description for strategies, spaces, evaluators, presets, trainings or cells."""
     if what == "presets":
         from evo_nas.evaluators.presets import PRESETS
 
         return {name: preset.summary() for name, preset in PRESETS.items()}
+    if what == "trainings":
+        return {name: preset.summary() for name, preset in TRAININGS.items()}
     if what == "cells":
         return {name: _counts(name) for name in CELLS}
     catalogues: dict[str, Registry[Any]] = {"strategies": STRATEGIES, "spaces": SPACES, "evaluators": EVALUATORS}

@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Protocol, cast
 
 import torch
 from torch import Tensor, nn
@@ -122,9 +122,7 @@ class Training:
     @property
     def measured(self) -> CellNetwork:
         """The network whose accuracy counts: that of the averaged weights where there is an average."""
-        network = self.network if self._average is None else self._average.module
-        assert isinstance(network, CellNetwork)
-        return network
+        return self.network if self._average is None else cast("CellNetwork", self._average.module)
 
     def epochs(self, train: Data, validation: Data | None) -> Iterator[Epoch]:
         """Train, and yield each epoch when it is over, from the first that is not done.

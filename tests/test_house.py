@@ -28,7 +28,7 @@ LAYERS = [
     # From the top down: a module may import from its own layer and from those below it.
     {"__main__", "cli"},
     {"estimate", "listing", "count", "show", "study", "train", "export"},
-    {"sources"},
+    {"trainings", "sources"},
     {"run"},
     {"progress", "manager", "weights"},
     {"executors", "history", "folder"},

@@ -98,7 +98,9 @@ class Blueprint:
             raise ValueError(f"a blueprint has no field {shorten(min(unknown, key=str))!r}")
         if missing := {"cells", "cells_per_stack", "filters", "classes"} - set(record):
             raise ValueError(f"the blueprint lacks the field {min(missing)!r}")
-        values = {name: tuple(value) if isinstance(value, list) else value for name, value in record.items()}
+        values: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value for name, value in record.items()
+        }
         for name, kind in (("classes", str), ("mean", (int, float)), ("std", (int, float))):
             value = values.get(name, ())
             if not isinstance(value, tuple) or not all(isinstance(item, kind) for item in value):
