@@ -38,6 +38,7 @@ _NAMES: Final = ("normal cell", "reduction cell")
 _CAPTION: Final = 0.3  # inches below a cell, for its name
 _FILLS: Final = (
     ("sep", "#d8e9f7"),
+    ("dil_sep", "#d8e9f7"),
     ("avg", "#dcefdc"),
     ("max", "#dcefdc"),
     ("identity", "#f1f1ef"),

@@ -24,6 +24,7 @@ BLOCK_GAP = 0.24  # between the things of a row
 LANE_WIDTH = 0.04
 INPUT_WIDTH, INPUT_HEIGHT = 0.62, 0.30
 MARGIN = 0.08
+_LINE = 9  # letters that fit into an operation's box
 
 Kind = Literal["input", "op", "combine", "concat", "output"]
 Point = tuple[float, float]
@@ -68,11 +69,23 @@ class Layout:
 
 
 def op_text(op: str) -> tuple[str, ...]:
-    """Spell an operation as the papers do, kernel sizes in a line of their own: ("sep conv", "3×3")."""
+    """Spell an operation as the papers do, kernel sizes in a line of their own: ("sep conv", "3×3").
+
+    What would be too long for its line goes on in the second, or loses "conv" if that is taken.
+    """
     words = op.replace("-", "_").split("_")
     sizes = [word.replace("x", "×") for word in words if re.fullmatch(r"\d+x\d+", word)]
     names = [word for word in words if not re.fullmatch(r"\d+x\d+", word)]
+    if len(" ".join(names)) > _LINE and not sizes:
+        return tuple(line for line in (names[0], " ".join(names[1:])) if line)
+    if len(" ".join(names)) > _LINE and len(names) > 2:
+        names = [name for name in names if name != "conv"]
     return tuple(line for line in (" ".join(names), "–".join(sizes)) if line)
+
+
+def combine_text(combine: str) -> str:
+    """Spell a combination, norms by the initials that the field knows them by: "add + LN"."""
+    return combine.replace("_layer_norm", " + LN").replace("_instance_norm", " + IN").replace("_", " ")
 
 
 @dataclass(eq=False, slots=True)
@@ -306,7 +319,7 @@ def _parts(item: _Item, cell: Cell, y: float) -> tuple[list[Box], list[Wire]]:
         return _output(item, cell, y)
     block = cell.blocks[item.state - INPUTS]
     middle = y + OP_HEIGHT + COMBINE_RISE + COMBINE_HEIGHT / 2
-    combine = Box("combine", block.combine, (block.combine,), item.x, middle, COMBINE_WIDTH, COMBINE_HEIGHT)
+    combine = Box("combine", block.combine, (combine_text(block.combine),), item.x, middle, COMBINE_WIDTH, COMBINE_HEIGHT)
     boxes, wires = [combine], []
     # The side of an operation means nothing; it stands on that of its source, so that its wire need not cross.
     edges = sorted(block.edges, key=lambda edge: [source.state for source in _sorted(item)].index(edge.source))

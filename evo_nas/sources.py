@@ -31,9 +31,8 @@ def cells_named(source: str | None, cell: str | None, trial: int | None = None) 
     Of a run it is the best trial, or the one with the id ``trial``.
 
     Raises:
-        UsageError: if not exactly one of them is given, or it cannot be read.
+        UsageError: if not exactly one of them is given, it cannot be read, or what is written there cannot exist.
         RunFolderError: if the run cannot be read.
-        GenotypeError: if what is written there cannot exist.
     """
     if (source is None) == (cell is None):
         raise UsageError("name either a run, a genotype (text or JSON file) or a published cell (--cell), and one only")
@@ -47,7 +46,10 @@ def cells_named(source: str | None, cell: str | None, trial: int | None = None) 
     if trial is not None:
         raise UsageError(f"--trial names a trial of a run, and {shorten(text)} is no run folder")
     if not text.endswith(".json") and (":" in text or not _is_file(text)):
-        return _decoded(Genotype.parse(text))
+        try:
+            return _decoded(Genotype.parse(text))
+        except GenotypeError as error:
+            raise UsageError(str(error)) from error
     path = Path(text)
     try:
         record = json.loads(path.read_text("utf-8"))
@@ -58,7 +60,7 @@ def cells_named(source: str | None, cell: str | None, trial: int | None = None) 
             return _decoded(Genotype.from_json(record))
         return Source(CellPair.from_json(record), path.stem)
     except GenotypeError as error:
-        raise GenotypeError(f"{path}: {error}") from error
+        raise UsageError(f"{path}: {error}") from error
 
 
 def of_run(path: Path, trial: int | None = None) -> Source:

@@ -26,6 +26,8 @@ class Stacking:
 
     ``auxiliary_after``: the auxiliary classifier reads the output of the second reduction cell; otherwise of the cell
     before it. ``auxiliary_share`` is what its widths of 128 and 768 are multiplied by.
+
+    ``large_epsilon`` is batch norm's epsilon in networks for large images; in those for small ones it is 1e-5.
     """
 
     in_place: bool = False
@@ -35,6 +37,7 @@ class Stacking:
     large_skips: bool = False
     auxiliary_after: bool = False
     auxiliary_share: float = 1.0
+    large_epsilon: float = 1e-3
 
 
 LARGE: Final = 100
@@ -48,6 +51,6 @@ STACKINGS: Final[dict[str, Stacking]] = {
     # tensorflow/models, slim/nets/nasnet/pnasnet.py.
     "pnasnet": Stacking(in_place=True),
     # quark0/darts, cnn/model.py.
-    "darts": Stacking(fits_always=True, strided_stem=True, auxiliary_after=True),
+    "darts": Stacking(fits_always=True, strided_stem=True, auxiliary_after=True, large_epsilon=1e-5),
 }
 """Name, as a pair of cells carries it -> how its networks are stacked."""

@@ -19,9 +19,6 @@ from genotypes.genotype import GenotypeError
 SCHEDULES: Final = ("both", "depth", "time")
 """What the probability to drop a path grows with: depth and time (NASNet), or one of them (AmoebaNet: time)."""
 
-LARGE_IMAGE_EPSILON: Final = 1e-3
-"""Batch norm's epsilon in the released networks for large images; that for small ones is torch's default."""
-
 AVERAGES: Final = ("same", "zeros")
 """How average pooling of stride 2 pads: SAME as in the released networks, or by zeros that count, as in timm's."""
 
@@ -98,7 +95,8 @@ class CellNetwork(nn.Module):
         self.stem = Stem(plan, channels)
         self.cells = nn.ModuleList()
         outputs = list(plan.stem_outputs)
-        for layer, read in zip(plan.layers, _is_read(plan), strict=True):
+        are_read = _is_read(plan)
+        for layer, read in zip(plan.layers, are_read, strict=True):
             self.cells.append(
                 CellModule(
                     layer.cell,
@@ -112,17 +110,18 @@ class CellNetwork(nn.Module):
                 if read
                 else UnreadCell()
             )
-            outputs.append(output_channels(layer.cell, layer.filters))
+            # A cell that is not built hands on what it gets: then the auxiliary classifier reads that.
+            outputs.append(output_channels(layer.cell, layer.filters) if read else outputs[-1])
         self.dropout = nn.Dropout(dropout)
         self.classifier = nn.Linear(plan.penultimate, classes)
         self.auxiliary: AuxiliaryHead | None = None
         if auxiliary_image is not None:
             width = outputs[len(plan.stem_outputs) + plan.auxiliary]
-            self.auxiliary = AuxiliaryHead(plan, width, classes, auxiliary_image)
+            self.auxiliary = AuxiliaryHead(plan, width, classes, _size_at(plan, are_read, auxiliary_image))
         self.apply(_initialize)
         for module in self.modules():
             if isinstance(module, nn.BatchNorm2d) and macro == "imagenet":
-                module.eps = LARGE_IMAGE_EPSILON
+                module.eps = plan.stacking.large_epsilon
             elif isinstance(module, SamePool2d):
                 module.pads_zeros = average == "zeros" and module.stride == 2
 
@@ -203,14 +202,12 @@ class AuxiliaryHead(nn.Module):
     """A classifier on two thirds of the network, for training alone (Szegedy et al. 2014; slim/nets/nasnet).
 
     ReLU, average pooling of 5x5 pixels, stride 3 without padding, a 1x1 convolution to 128 channels, one over all
-    pixels that are left to 768, a linear layer. ``image`` is how many pixels a side the network's images have. Where
-    fewer than 5 are left before the pooling, it takes as many as there are. DARTS pools with stride 2 in large images,
-    and leaves the second batch norm out there.
+    pixels that are left to 768, a linear layer. ``size`` is how many pixels a side it gets; of fewer than 5 the pooling
+    takes as many as there are. DARTS pools with stride 2 in large images, and leaves the second batch norm out there.
     """
 
-    def __init__(self, plan: Plan, in_channels: int, classes: int, image: int) -> None:
+    def __init__(self, plan: Plan, in_channels: int, classes: int, size: int) -> None:
         super().__init__()
-        size = _size_at(plan, image)
         is_darts = plan.has_strided_stem
         self.window, self.stride = min(5, size), 2 if is_darts else 3
         left = (size - self.window) // self.stride + 1
@@ -253,15 +250,16 @@ def _is_read(plan: Plan) -> list[bool]:
     return read
 
 
-def _size_at(plan: Plan, image: int) -> int:
-    """Count the pixels a side of what the auxiliary classifier reads."""
+def _size_at(plan: Plan, are_read: Sequence[bool], image: int) -> int:
+    """Count the pixels a side of what the auxiliary classifier reads: of the last cell so far that is built."""
     size = image
     if plan.has_strided_stem:
         for _ in range(3):
             size = -(-size // 2)
     elif plan.macro == "imagenet":
         size = (size - 3) // 2 + 1
-    for layer in plan.layers[: plan.auxiliary + 1]:
+    built = max((index for index in range(plan.auxiliary + 1) if are_read[index]), default=-1)
+    for layer in plan.layers[: built + 1]:
         size = -(-size // layer.stride)
     return size
 

@@ -3,10 +3,10 @@ import itertools
 import numpy as np
 import pytest
 
-from analysis.layout import Box, Layout, Wire, lay_out, op_text
+from analysis.layout import Box, Layout, Wire, combine_text, lay_out, op_text
 from genotypes.cell import Block, Cell, Edge
 from genotypes.nasnet import NASNetSpace
-from genotypes.operations import OPERATIONS
+from genotypes.operations import COMBINES, OPERATIONS
 from genotypes.zoo import CELLS
 
 CELLS_DRAWN = 600  # of 300 genotypes
@@ -21,7 +21,8 @@ def sampled(space: NASNetSpace, genotypes: int) -> list[Cell]:
 @pytest.fixture(scope="module")
 def layouts() -> list[tuple[Cell, Layout]]:
     published = [cell for pair in CELLS.values() for cell in (pair.normal, pair.reduction)]
-    cells = [*published, *sampled(NASNetSpace(), CELLS_DRAWN // 2), *sampled(NASNetSpace(blocks=9), 10)]
+    everything = NASNetSpace(ops=tuple(OPERATIONS), combines=tuple(COMBINES))
+    cells = [*published, *sampled(everything, CELLS_DRAWN // 2), *sampled(NASNetSpace(blocks=9), 10)]
     return [(cell, lay_out(cell)) for cell in cells]
 
 
@@ -143,6 +144,9 @@ def test_the_same_cell_gets_the_same_layout() -> None:
         ("sep_conv_3x3", ("sep conv", "3×3")),
         ("conv_1x7_7x1", ("conv", "1×7–7×1")),
         ("identity", ("identity",)),
+        ("dil_conv_3x3", ("dil conv", "3×3")),
+        ("dil_sep_conv_3x3", ("dil sep", "3×3")),
+        ("skip_connect", ("skip", "connect")),
     ],
 )
 def test_operations_are_spelled_as_in_the_papers(op: str, text: tuple[str, ...]) -> None:
@@ -151,3 +155,7 @@ def test_operations_are_spelled_as_in_the_papers(op: str, text: tuple[str, ...])
 
 def test_no_two_operations_look_the_same() -> None:
     assert len({op_text(op) for op in OPERATIONS}) == len(OPERATIONS)
+
+
+def test_norms_of_a_sum_are_spelled_by_their_initials() -> None:
+    assert [combine_text(combine) for combine in COMBINES] == ["add", "concat", "add + LN", "add + IN"]

@@ -52,9 +52,9 @@ def test_counting_leaves_the_network_as_it_was() -> None:
 
 
 def test_what_cannot_be_counted_is_refused() -> None:
-    with pytest.raises(ValueError, match="no macro-architecture 'imagenet'; there is: cifar"):
-        cost_of(NASNET_A, macro="imagenet", cells_per_stack=1, filters=4)
-    with pytest.raises(ValueError, match="image must be at least 1 pixel, not 0"):
-        cost_of(NASNET_A, cells_per_stack=1, filters=4, image=0)
+    with pytest.raises(ValueError, match="no macro-architecture 'mnist'; there are: cifar, imagenet"):
+        cost_of(NASNET_A, macro="mnist", cells_per_stack=1, filters=4)
+    with pytest.raises(ValueError, match="image must be at least 8 pixels a side, not 7"):
+        cost_of(NASNET_A, cells_per_stack=1, filters=4, image=7)
     with pytest.raises(ValueError, match="filters must be at least 1, not 0"):
         cost_of(NASNET_A, cells_per_stack=1, filters=0)

@@ -11,7 +11,7 @@ from evo_nas.phenotypes.network import CellNetwork, UnreadCell
 from genotypes.cell import Block, Cell, CellPair, Edge
 from genotypes.genotype import GenotypeError
 from genotypes.nasnet import NASNetSpace
-from genotypes.operations import OPERATIONS
+from genotypes.operations import COMBINES, OPERATIONS
 from genotypes.zoo import NASNET_A
 
 
@@ -24,13 +24,13 @@ def drop_paths(module: nn.Module) -> list[DropPath]:
     return [m for m in module.modules() if isinstance(m, DropPath)]
 
 
-@pytest.mark.parametrize("combines", [("add",), ("add", "concat")])
-@pytest.mark.parametrize("image", [8, 16])
+@pytest.mark.parametrize("combines", [("add",), tuple(COMBINES)])
+@pytest.mark.parametrize("image", [8, 11])
 def test_every_genotype_builds_and_trains_all_its_parameters(combines: tuple[str, ...], image: int) -> None:
     space = NASNetSpace(ops=tuple(OPERATIONS), combines=combines)
     rng = np.random.default_rng([image, len(combines)])
     images, labels = torch.randn(2, 3, image, image), torch.tensor([0, 1])
-    for _ in range(50):
+    for _ in range(12):
         genotype = space.sample(rng)
         network = build(space.decode(genotype), filters=3, classes=2)
         loss = F.cross_entropy(network(images), labels)
@@ -45,7 +45,7 @@ def test_shapes_are_those_of_the_released_network() -> None:
         network = build(cells_per_stack=6, filters=32)
         images = torch.empty(2, 3, 32, 32)
     shapes: list[tuple[int, ...]] = []
-    for module in (network.stem, *network.cells):
+    for module in (network.stem.stages[-1], *network.cells):
         module.register_forward_hook(lambda _module, _inputs, y: shapes.append(tuple(y.shape[1:])))
     assert network(images).shape == (2, 10)
     assert shapes == [
@@ -62,7 +62,7 @@ def test_a_cell_reads_the_two_before_it() -> None:
     network = build(cells_per_stack=2)
     inputs: list[tuple[Tensor, Tensor | None]] = []
     outputs: list[Tensor] = []
-    network.stem.register_forward_hook(lambda _module, _inputs, y: outputs.append(y))
+    network.stem.stages[-1].register_forward_hook(lambda _module, _inputs, y: outputs.append(y))
     for cell in network.cells:
         cell.register_forward_pre_hook(lambda _module, x: inputs.append(x))
         cell.register_forward_hook(lambda _module, _inputs, y: outputs.append(y))
@@ -134,7 +134,7 @@ def test_same_seed_same_weights() -> None:
         torch.manual_seed(seed)
         networks.append(build().state_dict())
     assert all(torch.equal(networks[0][name], networks[1][name]) for name in networks[0])
-    assert not torch.equal(networks[0]["stem.0.weight"], networks[2]["stem.0.weight"])
+    assert not torch.equal(networks[0]["classifier.weight"], networks[2]["classifier.weight"])
 
 
 def test_weights_have_the_variance_of_their_fan_out() -> None:
@@ -145,7 +145,8 @@ def test_weights_have_the_variance_of_their_fan_out() -> None:
     depthwise, pointwise = first.blocks[0].left[0][1], first.blocks[0].left[0][2]
     assert depthwise.weight.std().item() == pytest.approx(math.sqrt(2 / 25), rel=0.05)
     assert pointwise.weight.std().item() == pytest.approx(math.sqrt(2 / 64), rel=0.05)
-    assert network.stem[0].weight.std().item() == pytest.approx(math.sqrt(2 / (9 * 192)), rel=0.05)
+    stem = network.stem.stages[0][0]  # type: ignore[index]
+    assert stem.weight.std().item() == pytest.approx(math.sqrt(2 / (9 * 192)), rel=0.05)
     assert network.classifier.weight.std().item() == pytest.approx(math.sqrt(1 / (24 * 64)), rel=0.05)
 
 
@@ -188,7 +189,12 @@ def test_unknown_operation_names_the_cell() -> None:
         ({"filters": 0}, "filters must be at least 1, not 0"),
         ({"classes": 0}, "classes must be at least 1, not 0"),
         ({"stem": 0}, "stem must be at least 1, not 0"),
-        ({"channels": 2}, "channels must be 1 .grey. or 3 .colour., not 2"),
+        ({"channels": 0}, "channels must be at least 1, not 0"),
+        ({"dropout": 1}, r"dropout must lie in \[0, 1\), not 1"),
+        ({"drop_path_schedule": "width"}, "drop_path_schedule must be one of both, depth, time, not 'width'"),
+        ({"average": "reflect"}, "average must be one of same, zeros, not 'reflect'"),
+        ({"macro": "mnist"}, "no macro-architecture 'mnist'; there are: cifar, imagenet"),
+        ({"macro": "imagenet", "filters": 3}, "a quarter of the filters: at least 4, not 3"),
         ({"drop_path_keep": 0}, r"drop_path_keep must lie in \(0, 1\], not 0"),
         ({"drop_path_keep": math.nan}, r"drop_path_keep must lie in \(0, 1\], not nan"),
     ],

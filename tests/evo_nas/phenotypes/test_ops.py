@@ -68,7 +68,7 @@ def test_convolution_equals_explicit_padding(kernel: tuple[int, int], dilation: 
 
 
 @pytest.mark.parametrize("stride", [1, 2])
-@pytest.mark.parametrize("kernel", [3, 5, 7])
+@pytest.mark.parametrize("kernel", [2, 3, 5, 7])
 def test_max_pooling_pads_with_what_never_wins(kernel: int, stride: int) -> None:
     for size in SIZES:
         x = torch.randn(2, 3, *size) - 10  # all negative: a zero of the padding would win
@@ -77,7 +77,7 @@ def test_max_pooling_pads_with_what_never_wins(kernel: int, stride: int) -> None
 
 
 @pytest.mark.parametrize("stride", [1, 2])
-@pytest.mark.parametrize("kernel", [3, 5])
+@pytest.mark.parametrize("kernel", [2, 3, 5])
 def test_average_pooling_does_not_count_padded_pixels(kernel: int, stride: int) -> None:
     window = torch.ones(1, 1, kernel, kernel, dtype=torch.float64)
     for size in SIZES:
@@ -89,10 +89,29 @@ def test_average_pooling_does_not_count_padded_pixels(kernel: int, stride: int) 
         torch.testing.assert_close(SamePool2d("avg", kernel, stride)(x), sums / counts)
 
 
+def test_average_pooling_of_stride_2_may_count_zeros_beyond_the_border() -> None:
+    for size in SIZES:
+        x = torch.randn(2, 3, *size, dtype=torch.float64)
+        pooling = SamePool2d("avg", 3, 2)
+        pooling.pads_zeros = True
+        torch.testing.assert_close(pooling(x), F.avg_pool2d(padded(x, (3, 3), (2, 2), 1, 0), 3, 2))
+
+
+def test_skip_connect_at_stride_2_is_relu_and_a_factorized_reduction() -> None:
+    relu, reduction = operation("skip_connect", 3, 5, 2).children()
+    assert isinstance(relu, nn.ReLU)
+    assert isinstance(reduction, FactorizedReduction)
+    assert [type(layer) for layer in operation("skip_connect", 3, 5, 1).children()] == [
+        *(nn.ReLU, SameConv2d, nn.BatchNorm2d),
+    ]
+
+
 @pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize("name", OPS)
 def test_every_operation_gives_its_width_and_half_the_size(name: str, stride: int) -> None:
     for in_channels, filters in [(1, 1), (3, 7), (7, 3), (6, 6), (12, 4)]:
+        if (name, stride, filters) == ("skip_connect", 2, 1):
+            continue  # each of the two paths of its factorized reduction needs a filter
         module = operation(name, in_channels, filters, stride)
         for height, width in SIZES:
             x = torch.randn(2, in_channels, height, width)
@@ -108,7 +127,7 @@ def test_only_an_identity_that_changes_nothing_is_a_no_op(name: str) -> None:
         for stride in (1, 2)
         if isinstance(operation(name, in_channels, 4, stride), nn.Identity)
     }
-    assert no_ops == ({(4, 1)} if name == "identity" else set())
+    assert no_ops == ({(4, 1)} if name in ("identity", "skip_connect") else set())
 
 
 def test_parameters_follow_the_released_code() -> None:
@@ -125,7 +144,10 @@ def test_parameters_follow_the_released_code() -> None:
         "sep_conv_3x3": (c * 9 + c * f + 2 * f) + (f * 9 + f * f + 2 * f),
         "sep_conv_5x5": (c * 25 + c * f + 2 * f) + (f * 25 + f * f + 2 * f),
         "sep_conv_7x7": (c * 49 + c * f + 2 * f) + (f * 49 + f * f + 2 * f),
+        "dil_sep_conv_3x3": c * 9 + c * f + 2 * f,
+        "dil_sep_conv_5x5": c * 25 + c * f + 2 * f,
     }
+    # A skip at stride 2 makes 8 filters of the even pixels and 9 of the odd ones: as many weights as one convolution.
     for name in OPS:
         for stride in (1, 2):
             default = c * f + 2 * f  # a pooling, and the 1x1 convolution after it
@@ -158,6 +180,7 @@ def test_layers_stand_in_the_order_of_the_paper() -> None:
         *("relu", one, "bn"),
     ]
     assert layers("dil_conv_3x3") == ["relu", one, "bn", "relu", "conv(3, 3) s(2, 2) d2 g1", "bn", "relu", one, "bn"]
+    assert layers("dil_sep_conv_5x5") == ["relu", "conv(5, 5) s(2, 2) d2 g6", one, "bn"]
     assert layers("max_pool_7x7") == ["pool", one, "bn"]
     assert layers("identity") == ["relu", "conv(1, 1) s(2, 2) d1 g1", "bn"]
 
