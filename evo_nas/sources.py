@@ -37,6 +37,8 @@ def cells_named(source: str | None, cell: str | None, trial: int | None = None) 
     if (source is None) == (cell is None):
         raise UsageError("name either a run, a genotype (text or JSON file) or a published cell (--cell), and one only")
     if cell is not None:
+        if trial is not None:
+            raise UsageError(f"--trial names a trial of a run, and {shorten(cell)} is a published cell")
         if cell not in CELLS:
             raise UsageError(f"there is no published cell {shorten(cell)!r}; there are: {', '.join(CELLS)}")
         return Source(CELLS[cell], cell)

@@ -60,6 +60,14 @@ _GROUPS: Final[dict[str, Callable[[int], int]]] = {
 """Over groups of which channels a sum is normed: all together is layer norm, each alone is instance norm."""
 
 
+class SumNorm(nn.GroupNorm):
+    """Group norm that takes a single pixel too, of which small images leave no more: torch's own module refuses it."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (n, c, h, w) to the same shape."""
+        return torch.group_norm(x, self.num_groups, self.weight, self.bias, self.eps)
+
+
 class BlockModule(nn.Module):
     """Two edges and their combination: ``filters`` channels, or twice as many if it concatenates.
 
@@ -74,7 +82,7 @@ class BlockModule(nn.Module):
             _path(edge, channels[edge.source], filters, stride if edge.source < INPUTS else 1) for edge in block.edges
         )
         groups = _GROUPS.get(block.combine)
-        self.norm = nn.GroupNorm(groups(filters), filters) if groups else nn.Identity()
+        self.norm = SumNorm(groups(filters), filters) if groups else nn.Identity()
 
     def forward(self, states: Mapping[int, Tensor]) -> Tensor:
         """Compute the block's hidden state from those before it."""

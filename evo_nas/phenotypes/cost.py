@@ -36,7 +36,7 @@ def cost_by_part(network: CellNetwork, image: int) -> dict[str, Cost]:
     """Count, for one image of ``image`` x ``image`` pixels, each part: stem, cells.0, cells.1, ..., classifier.
 
     Raises:
-        ValueError: if the image has no pixel.
+        ValueError: if the image is smaller than 8 pixels a side.
     """
     if image < SMALLEST_IMAGE:
         raise ValueError(f"image must be at least {SMALLEST_IMAGE} pixels a side, not {image}: reductions halve it")

@@ -19,6 +19,7 @@ from genotypes.zoo import NASNET_A
 ROOT = Path(__file__).parents[2]
 TOY = ("run", "--strategy", "random", "--evaluator", "toy")
 TABLE = ("run", "--strategy", "random", "--space", "bits", "--evaluator", "tabular", "--column", "a", "--table")
+NASNET_A_COUNT = ("count", "--cell", "nasnet-a")
 COMMANDS = [[], ["run"], ["resume"], ["show"], ["plot"], ["compare"], ["count"], ["data"], ["data", "fetch"]]
 COMMANDS += [["data", "check"], ["list"], ["study"]]
 
@@ -155,6 +156,51 @@ def test_count_hits_the_published_counts(
         assert (counted["parameters"], counted["mult_adds"]) == (parameters, mult_adds)
 
 
+def test_count_takes_the_notation_of_the_papers(capsys: pytest.CaptureFixture[str]) -> None:
+    size = ("--macro", "imagenet", "--size", "6@4032", "--image", "331", "--classes", "1000")
+    assert main([*NASNET_A_COUNT, *size, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {
+        "parameters": 88_753_150,
+        "mult_adds": 23_783_414_658,
+        "macro": "imagenet",
+        "stem": 96,
+        "channels": 3,
+        "cells_per_stack": 6,
+        "filters": 168,
+        "penultimate": 4032,
+        "image": 331,
+        "classes": 1000,
+    }
+    assert main([*NASNET_A_COUNT, *size]) == 0
+    assert capsys.readouterr().out == ("88,753,150 parameters\n23,783,414,658 mult-adds an image of 331x331\n")
+
+
+def test_count_knows_what_the_macros_count_by_default(capsys: pytest.CaptureFixture[str]) -> None:
+    counts = []
+    for macro, defaults in (("cifar", ("32", "10", "96")), ("imagenet", ("224", "1000", "32"))):
+        size = (*NASNET_A_COUNT, "--macro", macro, "--cells", "2", "--filters", "32", "--json")
+        spelled = ("--image", defaults[0], "--classes", defaults[1], "--stem", defaults[2])
+        for arguments in (size, (*size, *spelled)):
+            assert main(arguments) == 0
+            counts.append(json.loads(capsys.readouterr().out))
+        assert counts[-1] == counts[-2]
+
+
+def test_count_reads_the_best_cell_of_a_run_or_another_one(capsys: pytest.CaptureFixture[str]) -> None:
+    main([*TOY, "--trials", "4", "--run-dir", "run"])
+    capsys.readouterr()
+    assert main(["show", "run", "--json"]) == 0
+    top = json.loads(capsys.readouterr().out)["top"]
+    size = ("--cells", "1", "--filters", "4", "--json")
+    for arguments, trial in ((["run"], top[0]), (["run", "--trial", str(top[2]["id"])], top[2])):
+        assert main(["count", *arguments, *size]) == 0
+        counted = capsys.readouterr().out
+        assert main(["count", trial["genotype"], *size]) == 0
+        assert counted == capsys.readouterr().out
+    assert main(["count", "run", "--trial", "99", *size]) == 2
+    assert "run has no trial 99 that has succeeded" in capsys.readouterr().err
+
+
 def test_count_takes_a_genotype_as_text_and_as_json(capsys: pytest.CaptureFixture[str]) -> None:
     text = "nasnet(blocks=1,combines=add):0.1.10.0.0.0.0.5.5.0"
     Path("genotype.json").write_text(
@@ -172,10 +218,10 @@ def test_count_takes_a_genotype_as_text_and_as_json(capsys: pytest.CaptureFixtur
 def test_list_names_what_can_be_chosen(capsys: pytest.CaptureFixture[str], what: str) -> None:
     expected = {
         "strategies": ["random", "evolution", "rl", "pnas", "local", "guided"],
-        "spaces": ["nasnet", "pnas", "bits", "nasbench201", "natsbench-size"],
+        "spaces": ["nasnet", "amoebanet", "pnas", "darts", "bits", "nasbench201", "natsbench-size"],
         "evaluators": ["proxy", "tabular", "toy"],
         "presets": ["digits", "cpu", "gpu"],
-        "cells": ["nasnet-a"],
+        "cells": ["nasnet-a", *(f"amoebanet-{letter}" for letter in "abcd"), "pnasnet-5", "darts-v1", "darts-v2"],
     }[what]
     assert main(["list", what]) == 0
     assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == expected
@@ -229,7 +275,22 @@ BAD = [
     (("show", "nowhere"), 3, "nowhere holds no run"),
     (("plot", "nowhere"), 3, "nowhere"),
     (("compare", "nowhere"), 3, "nowhere"),
-    (("count", "--cells", "1", "--filters", "1"), 2, "name either a genotype"),
+    (
+        ("count", "--cells", "1", "--filters", "1"),
+        2,
+        "name either a run, a genotype (text or JSON file) or a published",
+    ),
+    ((*NASNET_A_COUNT, "pair.json", "--size", "6@768"), 2, "and one only"),
+    (NASNET_A_COUNT, 2, "--size N@P, as in 6@4032, or --cells N --filters F"),
+    ((*NASNET_A_COUNT, "--cells", "6"), 2, "--size N@P, as in 6@4032, or --cells N --filters F"),
+    ((*NASNET_A_COUNT, "--size", "6@768", "--filters", "32"), 2, "--size N@P, as in 6@4032, or --cells N --filters F"),
+    ((*NASNET_A_COUNT, "--size", "6x768"), 2, "as in 6@4032, not '6x768'"),
+    ((*NASNET_A_COUNT, "--size", "0@768"), 2, "as in 6@4032, not '0@768'"),
+    ((*NASNET_A_COUNT, "--size", "5@1538"), 2, "a multiple of 24; near it are 5@1536 and 5@1560"),
+    ((*NASNET_A_COUNT, "--size", "6@768", "--image", "7"), 2, "image must be at least 8 pixels a side, not 7"),
+    ((*NASNET_A_COUNT, "--size", "6@768", "--stem", "0"), 2, "argument --stem"),
+    ((*NASNET_A_COUNT, "--size", "6@72", "--macro", "imagenet"), 2, "a quarter of the filters: at least 4, not 3"),
+    ((*NASNET_A_COUNT, "--size", "6@768", "--trial", "3"), 2, "--trial names a trial of a run"),
     (("count", "nasnet:1.2", "--cells", "1", "--filters", "4"), 2, "has 50 choices, not 2"),
     (("count", "nosuch:1.2", "--cells", "1", "--filters", "4"), 2, "there is no space 'nosuch'"),
     (
@@ -240,7 +301,11 @@ BAD = [
     (("count", "nosuch.json", "--cells", "1", "--filters", "4"), 2, "cannot read nosuch.json"),
     (("count", "--cell", "nosuch", "--cells", "1", "--filters", "4"), 2, "no published cell 'nosuch'"),
     (("count", "--cell", "nasnet-a", "--cells", "0", "--filters", "4"), 2, "argument --cells"),
-    (("count", "--cell", "nasnet-a", "--cells", "1", "--filters", "4", "--macro", "nosuch"), 2, "no macro 'nosuch'"),
+    (
+        ("count", "--cell", "nasnet-a", "--cells", "1", "--filters", "4", "--macro", "nosuch"),
+        2,
+        "'nosuch'; there are: cifar",
+    ),
     (("count", ".".join(["0"] * 300), "--cells", "1", "--filters", "4"), 2, "is no genotype"),
     (("count", "this_is_evil:0.1", "--cells", "1", "--filters", "4"), 2, "there is no space 'this_is_evil'"),
     (("count", "this_is_evil:X:0.1", "--cells", "1", "--filters", "4"), 2, "there is no space 'this_is_evil:X'"),
