@@ -319,7 +319,9 @@ def _parts(item: _Item, cell: Cell, y: float) -> tuple[list[Box], list[Wire]]:
         return _output(item, cell, y)
     block = cell.blocks[item.state - INPUTS]
     middle = y + OP_HEIGHT + COMBINE_RISE + COMBINE_HEIGHT / 2
-    combine = Box("combine", block.combine, (combine_text(block.combine),), item.x, middle, COMBINE_WIDTH, COMBINE_HEIGHT)
+    combine = Box(
+        "combine", block.combine, (combine_text(block.combine),), item.x, middle, COMBINE_WIDTH, COMBINE_HEIGHT
+    )
     boxes, wires = [combine], []
     # The side of an operation means nothing; it stands on that of its source, so that its wire need not cross.
     edges = sorted(block.edges, key=lambda edge: [source.state for source in _sorted(item)].index(edge.source))

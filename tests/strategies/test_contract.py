@@ -116,7 +116,8 @@ def test_told_in_another_order_than_asked_it_goes_on(name: str, space: SearchSpa
 @pytest.mark.parametrize("rule", ["all", "first", "often"])
 def test_failures_are_survived_and_never_become_parents(name: str, space: SearchSpace, drive: Any, rule: str) -> None:
     fails = {"all": lambda id: True, "first": lambda id: id < 8, "often": lambda id: id % 3 != 0}[rule]
-    search = drive(build(name), space, fails=fails).run(30)  # PNAS has 4 levels of 8 to propose where cells have 4 blocks
+    # Where cells have 4 blocks, PNAS has 4 levels of 8 to propose and ends.
+    search = drive(build(name), space, fails=fails).run(30)
     dead = {i.id for i in search.individuals if not i.ok}
     assert dead.isdisjoint(i.parent for i in search.individuals)
     space.check(search.ask().genotype)
