@@ -126,9 +126,7 @@ def _recipe(recipe: Recipe, wanted: Wanted) -> Recipe:
     for setting in wanted.settings:
         name, equals, value = setting.partition("=")
         if not equals:
-            raise UsageError(
-                f"--set: a setting of train is NAME=VALUE, as in learning_rate=0.05, not {shorten(setting)!r}"
-            )
+            raise UsageError(f"--set takes NAME=VALUE, as in learning_rate=0.05, not {shorten(setting)!r}")
         options[name.strip()] = value.strip()
     return configured(Recipe, "the recipe", options)
 
