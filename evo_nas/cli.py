@@ -373,6 +373,10 @@ def _run(arguments: argparse.Namespace) -> None:
 def _resume(arguments: argparse.Namespace) -> None:
     from evo_nas.run import build, resume, stored
 
+    if any((arguments.run / name).is_file() for name in ("train.json", "top.json")):
+        raise UsageError(
+            f"{arguments.run} holds a training, no search; the train command that began it goes on with it"
+        )
     flags = _flags(arguments)
     plugins = [flags[name] for name in ("strategy", "space", "evaluator") if flags[name]]
     # The variables of hardware count here too; those of science would only be refused.

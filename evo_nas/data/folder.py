@@ -1,4 +1,4 @@
-"""Image folders, ``train/<class>/*.jpg`` and ``test/<class>/*.jpg``: the layout of torchvision's ImageFolder."""
+"""Image folders, ``train/<class>/*.jpg`` and ``test/<class>/*.jpg`` (or ``val``): torchvision's ImageFolder."""
 
 from __future__ import annotations
 
@@ -37,6 +37,9 @@ class File(NamedTuple):
 class ImageFolder(Source):
     """The images below ``root/train`` and ``root/test``, a folder a class; deeper folders are read too.
 
+    Without ``root/test``, ``root/val`` is the test part: so ImageNet is laid out. Validation images are never read from
+    there, they are held out of the train part.
+
     Classes are sorted by name, and the images of a class by path. The listing is taken once an object and part.
     """
 
@@ -57,7 +60,7 @@ class ImageFolder(Source):
                 if the test part has other classes than the train part.
         """
         if part not in self._listed:
-            folder = self.root / part
+            folder = self._folder(part)
             names = class_names(folder)
             if part == "train" and len(names) < 2:
                 raise DataError(
@@ -108,7 +111,7 @@ class ImageFolder(Source):
                 first = first or (height, width)
                 if height != width or first != (height, width):
                     raise UsageError(
-                        f"the images of {self.root / part} have no common square size ({path.name} is "
+                        f"the images of {self._folder(part)} have no common square size ({path.name} is "
                         f"{width}x{height}): name the size in pixels to which they are to be resized, such as 32"
                     )
             import numpy as np
@@ -122,8 +125,14 @@ class ImageFolder(Source):
 
     def paths(self, part: Part) -> list[Path]:
         """Give the path of every image in the order of the labels."""
-        folder = self.root / part
+        folder = self._folder(part)
         return [folder / name / file.path for name, files in self.listing(part).items() for file in files]
+
+    def _folder(self, part: Part) -> Path:
+        """Give the folder of a part; ImageNet calls its test part ``val``."""
+        folder = self.root / part
+        other = self.root / "val"
+        return other if part == "test" and not folder.is_dir() and other.is_dir() else folder
 
     def _decode(self, paths: Sequence[Path], *, size: int | None, channels: int) -> list[tuple[Path, np.ndarray]]:
         """Decode a batch of files; the first that is damaged ends it, and may not be the only one."""

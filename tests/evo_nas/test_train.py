@@ -403,3 +403,9 @@ def test_a_picture_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     (tmp_path / "bad.png").write_bytes(b"no picture")
     with pytest.raises(DataError, match=r"bad\.png cannot be decoded"):
         list(Stream([tmp_path / "bad.png"], torch.tensor([0]), 8, torch.device("cpu")).in_order())
+
+
+def test_resume_says_how_to_go_on_with_a_training(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "train.json").write_text("{}")
+    assert main(["resume", str(tmp_path)]) == 2
+    assert "the train command that began it goes on with it" in capsys.readouterr().err

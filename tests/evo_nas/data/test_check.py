@@ -47,7 +47,7 @@ def test_missing_test_folder_and_other_classes_are_faults(make_folder: Make) -> 
     root = make_folder("one", test={"cat": 1, "emu": 1})
     assert ["other classes" in fault for fault in check("folder", root).faults] == [True]
     root = make_folder("two")
-    (root / "test").rename(root / "val")
+    (root / "test").rename(root / "validation")
     (fault,) = check("folder", root).faults
     assert fault.startswith(f"there is no {root}/test")
 

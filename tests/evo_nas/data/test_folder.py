@@ -198,3 +198,14 @@ print(any({str(root / "test")!r} in path for path in seen))
     project = Path(__file__).parents[3]
     ran = subprocess.run([sys.executable, "-c", script], cwd=project, capture_output=True, text=True, check=False)
     assert ran.stdout.split("\n")[:2] == ["[]", "True"], ran.stderr
+
+
+def test_the_val_folder_of_imagenet_is_the_test_part(make_folder: Callable[..., Path]) -> None:
+    root = make_folder()
+    expected = ImageFolder(root).labels("test").tolist()
+    (root / "test").rename(root / "val")
+    assert ImageFolder(root).labels("test").tolist() == expected
+    assert {path.parent.parent.name for path in ImageFolder(root).paths("test")} == {"val"}
+    (root / "test").mkdir()  # where both are there, test is the one that was meant
+    with pytest.raises(DataError, match="test has other classes"):
+        ImageFolder(root).labels("test")
