@@ -58,7 +58,9 @@ class Recipe:
         if not 0 < self.drop_path_keep <= 1:
             raise ValueError(f"drop_path_keep must lie in (0, 1], not {self.drop_path_keep}")
         if self.accumulate > self.batch_size // 2:
-            raise ValueError(f"accumulate cannot cut a batch of {self.batch_size} into {self.accumulate} parts: too small")
+            raise ValueError(
+                f"accumulate cannot cut a batch of {self.batch_size} into {self.accumulate} parts: too small"
+            )
         if self.augmentation not in AUGMENTATIONS:
             raise ValueError(f"augmentation must be one of {', '.join(AUGMENTATIONS)}, not {self.augmentation!r}")
 

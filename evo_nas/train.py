@@ -83,6 +83,8 @@ def planned(source: Source | None, wanted: Wanted, device: str = "auto") -> Task
         seed=wanted.seed,
         train_images=preset.train_images if wanted.train_images is None else wanted.train_images,
         validation_images=preset.validation_images if wanted.validation_images is None else wanted.validation_images,
+        # A preset cannot know how many images there are.
+        validation_share=0.2 if wanted.validation_images is None else 1.0,
         genotype=source.genotype,
         start=None if wanted.start is None else str(wanted.start.absolute()),
     )

@@ -45,8 +45,9 @@ class Task:
     """One training, but for where it runs.
 
     ``label`` names the cells, ``genotype`` describes them if anything does. ``blueprint`` is complete once the images
-    were opened: :func:`prepared`. Of the train images ``validation_images`` are held out, as ``split_seed`` has it, and
-    ``train_images`` of the others are used, 0 for all. ``start`` is a file of weights to begin with.
+    were opened. Of the train images ``validation_images`` are held out, as ``split_seed`` has it, but at most the share
+    ``validation_share``, a fraction in (0, 1]; ``train_images`` of the others are used, 0 for all. ``start`` is a file of
+    weights to begin with.
     """
 
     label: str
@@ -57,6 +58,7 @@ class Task:
     split_seed: int = 0
     train_images: int = 0
     validation_images: int = 0
+    validation_share: float = 1.0
     genotype: str | None = None
     start: str | None = None
     fingerprint: str | None = None
@@ -66,7 +68,7 @@ class Task:
         names = ("label", "genotype", "dataset", "fingerprint", "seed", "split_seed", "train_images")
         return {
             "version": VERSION,
-            **{name: getattr(self, name) for name in (*names, "validation_images", "start")},
+            **{name: getattr(self, name) for name in (*names, "validation_images", "validation_share", "start")},
             "blueprint": self.blueprint.to_json(),
             "recipe": asdict(self.recipe),
         }
@@ -376,7 +378,8 @@ def _split(labels: Any, task: Task) -> tuple[Any, Any]:
 
     train, validation = np.arange(len(labels)), None
     if task.validation_images:
-        train, validation = split_indices(labels, task.validation_images, task.split_seed)
+        most = max(int(task.validation_share * len(labels)), len(np.unique(labels)))
+        train, validation = split_indices(labels, min(task.validation_images, most), task.split_seed)
     if 0 < task.train_images < len(train):
         train = train[subset_indices(labels[train], task.train_images, task.split_seed)]
     return train, validation

@@ -14,6 +14,7 @@ import pytest
 
 from analysis.study import STUDY_TABLE
 from evo_nas.evaluators.presets import PRESETS, Preset
+from evo_nas.recipes import TRAININGS, Recipe
 from genotypes.catalogue import SPACES, space_named
 
 ROOT = Path(__file__).parents[1]
@@ -106,6 +107,14 @@ def test_the_study_of_the_guide_works(tmp_path: Path) -> None:
     ((name, text),) = examples("docs/study.md").items()
     (tmp_path / name).write_text(text.replace("[100, 300]", "[100, 120]"))
     assert "(3, 120)" in run(tmp_path, sys.executable, name).stdout
+
+
+def test_the_training_of_the_guide_works(tmp_path: Path) -> None:
+    (line,) = commands("docs/training.md")
+    assert "darts-v2" in run(tmp_path, sys.executable, *shlex.split(line)[1:]).stdout
+    text = (DOCS / "training.md").read_text("utf-8")
+    assert [name for name in TRAININGS if f"| `{name}` |" not in text] == []
+    assert [field.name for field in fields(Recipe) if f"`{field.name}`" not in text] == []
 
 
 def test_the_columns_of_a_study_are_documented() -> None:
