@@ -87,7 +87,7 @@ def planned(
     at least 100. ``skip_reduction_input`` says which of two wirings the cell after a reduction cell has: it reads as
     h_{i-1} either what the reduction cell read as its own, or the output of the cell before the reduction cell. By
     default the first for NASNet's large networks for large images, and the second otherwise (tensorflow/models,
-    slim/nets/nasnet). It changes no count.
+    slim/nets/nasnet). With two cells a stack or more, it changes no count.
 
     Raises:
         ValueError: if a number is out of range, or the macro-architecture is unknown.
