@@ -33,8 +33,8 @@ def split_indices(labels: np.ndarray, validation: float, seed: int) -> tuple[np.
         if not lowest.sum() <= total <= highest.sum():
             raise UsageError(
                 f"{total} of {len(labels)} images cannot be held out for validation: with every class on both sides it "
-                f"must be {lowest.sum()} to {highest.sum()}; set evaluator.validation_images, as in "
-                f"--set evaluator.validation_images={max(lowest.sum(), highest.sum() // 2)}"
+                f"must be {lowest.sum()} to {highest.sum()}; choose another validation_images, such as "
+                f"{max(lowest.sum(), highest.sum() // 2)}"
             )
     held = _drawn(members, _shares(counts, lowest, highest, total), seed)
     return np.flatnonzero(~held).astype(np.int64), np.flatnonzero(held).astype(np.int64)
@@ -54,8 +54,7 @@ def subset_indices(labels: np.ndarray, size: int, seed: int) -> np.ndarray:
     if not 1 <= len(counts) <= size <= len(labels):
         raise UsageError(
             f"{size} of {len(labels)} images cannot be drawn for training: with every class among them it must be "
-            f"{len(counts)} to {len(labels)}; set evaluator.train_images, as in "
-            f"--set evaluator.train_images={len(labels)}"
+            f"{len(counts)} to {len(labels)}; choose another train_images, such as {len(labels)}"
         )
     shares = _shares(counts, np.ones_like(counts), counts, size)
     return np.flatnonzero(_drawn(members, shares, seed)).astype(np.int64)

@@ -148,3 +148,61 @@ def test_seeding_is_undone() -> None:
         assert torch.equal(torch.rand(2), first)
     assert torch.equal(torch.random.get_rng_state(), before)
     assert torch.get_num_threads() == threads
+
+
+class Linear(nn.Module):
+    """A network without batch norm, whose auxiliary classifier is its classifier once more, but of half the size."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.linspace(-1, 1, 20).reshape(2, 10))
+        self.seen: list[Tensor] = []
+
+    def forward(self, images: Tensor) -> Tensor:
+        pixels = images.flatten(1)  # (n, 1)
+        return torch.cat([pixels, pixels**2], dim=1) @ self.weight
+
+    def forward_both(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        logits = self(images)
+        return logits, logits / 2
+
+    def set_drop_path(self, progress: float) -> None:
+        self.seen.append(self.weight.detach().clone())
+
+
+LABELS = [3, 1, 4, 1, 5, 9, 2, 6]
+
+
+def trained(recipe: Recipe) -> Training:
+    training = Training(Linear(), recipe, generator())  # type: ignore[arg-type]
+    list(training.epochs(examples(LABELS), examples(LABELS)))
+    return training
+
+
+def test_a_batch_in_parts_is_the_same_step() -> None:
+    whole, parts = (trained(replace(RECIPE, accumulate=parts)).network for parts in (1, 2))
+    torch.testing.assert_close(parts.weight, whole.weight)
+    assert not torch.equal(whole.weight, Linear().weight)
+
+
+def test_the_average_of_weights_has_a_short_memory_at_first() -> None:
+    training = trained(replace(RECIPE, ema_decay=0.5))
+    network: Linear = training.network  # type: ignore[assignment]
+    steps = [*network.seen[1:], network.weight.detach()]  # the weights after each step
+    average = steps[0]
+    for n, weight in enumerate(steps[1:], start=1):
+        decay = min(0.5, (1 + n) / (10 + n))
+        average = decay * average + (1 - decay) * weight
+    torch.testing.assert_close(training.measured.weight, average)
+    assert trained(RECIPE).measured is not None
+
+
+def test_the_loss_counts_the_auxiliary_classifier_and_smooths_labels() -> None:
+    one = replace(RECIPE, epochs=1, batch_size=8, learning_rate=0.0, auxiliary_weight=0.4, label_smoothing=0.1)
+    (epoch,) = Training(Linear(), one, generator()).epochs(examples(LABELS), None)  # type: ignore[arg-type]
+    images, labels = examples(LABELS).batch(slice(None))
+    targets = nn.functional.one_hot(labels, 10) * 0.9 + 0.01
+    logits = Linear()(images)
+    main, early = (-(targets * scaled.log_softmax(1)).sum(1).mean() for scaled in (logits, logits / 2))
+    assert epoch.loss == pytest.approx((main + 0.4 * early).item(), rel=1e-5)
+    assert epoch.accuracy is None

@@ -61,7 +61,7 @@ def test_fraction_must_lie_inside(fraction: float) -> None:
 
 @pytest.mark.parametrize("number", [0, 9, 491, 500, -1])
 def test_number_that_cannot_be_met_is_refused_with_the_possible_ones(number: int) -> None:
-    with pytest.raises(UsageError, match=rf"^{number} of 500 images .* 10 to 490; set .*=245$"):
+    with pytest.raises(UsageError, match=rf"^{number} of 500 images .* 10 to 490; choose .* such as 245$"):
         split_indices(BALANCED, number, 0)
 
 
@@ -97,7 +97,7 @@ def test_seed_alone_decides_which_images_are_drawn() -> None:
 
 @pytest.mark.parametrize("size", [-1, 0, 9, 501])
 def test_subset_that_cannot_be_drawn_is_refused_with_the_possible_sizes(size: int) -> None:
-    with pytest.raises(UsageError, match=rf"^{size} of 500 images .* 10 to 500; set .* evaluator.train_images=500$"):
+    with pytest.raises(UsageError, match=rf"^{size} of 500 images .* 10 to 500; choose .* such as 500$"):
         subset_indices(BALANCED, size, 0)
 
 
