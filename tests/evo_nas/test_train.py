@@ -89,7 +89,7 @@ def test_a_training_that_was_stopped_goes_on_to_the_very_same_weights(tmp_path: 
 
 
 def test_a_training_that_was_killed_goes_on(tmp_path: Path) -> None:
-    words = ["train", "--cell", "darts-v1", "--preset", "cpu", "--dataset", "digits", "--image", "8", "--filters", "2"]
+    words = ["train", "--cell", "darts-v1", "--preset", "cpu", "--dataset", "digits", "--image", "8", "--filters", "4"]
     words += ["--epochs", "30", "--train-images", "64", "--validation-images", "20", "--train-dir", "here"]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     process = subprocess.Popen(
@@ -288,7 +288,7 @@ def test_code_in_a_file_of_weights_is_not_run(
 
 # --- the best of a run --------------------------------------------------------------------------------------------
 
-TOP = ["--preset", "cpu", "--dataset", "digits", "--image", "8", "--cells", "1", "--filters", "2", "--epochs", "1"]
+TOP = ["--preset", "cpu", "--dataset", "digits", "--image", "8", "--cells", "1", "--filters", "4", "--epochs", "1"]
 TOP += ["--train-images", "64", "--validation-images", "50", "--train-dir"]
 
 
