@@ -280,7 +280,7 @@ class _Network:
             f"self.fit_output[{index}](s{state})" if fits and state < INPUTS else f"s{state}"
             for index, state in enumerate(cell.output)
         ]
-        yield f"        return torch.cat([{', '.join(outputs)}], dim=1)"
+        yield from statement("return ", f"torch.cat([{', '.join(outputs)}], dim=1)", _BODY)
         yield ""
 
     def _block(self, kind: _Kind, block: Block) -> str:
