@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from evo_nas.train import Hear
     from evo_nas.training import Epoch
     from evo_nas.trainings import Place, Result, Task
+    from genotypes.cell import CellPair
 
 _RUN_EXAMPLES = """\
 examples:
@@ -49,6 +50,23 @@ examples:
 
 The same command goes on with a training that was stopped.
 """
+
+_EXPORT_EXAMPLES = """\
+formats:
+  json         the genotype, or the pair of cells where there is none
+  cells        the pair of cells, as JSON
+  dot          both cells in DOT, for Graphviz
+  module       the network as one Python file that needs torch alone
+  safetensors  the weights, without an auxiliary classifier
+  torch        the network with its weights, by torch.export (.pt2)
+  onnx         the network with its weights; needs the extra onnx
+
+examples:
+  python -m evo_nas export runs/RUN --format json,dot
+  python -m evo_nas export --weights runs/train-A/best.safetensors --format module,safetensors,torch,onnx
+  python -m evo_nas export --cell nasnet-a --size 6@768 --format module -o nasnet.py
+
+Without --weights they are random. docs/export.md says how to use each file."""
 
 _STUDY_EXAMPLES = """\
 examples:
@@ -231,6 +249,33 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--train-dir", metavar="DIR", type=Path, help="folder of the training (default: runs/train-...)")
     _place(train)
     train.add_argument("--json", action="store_true", help="print JSON")
+
+    export = _command(
+        commands, "export", _export, "write cells and networks for other programs", epilog=_EXPORT_EXAMPLES
+    )
+    _cells(export)
+    export.add_argument(
+        "--format", metavar="LIST", action="append", default=[], help="what to write, with commas: see below"
+    )
+    export.add_argument(
+        "-o",
+        "--output",
+        metavar="PATH",
+        type=Path,
+        default=Path("export"),
+        help="folder (default: export), or one file",
+    )
+    export.add_argument("--force", action="store_true", help="overwrite what is there")
+    export.add_argument("--weights", metavar="FILE", type=Path, help="trained network: best.safetensors of a training")
+    _size(export, macro=None)
+    export.add_argument(
+        "--image", metavar="PIXELS", type=_up_to(10**4), help="side of the images (default: 32, or 224 for imagenet)"
+    )
+    export.add_argument("--channels", metavar="C", type=_up_to(10**4), help="channels of the images (default: 3)")
+    export.add_argument(
+        "--classes", metavar="K", type=_up_to(10**6), help="classes (default: 10, or 1000 for imagenet)"
+    )
+    export.add_argument("--seed", metavar="K", type=_up_to(2**62, 0), default=0, help="of weights nobody trained (0)")
 
     data = commands.add_parser("data", help="fetch or check an image set", description="Fetch or check an image set.")
     actions = data.add_subparsers(title="commands", metavar="ACTION", required=True)
@@ -642,6 +687,29 @@ def _print_results(arguments: argparse.Namespace, path: Path, results: Sequence[
     print("\n".join(result_lines(results)))
     if len(results) == 1:
         print(f"weights: {path / 'last.safetensors'}, of the best epoch: {path / 'best.safetensors'}")
+
+
+def _export(arguments: argparse.Namespace) -> None:
+    from evo_nas.export import Size, export, formats_named, has_random_weights, subject_of, targets
+    from evo_nas.sources import cells_named
+
+    formats = formats_named(arguments.format)
+    named = arguments.source is not None or arguments.cell is not None or arguments.weights is None
+    source = cells_named(arguments.source, arguments.cell, arguments.trial) if named else None
+    names = ("size", "filters", "macro", "stem", "image", "channels", "classes")
+    size = Size(cells_per_stack=arguments.cells, **{name: getattr(arguments, name) for name in names})
+    subject = subject_of(source, arguments.weights, size, formats)
+    files = targets(arguments.output, subject, formats, force=arguments.force)
+    if has_random_weights(subject, formats):
+        print(f"evo_nas: note: without --weights they are random, of seed {arguments.seed}", file=sys.stderr)
+    export(subject, files, _dot, seed=arguments.seed)
+    print("\n".join(map(str, files.values())))
+
+
+def _dot(pair: CellPair) -> str:
+    from analysis.dot import pair_dot
+
+    return pair_dot(pair)
 
 
 def _fetch(arguments: argparse.Namespace) -> None:
