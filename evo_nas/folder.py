@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from evo_nas.errors import RunFolderError
+from evo_nas.files import write_whole
 
 
 class RunFolder:
@@ -91,9 +92,7 @@ class RunFolder:
 
     def write_config(self, text: str) -> None:
         """Write ``run.toml``, whole or not at all."""
-        partial = self.config.with_suffix(".partial")
-        partial.write_text(text, "utf-8")
-        partial.replace(self.config)
+        write_whole(self.config, text)
 
     def close(self) -> None:
         """Give the lock back."""

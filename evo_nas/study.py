@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from evo_nas.config import OPTION_TABLES, RunConfig, Tables, differences, read_setting
 from evo_nas.errors import EvoNasError, RunFolderError, UsageError
+from evo_nas.files import write_whole
 from evo_nas.folder import take_lock
 from evo_nas.history import History
 from evo_nas.manager import Listener, Reason
@@ -39,7 +40,7 @@ VERSION: Final = 1
 _OWN: Final = ("strategy", "seed", "trials")
 """Fields of ``[run]`` that differ between the runs of a study, or between two parts of it."""
 
-_OF_A_RUN: Final = re.compile(r"run\.(lock|toml|partial)|env\.json|log\.jsonl|history\.db(-\w+)?|weights|report")
+_OF_A_RUN: Final = re.compile(r"run\.lock|run\.toml(\.partial)?|env\.json|log\.jsonl|history\.db(-\w+)?|weights|report")
 
 
 @dataclass(frozen=True)
@@ -220,9 +221,7 @@ def opened(study: Study, path: Path) -> Iterator[Study]:
                     with suppress(OSError):  # not empty, so not ours to remove
                         path.rmdir()
             raise
-        partial = known.with_suffix(".partial")
-        partial.write_text(json.dumps(record, indent=2) + "\n", "utf-8")
-        partial.replace(known)
+        write_whole(known, json.dumps(record, indent=2) + "\n")
         yield filled
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from evo_nas.count import sized
 from evo_nas.data.catalogue import data_set
 from evo_nas.errors import RunFolderError, UsageError
+from evo_nas.files import write_whole
 from evo_nas.phenotypes.blueprint import Blueprint, load_network
 from evo_nas.recipes import TRAININGS, Recipe, TrainingPreset
 from evo_nas.sources import Source, best_of_run
@@ -109,7 +110,7 @@ def _size(source: Source, wanted: Wanted, preset: TrainingPreset, given: Bluepri
     model = preset if given is None else given
     size = {
         "macro": wanted.macro or model.macro,
-        "image": wanted.image or preset.image,
+        "image": wanted.image or (preset.image if given is None else given.image),
         "stem": wanted.stem if given is None or wanted.stem is not None else given.stem,
         "skip_reduction_input": wanted.skip_reduction_input,
     }
@@ -170,14 +171,15 @@ def train_top(tasks: Sequence[Task], path: Path, place: Place, hear: Hear) -> li
         EvoNasError: whatever ends a training.
     """
     folders = [f"{rank:02d}-{task.label.rpartition('-')[2]}" for rank, task in enumerate(tasks, start=1)]
-    record = [{"folder": folder, "task": task.label} for folder, task in zip(folders, tasks, strict=True)]
+    named = [{"folder": folder, "task": task.label} for folder, task in zip(folders, tasks, strict=True)]
+    record = json.dumps(named, indent=2) + "\n"
     known = path / "top.json"
-    if known.is_file() and json.loads(known.read_text("utf-8")) != record:
+    if known.is_file() and known.read_text("utf-8") != record:
         raise RunFolderError(f"{path} holds other trainings; name another folder with --train-dir")
     if not known.is_file() and path.exists() and any(path.iterdir()):
         raise RunFolderError(f"{path} is not empty and holds no trainings; name another folder with --train-dir")
     path.mkdir(parents=True, exist_ok=True)
-    known.write_text(json.dumps(record, indent=2) + "\n", "utf-8")
+    write_whole(known, record)
     results = []
     for task, folder in zip(tasks, folders, strict=True):
         told = _told(task, hear)

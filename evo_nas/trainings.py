@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from evo_nas.errors import DataError, EvoNasError, RunFolderError, UsageError
+from evo_nas.files import write_whole, written_whole
 from evo_nas.folder import take_lock
 from evo_nas.phenotypes.blueprint import Blueprint, load_network, save_network
 from evo_nas.recipes import Recipe
@@ -46,8 +47,8 @@ class Task:
 
     ``label`` names the cells, ``genotype`` describes them if anything does. ``blueprint`` is complete once the images
     were opened. Of the train images ``validation_images`` are held out, as ``split_seed`` has it, but at most the share
-    ``validation_share``, a fraction in (0, 1]; ``train_images`` of the others are used, 0 for all. ``start`` is a file of
-    weights to begin with.
+    ``validation_share``, a fraction in (0, 1]; ``train_images`` of the others are used, 0 for all. ``start`` is a file
+    of weights to begin with.
     """
 
     label: str
@@ -199,7 +200,7 @@ def train(
             best,
             test,
         )
-        _write(path / "result.json", json.dumps(result.to_json(), indent=2) + "\n")
+        write_whole(path / "result.json", json.dumps(result.to_json(), indent=2) + "\n")
         return result
 
 
@@ -394,6 +395,16 @@ def _device(place: Place) -> torch.device:
         raise UsageError(str(error)) from error
 
 
+def _differences(old: Task, new: Task) -> Iterator[str]:
+    """Name the fields, those of blueprint and recipe one by one, that are not the same."""
+    before, after = old.to_json(), new.to_json()
+    for name in before:
+        if isinstance(before[name], dict):
+            yield from (f"{name}.{key}" for key in before[name] if before[name][key] != after[name][key])
+        elif before[name] != after[name]:
+            yield name
+
+
 @contextmanager
 def _claimed(path: Path, task: Task) -> Iterator[None]:
     """Hold the lock of a new or known training folder, in which it is written down what is trained."""
@@ -406,13 +417,15 @@ def _claimed(path: Path, task: Task) -> Iterator[None]:
     lock, _ = take_lock(path / "train.lock", f"the training folder {path}")
     with closing(lock):
         if (path / "train.json").is_file():
-            if stored(path) != task:
-                raise UsageError(f"{path} holds a training of something else; name another folder with --train-dir")
+            if changed := ", ".join(_differences(stored(path), task)):
+                raise UsageError(
+                    f"{path} holds another training, it differs in {changed}; name another folder with --train-dir"
+                )
         elif any(entry.name != "train.lock" for entry in path.iterdir()):
             raise RunFolderError(f"{path} is not empty and holds no training; name another folder with --train-dir")
         else:
-            _write(path / "env.json", json.dumps(environment(), indent=2) + "\n")
-            _write(path / "train.json", json.dumps(task.to_json(), indent=2) + "\n")
+            write_whole(path / "env.json", json.dumps(environment(), indent=2) + "\n")
+            write_whole(path / "train.json", json.dumps(task.to_json(), indent=2) + "\n")
         yield
 
 
@@ -422,9 +435,8 @@ def _save(path: Path, task: Task, training: Any, progress: _Progress) -> None:
 
     before, progress.state = progress.state, f"state-{training.done:04d}.safetensors"
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in training.state().items()}
-    partial = path / f"{progress.state}.partial"
-    save_file(tensors, partial)
-    partial.replace(path / progress.state)
+    with written_whole(path / progress.state) as partial:
+        save_file(tensors, partial)
     weights = {
         name: tensor
         for name, tensor in training.measured.state_dict().items()
@@ -433,9 +445,9 @@ def _save(path: Path, task: Task, training: Any, progress: _Progress) -> None:
     for name in ("last", *(["best"] if progress.best in (None, training.done) else [])):
         save_network(path / f"{name}.safetensors", task.blueprint, weights, label=task.label)
     rows = [",".join("" if row[name] is None else str(row[name]) for name in _COLUMNS) for row in progress.curve]
-    _write(path / "curve.csv", "\n".join([",".join(_COLUMNS), *rows]) + "\n")
+    write_whole(path / "curve.csv", "\n".join([",".join(_COLUMNS), *rows]) + "\n")
     record = {"version": VERSION, "state": progress.state, "curve": progress.curve}
-    _write(path / "checkpoint.json", json.dumps(record, indent=2) + "\n")
+    write_whole(path / "checkpoint.json", json.dumps(record, indent=2) + "\n")
     if before and before != progress.state:
         (path / before).unlink(missing_ok=True)
 
@@ -457,10 +469,3 @@ def _read_progress(path: Path) -> _Progress:
 def _state(path: Path, name: str) -> dict[str, torch.Tensor]:
     _, tensors = load_network(path / name)
     return tensors
-
-
-def _write(path: Path, text: str) -> None:
-    """Write a file, whole or not at all."""
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(text, "utf-8")
-    partial.replace(path)

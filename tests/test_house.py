@@ -36,6 +36,7 @@ LAYERS = [
     {"training"},
     {"phenotypes", "data", "devices"},
     {"config", "recipes"},
+    {"files"},
     {"errors", ""},
 ]
 BASES = {"evo_nas/evaluators/base.py"}

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from evo_nas.data.catalogue import DATA_SETS
 from evo_nas.evaluators.base import Cost, Evaluator, Job, Placement, weights_file
 from evo_nas.evaluators.presets import PRESETS, Preset
+from evo_nas.phenotypes.plan import SMALLEST_IMAGE
 from genotypes.cell import CellPair
 from genotypes.genotype import Genotype
 from genotypes.individual import Evaluation, Outcome
@@ -152,7 +153,7 @@ class ProxyEvaluator(Evaluator):
             except Diverged as error:
                 return Evaluation.failed(Outcome.NAN, str(error), time.perf_counter() - start, _curve(history))
         if self.placement.keep_weights:
-            _save(network, weights_file(self.directory, job.id), job.genotype)
+            self._save(network, job)
         return Evaluation(
             Outcome.OK,
             fitness=_curve(history)[-1],
@@ -210,7 +211,7 @@ class ProxyEvaluator(Evaluator):
         train, validation = (
             Examples(*images.train.tensors(device, indices), images.mean, images.std) for indices in self._split(images)
         )
-        return _Loaded(device, train, validation)
+        return _Loaded(device, images, train, validation)
 
     def _images(self) -> ImageSet:
         from evo_nas.data.images import open_images
@@ -239,6 +240,25 @@ class ProxyEvaluator(Evaluator):
         network.to(memory_format=torch.channels_last)
         return network
 
+    def _save(self, network: CellNetwork, job: Job) -> None:
+        """Keep the weights, with all that is needed to build the network again."""
+        from evo_nas.phenotypes.blueprint import Blueprint, save_network
+
+        images = self._loaded.images
+        blueprint = Blueprint(
+            self.space.decode(job.genotype),
+            classes=images.classes,
+            image=self._int("image_size"),
+            mean=images.mean,
+            std=images.std,
+            cells_per_stack=self._int("cells_per_stack"),
+            filters=self._int("filters"),
+            channels=self._int("channels"),
+        )
+        path = weights_file(self.directory, job.id)
+        path.parent.mkdir(exist_ok=True)
+        save_network(path, blueprint, network.state_dict(), genotype=str(job.genotype))
+
     def _size(self) -> dict[str, Any]:
         """Give the size of the network as ``CellNetwork`` and ``cost_of`` take it."""
         size = {option: self._int(option) for option in ("cells_per_stack", "filters", "channels")}
@@ -262,12 +282,13 @@ class _Loaded:
     """What a process keeps between trials."""
 
     device: torch.device
+    images: ImageSet
     train: Examples
     validation: Examples
 
 
 _LOWEST = {
-    "image_size": 1,
+    "image_size": SMALLEST_IMAGE,
     "cells_per_stack": 1,
     "filters": 1,
     "epochs": 1,
@@ -287,14 +308,3 @@ _LOWEST = {
 def _curve(history: Sequence[Epoch]) -> tuple[float, ...]:
     """Give the validation accuracy of each epoch."""
     return tuple(epoch.accuracy for epoch in history if epoch.accuracy is not None)
-
-
-def _save(network: CellNetwork, path: Path, genotype: Genotype) -> None:
-    """Write the weights, whole or not at all."""
-    from safetensors.torch import save_file
-
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
-    path.parent.mkdir(exist_ok=True)
-    partial = path.with_suffix(".partial")
-    save_file(tensors, partial, metadata={"genotype": str(genotype)})
-    partial.replace(path)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from evo_nas.errors import DataError
+from evo_nas.files import written_whole
 from evo_nas.phenotypes.plan import MACROS, SMALLEST_IMAGE
 from genotypes.cell import CellPair
 from genotypes.genotype import GenotypeError, shorten
@@ -120,9 +121,8 @@ def save_network(path: Path, blueprint: Blueprint, tensors: Mapping[str, Tensor]
     from safetensors.torch import save_file
 
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    partial = path.with_name(path.name + ".partial")
-    save_file(plain, partial, metadata={**metadata, _KEY: json.dumps(blueprint.to_json())})
-    partial.replace(path)
+    with written_whole(path) as partial:
+        save_file(plain, partial, metadata={**metadata, _KEY: json.dumps(blueprint.to_json())})
 
 
 def load_network(path: Path) -> tuple[Blueprint | None, dict[str, Tensor]]:

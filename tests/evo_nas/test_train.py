@@ -192,7 +192,7 @@ def test_a_damaged_checkpoint_is_named_and_nothing_is_overwritten(tmp_path: Path
 def test_a_folder_of_something_else_is_left_alone(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         train(small(), tmp_path / "here", Place(), stopping_after(1))
-    with pytest.raises(UsageError, match="holds a training of something else; name another folder with --train-dir"):
+    with pytest.raises(UsageError, match="holds another training, it differs in seed; name another folder"):
         train(small(seed=1), tmp_path / "here", Place())
     (tmp_path / "there").mkdir()
     (tmp_path / "there/letter").write_text("dear")
