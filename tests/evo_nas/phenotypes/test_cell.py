@@ -76,6 +76,35 @@ def test_concat_doubles_the_width_and_each_reader_fits_it_back() -> None:
     assert output_channels(cell, 4) == 8
 
 
+@pytest.mark.parametrize(("height", "width"), [(6, 5), (1, 1)])
+def test_a_sum_can_be_normed_over_the_layer_or_over_each_channel(height: int, width: int) -> None:
+    current, previous = (torch.randn(3, c, height, width, dtype=torch.float64) for c in (6, 4))
+    for combine, oracle in (
+        ("add_layer_norm", nn.LayerNorm([4, height, width], elementwise_affine=False)),
+        ("add_instance_norm", nn.InstanceNorm2d(4)),
+    ):
+        module = build(Cell.unused([block(0, "identity", 1, "identity", combine)])).double()
+        norm = module.blocks[0].norm
+        assert {name: tuple(value.shape) for name, value in norm.named_parameters()} == {"weight": (4,), "bias": (4,)}
+        nn.init.normal_(norm.weight)
+        nn.init.normal_(norm.bias)
+        total = module.fit_current(current) + previous
+        # One pixel of its own has no variance; torch's instance norm then refuses.
+        normed = oracle(total) if height > 1 or combine == "add_layer_norm" else torch.zeros_like(total)
+        expected = normed * norm.weight[:, None, None] + norm.bias[:, None, None]
+        torch.testing.assert_close(module(current, previous), expected)
+
+
+def test_darts_fits_h_before_even_if_it_has_the_width() -> None:
+    fitted = CellModule(
+        SUM, current=6, previous=4, previous_is_larger=False, filters=4, stride=1, fits_always=True
+    ).eval()
+    current, previous = torch.randn(2, 6, 8, 8), torch.randn(2, 4, 8, 8)
+    _, conv, norm = fitted.fit_previous
+    expected = fitted.fit_current(current) + norm(F.conv2d(previous.relu(), conv.weight))
+    torch.testing.assert_close(fitted(current, previous), expected)
+
+
 def test_only_edges_from_an_input_stride() -> None:
     cell = Cell.unused([block(0, "conv_1x1", 1, "max_pool_3x3"), block(2, "avg_pool_3x3", 1, "identity")])
     module = build(cell, stride=2)
