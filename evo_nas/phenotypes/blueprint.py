@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from evo_nas.errors import DataError
 from evo_nas.files import written_whole
-from evo_nas.phenotypes.plan import MACROS, SMALLEST_IMAGE
+from evo_nas.phenotypes.plan import AVERAGES, SMALLEST_IMAGE, planned
 from genotypes.cell import CellPair
 from genotypes.genotype import GenotypeError, shorten
 
@@ -33,7 +33,7 @@ class Blueprint:
     ``classes`` are the names of the classes, in the order of the logits.
 
     Raises:
-        ValueError: if a number is out of range, or there is not one mean and one deviation for each channel.
+        ValueError: if no network can be planned like this, or there is not one mean and one deviation a channel.
     """
 
     cells: CellPair
@@ -50,13 +50,23 @@ class Blueprint:
     average: str = "same"
 
     def __post_init__(self) -> None:
-        if self.macro not in MACROS:
-            raise ValueError(f"there is no macro-architecture {shorten(self.macro)!r}; there are: {', '.join(MACROS)}")
-        for name in ("cells_per_stack", "filters", "channels", "image"):
+        for name in ("cells_per_stack", "filters", "channels", "image", "stem"):
             value = getattr(self, name)
             least = SMALLEST_IMAGE if name == "image" else 1
-            if type(value) is not int or value < least:
+            if (value is not None or name != "stem") and (type(value) is not int or value < least):
                 raise ValueError(f"{name} must be a whole number of at least {least}, not {shorten(value)}")
+        if self.skip_reduction_input not in (None, False, True):
+            raise ValueError(f"skip_reduction_input must be true, false or null, not {self.skip_reduction_input!r}")
+        if self.average not in AVERAGES:
+            raise ValueError(f"average must be one of {', '.join(AVERAGES)}, not {shorten(self.average)}")
+        planned(
+            self.cells,
+            macro=self.macro,
+            cells_per_stack=self.cells_per_stack,
+            filters=self.filters,
+            stem=self.stem,
+            skip_reduction_input=self.skip_reduction_input,
+        )
         if not self.classes:
             raise ValueError("a network needs at least one class")
         if not len(self.mean) == len(self.std) == self.channels:

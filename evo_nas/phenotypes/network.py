@@ -12,15 +12,12 @@ from torch import Tensor, nn
 
 from evo_nas.phenotypes.cell import CellModule, DropPath, check_vocabulary
 from evo_nas.phenotypes.ops import SameConv2d, SamePool2d, pointwise
-from evo_nas.phenotypes.plan import Layer, Plan, output_channels, planned
+from evo_nas.phenotypes.plan import AVERAGES, Layer, Plan, output_channels, planned
 from genotypes.cell import CellPair
 from genotypes.genotype import GenotypeError
 
 SCHEDULES: Final = ("both", "depth", "time")
 """What the probability to drop a path grows with: depth and time (NASNet), or one of them (AmoebaNet: time)."""
-
-AVERAGES: Final = ("same", "zeros")
-"""How average pooling of stride 2 pads: SAME as in the released networks, or by zeros that count, as in timm's."""
 
 
 class CellNetwork(nn.Module):
@@ -36,7 +33,7 @@ class CellNetwork(nn.Module):
     :meth:`set_drop_path`. With ``auxiliary_image``, the pixels a side that images will have, a second classifier is
     built on two thirds of the network; in training, :meth:`forward_both` gives its logits too.
 
-    ``average`` is a name of :data:`AVERAGES`.
+    ``average`` is a name of :data:`evo_nas.phenotypes.plan.AVERAGES`.
 
     Weights are drawn from torch's default generator.
 
