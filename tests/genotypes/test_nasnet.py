@@ -43,6 +43,18 @@ def test_the_paper_lists_thirteen_operations_and_all_known_ones_can_be_named() -
     assert everything.decisions[4].options == ("add", "concat", "add_layer_norm", "add_instance_norm")
 
 
+def test_nasnet_b_and_c_were_found_with_four_combinations() -> None:
+    space = space_named("nasnet(combines=add+concat+add_layer_norm+add_instance_norm)")
+    assert space == NASNetSpace(combines=tuple(COMBINES))
+    assert space.size == NASNetSpace(combines=("add",)).size * 4**10
+    choices = [0, 1, 10, 4, 0, 0, 1, 10, 4, 1, 0, 1, 10, 4, 2, 0, 1, 10, 4, 3, 0, 1, 10, 4, 0] * 2
+    cell = space.decode(space.genotype(choices)).normal
+    assert [block.combine for block in cell.blocks] == [*COMBINES, "add"]
+    # What differs in its combination alone is another network.
+    keys = {space.key(space.genotype([*choices[:4], combine, *choices[5:]])) for combine in range(4)}
+    assert len(keys) == 4
+
+
 def test_the_first_five_choices_are_the_first_block() -> None:
     space = NASNetSpace()
     choices = [0] * 50
@@ -102,7 +114,7 @@ def test_a_hidden_state_mutation_never_makes_a_loop() -> None:
 
 def test_words_are_those_of_the_decoded_cells() -> None:
     rng = np.random.default_rng(0)
-    for spelling in ("nasnet", "pnas", "nasnet(blocks=2,combines=add)"):
+    for spelling in ("nasnet", "amoebanet", "pnas", "darts", "nasnet(blocks=2,combines=add)"):
         space = space_named(spelling)
         for _ in range(50):
             genotype = space.sample(rng)

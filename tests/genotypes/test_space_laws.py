@@ -16,6 +16,8 @@ SPELLINGS = [
     "nasnet(blocks=1)",
     "nasnet(blocks=2,ops=identity+sep_conv_3x3,combines=add)",
     "nasnet(blocks=3,ops=avg_pool_5x5)",
+    "amoebanet(blocks=2,ops=conv_1x1+max_pool_2x2)",
+    "darts(blocks=2,ops=skip_connect+sep_conv_3x3)",
 ]
 seeds = st.integers(0, 2**32 - 1)
 
