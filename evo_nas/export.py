@@ -9,7 +9,7 @@ import json
 import keyword
 import re
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from evo_nas.count import sized
 from evo_nas.errors import DataError, UsageError
+from evo_nas.files import written_whole
 from evo_nas.phenotypes.blueprint import Blueprint, load_network, save_network
 from evo_nas.sources import Source, cells_named
 from genotypes.cell import CellPair
@@ -335,16 +336,10 @@ def _onnx(network: CellNetwork, blueprint: Blueprint) -> bytes:
 
 def _write(contents: Mapping[Path, bytes]) -> None:
     """Write every file beside its place, and put them there once all are complete."""
-    partial = {path: path.with_name(path.name + ".partial") for path in contents}
     try:
-        for path, content in contents.items():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            partial[path].write_bytes(content)
-        for path in contents:
-            partial[path].replace(path)
+        with ExitStack() as stack:
+            for path, content in contents.items():
+                path.parent.mkdir(parents=True, exist_ok=True)
+                stack.enter_context(written_whole(path)).write_bytes(content)
     except OSError as error:
         raise UsageError(f"cannot write {error.filename}: {error.strerror}; name another place with -o") from error
-    finally:
-        for path in partial.values():
-            with suppress(OSError):
-                path.unlink(missing_ok=True)

@@ -14,6 +14,7 @@ import pytest
 
 from analysis.study import STUDY_TABLE
 from evo_nas.evaluators.presets import PRESETS, Preset
+from evo_nas.export import FORMATS
 from evo_nas.recipes import TRAININGS, Recipe
 from genotypes.catalogue import SPACES, space_named
 
@@ -115,6 +116,21 @@ def test_the_training_of_the_guide_works(tmp_path: Path) -> None:
     text = (DOCS / "training.md").read_text("utf-8")
     assert [name for name in TRAININGS if f"| `{name}` |" not in text] == []
     assert [field.name for field in fields(Recipe) if f"`{field.name}`" not in text] == []
+
+
+def test_the_exports_of_the_guide_are_used_as_it_says(tmp_path: Path) -> None:
+    found = commands("docs/export.md")
+    assert len(found) == 2
+    for line in found:
+        run(tmp_path, sys.executable, *shlex.split(line)[1:])
+    assert (tmp_path / "export" / "amoebanet_a.dot").is_file()
+    code = examples("docs/export.md")
+    assert len(code) == 3
+    for name, text in code.items():
+        (tmp_path / name).write_text(text)
+        assert "4, 10" in run(tmp_path, sys.executable, name).stdout
+    text = (DOCS / "export.md").read_text("utf-8")
+    assert [name for name, (ending, _) in FORMATS.items() if f"| `{name}` | `{ending}` |" not in text] == []
 
 
 def test_the_columns_of_a_study_are_documented() -> None:
