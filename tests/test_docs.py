@@ -17,6 +17,8 @@ from evo_nas.evaluators.presets import PRESETS, Preset
 from evo_nas.export import FORMATS
 from evo_nas.recipes import TRAININGS, Recipe
 from genotypes.catalogue import SPACES, space_named
+from genotypes.stacking import STACKINGS
+from genotypes.zoo import CELLS
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -165,6 +167,31 @@ def test_the_table_of_spaces_is_true() -> None:
         space = space_named(name)
         assert (decisions, size) == (str(len(space.decisions)), f"{space.size:{',' if space.size < 1e6 else '.2e'}}")
         assert f"**{name}**" in text, "its mutation"
+
+
+def test_the_table_of_published_networks_is_true(tmp_path: Path) -> None:
+    from evo_nas.phenotypes.cost import cost_of
+    from evo_nas.phenotypes.plan import size_named
+
+    text = (DOCS / "networks.md").read_text("utf-8")
+    number = r"([\d,]+)"
+    row = rf"^\| `([\w-]+)` \| (\w+) \| (\d+@\d+) \| (\d+) \| {number} \| {number} \|"
+    rows = re.findall(row, text, flags=re.MULTILINE)
+    assert len(rows) == 9
+    for name, macro, size, image, parameters, mult_adds in rows:
+        cells_per_stack, filters = size_named(size, CELLS[name])
+        cost = cost_of(
+            CELLS[name],
+            macro=macro,
+            cells_per_stack=cells_per_stack,
+            filters=filters,
+            image=int(image),
+            classes=1000 if macro == "imagenet" else 10,
+        )
+        assert (f"{cost.parameters:,}", f"{cost.mult_adds:,}") == (parameters, mult_adds), (name, size)
+    assert all(f"`{name}`" in text for name in STACKINGS)
+    for line in commands("docs/networks.md"):
+        run(tmp_path, sys.executable, *shlex.split(line)[1:])
 
 
 @pytest.mark.parametrize("file", ["README.md", "CONTRIBUTING.md", *sorted(f"docs/{p.name}" for p in DOCS.glob("*.md"))])
