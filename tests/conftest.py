@@ -9,6 +9,10 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+# Networks of the tests are small: two threads wait for each other longer than they compute, on a busy machine most of
+# all. Set before torch is imported, and inherited by every process that a test starts.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 # Timings on a busy machine are no property of the code.
 settings.register_profile("evo_nas", deadline=None, database=None, derandomize=True)
 settings.load_profile("evo_nas")
