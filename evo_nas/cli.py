@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from evo_nas.manager import Listener
     from evo_nas.run import Parts, Run
     from evo_nas.show import Summary
+    from evo_nas.sources import Source
     from evo_nas.train import Hear
     from evo_nas.training import Epoch
     from evo_nas.trainings import Place, Result, Task
@@ -237,7 +238,7 @@ def _parser() -> argparse.ArgumentParser:
         help="after a reduction, read what it read as h_i-1 (default: as published)",
     )
     train.add_argument("--image", metavar="PIXELS", type=_up_to(1024), help="side of the images (default: preset)")
-    train.add_argument("--dataset", metavar="NAME", help="cifar10 (default), cifar100, digits, or folder")
+    train.add_argument("--dataset", metavar="NAME", help="cifar10, cifar100, digits, folder (default: the run's)")
     train.add_argument("--epochs", metavar="E", type=_up_to(10**5), help="epochs (default: preset)")
     train.add_argument("--train-images", metavar="N", type=_up_to(10**9, 0), help="of the train part; 0 for all")
     train.add_argument("--validation-images", metavar="N", type=_up_to(10**9, 0), help="held out of the train part")
@@ -475,6 +476,7 @@ def _next_commands(summary: Summary) -> Iterator[str]:
     yield f"compare {path} ANOTHER_RUN"
     if summary.top and summary.best_pair:
         yield f"count '{summary.top[0].genotype}' --cells 6 --filters 32"
+        yield f"train {path} --top 5"
 
 
 def _study(arguments: argparse.Namespace) -> None:
@@ -622,7 +624,7 @@ def _count(arguments: argparse.Namespace) -> None:
 
 
 def _train(arguments: argparse.Namespace) -> None:
-    from evo_nas.sources import cells_named
+    from evo_nas.sources import best_of_run, cells_named
     from evo_nas.train import Wanted, default_folder, plan_top, planned, train_one, train_top
 
     wanted = Wanted(
@@ -634,28 +636,33 @@ def _train(arguments: argparse.Namespace) -> None:
         },
         **{name: getattr(arguments, name) for name in ("epochs", "train_images", "validation_images", "seed", "start")},
     )
-    place = _training_place(arguments)
     if arguments.top is not None:
         if arguments.source is None or arguments.cell or arguments.trial:
             raise UsageError("--top takes the best of a run: name its folder, and no cell or trial")
         run = Path(arguments.source)
-        tasks = plan_top(run, arguments.top, wanted, arguments.device)
-        path = arguments.train_dir or default_folder(f"{run.name}-top{arguments.top}", tasks[0].dataset, wanted.seed)
+        sources = best_of_run(run, arguments.top)
+        tasks = plan_top(sources, wanted, arguments.device)
+        place = _training_place(arguments, sources[0])
+        name = f"{run.resolve().name}-top{arguments.top}"
+        path = arguments.train_dir or default_folder(name, tasks[0].dataset, wanted.seed)
         results = _trained(arguments, path, lambda hear: train_top(tasks, path, place, hear))
     else:
         named = arguments.source is not None or arguments.cell is not None or arguments.start is None
         source = cells_named(arguments.source, arguments.cell, arguments.trial) if named else None
         task = planned(source, wanted, arguments.device)
+        place = _training_place(arguments, source)
         path = arguments.train_dir or default_folder(task.label, task.dataset, task.seed)
         results = _trained(arguments, path, lambda hear: [train_one(task, path, place, hear)])
     _print_results(arguments, path, results)
 
 
-def _training_place(arguments: argparse.Namespace) -> Place:
+def _training_place(arguments: argparse.Namespace, source: Source | None) -> Place:
     from evo_nas.run import usable_cores
     from evo_nas.trainings import Place
 
     data_dir = arguments.data_dir
+    if data_dir is None and arguments.dataset is None and source is not None:
+        data_dir = source.data_dir  # where the search had its images
     return Place(arguments.device, arguments.threads or usable_cores(), data_dir, arguments.loaders)
 
 

@@ -6,6 +6,8 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
+from evo_nas.config import read_toml
+from evo_nas.data.catalogue import DATA_SETS
 from evo_nas.errors import UsageError
 from evo_nas.folder import RunFolder
 from evo_nas.history import History, TopTrial
@@ -17,12 +19,17 @@ from genotypes.zoo import CELLS
 
 @dataclass(frozen=True)
 class Source:
-    """A pair of cells, what it is called, the genotype that describes it, and its fitness in a search, if any."""
+    """A pair of cells, what it is called, the genotype that describes it, and its fitness in a search, if any.
+
+    ``dataset`` and ``data_dir`` are the images that a run was searched on, where it says so.
+    """
 
     cells: CellPair
     label: str
     genotype: str | None = None
     fitness: float | None = None
+    dataset: str | None = None
+    data_dir: Path | None = None
 
 
 def cells_named(source: str | None, cell: str | None, trial: int | None = None) -> Source:
@@ -104,7 +111,21 @@ def _of_trial(path: Path, trial: TopTrial) -> Source:
         cells = CellPair.from_json(trial.cell)
     except GenotypeError as error:
         raise UsageError(f"trial {trial.id} of {path} describes no pair of cells, so no network is built") from error
-    return Source(cells, f"{path.name}-trial{trial.id}", trial.genotype, trial.fitness)
+    return Source(
+        cells, f"{path.resolve().name}-trial{trial.id}", trial.genotype, trial.fitness, *_images(RunFolder(path))
+    )
+
+
+def _images(folder: RunFolder) -> tuple[str | None, Path | None]:
+    """Read the name of the images that a run was searched on, and where they lie; nothing else of it is needed."""
+    try:
+        tables = read_toml(folder.config)
+    except UsageError:
+        return None, None
+    dataset, data_dir = tables.get("evaluator", {}).get("dataset"), tables.get("hardware", {}).get("data_dir")
+    if dataset not in DATA_SETS:
+        return None, None
+    return str(dataset), Path(data_dir) if isinstance(data_dir, str) else None
 
 
 def _is_run(text: str) -> bool:

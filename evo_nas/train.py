@@ -15,7 +15,7 @@ from evo_nas.errors import RunFolderError, UsageError
 from evo_nas.files import write_whole
 from evo_nas.phenotypes.blueprint import Blueprint, load_network
 from evo_nas.recipes import TRAININGS, Recipe, TrainingPreset
-from evo_nas.sources import Source, best_of_run
+from evo_nas.sources import Source
 from evo_nas.trainings import Place, Result, Task, train
 from genotypes.genotype import shorten
 from genotypes.registry import configured
@@ -65,7 +65,7 @@ def planned(source: Source | None, wanted: Wanted, device: str = "auto") -> Task
             )
         source = Source(given.cells, wanted.start.stem if wanted.start else "")
     preset = _preset(wanted.preset, device)
-    dataset = wanted.dataset or "cifar10"
+    dataset = wanted.dataset or source.dataset or "cifar10"
     channels = data_set(dataset).channels
     try:
         size = _size(source, wanted, preset, given)
@@ -145,14 +145,13 @@ def train_one(task: Task, path: Path, place: Place, hear: Hear) -> Result:
     return train(task, path, place, lambda epoch, done: hear(task, epoch, done))
 
 
-def plan_top(run: Path, k: int, wanted: Wanted, device: str = "auto") -> list[Task]:
-    """Plan the training of the K best of a run, of different networks, the best first.
+def plan_top(sources: Sequence[Source], wanted: Wanted, device: str = "auto") -> list[Task]:
+    """Plan the training of the best of a run, as :func:`evo_nas.sources.best_of_run` lists them.
 
     Raises:
         UsageError: as :func:`planned`; or if no validation images are held out, by which the winner is found.
-        RunFolderError: if the run cannot be read.
     """
-    tasks = [planned(source, wanted, device) for source in best_of_run(run, k)]
+    tasks = [planned(source, wanted, device) for source in sources]
     if not tasks[0].validation_images:
         raise UsageError("--top finds the winner by validation images: hold some out with --validation-images N")
     return tasks

@@ -14,6 +14,7 @@ from evo_nas.errors import RunFolderError, UsageError
 from evo_nas.history import History
 from evo_nas.run import Run
 from evo_nas.sources import best_of_run, cells_named, of_run
+from evo_nas.train import Wanted, planned
 from genotypes.catalogue import space_named
 from genotypes.cell import CellPair
 from genotypes.zoo import CELLS, PNASNET_5
@@ -186,3 +187,18 @@ def test_a_damaged_run_is_a_bad_run_folder(toy_run: Start) -> None:
     (run.path / "history.db").write_bytes(b"SQLite format 3\0" + b"\xff" * 500)
     with pytest.raises(RunFolderError, match="history"):
         cells_named(str(run.path), None)
+
+
+def test_cells_of_a_run_come_with_its_images(toy_run: Start, tmp_path: Path) -> None:
+    run = toy_run("run", trials=3, settings=("space.blocks=1",))
+    assert (of_run(run.path).dataset, of_run(run.path).data_dir) == (None, None)
+    text = (run.path / "run.toml").read_text()
+    text = text.replace("[evaluator]", '[evaluator]\ndataset = "digits"').replace(
+        "[hardware]", '[hardware]\ndata_dir = "/x"'
+    )
+    (run.path / "run.toml").write_text(text)
+    assert {(source.dataset, source.data_dir) for source in best_of_run(run.path, 2)} == {("digits", Path("/x"))}
+    assert planned(of_run(run.path), Wanted(preset="cpu")).dataset == "digits"
+    assert planned(of_run(run.path), Wanted(preset="cpu", dataset="cifar100")).dataset == "cifar100"
+    (run.path / "run.toml").write_text("not toml")
+    assert of_run(run.path).dataset is None
