@@ -58,7 +58,9 @@ def cells_named(source: str | None, cell: str | None, trial: int | None = None) 
         try:
             return _decoded(Genotype.parse(text))
         except GenotypeError as error:
-            raise UsageError(str(error)) from error
+            raise UsageError(
+                str(error) if ":" in text else f"there is no run or file {shorten(text)}; {error}"
+            ) from error
     path = Path(text)
     try:
         record = json.loads(path.read_text("utf-8"))

@@ -164,13 +164,13 @@ def train(
     images = _Images.opened(task, place, device)
     task = images.complete(task)
     with ExitStack() as stack:
-        stack.enter_context(_claimed(path, task))
         stack.enter_context(seeded(task.seed, device, place.threads))
         network = task.blueprint.network(**task.recipe.network_options(task.blueprint.image))
-        progress = _read_progress(path)
-        if task.start is not None and not progress.curve:
+        if task.start is not None and not (path / "checkpoint.json").exists():
             for line in carry(network, Path(task.start)).lines():
                 _log.info("%s: %s", task.start, line)
+        stack.enter_context(_claimed(path, task))
+        progress = _read_progress(path)
         network.to(device)
         network.to(memory_format=torch.channels_last)
         training = Training(network, task.recipe, torch.Generator().manual_seed(task.seed))

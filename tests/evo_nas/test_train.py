@@ -409,3 +409,11 @@ def test_resume_says_how_to_go_on_with_a_training(tmp_path: Path, capsys: pytest
     (tmp_path / "train.json").write_text("{}")
     assert main(["resume", str(tmp_path)]) == 2
     assert "the train command that began it goes on with it" in capsys.readouterr().err
+
+
+def test_weights_that_fit_nowhere_leave_no_folder_behind(tmp_path: Path) -> None:
+    wider = small(filters=6).blueprint
+    save_network(tmp_path / "w.safetensors", wider, wider.network().state_dict())
+    with pytest.raises(UsageError, match="another network"):
+        train(small(start=tmp_path / "w.safetensors"), tmp_path / "here", Place())
+    assert not (tmp_path / "here").exists()
