@@ -257,7 +257,7 @@ def run_all(tasks: Sequence[Task], jobs: int, hear: Callable[[Ended, int], None]
         return every
     try:
         # Sums of several threads can differ in their last bits: one thread, here and in each worker.
-        with threadpool_limits(1), parallel_config("loky", inner_max_num_threads=1):
+        with _quiet_tracker(), threadpool_limits(1), parallel_config("loky", inner_max_num_threads=1):
             parallel = Parallel(n_jobs=jobs, return_as="generator_unordered", batch_size=1)
             results = cast("Generator[Ended]", parallel(delayed(_search)(task) for task in tasks))
             with closing(results):
@@ -271,6 +271,20 @@ def run_all(tasks: Sequence[Task], jobs: int, hear: Callable[[Ended, int], None]
         if jobs > 1:
             get_reusable_executor(reuse=True).shutdown(wait=True, kill_workers=True)
     return every
+
+
+@contextmanager
+def _quiet_tracker() -> Iterator[None]:
+    """Keep the process that cleans up after loky's workers from warning, after Ctrl-C, of what is gone already."""
+    before = os.environ.get("PYTHONWARNINGS")
+    os.environ["PYTHONWARNINGS"] = ",".join(filter(None, [before, "ignore:resource_tracker"]))
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["PYTHONWARNINGS"]
+        else:
+            os.environ["PYTHONWARNINGS"] = before
 
 
 def finished(folder: Path, trials: int) -> bool:

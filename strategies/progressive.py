@@ -68,7 +68,7 @@ class ProgressiveSearch(SearchStrategy):
         if not isinstance(space, GrowingSpace):
             raise ValueError(
                 f"the strategy {self.name} grows cells block by block, which the space {space.spelling} has none of; "
-                "search nasnet or pnas, or a GrowingSpace of your own"
+                "search nasnet, amoebanet, pnas or darts, or a GrowingSpace of your own"
             )
         return self
 
