@@ -107,21 +107,28 @@ class History:
         """
         if path.exists():
             raise RunFolderError(f"{path} exists already; continue it with: {resume_command(path.parent)}")
+        return cls._new(path, locks, durable)
+
+    @classmethod
+    def open(cls, path: Path, *, locks: bool = True, durable: bool = True) -> History:
+        """Open an existing history to go on writing it; one whose making was cut short is made now.
+
+        Raises:
+            RunFolderError: if there is none, or it is not one of this version.
+        """
+        if path.is_file() and not cls.begun(path):
+            return cls._new(path, locks, durable)
+        return cls._existing(path, "rw", locks, durable)
+
+    @classmethod
+    def _new(cls, path: Path, locks: bool, durable: bool) -> History:
+        """Make the tables, all of them or none."""
         with _explained(path):
             connection = _connect(path, "rwc", locks, durable)
             # WAL lets readers look on while we write, but needs shared memory, which comes with locks only.
             connection.execute(f"PRAGMA journal_mode = {'WAL' if locks else 'DELETE'}")
             connection.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
             return cls(connection, path)
-
-    @classmethod
-    def open(cls, path: Path, *, locks: bool = True, durable: bool = True) -> History:
-        """Open an existing history to go on writing it.
-
-        Raises:
-            RunFolderError: if there is none, or it is not one of this version.
-        """
-        return cls._existing(path, "rw", locks, durable)
 
     @staticmethod
     def begun(path: Path) -> bool:
@@ -130,9 +137,9 @@ class History:
             return False
         with _explained(path):
             connection = _connect(path, "rw", True, True)
-            version = connection.execute("PRAGMA user_version").fetchone()[0]
+            tables = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
             connection.close()
-            return bool(version)
+            return bool(tables)
 
     @classmethod
     def read(cls, path: Path) -> History:
@@ -158,6 +165,12 @@ class History:
         with _explained(path):
             connection = _connect(path, mode, locks, durable)
             version = connection.execute("PRAGMA user_version").fetchone()[0]
+            if version == 0 and not connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+                connection.close()
+                raise RunFolderError(
+                    f"{path} holds no trial: the run was stopped before it began; go on with: "
+                    f"{resume_command(path.parent)}"
+                )
             if version != SCHEMA_VERSION:
                 connection.close()
                 raise RunFolderError(

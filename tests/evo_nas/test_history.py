@@ -49,6 +49,29 @@ def test_a_history_has_begun_when_its_tables_are_there(path: Path) -> None:
     assert History.begun(path)
 
 
+@pytest.mark.parametrize("journal", ["", "PRAGMA journal_mode = WAL"])
+def test_a_history_whose_making_was_cut_short_is_made_when_it_is_opened(path: Path, journal: str) -> None:
+    connection = sqlite3.connect(path)
+    connection.execute(journal)
+    connection.close()
+    path.touch()
+    with pytest.raises(RunFolderError, match="stopped before it began; go on with: python -m evo_nas resume"):
+        History.read(path)
+    with History.open(path) as history:
+        assert (history.last_id, history.trained()) == (0, 0)
+    assert History.begun(path)
+    with History.read(path) as history:
+        assert history.top(1) == []
+
+
+def test_a_data_base_of_something_else_is_left_alone(path: Path) -> None:
+    connection = sqlite3.connect(path)
+    connection.execute("CREATE TABLE letters (text)")
+    connection.close()
+    with pytest.raises(RunFolderError, match="schema version 0"):
+        History.open(path)
+
+
 def test_every_documented_column_is_there(path: Path) -> None:
     History.create(path).close()
     documented = (Path(__file__).parents[2] / "docs" / "history.md").read_text("utf-8")
