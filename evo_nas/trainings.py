@@ -175,7 +175,11 @@ def train(
         network.to(memory_format=torch.channels_last)
         training = Training(network, task.recipe, torch.Generator().manual_seed(task.seed))
         if progress.curve:
-            training.restore(_state(path, progress.state), len(progress.curve))
+            _, tensors = load_network(path / progress.state)
+            try:
+                training.restore(tensors, len(progress.curve))
+            except ValueError as error:
+                raise DataError(f"{path / progress.state}: {error}") from error
         try:
             for epoch in training.epochs(images.train, images.validation):
                 progress.curve.append({"epoch": training.done, **{name: getattr(epoch, name) for name in _COLUMNS[1:]}})
@@ -464,8 +468,3 @@ def _read_progress(path: Path) -> _Progress:
         return _Progress()
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(f"{path / 'checkpoint.json'} is damaged: {shorten(str(error), 200)}") from error
-
-
-def _state(path: Path, name: str) -> dict[str, torch.Tensor]:
-    _, tensors = load_network(path / name)
-    return tensors

@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import save_file
 
 from evo_nas.cli import main
 from evo_nas.errors import DataError, EvoNasError, UsageError
@@ -179,6 +180,9 @@ def test_a_damaged_checkpoint_is_named_and_nothing_is_overwritten(tmp_path: Path
     with pytest.raises(DataError, match=r"state-0001\.safetensors holds no weights that can be read"):
         train(small(), tmp_path / "here", Place())
     assert {path: path.read_bytes() for path in before} == before
+    save_file({"network.classifier.bias": torch.zeros(3)}, state)
+    with pytest.raises(DataError, match=r"state-0001\.safetensors: the checkpoint is not one of this training"):
+        train(small(), tmp_path / "here", Place())
     (tmp_path / "here/checkpoint.json").write_text("{")
     with pytest.raises(DataError, match=r"checkpoint\.json is damaged"):
         train(small(), tmp_path / "here", Place())
