@@ -108,12 +108,11 @@ def _preset(name: str | None, device: str) -> TrainingPreset:
 def _size(source: Source, wanted: Wanted, preset: TrainingPreset, given: Blueprint | None) -> dict[str, Any]:
     """Settle the size of the network: as wanted, else that of the weights to begin with, else the preset's."""
     model = preset if given is None else given
-    size = {
-        "macro": wanted.macro or model.macro,
-        "image": wanted.image or (preset.image if given is None else given.image),
-        "stem": wanted.stem if given is None or wanted.stem is not None else given.stem,
-        "skip_reduction_input": wanted.skip_reduction_input,
-    }
+    size = {"macro": wanted.macro or model.macro, "image": wanted.image or (given or preset).image}
+    for name in ("stem", "skip_reduction_input"):
+        size[name] = getattr(given, name, None) if getattr(wanted, name) is None else getattr(wanted, name)
+    if given is not None:
+        size["average"] = given.average
     if wanted.size is not None:
         return size | sized(source, wanted.size, wanted.cells_per_stack, wanted.filters)
     cells, filters = wanted.cells_per_stack, wanted.filters

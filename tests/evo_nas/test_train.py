@@ -421,3 +421,15 @@ def test_weights_that_fit_nowhere_leave_no_folder_behind(tmp_path: Path) -> None
     with pytest.raises(UsageError, match="another network"):
         train(small(start=tmp_path / "w.safetensors"), tmp_path / "here", Place())
     assert not (tmp_path / "here").exists()
+
+
+def test_weights_bring_everything_that_decides_what_their_network_computes(tmp_path: Path) -> None:
+    own = {"stem": 5, "skip_reduction_input": True, "average": "zeros", "cells_per_stack": 2, "image": 10}
+    blueprint = replace(small().blueprint, **own)
+    save_network(tmp_path / "w.safetensors", blueprint, blueprint.network().state_dict())
+    task = planned(None, Wanted(preset="cpu", dataset="digits", start=tmp_path / "w.safetensors"))
+    assert {name: getattr(task.blueprint, name) for name in own} == own
+    changed = Wanted(
+        preset="cpu", dataset="digits", start=tmp_path / "w.safetensors", stem=7, skip_reduction_input=False
+    )
+    assert (planned(None, changed).blueprint.stem, planned(None, changed).blueprint.skip_reduction_input) == (7, False)
