@@ -116,7 +116,7 @@ class History:
         Raises:
             RunFolderError: if there is none, or it is not one of this version.
         """
-        if path.is_file() and not cls.begun(path):
+        if path.is_file() and not cls.begun(path, locks=locks):
             return cls._new(path, locks, durable)
         return cls._existing(path, "rw", locks, durable)
 
@@ -131,15 +131,15 @@ class History:
             return cls(connection, path)
 
     @staticmethod
-    def begun(path: Path) -> bool:
+    def begun(path: Path, *, locks: bool = True) -> bool:
         """Say whether there is a history at all; a start that is killed early leaves none, or a file without tables."""
         if not path.is_file():
             return False
         with _explained(path):
-            connection = _connect(path, "rw", True, True)
-            tables = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+            connection = _connect(path, "rw", locks, True)
+            begun = _has_tables(connection)
             connection.close()
-            return bool(tables)
+            return begun
 
     @classmethod
     def read(cls, path: Path) -> History:
@@ -165,7 +165,7 @@ class History:
         with _explained(path):
             connection = _connect(path, mode, locks, durable)
             version = connection.execute("PRAGMA user_version").fetchone()[0]
-            if version == 0 and not connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+            if not _has_tables(connection):
                 connection.close()
                 raise RunFolderError(
                     f"{path} holds no trial: the run was stopped before it began; go on with: "
@@ -382,6 +382,10 @@ class _explained:
             raise RunFolderError(f"the history {self.path} cannot be used: {error}") from error
         if isinstance(error, ValueError) and self.trial is not None:
             raise RunFolderError(f"the history {self.path} is damaged at trial {self.trial}: {error}") from error
+
+
+def _has_tables(connection: sqlite3.Connection) -> bool:
+    return bool(connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0])
 
 
 def _connect(path: Path, mode: str, locks: bool, durable: bool) -> sqlite3.Connection:

@@ -64,6 +64,16 @@ def test_a_history_whose_making_was_cut_short_is_made_when_it_is_opened(path: Pa
         assert history.top(1) == []
 
 
+def test_without_locks_every_connection_is_made_without_them(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    History.create(path, locks=False).close()
+    asked = []
+    connect = sqlite3.connect
+    monkeypatch.setattr(sqlite3, "connect", lambda uri, **options: asked.append(uri) or connect(uri, **options))
+    History.open(path, locks=False).close()
+    assert asked
+    assert all(uri.endswith("nolock=1") for uri in asked)
+
+
 def test_a_data_base_of_something_else_is_left_alone(path: Path) -> None:
     connection = sqlite3.connect(path)
     connection.execute("CREATE TABLE letters (text)")
