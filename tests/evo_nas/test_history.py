@@ -68,10 +68,10 @@ def test_without_locks_every_connection_is_made_without_them(path: Path, monkeyp
     History.create(path, locks=False).close()
     asked = []
     connect = sqlite3.connect
-    monkeypatch.setattr(sqlite3, "connect", lambda uri, **options: asked.append(uri) or connect(uri, **options))
+    monkeypatch.setattr(sqlite3, "connect", lambda place, **options: asked.append(place) or connect(place, **options))
     History.open(path, locks=False).close()
     assert asked
-    assert all(uri.endswith("nolock=1") for uri in asked)
+    assert all(place.endswith("nolock=1") for place in asked)
 
 
 def test_a_data_base_of_something_else_is_left_alone(path: Path) -> None:
