@@ -271,7 +271,7 @@ def _config(folder: Path) -> dict[str, Any]:
         return tomllib.loads((folder / "run.toml").read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
         raise HistoryError(f"{folder / 'run.toml'} cannot be read: {error}") from None
 
 

@@ -99,6 +99,8 @@ def plot_runs(paths: Paths, output: Path | None = None) -> list[Path]:
 def save(figure: Figure, path: Path) -> list[Path]:
     """Write a figure; beside a PNG also the same as SVG; other suffixes mean that format alone. Give the files.
 
+    A file that is a symbolic link is replaced, not what it leads to: a run folder may have come from anybody.
+
     Raises:
         ValueError: if the suffix is no format of a picture.
     """
@@ -107,6 +109,8 @@ def save(figure: Figure, path: Path) -> list[Path]:
     # A fixed salt and no date: the same figure gives the same bytes.
     with mpl.rc_context({"svg.hashsalt": "evo_nas"}):
         for file in files:
+            if file.is_symlink():
+                file.unlink()
             dated = file.suffix.lower() in (".svg", ".svgz")
             figure.savefig(file, dpi=200, facecolor="white", metadata={"Date": None} if dated else None)
     return files

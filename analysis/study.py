@@ -20,6 +20,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from analysis.frames import HistoryError, Run, find_runs, opened, refuse_damage
+from genotypes.genotype import shorten
 
 CHECKPOINTS: Final = (50, 100, 150, 200, 300, 500, 1000)
 """The numbers of trials at which strategies are compared, as far as a study goes, and where it ends."""
@@ -234,15 +235,36 @@ def _record(folder: Path) -> dict[str, Any]:
         record: dict[str, Any] = json.loads(file.read_text("utf-8"))
         version = record["version"]
         if version == _VERSION:
-            _ = [(entry["label"], entry["folder"]) for entry in record["strategies"]]
-            _ = [record["optimum"], record["first_seed"] + record["seeds"], record["trials"] + 0]
+            _check(record)
     except FileNotFoundError:
         raise HistoryError(f"{folder} is no study: there is no study.json in it") from None
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise HistoryError(f"{file} is damaged: {error!r}") from None
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise HistoryError(f"{file} is damaged: {shorten(repr(error), 200)}") from None
     if version != _VERSION:
-        raise HistoryError(f"{file} has version {version}, but this version of evo_nas reads version {_VERSION}")
+        found = shorten(version)
+        raise HistoryError(f"{file} has version {found}, but this version of evo_nas reads version {_VERSION}")
     return record
+
+
+def _check(record: Mapping[str, Any]) -> None:
+    """Hold what is read of ``study.json`` to what docs/study.md says of it; it may have come from anybody.
+
+    Raises:
+        ValueError, KeyError, TypeError: if something is missing, of another kind, or leads out of the study's folder.
+    """
+    for entry in record["strategies"]:
+        label, folder = entry["label"], entry["folder"]
+        if not (isinstance(label, str) and isinstance(folder, str)):
+            raise ValueError("a label or a folder is no text")
+        if Path(folder).name != folder or not folder.isprintable():
+            raise ValueError(f"the folder {shorten(folder)!r} does not lie in that of the study")
+    numbers = {name: record[name] for name in ("first_seed", "seeds", "trials")}
+    for name, number in numbers.items():
+        if type(number) is not int or number < (name != "first_seed"):
+            raise ValueError(f"{name} is {shorten(number)}, no number of seeds or trials")
+    optimum = record["optimum"]
+    if not (optimum is None or (type(optimum) in (int, float) and 0 <= optimum <= 1)):
+        raise ValueError(f"optimum is {shorten(optimum)}, no fraction")
 
 
 def _curves(label: str, folders: Mapping[int, Path], trials: int) -> StrategyCurves:

@@ -1,7 +1,8 @@
 """The command line: arguments in, words out. What a command does stands in the module that it imports when called.
 
 Results go to stdout, progress and errors to stderr. Exit codes: 0 done; 1 failed; 2 usage or bad input; 3 run folder
-busy or unusable; 4 data missing or damaged; 5 too many failed trials; 130 stopped by Ctrl-C; 143 by SIGTERM.
+busy, damaged or unusable; 4 data missing or damaged; 5 too many failed trials; 75 stopped by the time limit or the
+scheduler; 129 by SIGHUP; 130 by Ctrl-C; 143 by SIGTERM. After the last four a search can be resumed.
 """
 
 from __future__ import annotations
@@ -9,17 +10,20 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import shlex
 import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from evo_nas import __version__
 from evo_nas.config import FLAGS, from_environment, from_flags, layered
 from evo_nas.errors import DataError, EvoNasError, RunFolderError, StudyFailed, UsageError
+from evo_nas.folder import RunFolder
+from evo_nas.stderr import forgiving_stderr
 
 if TYPE_CHECKING:
     from evo_nas.config import RunConfig
@@ -79,6 +83,7 @@ stopped, and more --seeds, --trials or --strategies add to it. Regret and report
 strategies (--population, --set strategy.x=y) go to all that have them. docs/study.md says what the numbers mean."""
 
 
+@forgiving_stderr()
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and give its exit code."""
     try:
@@ -86,10 +91,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             arguments = _parser().parse_args(argv)
             arguments.words = sys.argv[1:] if argv is None else list(argv)
             with _log_on_stderr():
-                arguments.command(arguments)
+                code = arguments.command(arguments) or 0
             if sys.stdout is not None:  # it can have been closed before we began
                 sys.stdout.flush()
-            return 0
+            return code
     except EvoNasError as error:
         print(f"evo_nas: {error}", file=sys.stderr)
         return error.exit_code
@@ -197,11 +202,18 @@ def _parser() -> argparse.ArgumentParser:
         resume.add_argument(
             f"--{name}", metavar="package.module:Class", help=f"the run's plug-in {name}, if it has one"
         )
+    for name, metavar in (("seed", "K"), ("dataset", "NAME")):
+        resume.add_argument(f"--{name}", metavar=metavar, help="what it is; another one is refused")
+    resume.add_argument("--set", metavar="TABLE.FIELD=VALUE", action="append", default=[], help="set an option")
 
     show = _command(commands, "show", _show, "print the best cells of a run")
     show.add_argument("run", metavar="RUN", type=Path, help="run folder")
     show.add_argument("--top", metavar="K", type=_up_to(10**6), default=5, help="how many (default: 5)")
     show.add_argument("--json", action="store_true", help="print JSON")
+
+    status = _command(commands, "status", _status, "say how far a run is, or how it ended")
+    status.add_argument("run", metavar="RUN", type=Path, help="run folder")
+    status.add_argument("--json", action="store_true", help="print JSON")
 
     plot = _command(commands, "plot", _plot, "draw accuracy against samples, one line a run")
     compare = _command(commands, "compare", _compare, "compare the strategies of runs and draw their best cells")
@@ -297,7 +309,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _command(
-    commands: Any, name: str, command: Callable[[argparse.Namespace], None], text: str, epilog: str | None = None
+    commands: Any, name: str, command: Callable[[argparse.Namespace], int | None], text: str, epilog: str | None = None
 ) -> argparse.ArgumentParser:
     """Add a command whose help is one sentence."""
     description = f"{text[0].upper()}{text[1:]}."
@@ -335,8 +347,16 @@ def _science(parser: argparse.ArgumentParser) -> None:
 def _budget_and_hardware(parser: argparse.ArgumentParser) -> None:
     """Add what may differ between two parts of one run."""
     parser.add_argument("--trials", metavar="N", help="total of trainings, failed ones counted (default: 1000)")
+    parser.add_argument("--target-accuracy", metavar="A", help="end at this fitness, a fraction in [0, 1]")
+    parser.add_argument("--time-limit", metavar="T", type=_duration, help="stop after T, resumable: 90, 45m, 2h30m")
+    parser.add_argument("--trial-timeout", metavar="T", type=_duration, help="stop a trial that takes longer than T")
+    parser.add_argument("--grace", metavar="T", type=_duration, help="time to end for trials when we stop (30 s)")
     parser.add_argument("--workers", metavar="W", help="trials at a time (default: 1)")
-    parser.add_argument("--executor", metavar="NAME", help="serial, slots, or auto (default)")
+    parser.add_argument("--recycle-after", metavar="N", help="replace a worker after N trials (default: never)")
+    parser.add_argument("--executor", metavar="NAME", help="serial, slots, ray, or auto (default)")
+    parser.add_argument("--ray-address", metavar="ADDR", help="ray: the cluster to use (default: one on this machine)")
+    parser.add_argument("--cpus-per-trial", metavar="C", help="ray: cores a trial (default: 1)")
+    parser.add_argument("--gpus-per-trial", metavar="G", help="ray: GPUs a trial, also a fraction (default: 0)")
     parser.add_argument("--threads", metavar="T", help="threads a worker (default: the cores, shared out)")
     parser.add_argument("--device", metavar="NAME", help="auto (default), cpu, cuda, cuda:N or mps")
     parser.add_argument("--data-dir", metavar="DIR", help="where image sets lie (default: EVO_NAS_DATA, or the cache)")
@@ -382,6 +402,16 @@ def _up_to(largest: int, least: int = 1) -> Callable[[str], int]:
     return read
 
 
+def _duration(text: str) -> float | str:
+    """Read a duration in seconds: ``90``, ``1.5``, ``45m``, ``2h30m``, ``1d``; ``none`` for no limit."""
+    if text.lower() == "none":
+        return "none"
+    match = re.fullmatch(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d*)?)s?)?", text, re.ASCII)
+    if not text or match is None or len(text) > 20:
+        raise argparse.ArgumentTypeError(f"must be a duration such as 90, 45m, 2h30m or 1d, not {text[:40]!r}")
+    return sum(float(n or 0) * unit for n, unit in zip(match.groups(), (86_400, 3600, 60, 1), strict=True))
+
+
 def _flags(arguments: argparse.Namespace) -> dict[str, Any]:
     """Pick the arguments that are fields of the configuration."""
     known = {name for names in FLAGS.values() for name in names}
@@ -391,82 +421,110 @@ def _flags(arguments: argparse.Namespace) -> dict[str, Any]:
 # The commands ------------------------------------------------------------------------------------------------------
 
 
-def _run(arguments: argparse.Namespace) -> None:
+def _run(arguments: argparse.Namespace) -> int:
     from evo_nas.run import build, configured, new_folder, start
 
-    flags = _flags(arguments)
     if not (arguments.strategy or arguments.config or os.environ.get("EVO_NAS_STRATEGY")):
         from strategies.catalogue import STRATEGIES
 
         raise UsageError(f"name a strategy with --strategy: {', '.join(STRATEGIES)}, or package.module:Class")
-    config = configured(flags, settings=arguments.set, file=arguments.config)
-    parts = build(config)
-    if arguments.dry_run:
-        from evo_nas.estimate import dry_run
+    with ExitStack() as stack:
+        # A folder that is named is locked before anything slow is imported: of two that want it, one knows at once.
+        named = arguments.run_dir is not None and not arguments.dry_run
+        folder = stack.enter_context(RunFolder.create(arguments.run_dir)) if named else None
+        try:
+            config = configured(_flags(arguments), settings=arguments.set, file=arguments.config)
+            parts = build(config)
+        except BaseException:
+            if folder is not None:
+                folder.discard()
+            raise
+        if arguments.dry_run:
+            from evo_nas.estimate import dry_run
 
-        print("\n".join(dry_run(config, parts)))
-        return
-    if 0 < config.run.trials <= parts.strategy.window:
-        print(
-            f"evo_nas: note: {config.run.trials} trials do not fill a population of {parts.strategy.window}, and until "
-            "it is full every proposal is random; a smaller --population would change that",
-            file=sys.stderr,
-        )
-    path = arguments.run_dir or new_folder(config, parts)
-    _search(path, config, parts, lambda listeners: start(config, path, parts, listeners=listeners))
+            print("\n".join(dry_run(config, parts)))
+            return 0
+        if 0 < config.run.trials <= parts.strategy.window:
+            print(
+                f"evo_nas: note: {config.run.trials} trials do not fill a population of {parts.strategy.window}, and "
+                "until it is full every proposal is random; a smaller --population would change that",
+                file=sys.stderr,
+            )
+        path = folder.path if folder is not None else new_folder(config, parts)
+
+        def go(listeners: Sequence[Listener]) -> Run:
+            return start(config, folder or path, parts, listeners=listeners, heeds_signals=True)
+
+        return _search(path, config, parts, go)
 
 
-def _resume(arguments: argparse.Namespace) -> None:
+def _resume(arguments: argparse.Namespace) -> int:
     from evo_nas.run import build, resume, stored
 
-    if any((arguments.run / name).is_file() for name in ("train.json", "top.json")):
-        raise UsageError(
-            f"{arguments.run} holds a training, no search; the train command that began it goes on with it"
-        )
+    path = arguments.run
+    if any((path / name).is_file() for name in ("train.json", "top.json")):
+        raise UsageError(f"{path} holds a training, no search; the train command that began it goes on with it")
     flags = _flags(arguments)
     plugins = [flags[name] for name in ("strategy", "space", "evaluator") if flags[name]]
     # The variables of hardware count here too; those of science would only be refused.
     variables = {"hardware": from_environment(os.environ).get("hardware", {})}
-    config = stored(arguments.run, layered(variables, from_flags(flags)), plugins)
-    parts = build(config)
-    path = arguments.run
-    _search(path, config, parts, lambda listeners: resume(config, path, parts, listeners=listeners))
+    with RunFolder.open(path) as folder:
+        config = stored(path, layered(variables, from_flags(flags, arguments.set)), plugins)
+        parts = build(config)
+
+        def go(listeners: Sequence[Listener]) -> Run:
+            return resume(config, folder, parts, listeners=listeners, heeds_signals=True)
+
+        return _search(path, config, parts, go)
 
 
-def _search(path: Path, config: RunConfig, parts: Parts, go: Callable[[Sequence[Listener]], Run]) -> None:
-    """Search with live progress, and end with a summary and the next commands to type."""
-    from evo_nas.progress import Progress
+def _search(path: Path, config: RunConfig, parts: Parts, go: Callable[[Sequence[Listener]], Run]) -> int:
+    """Search with live progress, end with a summary and the next commands to type, and give the exit code."""
+    from evo_nas.folder import resume_command
+    from evo_nas.progress import WHY, Progress
     from evo_nas.show import summarise
+    from evo_nas.signals import EXIT_CODES, EndedAtOnce
 
     # What was chosen by default is said, the data set above all.
     options = {"data set": "dataset", "preset": "preset"}
     chosen = [f"{word} {value}" for word, name in options.items() if (value := getattr(parts.evaluator, name, None))]
     words = [config.run.strategy, config.run.space, config.run.evaluator, *chosen]
-    progress = Progress(f"run folder {path}: {', '.join(words)}", config.run.trials, parts.strategy.window or 100)
+    progress = Progress(
+        f"run folder {path}: {', '.join(words)}",
+        config.run.trials,
+        parts.strategy.window or 100,
+        target=config.run.target_accuracy,
+        time_limit=config.hardware.time_limit,
+        grace=config.hardware.grace,
+    )
+    go_on = f"go on with: {resume_command(path)}"
     try:
         run = go([progress])
+    except EndedAtOnce as ended:
+        print(f"stopped at once; {go_on}", file=sys.stderr)
+        return EXIT_CODES[ended.reason]
     except BaseException as error:
-        progress.close()
         if not isinstance(error, UsageError | RunFolderError) and (path / "history.db").exists():
-            from evo_nas.folder import resume_command
-
-            print(f"stopped; go on with: {resume_command(path)}", file=sys.stderr)
+            print(f"stopped; {go_on}", file=sys.stderr)
         raise
-    progress.close()
-    summary = summarise(run.path, top=1)
-    print(f"ended: {_REASONS[str(run.reason)]}")
-    print("\n".join(summary.lines()))
-    print()
-    print("next:")
-    for command in _next_commands(summary):
-        print(f"  python -m evo_nas {command}")
-
-
-_REASONS = {
-    "trials": "all trials are done",
-    "exhausted": "the strategy has nothing more to propose",
-    "converged": "the strategy proposes only networks that are known",
-}
+    finally:
+        progress.close()
+    if not run.reason.is_final:
+        print(f"stopped: {WHY[run.reason]}; {go_on}", file=sys.stderr)
+        return EXIT_CODES[run.reason]
+    # The search is done and on disk: a reader of our output that has gone makes no failure of it.
+    with suppress(BrokenPipeError):
+        summary = summarise(run.path, top=1)
+        print(f"ended: {WHY[run.reason]}")
+        print("\n".join(summary.lines()))
+        print()
+        print("next:")
+        for command in _next_commands(summary):
+            print(f"  python -m evo_nas {command}")
+        sys.stdout.flush()
+        return 0
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 0
 
 
 def _next_commands(summary: Summary) -> Iterator[str]:
@@ -564,6 +622,13 @@ def _show(arguments: argparse.Namespace) -> None:
 
     summary = summarise(arguments.run, arguments.top)
     print(json.dumps(summary.to_json(), indent=2) if arguments.json else "\n".join(summary.lines()))
+
+
+def _status(arguments: argparse.Namespace) -> None:
+    from evo_nas.status import status_of
+
+    status = status_of(arguments.run)
+    print(json.dumps(status.to_json(), indent=2) if arguments.json else "\n".join(status.lines()))
 
 
 def _plot(arguments: argparse.Namespace) -> None:

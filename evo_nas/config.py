@@ -17,7 +17,7 @@ import tomllib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 from evo_nas.errors import UsageError
 from genotypes.genotype import shorten
@@ -36,6 +36,7 @@ FLAGS: Final = {
         "evaluator",
         "seed",
         "trials",
+        "target_accuracy",
         "repeats",
         "max_repeats",
         "max_parameters",
@@ -43,9 +44,16 @@ FLAGS: Final = {
     ),
     "strategy": ("population", "sample", "aging", "batch"),
     "evaluator": ("dataset", "preset", "table", "column", "report_column", "table_unit"),
-    "hardware": ("workers", "executor", "threads", "device", "data_dir", "keep_weights"),
+    "hardware": (
+        *("workers", "executor", "threads", "device", "data_dir", "keep_weights"),
+        *("trial_timeout", "time_limit", "grace", "recycle_after"),
+        *("ray_address", "cpus_per_trial", "gpus_per_trial"),
+    ),
 }
 """Table -> the fields that have a flag of their own, and a variable: ``--data-dir`` is ``EVO_NAS_DATA_DIR``."""
+
+BUDGET: Final = ("trials", "target_accuracy")
+"""Fields of ``[run]`` that say how far a search goes, not which search it is: resuming may change them."""
 
 VARIABLES: Final = {f"EVO_NAS_{name.upper()}": (table, name) for table, names in FLAGS.items() for name in names} | {
     "EVO_NAS_DATA": ("hardware", "data_dir")
@@ -58,8 +66,8 @@ class Science:
     """The ``[run]`` table: what is searched, how, and for how long.
 
     ``strategy``, ``space`` and ``evaluator`` are names of their catalogues or ``package.module:Class``. ``trials`` is
-    the total of ended trainings, failed ones counted. ``repeats`` says what becomes of a network that was trained
-    before: ``reuse`` takes its fitness over, ``retrain`` trains it again, as Real et al. 2018 do. ``max_repeats``
+    the total of ended trainings, failed ones counted; ``target_accuracy``, a fraction in [0, 1], ends the run before,
+    as soon as a fitness is as high. ``repeats`` says what becomes of a network that was trained before: ``reuse`` takes its fitness over, ``retrain`` trains it again, as Real et al. 2018 do. ``max_repeats``
     asks in a row that need no training end the run as converged, ``max_consecutive_failures`` failed trainings in a
     row end it as failed. ``max_parameters``, if not ``None``, refuses larger networks.
 
@@ -72,6 +80,7 @@ class Science:
     evaluator: str = "proxy"
     seed: int = 0
     trials: int = 1000
+    target_accuracy: float | None = None
     repeats: str = "reuse"
     max_repeats: int = 1000
     max_parameters: int | None = None
@@ -80,6 +89,8 @@ class Science:
     def __post_init__(self) -> None:
         if self.trials < 1:
             raise ValueError(f"trials must be at least 1, not {self.trials}")
+        if self.target_accuracy is not None and not 0 <= self.target_accuracy <= 1:
+            raise ValueError(f"target_accuracy must be a fraction from 0 to 1, not {self.target_accuracy}")
         if not 0 <= self.seed < 2**63:
             raise ValueError(f"seed must be from 0 to 2^63 - 1, not {self.seed}")
         if self.repeats not in ("reuse", "retrain"):
@@ -96,13 +107,18 @@ class Science:
 class Hardware:
     """The ``[hardware]`` table: where trials run.
 
-    ``executor`` is ``serial`` (in this process), ``slots`` (a process a worker) or ``auto``: serial for one worker,
-    slots for more. ``threads`` a worker; 0 shares the cores out. ``data_dir`` is kept as an absolute path, because a
-    run may be resumed from another folder than the one that it was started in. ``keep_weights`` is how many of the best
-    trials keep their weights.
+    ``executor`` is ``serial`` (in this process), ``slots`` (a process a worker), ``ray`` (an actor a worker, on a
+    cluster) or ``auto``: slots, but serial for one worker whose evaluator can do no harm. ``threads`` a worker; 0
+    shares the cores out. ``data_dir`` is kept as an absolute path, because a run may be resumed from another folder
+    than the one that it was started in. ``keep_weights`` is how many of the best trials keep their weights.
+
+    A trial that takes longer than ``trial_timeout`` is stopped; after ``time_limit`` the run stops, and what is being
+    trained when it is to stop has ``grace`` to end: all in seconds. After ``recycle_after`` trials a worker is
+    replaced; 0 for never. ``ray_address`` is that of a cluster, ``None`` for one on this machine; ``cpus_per_trial``
+    and ``gpus_per_trial`` may be fractions.
 
     Raises:
-        ValueError: if a number is out of range, or a serial run asks for several workers.
+        ValueError: if a number is out of range, or a serial run is asked for what needs a process.
     """
 
     workers: int = 1
@@ -111,27 +127,41 @@ class Hardware:
     device: str = "auto"
     data_dir: Path | None = None
     keep_weights: int = 1
+    trial_timeout: float | None = None
+    time_limit: float | None = None
+    grace: float = 30.0
+    recycle_after: int = 0
+    ray_address: str | None = None
+    cpus_per_trial: float = 1.0
+    gpus_per_trial: float = 0.0
 
     def __post_init__(self) -> None:
         if self.data_dir is not None:
             object.__setattr__(self, "data_dir", Path(os.path.expanduser(self.data_dir)).absolute())  # noqa: PTH111
         if not 1 <= self.workers <= 1024:
             raise ValueError(f"workers must be from 1 to 1024, not {self.workers}")
-        if self.executor not in ("auto", "serial", "slots"):
-            raise ValueError(f"executor must be auto, serial or slots, not {self.executor!r}")
-        if self.executor == "serial" and self.workers > 1:
-            raise ValueError(f"the serial executor has one worker, not {self.workers}: use --executor slots")
+        if self.executor not in ("auto", "serial", "slots", "ray"):
+            raise ValueError(f"executor must be auto, serial, slots or ray, not {self.executor!r}")
+        if self.executor == "serial":
+            if self.workers > 1:
+                raise ValueError(f"the serial executor has one worker, not {self.workers}: use --executor slots")
+            if self.trial_timeout is not None or self.recycle_after:
+                raise ValueError(
+                    "the serial executor can neither stop a trial nor replace itself: use --executor slots"
+                )
+        for name in ("trial_timeout", "time_limit"):
+            value = getattr(self, name)
+            if value is not None and not 0 < value < math.inf:
+                raise ValueError(f"{name} must be finite and more than 0 seconds, not {value}")
+        for name in ("grace", "cpus_per_trial", "gpus_per_trial"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ValueError(f"{name} must be finite and at least 0, not {getattr(self, name)}")
+        if self.recycle_after < 0:
+            raise ValueError(f"recycle_after must be at least 0, not {self.recycle_after}")
         if self.threads < 0:
             raise ValueError(f"threads must be at least 0, not {self.threads}")
         if not 0 <= self.keep_weights <= 100:
             raise ValueError(f"keep_weights must be from 0 to 100, not {self.keep_weights}")
-
-    @property
-    def resolved_executor(self) -> Literal["serial", "slots"]:
-        """The executor that ``auto`` stands for."""
-        if self.executor == "auto":
-            return "slots" if self.workers > 1 else "serial"
-        return "slots" if self.executor == "slots" else "serial"
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 
@@ -26,6 +27,21 @@ def resolve_device(name: str) -> torch.device:
     if kind == "mps" and not torch.backends.mps.is_available():
         raise ValueError("the device mps is not there: torch sees no Apple GPU; try --device auto")
     return torch.device(name)
+
+
+def gpus_for(name: str) -> list[str]:
+    """List the GPUs among which workers are shared out, as CUDA_VISIBLE_DEVICES names them.
+
+    None where the device is no GPU, or one of several is named: then all workers take that one. Untested on CUDA
+    hardware.
+    """
+    if name not in ("auto", "cuda") or not torch.cuda.is_available():
+        return []
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    named = (
+        [word.strip() for word in visible.split(",")] if visible else list(map(str, range(torch.cuda.device_count())))
+    )
+    return named[: torch.cuda.device_count()]
 
 
 def autocast(device: torch.device) -> AbstractContextManager[object]:

@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING, Any, Final
 from evo_nas.count import sized
 from evo_nas.errors import DataError, UsageError
 from evo_nas.files import written_whole
-from evo_nas.phenotypes.blueprint import Blueprint, load_network, save_network
-from evo_nas.sources import Source, cells_named
+from evo_nas.phenotypes.blueprint import Blueprint, difference, load_network, save_network
+from evo_nas.phenotypes.plan import planned
+from evo_nas.sources import Source, of_text
 from genotypes.cell import CellPair
 from genotypes.genotype import Genotype, shorten
 
@@ -103,7 +104,7 @@ def subject_of(source: Source | None, weights: Path | None, size: Size, formats:
     blueprint, tensors = (None, None) if weights is None else load_network(weights)
     if blueprint is not None and weights is not None:
         _agree(blueprint, source, size, weights)
-        source = Source(blueprint.cells, weights.stem, None if source is None else source.genotype)
+        source = Source(blueprint.cells, shorten(weights.stem, 255), None if source is None else source.genotype)
     if source is None:
         raise UsageError(
             "name cells: a run, a genotype or a JSON file, --cell NAME, or --weights FILE with a network of evo_nas"
@@ -115,13 +116,13 @@ def subject_of(source: Source | None, weights: Path | None, size: Size, formats:
             blueprint = _blueprint(source, size)
         elif size.image is not None:
             blueprint = replace(blueprint, image=size.image)
-        expected = _meta(blueprint).state_dict()
+        found = difference(blueprint, tensors or {})
     except ValueError as error:
         raise UsageError(str(error)) from error
     if tensors is not None:
+        if found is not None:
+            raise DataError(f"{weights} holds the weights of another network: {found}")
         tensors = {name: tensor for name, tensor in tensors.items() if not name.startswith("auxiliary.")}
-        if difference := _difference(expected, tensors):
-            raise DataError(f"{weights} holds the weights of another network: {difference}")
     return Subject(source, blueprint, tensors)
 
 
@@ -129,9 +130,9 @@ def _agree(blueprint: Blueprint, source: Source | None, size: Size, weights: Pat
     """Check that what is said beside a file of weights is what its own blueprint says."""
     if source is not None and source.cells != blueprint.cells:
         raise UsageError(f"the weights in {weights} are of other cells than {shorten(source.label)}: leave that out")
-    own = {"macro": blueprint.macro, "stem": _meta(blueprint).plan.stem, "channels": blueprint.channels}
-    own |= {"cells_per_stack": blueprint.cells_per_stack, "filters": blueprint.filters}
-    own |= {"classes": len(blueprint.classes)}
+    own = {name: getattr(blueprint, name) for name in ("macro", "cells_per_stack", "filters", "stem")}
+    own["stem"] = planned(blueprint.cells, **own).stem
+    own |= {"channels": blueprint.channels, "classes": len(blueprint.classes)}
     asked = {name: getattr(size, name) for name in own}
     if size.size is not None:
         try:
@@ -168,24 +169,6 @@ def _blueprint(source: Source, size: Size) -> Blueprint:
         mean=(0.5,) * channels,
         std=(0.5,) * channels,
     )
-
-
-def _meta(blueprint: Blueprint) -> CellNetwork:
-    import torch
-
-    with torch.device("meta"):
-        return blueprint.network()
-
-
-def _difference(expected: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> str | None:
-    """Say what differs first between the weights that a network has and those of a file, names and shapes alone."""
-    for name, tensor in expected.items():
-        if name not in given:
-            return f"it has no {name}"
-        if given[name].shape != tensor.shape:
-            return f"{name} has the shape {tuple(given[name].shape)}, not {tuple(tensor.shape)}"
-    more = [name for name in given if name not in expected]
-    return f"it has {shorten(min(more))} too" if more else None
 
 
 def targets(output: Path, subject: Subject, formats: Sequence[str], *, force: bool) -> dict[str, Path]:
@@ -273,7 +256,7 @@ def _content(name: str, subject: Subject, network: CellNetwork | None, draw: Cal
 def _is_readable(source: Source) -> bool:
     """Tell whether the genotype means these cells to whoever reads it: that of a plug-in space does not."""
     try:
-        return source.genotype is not None and cells_named(source.genotype, None).cells == source.cells
+        return source.genotype is not None and of_text(source.genotype).cells == source.cells
     except UsageError:
         return False
 

@@ -12,9 +12,14 @@ from pathlib import Path
 def written_whole(path: Path) -> Iterator[Path]:
     """Give a place to write to; what lies there in the end takes the place of ``path``.
 
-    Whatever goes wrong, an interruption or a power cut, ``path`` is what it was or what it was to become.
+    Whatever goes wrong, an interruption or a power cut, ``path`` is what it was or what it was to become. A symbolic
+    link in its place, or in that of the file beside it, is replaced: nothing is written to what it leads to.
+
+    Raises:
+        OSError: if it cannot be written.
     """
     partial = path.with_name(path.name + ".partial")
+    partial.unlink(missing_ok=True)  # left behind by a kill, or a link that leads elsewhere
     try:
         yield partial
         with partial.open("rb") as file:

@@ -9,12 +9,23 @@ import os
 import shlex
 import socket
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Final
 
 from evo_nas.errors import RunFolderError
+from evo_nas.failpoints import Failpoint, reach
 from evo_nas.files import write_whole
+from evo_nas.links import refuse_links
+
+FILES: Final = ("run.toml", "env.json", "history.db", "history.sum", "log.jsonl", "run.lock", "alive.lock")
+"""What is written in a run folder beside the folders :data:`FOLDERS`."""
+
+FOLDERS: Final = ("weights", "report")
+
+_PATIENCE: Final = 0.1
+"""Seconds to wait for a lock: whoever looks whether a run is alive holds it for an instant."""
 
 
 class RunFolder:
@@ -51,12 +62,14 @@ class RunFolder:
             raise RunFolderError(f"cannot make the run folder {path}: {error.strerror}") from error
         had_lock = (path / "run.lock").exists()
         folder._take_lock()
-        # A lock file alone is the trace of a start that failed before it wrote anything.
-        if any(entry.name != "run.lock" for entry in path.iterdir()):
+        reach(Failpoint.FOLDER_MADE)
+        # These alone are the trace of a start that failed before it had a configuration.
+        if any(entry.name not in ("run.lock", "run.toml.partial") for entry in path.iterdir()):
             folder.close()
             if not had_lock:
                 (path / "run.lock").unlink(missing_ok=True)
-            mend = f"continue it with: {resume_command(path)}" if folder.history.exists() else "name a new one"
+            is_run = folder.history.exists() or folder.config.exists()
+            mend = f"continue it with: {resume_command(path)}" if is_run else "name a new one"
             raise RunFolderError(f"the run folder {path} is not empty; {mend}")
         return folder
 
@@ -79,9 +92,13 @@ class RunFolder:
             RunFolderError: if it holds no run.
         """
         folder = cls(path)
-        if not folder.history.is_file():
+        if not folder.history.is_file() and not folder.config.is_file():
             raise RunFolderError(f"{path} holds no run: there is no history.db in it")
         return folder
+
+    def holder(self) -> str | None:
+        """Say who is writing to the run, as in ``process 4711 on host``; ``None`` if nobody is."""
+        return lock_holder(self.path / "run.lock")
 
     def discard(self) -> None:
         """Take a folder back in which nothing was begun."""
@@ -91,8 +108,24 @@ class RunFolder:
                 self.path.rmdir()
 
     def write_config(self, text: str) -> None:
-        """Write ``run.toml``, whole or not at all."""
-        write_whole(self.config, text)
+        """Write ``run.toml``, whole or not at all.
+
+        Raises:
+            RunFolderError: if it cannot be written.
+        """
+        with _explained(self.config):
+            write_whole(self.config, text)
+
+    def write_environment(self, text: str) -> None:
+        """Write ``env.json``, whole or not at all, and make the folders for what is to come.
+
+        Raises:
+            RunFolderError: if that cannot be written.
+        """
+        with _explained(self.environment):
+            for name in FOLDERS:
+                (self.path / name).mkdir(exist_ok=True)
+            write_whole(self.environment, text)
 
     def close(self) -> None:
         """Give the lock back."""
@@ -107,13 +140,17 @@ class RunFolder:
         self.close()
 
     def log(self, event: str, **details: Any) -> None:
-        """Append one line to ``log.jsonl``: the time in UTC, what happened, and details."""
+        """Append one line to ``log.jsonl``: the time in UTC, what happened, and details.
+
+        A log that cannot be written ends no run: what counts stands in the history.
+        """
         now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-        with self.log_file.open("a", encoding="utf-8") as file:
+        with suppress(OSError), self.log_file.open("a", encoding="utf-8") as file:
             file.write(json.dumps({"time": now, "event": event, **details}, default=str) + "\n")
 
     def _take_lock(self) -> None:
         """Lock the folder for this process, or say who holds it."""
+        refuse_links(self.path, (*FILES, *FOLDERS))
         self._lock, self.has_locks = take_lock(self.path / "run.lock", f"the run folder {self.path}")
 
 
@@ -128,24 +165,64 @@ def take_lock(path: Path, what: str) -> tuple[IO[str], bool]:
     except OSError as error:
         raise RunFolderError(f"cannot write to {what}: {error.strerror}") from error
     has_locks = True
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        lock.seek(0)
-        holder = lock.read().strip() or "another process"
-        lock.close()
-        raise RunFolderError(f"{what} is in use by {holder}; wait for it or stop it") from None
-    except OSError as error:
-        if error.errno not in (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL):
+    deadline = time.monotonic() + _PATIENCE
+    while True:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            break
+        except BlockingIOError:
+            if time.monotonic() < deadline:
+                time.sleep(_PATIENCE / 10)
+                continue
+            holder = _named_in(lock)
             lock.close()
-            raise RunFolderError(f"cannot lock {what}: {error.strerror}") from error
-        has_locks = False
-    lock.truncate(0)
-    lock.write(f"process {os.getpid()} on {socket.gethostname()}\n")
-    lock.flush()
+            raise RunFolderError(f"{what} is in use by {holder}; wait for it or stop it") from None
+        except OSError as error:
+            if error.errno not in (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL):
+                lock.close()
+                raise RunFolderError(f"cannot lock {what}: {error.strerror}") from error
+            has_locks = False
+            break
+    try:
+        lock.truncate(0)
+        lock.write(f"process {os.getpid()} on {socket.gethostname()}\n")
+        lock.flush()
+    except OSError as error:
+        with suppress(OSError):
+            lock.close()
+        raise RunFolderError(f"cannot write to {what}: {error.strerror}") from error
     return lock, has_locks
+
+
+def lock_holder(path: Path) -> str | None:
+    """Say who holds a lock of :func:`take_lock`; ``None`` if nobody does, or that cannot be known."""
+    with suppress(OSError), path.open(encoding="utf-8") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return _named_in(lock)
+    return None
+
+
+def _named_in(lock: IO[str]) -> str:
+    lock.seek(0)
+    return lock.read(200).strip() or "another process"
+
+
+@contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    """Turn the refusal to write a file of a run folder into one line."""
+    try:
+        yield
+    except OSError as error:
+        raise RunFolderError(f"cannot write {error.filename or path}: {error.strerror}") from error
 
 
 def resume_command(path: Path) -> str:
     """Spell the command that goes on with a run, ready to be pasted into a shell."""
     return f"python -m evo_nas resume {shlex.quote(str(path))}"
+
+
+def repair_command(path: Path) -> str:
+    """Spell the command that saves what can be read of a damaged run."""
+    return f"python -m evo_nas repair {shlex.quote(str(path))}"

@@ -11,41 +11,23 @@ import os
 import sqlite3
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from shutil import copy2
 from tempfile import TemporaryDirectory
 from typing import Any, Final
 
+from evo_nas import schema
 from evo_nas.errors import RunFolderError
-from evo_nas.folder import resume_command
+from evo_nas.failpoints import Failpoint, reach
+from evo_nas.files import write_whole
+from evo_nas.folder import RunFolder, repair_command, resume_command
+from genotypes.checksum import ASK, TELL, damage, file_sum, good_trials, is_untouched, row_sum, sum_file
 from genotypes.genotype import Genotype
 from genotypes.individual import Evaluation, Individual, Outcome
+from genotypes.population import BEST_KEPT, Population
 from strategies.base import Proposal
-
-SCHEMA_VERSION: Final = 1
-
-_SCHEMA: Final = """
-CREATE TABLE trial (
-    id INTEGER PRIMARY KEY, parent INTEGER, genotype TEXT NOT NULL, cell TEXT NOT NULL, key TEXT NOT NULL,
-    seed INTEGER NOT NULL, memo TEXT NOT NULL, brief TEXT NOT NULL,
-    asked INTEGER NOT NULL UNIQUE, told INTEGER UNIQUE,
-    outcome TEXT, fitness REAL, report REAL, seconds REAL, parameters INTEGER, mult_adds INTEGER,
-    metrics TEXT NOT NULL DEFAULT '{}', error TEXT, asked_at REAL NOT NULL, told_at REAL
-);
-CREATE INDEX trial_key ON trial (key);
-CREATE INDEX trial_fitness ON trial (fitness) WHERE outcome = 'ok';
-CREATE INDEX trial_pending ON trial (id) WHERE told IS NULL;
-CREATE TABLE curve (
-    trial INTEGER NOT NULL, epoch INTEGER NOT NULL, accuracy REAL NOT NULL, PRIMARY KEY (trial, epoch)
-) WITHOUT ROWID;
-CREATE TABLE note (
-    trial INTEGER NOT NULL, name TEXT NOT NULL, value REAL NOT NULL, PRIMARY KEY (trial, name)
-) WITHOUT ROWID;
-CREATE TABLE attempt (
-    trial INTEGER NOT NULL, number INTEGER NOT NULL, started_at REAL NOT NULL, PRIMARY KEY (trial, number)
-) WITHOUT ROWID;
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,14 +71,20 @@ class History:
     What is committed survives the death of the process in any case. If ``durable``, a commit is on the disk before it
     returns, so that it survives a power cut too. If not, a power cut may take back the last commits, never one
     without those after it: the file stays sound, and the run goes on from there as the same search.
+
+    Closed in order, a history gets a checksum of the whole file beside it, and is believed while that agrees. One that
+    was cut short is read completely when it is opened next, and refused if a row of it is not what was written.
     """
 
-    def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
+    def __init__(self, connection: sqlite3.Connection, path: Path, *, writes: bool) -> None:
         self._db = connection
         self._db.row_factory = sqlite3.Row
         self.path = path
+        self._writes = writes
         self._copies: TemporaryDirectory[str] | None = None
-        self._event: int = self._one("SELECT max(max(asked), coalesce(max(told), 0)) FROM trial") or 0
+        # Two queries, because SQLite answers max() from an index only if it stands alone.
+        positions = (self._one(f"SELECT max({event}) FROM trial") or 0 for event in ("asked", "told"))
+        self._event: int = max(positions)
 
     @classmethod
     def create(cls, path: Path, *, locks: bool = True, durable: bool = True) -> History:
@@ -111,14 +99,22 @@ class History:
 
     @classmethod
     def open(cls, path: Path, *, locks: bool = True, durable: bool = True) -> History:
-        """Open an existing history to go on writing it; one whose making was cut short is made now.
+        """Open an existing history to go on writing it; one of an earlier version is brought to this one.
+
+        One whose making was cut short is made now.
 
         Raises:
-            RunFolderError: if there is none, or it is not one of this version.
+            RunFolderError: if there is none, it is damaged, or it is of a later version.
         """
         if path.is_file() and not cls.begun(path, locks=locks):
             return cls._new(path, locks, durable)
-        return cls._existing(path, "rw", locks, durable)
+        history = cls._existing(path, "rw", locks, durable)
+        with _explained(path):
+            if history._one("PRAGMA user_version") < schema.VERSION:
+                schema.migrate(history._db)
+            sum_file(path).unlink(missing_ok=True)
+        reach(Failpoint.SUM_REMOVED)
+        return history
 
     @classmethod
     def _new(cls, path: Path, locks: bool, durable: bool) -> History:
@@ -127,61 +123,84 @@ class History:
             connection = _connect(path, "rwc", locks, durable)
             # WAL lets readers look on while we write, but needs shared memory, which comes with locks only.
             connection.execute(f"PRAGMA journal_mode = {'WAL' if locks else 'DELETE'}")
-            connection.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
-            return cls(connection, path)
+            schema.make(connection)
+        reach(Failpoint.HISTORY_MADE)
+        return cls(connection, path, writes=True)
 
     @staticmethod
     def begun(path: Path, *, locks: bool = True) -> bool:
-        """Say whether there is a history at all; a start that is killed early leaves none, or a file without tables."""
-        if not path.is_file():
-            return False
-        with _explained(path):
-            connection = _connect(path, "rw", locks, True)
-            begun = _has_tables(connection)
-            connection.close()
-            return begun
-
-    @classmethod
-    def read(cls, path: Path) -> History:
-        """Open an existing history read-only, also while a run is writing it, also on a read-only file system.
+        """Say whether there is a history at all; a start that is killed early leaves none, or a file without tables.
 
         Raises:
-            RunFolderError: if there is none, or it is not one of this version.
+            RunFolderError: if there was one, and its tables are gone.
+        """
+        if not path.is_file():
+            return False
+        with _explained(path), closing(_connect(path, "rw", locks, True)) as connection:
+            begun = _has_tables(connection)
+        if not begun and _was_begun(path):
+            raise _damaged(path, "its tables are gone")
+        return begun
+
+    @classmethod
+    def read(cls, path: Path, *, checked: bool = True) -> History:
+        """Open an existing history read-only, also while a run is writing it, also on a read-only file system.
+
+        ``checked=False`` believes it, for a quick look at a run that is being written.
+
+        Raises:
+            RunFolderError: if there is none, it is damaged, or it is of a later version.
         """
         if not path.is_file() or os.access(path.parent, os.W_OK):
-            return cls._existing(path, "ro", True)
+            return cls._existing(path, "ro", True, checked=checked)
         # WAL wants files beside the history that cannot be made there: look at a copy.
         copies = TemporaryDirectory(prefix="evo_nas-")
-        for file in path.parent.glob(f"{path.name}*"):
+        for file in [*path.parent.glob(f"{path.name}*"), *path.parent.glob(sum_file(path).name)]:
             copy2(file, copies.name)
-        history = cls._existing(Path(copies.name) / path.name, "rw", True)
-        history._copies = copies
+        history = cls._existing(Path(copies.name) / path.name, "rw", True, checked=checked)
+        history._copies, history._writes = copies, False
         return history
 
     @classmethod
-    def _existing(cls, path: Path, mode: str, locks: bool, durable: bool = True) -> History:
+    def _existing(cls, path: Path, mode: str, locks: bool, durable: bool = True, *, checked: bool = True) -> History:
         if not path.is_file():
             raise RunFolderError(f"{path.parent} holds no run: {path.name} is not there")
-        with _explained(path):
-            connection = _connect(path, mode, locks, durable)
+        untouched = not checked or is_untouched(path)  # looked at before SQLite touches anything
+        with ExitStack() as stack, _explained(path):
+            connection = stack.enter_context(closing(_connect(path, mode, locks, durable)))
             version = connection.execute("PRAGMA user_version").fetchone()[0]
             if not _has_tables(connection):
-                connection.close()
+                if _was_begun(path):
+                    raise _damaged(path, "its tables are gone")
                 raise RunFolderError(
                     f"{path} holds no trial: the run was stopped before it began; go on with: "
                     f"{resume_command(path.parent)}"
                 )
-            if version != SCHEMA_VERSION:
-                connection.close()
+            if not 1 <= version <= schema.VERSION:
+                if sum_file(path).exists() and not untouched:
+                    raise _damaged(path, f"its schema version reads {version}")
                 raise RunFolderError(
-                    f"{path} has schema version {version}, this evo_nas reads version {SCHEMA_VERSION}: "
+                    f"{path} has schema version {version}, this evo_nas reads version {schema.VERSION}: "
                     "use the evo_nas that wrote it (env.json beside it names the version)"
                 )
-            return cls(connection, path)
+            if not untouched and (found := damage(connection)):
+                raise _damaged(path, found)
+            stack.pop_all()
+        return cls(connection, path, writes=mode == "rw")
 
     def close(self) -> None:
-        """Close the file; what is committed stays."""
+        """Close the file; what is committed stays. If nobody stands in the way it gets the sum of its bytes."""
+        complete = False
+        if self._writes:
+            # A reader can hold the log back, a full disk the sum: then the next to open it reads it all.
+            with suppress(sqlite3.Error):
+                busy, *_ = self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+                complete = not busy and not self._db.in_transaction
+            reach(Failpoint.CHECKPOINTED)
         self._db.close()
+        if complete:
+            with suppress(OSError):
+                write_whole(sum_file(self.path), file_sum(self.path) + "\n")
         if self._copies is not None:
             self._copies.cleanup()
 
@@ -194,62 +213,103 @@ class History:
     # Writing: one transaction an event ------------------------------------------------------------------------
 
     def ask(
-        self, id: int, proposal: Proposal, key: str, cell: Mapping[str, Any], seed: int, brief: tuple[float, ...]
+        self,
+        id: int,
+        proposal: Proposal,
+        key: str,
+        cell: Mapping[str, Any],
+        seed: int,
+        brief: tuple[float, ...],
+        *,
+        attempt: bool = False,
+        answer: Evaluation | None = None,
     ) -> None:
-        """Record an ask as the next event."""
+        """Record an ask as the next event.
+
+        In the same transaction, the first ``attempt`` if its training starts with it, or the tell, as the event after
+        it, if it had its ``answer`` already.
+        """
+        now = time.time()
+        row = {
+            "id": id,
+            "parent": proposal.parent,
+            "genotype": str(proposal.genotype),
+            "key": key,
+            "seed": seed,
+            "memo": _json(proposal.memo),
+            "brief": _json(brief),
+            "asked": self._event + 1,
+            "asked_at": now,
+            "cell": _json(cell),
+        }
+        assert tuple(row) == ASK
         with _explained(self.path), self._db:
-            self._db.execute(
-                "INSERT INTO trial (id, parent, genotype, cell, key, seed, memo, brief, asked, asked_at) "
-                "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                (
-                    id,
-                    proposal.parent,
-                    str(proposal.genotype),
-                    _json(cell),
-                    key,
-                    seed,
-                    _json(proposal.memo),
-                    _json(brief),
-                    self._event + 1,
-                    time.time(),
-                ),
-            )
-        self._event += 1
+            self._db.execute(_INSERT_ASK, (*row.values(), row_sum(*row.values())))
+            reach(Failpoint.ASKING)
+            if attempt:
+                self._attempt(id, 1, now)
+            if answer is not None:
+                self._tell(id, answer, self._event + 2)
+        self._event += 1 if answer is None else 2
+        reach(Failpoint.ASKED)
 
     def attempt(self, id: int) -> None:
         """Record that a training starts; the number of the attempt counts from 1."""
         with _explained(self.path), self._db:
-            self._db.execute(
-                "INSERT INTO attempt SELECT ?, 1 + count(*), ? FROM attempt WHERE trial = ?", (id, time.time(), id)
-            )
+            self._attempt(id, 1 + self._one("SELECT count(*) FROM attempt WHERE trial = ?", id), time.time())
+
+    def _attempt(self, id: int, number: int, now: float) -> None:
+        row = (id, number, now, None, None)
+        self._db.execute("INSERT INTO attempt VALUES (?, ?, ?, ?, ?, ?)", (*row, row_sum(*row)))
+
+    def crashed(self, id: int) -> None:
+        """Record that an attempt took its worker down; the trial stays pending."""
+        with _explained(self.path), self._db:
+            self._end_attempt(id, Outcome.CRASH, time.time())
+        reach(Failpoint.CRASHED)
+
+    def _end_attempt(self, id: int, outcome: Outcome, now: float) -> None:
+        """Record how the last attempt ended. Earlier ones without an end were cut short with the run."""
+        last = self._db.execute(
+            "SELECT number, started_at FROM attempt WHERE trial = ? ORDER BY number DESC LIMIT 1", (id,)
+        ).fetchone()
+        if last is not None:
+            row = (id, *last, now, str(outcome))
+            self._db.execute("REPLACE INTO attempt VALUES (?, ?, ?, ?, ?, ?)", (*row, row_sum(*row)))
 
     def tell(self, id: int, evaluation: Evaluation) -> None:
-        """Record how an ask ended, with its learning curve, as the next event."""
+        """Record how an ask ended, with its learning curve and the end of its attempt, as the next event."""
+        with _explained(self.path), self._db:
+            self._tell(id, evaluation, self._event + 1)
+        self._event += 1
+        reach(Failpoint.TOLD)
+
+    def _tell(self, id: int, evaluation: Evaluation, event: int) -> None:
         metrics = dict(evaluation.metrics)
         costs = [int(metrics.pop(name)) if name in metrics else None for name in ("parameters", "mult_adds")]
-        with _explained(self.path), self._db:
-            updated = self._db.execute(
-                "UPDATE trial SET told = ?, outcome = ?, fitness = ?, report = ?, seconds = ?, parameters = ?, "
-                "mult_adds = ?, metrics = ?, error = ?, told_at = ? WHERE id = ? AND told IS NULL",
-                (
-                    self._event + 1,
-                    str(evaluation.outcome),
-                    evaluation.fitness,
-                    evaluation.report,
-                    evaluation.seconds,
-                    *costs,
-                    _json(metrics),
-                    evaluation.error,
-                    time.time(),
-                    id,
-                ),
-            )
-            assert updated.rowcount == 1, f"trial {id} was told twice or never asked"
-            self._db.executemany(
-                "INSERT INTO curve VALUES (?, ?, ?)",
-                [(id, epoch, accuracy) for epoch, accuracy in enumerate(evaluation.curve, start=1)],
-            )
-        self._event += 1
+        now = time.time()
+        row = {
+            "id": id,
+            "told": event,
+            "outcome": str(evaluation.outcome),
+            "fitness": evaluation.fitness,
+            "report": evaluation.report,
+            "seconds": evaluation.seconds,
+            "parameters": costs[0],
+            "mult_adds": costs[1],
+            "metrics": _json(metrics),
+            "error": evaluation.error,
+            "told_at": now,
+        }
+        assert tuple(row) == TELL
+        curve = [(id, epoch, accuracy) for epoch, accuracy in enumerate(evaluation.curve, start=1)]
+        updated = self._db.execute(_UPDATE_TELL, {**row, "told_sum": row_sum(*row.values())})
+        assert updated.rowcount == 1, f"trial {id} was told twice or never asked"
+        reach(Failpoint.TELLING)
+        summed = [(*point, row_sum(*point)) for point in curve]
+        self._db.executemany("INSERT INTO curve VALUES (?, ?, ?, ?)", summed)
+        if evaluation.seconds is not None:
+            self._end_attempt(id, evaluation.outcome, now)
 
     def note(self, id: int, notes: Mapping[str, float]) -> None:
         """Record what the strategy noted when it was told; noting it again changes nothing.
@@ -258,30 +318,46 @@ class History:
         """
         rows = [(id, name, float(value)) for name, value in notes.items() if math.isfinite(value)]
         with _explained(self.path), self._db:
-            self._db.executemany("INSERT OR REPLACE INTO note VALUES (?, ?, ?)", rows)
+            self._db.executemany("REPLACE INTO note VALUES (?, ?, ?, ?)", [(*row, row_sum(*row)) for row in rows])
+        reach(Failpoint.NOTED)
 
     # Reading ---------------------------------------------------------------------------------------------------
+
+    @property
+    def events(self) -> int:
+        """Number of events so far."""
+        return self._event
 
     @property
     def last_id(self) -> int:
         """Id of the last ask; 0 before the first."""
         return self._one("SELECT max(id) FROM trial") or 0
 
-    def told(self) -> Iterator[Individual]:
-        """Yield what was told, in the order in which it was told."""
+    def told(self, after: int = 0) -> Iterator[Individual]:
+        """Yield what was told after event ``after``, in the order in which it was told."""
+        yield from self._individuals("told > ? ORDER BY told", after)
+
+    def horizon(self, memory: int) -> int:
+        """Find the event after which ``memory`` individuals with a fitness were told; 0 if there are no more."""
         rows = self._rows(
-            "SELECT id, genotype, outcome, fitness, parent, memo FROM trial WHERE told IS NOT NULL ORDER BY told"
+            "SELECT told FROM trial WHERE told IS NOT NULL AND fitness IS NOT NULL ORDER BY told DESC LIMIT 1 OFFSET ?",
+            memory,
         )
-        for row in rows:
-            with _explained(self.path, row["id"]):
-                individual = Individual(
-                    row["id"],
-                    Genotype.parse(row["genotype"]),
-                    Outcome(row["outcome"]),
-                    row["fitness"],
-                    row["parent"],
-                    tuple(json.loads(row["memo"])),
-                )
+        return next((row["told"] for row in rows), 0)
+
+    def population(self, window: int, until: int) -> Population:
+        """Give the population as it was when event ``until`` was told, but for its youngest."""
+        told = self._one("SELECT count(*) FROM trial WHERE told <= ?", until)
+        failed = self._one("SELECT count(*) FROM trial WHERE told <= ? AND fitness IS NULL", until)
+        best = self._individuals("told <= ? AND outcome = 'ok' ORDER BY fitness DESC, told LIMIT ?", until, BEST_KEPT)
+        return Population(window, alive=told - failed, failed=failed, best=tuple(best))
+
+    def _individuals(self, which: str, *values: object) -> Iterator[Individual]:
+        query = f"SELECT id, genotype, outcome, fitness, parent, memo FROM trial WHERE {which}"
+        for id, genotype, outcome, fitness, parent, memo in self._rows(query, *values):
+            with _explained(self.path, id):
+                numbers = () if memo == "[]" else tuple(json.loads(memo))
+                individual = Individual(id, Genotype.parse(genotype), Outcome(outcome), fitness, parent, numbers)
             yield individual
 
     def pending(self) -> list[Pending]:
@@ -299,7 +375,7 @@ class History:
         """Look up what came of the first training of this network; a success goes before a failure."""
         rows = self._rows(
             "SELECT outcome, fitness, report, parameters, mult_adds, error FROM trial "
-            "WHERE key = ? AND told IS NOT NULL AND outcome NOT IN ('reused', 'refused') "
+            "WHERE key = ? AND seconds IS NOT NULL "
             "ORDER BY outcome <> 'ok', told LIMIT 1",
             key,
         )
@@ -307,7 +383,11 @@ class History:
 
     def trained(self) -> int:
         """Count the trainings that ended, failed ones included and retries not: what a budget of trials limits."""
-        return int(self._one("SELECT count(*) FROM trial WHERE told IS NOT NULL AND id IN (SELECT trial FROM attempt)"))
+        return int(self._one("SELECT count(*) FROM trial WHERE seconds IS NOT NULL"))
+
+    def crashes(self, id: int) -> int:
+        """Count the attempts of a trial that took their workers down."""
+        return int(self._one("SELECT count(*) FROM attempt WHERE trial = ? AND outcome = 'crash'", id))
 
     def untrained_in_a_row(self) -> int:
         """Count the last asks in a row that were answered without a training."""
@@ -362,9 +442,9 @@ class History:
             for row in self._db.execute(query, values):  # noqa: UP028
                 yield row
 
-    def _one(self, query: str) -> Any:
+    def _one(self, query: str, *values: object) -> Any:
         with _explained(self.path):
-            return self._db.execute(query).fetchone()[0]
+            return self._db.execute(query, values).fetchone()[0]
 
 
 class _explained:
@@ -379,9 +459,52 @@ class _explained:
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if isinstance(error, sqlite3.Error):
-            raise RunFolderError(f"the history {self.path} cannot be used: {error}") from error
+            raise self._reason(error) from error
         if isinstance(error, ValueError) and self.trial is not None:
-            raise RunFolderError(f"the history {self.path} is damaged at trial {self.trial}: {error}") from error
+            raise _damaged(self.path, f"at trial {self.trial}: {error}") from error
+
+    def _reason(self, error: sqlite3.Error) -> RunFolderError:
+        code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & 0xFF  # the rest are details
+        if code in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR):
+            return RunFolderError(
+                f"the history {self.path} cannot be written: {error}; nothing that it holds is lost: when there is "
+                f"space, go on with: {resume_command(self.path.parent)}"
+            )
+        if code in _OF_THE_PLACE:
+            return RunFolderError(f"the history {self.path} cannot be used: {error}")
+        return _damaged(self.path, str(error))
+
+
+_OF_THE_PLACE: Final = {
+    sqlite3.SQLITE_PERM,
+    sqlite3.SQLITE_BUSY,
+    sqlite3.SQLITE_LOCKED,
+    sqlite3.SQLITE_NOMEM,
+    sqlite3.SQLITE_READONLY,
+    sqlite3.SQLITE_CANTOPEN,
+}
+"""What SQLite says when not the file is at fault, but who may use it when and where."""
+
+_INSERT_ASK: Final = f"INSERT INTO trial ({', '.join(ASK)}, asked_sum) VALUES ({', '.join('?' * (len(ASK) + 1))})"
+_UPDATE_TELL: Final = (
+    f"UPDATE trial SET {', '.join(f'{name} = :{name}' for name in (*TELL[1:], 'told_sum'))} "
+    "WHERE id = :id AND told IS NULL"
+)
+
+
+def _damaged(path: Path, what: str) -> RunFolderError:
+    """Say what is wrong with a history, how much of it is good, and how to save that."""
+    good = 0
+    with suppress(sqlite3.Error), closing(_connect(path, "ro", True, True)) as connection:
+        good = good_trials(connection)
+    extent = f"its trials are good up to number {good}" if good else "no trial at its beginning is good"
+    mend = f"save what can be read with: {repair_command(path.parent)}"
+    return RunFolderError(f"the history {path} is damaged: {what}; {extent}; {mend}")
+
+
+def _was_begun(path: Path) -> bool:
+    """Say whether there is a trace of a history whose tables were there once."""
+    return sum_file(path).exists() or RunFolder(path.parent).log_file.exists()
 
 
 def _has_tables(connection: sqlite3.Connection) -> bool:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import math
+import time
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from evo_nas.errors import TooManyFailures
 from evo_nas.evaluators.base import Evaluator, Job
 from evo_nas.executors.base import Executor
+from evo_nas.failpoints import Failpoint, reach
 from evo_nas.history import Ended, History, Pending
 from genotypes.genotype import Genotype, GenotypeError, shorten
 from genotypes.individual import Evaluation, Individual, Outcome
@@ -24,19 +28,43 @@ if TYPE_CHECKING:
 _ASK, _TELL = 1, 2  # tags of the generators; a training has 3 (evo_nas.evaluators.base.Job)
 
 
+CRASHES: Final = 2
+"""A training that takes its worker down is tried so often; then its network is left alone for the rest of the run."""
+
+
 class Reason(StrEnum):
-    """Why a search ended by itself."""
+    """Why a search ended. After the last five it is not over, and can be resumed."""
 
     TRIALS = "trials"
     """the budget of trainings is spent"""
+    TARGET = "target"
+    """a fitness as high as the target was found"""
     EXHAUSTED = "exhausted"
     """the strategy has nothing more to propose"""
     CONVERGED = "converged"
     """the strategy proposes only what is known already"""
+    TIME = "time"
+    """the time limit was reached"""
+    SCHEDULER = "scheduler"
+    """the scheduler of a cluster said that it is about to end the job"""
+    INTERRUPTED = "interrupted"
+    """somebody pressed Ctrl-C"""
+    TERMINATED = "terminated"
+    """somebody sent SIGTERM"""
+    HUNG_UP = "hung-up"
+    """the terminal was closed"""
+
+    @property
+    def is_final(self) -> bool:
+        """Whether the search is over, so that resuming it needs a new budget or target."""
+        return self in (Reason.TRIALS, Reason.TARGET, Reason.EXHAUSTED, Reason.CONVERGED)
 
 
 class Listener:
     """Somebody who watches a search. Each method does nothing by default."""
+
+    def restoring(self, told: int, events: int) -> None:
+        """Hear how far the strategy has been told the history again: up to event ``told`` of ``events``."""
 
     def restored(self, population: Population, trained: int) -> None:
         """Hear that the search is about to go on after ``trained`` trainings (0 for a new one)."""
@@ -44,16 +72,24 @@ class Listener:
     def told(self, individual: Individual, evaluation: Evaluation, population: Population, trained: int) -> None:
         """Hear that a candidate ended, after it was recorded and the strategy has learned from it."""
 
+    def stopping(self, reason: Reason, running: int) -> None:
+        """Hear that nothing more is asked, and ``running`` trainings are given some time to end."""
+
 
 class PopulationManager:
     """Runs one search, new or interrupted, and records every step before anything acts on it.
 
     The strategy decides what is tried, the evaluator what it is worth, the executor where it runs, the history
     remembers. Asynchronous and without a barrier: as soon as a slot is free, the next candidate is asked
-    for. ``trials`` is the total of ended trainings that the history may hold, failed ones counted.
+    for. ``trials`` is the total of ended trainings that the history may hold, failed ones counted; ``target`` is a
+    fitness, a fraction in [0, 1], that is high enough.
 
     A history that holds events already is first told to the strategy again, and what was asked and not told
     is submitted again under the same id, genotype and seed: a resumed search is the same search.
+
+    After ``time_limit`` seconds, or when :meth:`stop` is called, nothing more is asked. What is being trained then has
+    ``grace`` seconds to end; what has not is left pending, for whoever resumes the run. ``clock`` gives monotonic
+    seconds: no change of the wall clock makes a difference.
     """
 
     def __init__(
@@ -66,11 +102,15 @@ class PopulationManager:
         *,
         seed: int = 0,
         trials: int,
+        target: float | None = None,
         repeats: str = "reuse",
         max_repeats: int = 1000,
         max_parameters: int | None = None,
         max_consecutive_failures: int = 10,
+        time_limit: float | None = None,
+        grace: float = 0.0,
         listeners: Sequence[Listener] = (),
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.space = space
         self.strategy = strategy = strategy.suited(space)
@@ -79,55 +119,105 @@ class PopulationManager:
         self.history = history
         self.seed = seed
         self.trials = trials
+        self.target = target
         self.reuse = repeats == "reuse"
         self.max_repeats = max_repeats
         self.max_parameters = max_parameters
         self.max_consecutive_failures = max_consecutive_failures
+        self.time_limit = time_limit
+        self.grace = grace
         self.listeners = listeners
         self.population = Population(strategy.window)
+        self._clock = clock
+        self._started = clock()
+        self._stop: Reason | None = None
+        self._deadline = math.inf  # when the grace is over
         self._pending: dict[int, Pending] = {}  # asked and not told, by ascending id
         self._running: set[int] = set()  # those of them that are being trained
         self._waiting: dict[str, list[int]] = {}  # key that is being trained -> ids that will take its fitness over
         self._backlog: deque[Pending] = deque()  # of an interrupted run; goes before anything new
         self._failures = 0
 
+    def stop(self, reason: Reason) -> None:
+        """Ask for nothing more, and end when what is being trained has ended or the grace is over.
+
+        May be called from a signal handler; the first reason counts.
+        """
+        if self._stop is None:
+            self._stop = reason
+            self._deadline = self._clock() + self.grace
+            self.executor.wake()
+
     def run(self) -> Reason:
-        """Search until the budget is spent, the strategy has nothing left, or it only repeats itself.
+        """Search until the budget is spent, the strategy has nothing left, it only repeats itself, or it is stopped.
 
         Raises:
             TooManyFailures: if ``max_consecutive_failures`` trainings in a row failed.
         """
         self._restore()
+        is_announced = False
         while True:
-            reason = self._fill()
-            if not self._running:
+            self._look_at_the_clock()
+            reason = self._stop or self._fill()
+            if not self._running or self._clock() >= self._deadline:
                 assert reason is not None, "nothing runs and nothing was asked"
                 return reason
-            for id, evaluation in self.executor.next(None):
+            if self._stop and not is_announced:
+                is_announced = True
+                for listener in self.listeners:
+                    listener.stopping(self._stop, len(self._running))
+            for id, evaluation in self.executor.next(self._patience()):
+                reach(Failpoint.EVALUATED)
                 self._ended(id, evaluation)
 
+    def _look_at_the_clock(self) -> None:
+        if self.time_limit is not None and self._clock() - self._started >= self.time_limit:
+            self.stop(Reason.TIME)
+
+    def _patience(self) -> float | None:
+        """Say for how many seconds there is nothing to do but to wait for a training to end."""
+        if self._stop:
+            return max(0.0, self._deadline - self._clock())
+        if self.time_limit is not None:
+            return max(0.0, self._started + self.time_limit - self._clock())
+        return None
+
     def _restore(self) -> None:
-        """Tell the history again, then take up what was asked and not told."""
+        """Tell the history again, then take up what was asked and not told.
+
+        What the strategy would have forgotten is left out: see :attr:`strategies.base.SearchStrategy.memory`.
+        """
+        history, memory = self.history, self.strategy.memory
         self.strategy.start(self.space, self._rng())
+        after = 0 if memory is None else history.horizon(max(memory, self.strategy.window, 1))
+        if after:
+            self.population = history.population(self.strategy.window, after)
         last: tuple[int, Mapping[str, float]] | None = None
-        for individual in self.history.told():
+        for count, individual in enumerate(history.told(after)):
+            if count % _RESTORED_AT_ONCE == 0:
+                for listener in self.listeners:
+                    listener.restoring(count, history.events)
+            if self._stop:
+                return
             notes = self._learn(individual)
             last = (individual.id, notes) if notes else None
         if last:  # the run may have died between the tell and its notes
-            self.history.note(*last)
-        self._last_id = self.history.last_id
-        self._trained = self.history.trained()
-        self._repeats = self.history.untrained_in_a_row()
+            history.note(*last)
+        self._last_id = history.last_id
+        self._trained = history.trained()
+        self._repeats = history.untrained_in_a_row()
+        self._stop_at_the_target()
+        reach(Failpoint.RESTORED)
         for listener in self.listeners:
             listener.restored(self.population, self._trained)
-        self._backlog.extend(self.history.pending())
+        self._backlog.extend(history.pending())
         self._pending = {pending.id: pending for pending in self._backlog}
 
     def _fill(self) -> Reason | None:
         """Ask until every slot is busy; say why asking ended for good, if it did."""
-        while len(self._running) < self.executor.slots:
+        while len(self._running) < self.executor.slots and self._stop is None:
             if self._backlog:
-                self._route(self._backlog.popleft())
+                self._take_up(self._backlog.popleft())
                 continue
             if self._trained + len(self._running) >= self.trials:
                 return Reason.TRIALS
@@ -139,58 +229,89 @@ class PopulationManager:
             if proposal is None:
                 return None if self._running else Reason.EXHAUSTED
             self._ask(id, proposal)
-        return None
+        return self._stop
 
     def _ask(self, id: int, proposal: Proposal) -> None:
-        """Record the proposal under the next id, then decide what becomes of it."""
+        """Decide what becomes of the proposal, record it under the next id, and let it become that."""
         genotype = proposal.genotype
-        fault: GenotypeError | None = None
+        answer: Evaluation | None = None
         try:
             key, cell = self.space.key(genotype), readable(self.space, genotype)
         except GenotypeError as error:  # a fault of the strategy, which is told of it like of any other failure
-            key, cell, fault = str(genotype), {"text": str(genotype)}, error
+            key, cell = str(genotype), {"text": str(genotype)}
+            answer = Evaluation(Outcome.INVALID, seconds=None, error=str(error))
         pending = Pending(id, proposal, key, self.evaluator.brief(self.population))
-        self.history.ask(id, proposal, key, cell, self.seed, pending.brief)
+        answer = answer or self._answer(pending)
+        trains = answer is None and not self._waits(pending)
+        self.history.ask(id, proposal, key, cell, self.seed, pending.brief, attempt=trains, answer=answer)
         self._last_id = id
         self._pending[id] = pending
-        if fault is None:
-            self._route(pending)
-        else:
-            self._repeats += 1
-            self._tell(id, Evaluation(Outcome.INVALID, seconds=None, error=str(fault)))
+        self._proceed(pending, answer)
 
-    def _route(self, pending: Pending) -> None:
-        """Answer the ask from what is known, let it wait for a running twin, refuse it, or train it."""
-        self._repeats += 1
-        if self.reuse:
-            known = self.history.find(pending.key)
-            if known is not None:
-                return self._tell(pending.id, _again(known))
-            if pending.key in self._waiting:
-                self._waiting[pending.key].append(pending.id)
-                return None
-        if self.max_parameters is not None:
+    def _take_up(self, pending: Pending) -> None:
+        """Go on with what was asked before the run was interrupted."""
+        answer = self._answer(pending)
+        if answer is not None:
+            self.history.tell(pending.id, answer)
+        elif not self._waits(pending):
+            self.history.attempt(pending.id)
+        self._proceed(pending, answer)
+
+    def _proceed(self, pending: Pending, answer: Evaluation | None) -> None:
+        """Let an ask hear its answer, wait for its twin, or be trained, as is recorded already."""
+        if answer is not None:
+            self._repeats += 1
+            self._hear(pending.id, answer)
+        elif self._waits(pending):
+            self._repeats += 1
+            self._waiting[pending.key].append(pending.id)
+        else:
+            self._repeats = 0
+            self._running.add(pending.id)
+            self._waiting.setdefault(pending.key, [])
+            self.executor.submit(self._job(pending))
+            reach(Failpoint.SUBMITTED)
+
+    def _answer(self, pending: Pending) -> Evaluation | None:
+        """Answer an ask from what is known, or refuse it; ``None`` if it must be trained."""
+        known = self.history.find(pending.key)
+        if known is not None and (self.reuse or known.outcome is Outcome.CRASH):
+            return _again(known)
+        if self.max_parameters is not None and not self._waits(pending):
             cost = self.evaluator.cost(pending.proposal.genotype)
             if cost is not None and cost.parameters > self.max_parameters:
                 error = f"{cost.parameters} parameters are more than the {self.max_parameters} allowed"
                 metrics = {"parameters": cost.parameters, "mult_adds": cost.mult_adds}
-                return self._tell(pending.id, Evaluation(Outcome.REFUSED, seconds=None, metrics=metrics, error=error))
-        self._repeats = 0
-        self._running.add(pending.id)
-        self._waiting.setdefault(pending.key, [])
-        self.history.attempt(pending.id)
-        self.executor.submit(Job(pending.id, pending.proposal.genotype, self.seed, pending.brief))
+                return Evaluation(Outcome.REFUSED, seconds=None, metrics=metrics, error=error)
         return None
 
+    def _waits(self, pending: Pending) -> bool:
+        """Whether a network is being trained already, so that another ask for it waits for its fitness."""
+        return self.reuse and pending.key in self._waiting
+
+    def _job(self, pending: Pending) -> Job:
+        return Job(pending.id, pending.proposal.genotype, self.seed, pending.brief)
+
     def _ended(self, id: int, evaluation: Evaluation) -> None:
-        """Tell a training that ended, and after it those that waited for its fitness."""
-        key = self._pending[id].key
+        """Tell a training that ended, and after it those that waited for its fitness; try again after a crash."""
+        pending = self._pending[id]
+        if evaluation.outcome is Outcome.CRASH and self.history.crashes(id) + 1 < CRASHES:
+            self.history.crashed(id)
+            if self._stop:  # whoever resumes the run tries again
+                self._running.remove(id)
+                return
+            self.history.attempt(id)
+            reach(Failpoint.RETRYING)
+            self.executor.submit(self._job(pending), fresh=True)
+            return
         self._running.remove(id)
         self._trained += 1
+        if evaluation.seconds is None:  # by which the history tells what was trained
+            evaluation = replace(evaluation, seconds=0.0)
         self._failures = 0 if evaluation.outcome.has_fitness else self._failures + 1
         self._tell(id, evaluation)
-        for twin in self._waiting.pop(key, ()):
-            known = self.history.find(key)
+        for twin in self._waiting.pop(pending.key, ()):
+            known = self.history.find(pending.key)
             assert known is not None, "the training that others waited for is recorded"
             self._tell(twin, _again(known))
         if self._failures >= self.max_consecutive_failures:
@@ -201,18 +322,28 @@ class PopulationManager:
             )
 
     def _tell(self, id: int, evaluation: Evaluation) -> None:
-        """Record how an ask ended; only then let the population and the strategy know."""
-        pending = self._pending.pop(id)
+        """Record how an ask ended; only then let anybody know."""
         self.history.tell(id, evaluation)
-        proposal = pending.proposal
+        self._hear(id, evaluation)
+
+    def _hear(self, id: int, evaluation: Evaluation) -> None:
+        """Let population, strategy and listeners know how an ask ended, which is recorded."""
+        proposal = self._pending.pop(id).proposal
         individual = Individual(
             id, proposal.genotype, evaluation.outcome, evaluation.fitness, proposal.parent, proposal.memo
         )
         notes = self._learn(individual)
+        reach(Failpoint.LEARNED)
         if notes:
             self.history.note(id, notes)
+        self._stop_at_the_target()
         for listener in self.listeners:
             listener.told(individual, evaluation, self.population, self._trained)
+
+    def _stop_at_the_target(self) -> None:
+        best = self.population.best(1)
+        if self.target is not None and best and best[0].score >= self.target:
+            self.stop(Reason.TARGET)
 
     def _learn(self, individual: Individual) -> Mapping[str, float] | None:
         """Let the population and the strategy know of an individual; the same for a new one and a remembered one."""
@@ -224,6 +355,9 @@ class PopulationManager:
         import numpy as np
 
         return np.random.default_rng([self.seed, *ids])
+
+
+_RESTORED_AT_ONCE: Final = 100
 
 
 def readable(space: SearchSpace, genotype: Genotype) -> Mapping[str, Any]:

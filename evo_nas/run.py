@@ -8,7 +8,7 @@ import platform
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -16,6 +16,7 @@ from typing import Any
 
 from evo_nas import __version__
 from evo_nas.config import (
+    BUDGET,
     OPTION_TABLES,
     Hardware,
     RunConfig,
@@ -31,9 +32,11 @@ from evo_nas.evaluators.base import Evaluator, Placement
 from evo_nas.evaluators.catalogue import EVALUATORS
 from evo_nas.executors.base import Executor
 from evo_nas.executors.serial import SerialExecutor
+from evo_nas.failpoints import Failpoint, reach
 from evo_nas.folder import RunFolder
 from evo_nas.history import History
 from evo_nas.manager import Listener, PopulationManager, Reason
+from evo_nas.signals import heeded
 from evo_nas.weights import WeightKeeper
 from genotypes.catalogue import SPACES, space_named
 from genotypes.registry import OptionError, Registry, option_types, options_of
@@ -133,11 +136,19 @@ def new_folder(config: RunConfig, parts: Parts) -> Path:
 
 
 def start(
-    config: RunConfig, path: Path, parts: Parts, *, listeners: Sequence[Listener] = (), durable: bool = True
+    config: RunConfig,
+    place: Path | RunFolder,
+    parts: Parts,
+    *,
+    listeners: Sequence[Listener] = (),
+    durable: bool = True,
+    heeds_signals: bool = False,
 ) -> Run:
     """Start a new run in a folder that is new or empty, and search until it ends.
 
-    ``durable`` is that of :class:`evo_nas.history.History`: whether every step outlives a power cut.
+    ``place`` may be such a folder that this process has locked already. ``durable`` is that of
+    :class:`evo_nas.history.History`: whether every step outlives a power cut. ``heeds_signals`` lets Ctrl-C, SIGTERM
+    and their kin end the search in order, as :func:`evo_nas.signals.heeded` says; otherwise they do what they do.
 
     Raises:
         RunFolderError: if the folder is not empty, in use or cannot be written.
@@ -145,38 +156,88 @@ def start(
         TooManyFailures: if trial after trial failed.
     """
     with ExitStack() as stack:
-        folder = stack.enter_context(RunFolder.create(path))
+        folder = place if isinstance(place, RunFolder) else stack.enter_context(RunFolder.create(place))
         try:
-            parts.evaluator.prepare(path)
+            parts.evaluator.prepare(folder.path)
             folder.write_config(resolved(config, parts).to_toml())
         except BaseException:
             folder.discard()
             raise
-        folder.environment.write_text(json.dumps(environment(), indent=2) + "\n", "utf-8")
-        folder.weights.mkdir(exist_ok=True)
-        folder.report.mkdir(exist_ok=True)
-        history = stack.enter_context(History.create(folder.history, locks=folder.has_locks, durable=durable))
-        return _search(config, folder, history, parts, listeners)
+        reach(Failpoint.CONFIG_WRITTEN)
+        return _begin(config, folder, parts, listeners, durable, heeds_signals)
 
 
 def resume(
-    config: RunConfig, path: Path, parts: Parts, *, listeners: Sequence[Listener] = (), durable: bool = True
+    config: RunConfig,
+    place: Path | RunFolder,
+    parts: Parts,
+    *,
+    listeners: Sequence[Listener] = (),
+    durable: bool = True,
+    heeds_signals: bool = False,
 ) -> Run:
     """Go on with a run where it stopped, under the configuration that :func:`stored` gives, and store that.
 
-    ``durable`` is as in :func:`start`.
+    The arguments are those of :func:`start`.
 
     Raises:
-        RunFolderError: if the folder holds no run or is in use.
+        RunFolderError: if the folder holds no run, is damaged or in use.
+        UsageError: if the data of the run has changed.
         DataError: if the evaluator's data is missing or damaged.
         TooManyFailures: if trial after trial failed.
     """
     with ExitStack() as stack:
-        folder = stack.enter_context(RunFolder.open(path))
-        parts.evaluator.prepare(path)
-        history = stack.enter_context(History.open(folder.history, locks=folder.has_locks, durable=durable))
+        folder = place if isinstance(place, RunFolder) else stack.enter_context(RunFolder.open(place))
+        parts.evaluator.prepare(folder.path)
+        if folder.history.exists():
+            _check_surroundings(folder, parts.evaluator)
+            history = stack.enter_context(History.open(folder.history, locks=folder.has_locks, durable=durable))
+        elif folder.log_file.exists():
+            raise RunFolderError(f"{folder.path} is damaged: its history.db is gone; put it back from a copy")
         folder.write_config(resolved(config, parts).to_toml())
-        return _search(config, folder, history, parts, listeners)
+        reach(Failpoint.CONFIG_REWRITTEN)
+        if not folder.history.exists():  # it was killed before it had one
+            return _begin(config, folder, parts, listeners, durable, heeds_signals)
+        return _search(config, folder, history, parts, listeners, heeds_signals)
+
+
+def _begin(
+    config: RunConfig,
+    folder: RunFolder,
+    parts: Parts,
+    listeners: Sequence[Listener],
+    durable: bool,
+    heeds_signals: bool,
+) -> Run:
+    """Search in a folder that has a configuration and nothing else yet."""
+    record = {**environment(), "data": dict(parts.evaluator.fingerprint())}
+    folder.write_environment(json.dumps(record, indent=2) + "\n")
+    reach(Failpoint.ENVIRONMENT_WRITTEN)
+    with History.create(folder.history, locks=folder.has_locks, durable=durable) as history:
+        return _search(config, folder, history, parts, listeners, heeds_signals)
+
+
+def _check_surroundings(folder: RunFolder, evaluator: Evaluator) -> None:
+    """Compare what a result depends on besides the configuration with what it was when the run began.
+
+    Raises:
+        UsageError: if the data is not the same.
+    """
+    try:
+        before = json.loads(folder.environment.read_text("utf-8"))
+        data, versions = dict(before.get("data", {})), dict(before["versions"])
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return  # it says nothing, so there is nothing to compare
+    now = environment()["versions"]
+    if changed := list(differences({"data": data}, {"data": dict(evaluator.fingerprint())}, ("data",) if data else ())):
+        raise UsageError(
+            f"resume goes on with the same search, and its data is not the same: {'; '.join(changed)}; "
+            "bring back the data that the run began with, or start a new run"
+        )
+    if changed := list(differences({"version": versions}, {"version": now}, ("version",))):
+        message = f"since the run began, {'; '.join(changed)}: from here on trials need not repeat to the last digit"
+        print(f"evo_nas: note: {message}", file=sys.stderr)
+        folder.log("warning", message=message)
 
 
 def stored(path: Path, given: Tables | None = None, plugins: Sequence[str] = ()) -> RunConfig:
@@ -195,7 +256,7 @@ def stored(path: Path, given: Tables | None = None, plugins: Sequence[str] = ())
     old = RunConfig.from_tables(read_toml(folder.config))
     given = given or {}
     new = RunConfig.from_tables(layered(old.to_tables(), given))
-    same = replace(old, run=replace(old.run, trials=new.run.trials))
+    same = replace(old, run=replace(old.run, **{name: getattr(new.run, name) for name in BUDGET}))
     if changed := list(differences(same.to_tables(), new.to_tables(), (*OPTION_TABLES, "run"))):
         raise UsageError(f"resume goes on with the same search, it cannot change {'; '.join(changed)}")
     for part in OPTION_TABLES:
@@ -232,10 +293,11 @@ def search(
 
 def placement(hardware: Hardware) -> Placement:
     """Say where evaluations run; the cores are shared out among the workers unless ``threads`` is given."""
+    cores = hardware.cpus_per_trial if hardware.executor == "ray" else usable_cores() / hardware.workers
     return Placement(
         device=hardware.device,
         data_dir=hardware.data_dir,
-        threads=hardware.threads or max(1, usable_cores() // hardware.workers),
+        threads=hardware.threads or max(1, int(cores)),
         keep_weights=hardware.keep_weights > 0,
     )
 
@@ -263,12 +325,19 @@ def environment() -> dict[str, Any]:
     }
 
 
-def _search(config: RunConfig, folder: RunFolder, history: History, parts: Parts, listeners: Sequence[Listener]) -> Run:
+def _search(
+    config: RunConfig,
+    folder: RunFolder,
+    history: History,
+    parts: Parts,
+    listeners: Sequence[Listener],
+    heeds_signals: bool,
+) -> Run:
     """Run the manager on an open folder and an open history, and log how it ended."""
     if not folder.has_locks:
         _warn_of_missing_locks(folder)
-    science = config.run
-    executor = _executor(config.hardware, parts.evaluator, folder.path / "alive.lock")
+    science, hardware = config.run, config.hardware
+    executor = _executor(hardware, parts.evaluator, folder.path / "alive.lock")
     manager = PopulationManager(
         parts.space,
         parts.strategy,
@@ -277,31 +346,58 @@ def _search(config: RunConfig, folder: RunFolder, history: History, parts: Parts
         history,
         seed=science.seed,
         trials=science.trials,
+        target=science.target_accuracy,
         repeats=science.repeats,
         max_repeats=science.max_repeats,
         max_parameters=science.max_parameters,
         max_consecutive_failures=science.max_consecutive_failures,
-        listeners=[WeightKeeper(folder.path, config.hardware.keep_weights), *listeners],
+        time_limit=hardware.time_limit,
+        grace=hardware.grace,
+        listeners=[WeightKeeper(folder.path, hardware.keep_weights), *listeners],
     )
-    folder.log("start", evo_nas=__version__, trials=science.trials, asked=history.last_id)
+    folder.log("start", evo_nas=__version__, process=os.getpid(), trials=science.trials, asked=history.last_id)
     try:
-        reason = manager.run()
+        with heeded(manager.stop) if heeds_signals else nullcontext():
+            reason = manager.run()
     except BaseException as error:
         folder.log("stop", error=f"{type(error).__name__}: {error}")
         raise
     finally:
         executor.close()
     folder.log("end", reason=str(reason))
+    reach(Failpoint.ENDED)
     return Run(folder.path, reason)
 
 
 def _executor(hardware: Hardware, evaluator: Evaluator, alive: Path) -> Executor:
-    """Build the executor; the one that needs worker processes is imported only where there are any."""
-    if hardware.resolved_executor == "serial":
-        return SerialExecutor(evaluator)
+    """Build the executor; those that need worker processes are imported only where there are any."""
+    timeout, recycle = hardware.trial_timeout, hardware.recycle_after or None
+    kind = hardware.executor
+    if kind == "auto":
+        alone = hardware.workers == 1 and evaluator.is_harmless and timeout is None and recycle is None
+        kind = "serial" if alone else "slots"
+    if kind == "serial":
+        return SerialExecutor(evaluator, hardware.grace)
+    if kind == "ray":
+        from evo_nas.executors.ray import RayExecutor
+
+        return RayExecutor(
+            evaluator,
+            hardware.workers,
+            address=hardware.ray_address,
+            cpus=hardware.cpus_per_trial,
+            gpus=hardware.gpus_per_trial,
+            trial_timeout=timeout,
+            recycle_after=recycle,
+        )
     from evo_nas.executors.slots import SlotsExecutor
 
-    return SlotsExecutor(evaluator, hardware.workers, alive)
+    gpus: Sequence[str] = ()
+    if "torch" in evaluator.preload:  # nothing else needs a device, and torch takes seconds to import
+        from evo_nas.devices import gpus_for
+
+        gpus = gpus_for(evaluator.placement.device)
+    return SlotsExecutor(evaluator, hardware.workers, alive, trial_timeout=timeout, recycle_after=recycle, gpus=gpus)
 
 
 def _found(catalogue: Registry[Any], name: str) -> type:

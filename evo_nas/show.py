@@ -8,12 +8,13 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
+from evo_nas.errors import RunFolderError
 from evo_nas.evaluators.base import weights_file
 from evo_nas.folder import RunFolder
 from evo_nas.history import History, TopTrial
 from evo_nas.progress import duration
 from genotypes.cell import CellPair
-from genotypes.genotype import GenotypeError
+from genotypes.genotype import GenotypeError, shorten
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ class Summary:
         for rank, trial in enumerate(self.top, start=1):
             yield (
                 f"{rank:>4} {trial.id:>7} {100 * trial.fitness:>7.2f} % {_number(trial.parameters):>11} "
-                f"{_number(trial.mult_adds):>13} {trial.seconds or 0:>8.1f}  {trial.genotype}"
+                f"{_number(trial.mult_adds):>13} {trial.seconds or 0:>8.1f}  {_printable(trial.genotype)}"
             )
         yield ""
         states = " (0 is h_i, 1 is h_i-1)" if self.best_pair else ""
@@ -77,18 +78,28 @@ def summarise(path: Path, top: int) -> Summary:
     """Read a run, finished or live, without getting in the way of whoever writes it.
 
     Raises:
-        RunFolderError: if the folder holds no run.
+        RunFolderError: if the folder holds no run, or what it says of its best trials is of the wrong kind.
     """
     folder = RunFolder.existing(path)
     with History.read(folder.history) as history:
-        return Summary(path, history.top(top), history.outcomes(), history.seconds())
+        summary = Summary(path, history.top(top), history.outcomes(), history.seconds())
+    for trial in summary.top:  # SQLite lets any column hold anything
+        if not (
+            isinstance(trial.genotype, str)
+            and all(value is None or isinstance(value, int) for value in (trial.parameters, trial.mult_adds))
+            and isinstance(trial.fitness, float)
+            and (trial.seconds is None or isinstance(trial.seconds, float))
+            and isinstance(trial.cell, dict)
+        ):
+            raise RunFolderError(f"trial {trial.id} of {path} is damaged: what stands in its row is of another kind")
+    return summary
 
 
 def cell_lines(cell: Mapping[str, Any]) -> Iterator[str]:
     """Write a readable cell: a pair side by side, anything else one line an entry."""
     pair = _pair(cell)
     if pair is None:
-        yield from (f"  {name}: {value}" for name, value in cell.items())
+        yield from (f"  {_printable(name)}: {_printable(str(value))}" for name, value in cell.items())
         return
     columns = [[name, *str(c).splitlines()] for name, c in (("normal", pair.normal), ("reduction", pair.reduction))]
     width = max(map(len, columns[0])) + 4
@@ -100,6 +111,11 @@ def _pair(cell: Mapping[str, Any]) -> CellPair | None:
         return CellPair.from_json(cell)
     except GenotypeError:
         return None
+
+
+def _printable(text: str) -> str:
+    """Give a text of a history to the terminal: one line, and nothing that it would obey."""
+    return shorten(text, 10_000)
 
 
 def _number(value: int | None) -> str:

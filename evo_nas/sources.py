@@ -1,10 +1,15 @@
-"""Where cells come from: a genotype text, a file, a run, or the zoo."""
+"""Where cells come from: a genotype text, a file, a run, or the zoo.
+
+Files and texts may come from anybody. Whatever they hold is data, never code, and what is wrong with them is said in
+one line that a terminal can be shown.
+"""
 
 from __future__ import annotations
 
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Final, NoReturn
 
 from evo_nas.config import read_toml
 from evo_nas.data.catalogue import DATA_SETS
@@ -15,6 +20,11 @@ from genotypes.catalogue import space_named
 from genotypes.cell import CellPair
 from genotypes.genotype import Genotype, GenotypeError, shorten
 from genotypes.zoo import CELLS
+
+LARGEST: Final = 2**20
+"""Bytes of the largest file of cells that is read: a hundred times what the largest cells of our spaces need."""
+
+_LINE: Final = 1000  # characters of a message, at most
 
 
 @dataclass(frozen=True)
@@ -55,23 +65,30 @@ def cells_named(source: str | None, cell: str | None, trial: int | None = None) 
     if trial is not None:
         raise UsageError(f"--trial names a trial of a run, and {shorten(text)} is no run folder")
     if not text.endswith(".json") and (":" in text or not _is_file(text)):
-        try:
-            return _decoded(Genotype.parse(text))
-        except GenotypeError as error:
-            raise UsageError(
-                str(error) if ":" in text else f"there is no run or file {shorten(text)}; {error}"
-            ) from error
+        return of_text(text)
     path = Path(text)
     try:
-        record = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise UsageError(f"cannot read {path}: {shorten(str(error), 200)}") from error
-    try:
+        record = _json(path)
         if isinstance(record, dict) and "choices" in record:
             return _decoded(Genotype.from_json(record))
-        return Source(CellPair.from_json(record), path.stem)
+        return Source(CellPair.from_json(record), shorten(path.stem, 255))
     except GenotypeError as error:
-        raise UsageError(f"{path}: {error}") from error
+        raise UsageError(f"{_spelled(path)}: {shorten(str(error), _LINE)}") from error
+    except RecursionError as error:  # what could be read may still be too deep to be quoted
+        raise UsageError(f"{_spelled(path)}: lists or objects are nested too deep for cells or a genotype") from error
+
+
+def of_text(text: str) -> Source:
+    """Decode the cells of a genotype text, as in ``nasnet:0.1.2``; no file is looked at.
+
+    Raises:
+        UsageError: if it is none, or none of a space that describes a pair of cells.
+    """
+    try:
+        return _decoded(Genotype.parse(text))
+    except GenotypeError as error:
+        reason = str(error) if ":" in text else f"there is no run or file {shorten(text)}; {error}"
+        raise UsageError(shorten(reason, _LINE)) from error
 
 
 def of_run(path: Path, trial: int | None = None) -> Source:
@@ -86,7 +103,7 @@ def of_run(path: Path, trial: int | None = None) -> Source:
     with _history(path) as history:
         found = history.trial(trial)
     if found is None:
-        raise UsageError(f"the run {path} has no trial {trial} that has succeeded")
+        raise UsageError(f"the run {_spelled(path)} has no trial {trial} that has succeeded")
     return _of_trial(path, found)
 
 
@@ -100,7 +117,7 @@ def best_of_run(path: Path, k: int) -> list[Source]:
     with _history(path) as history:
         top = history.top(k)
     if not top:
-        raise UsageError(f"no trial of the run {path} has succeeded yet")
+        raise UsageError(f"no trial of the run {_spelled(path)} has succeeded yet")
     return [_of_trial(path, one) for one in top]
 
 
@@ -111,23 +128,24 @@ def _history(path: Path) -> History:
 def _of_trial(path: Path, trial: TopTrial) -> Source:
     try:
         cells = CellPair.from_json(trial.cell)
-    except GenotypeError as error:
-        raise UsageError(f"trial {trial.id} of {path} describes no pair of cells, so no network is built") from error
-    return Source(
-        cells, f"{path.resolve().name}-trial{trial.id}", trial.genotype, trial.fitness, *_images(RunFolder(path))
-    )
+    except (GenotypeError, RecursionError) as error:
+        raise UsageError(
+            f"trial {trial.id} of {_spelled(path)} describes no pair of cells, so no network is built"
+        ) from error
+    label = f"{shorten(path.resolve().name, 255)}-trial{trial.id}"
+    return Source(cells, label, trial.genotype, trial.fitness, *_images(RunFolder(path)))
 
 
 def _images(folder: RunFolder) -> tuple[str | None, Path | None]:
     """Read the name of the images that a run was searched on, and where they lie; nothing else of it is needed."""
     try:
         tables = read_toml(folder.config)
-    except UsageError:
+    except (UsageError, RecursionError):
         return None, None
     dataset, data_dir = tables.get("evaluator", {}).get("dataset"), tables.get("hardware", {}).get("data_dir")
-    if dataset not in DATA_SETS:
+    if not isinstance(dataset, str) or dataset not in DATA_SETS:
         return None, None
-    return str(dataset), Path(data_dir) if isinstance(data_dir, str) else None
+    return dataset, Path(data_dir) if isinstance(data_dir, str) else None
 
 
 def _is_run(text: str) -> bool:
@@ -144,10 +162,52 @@ def _is_file(text: str) -> bool:
         return False
 
 
+def _json(path: Path) -> Any:
+    """Read a file of JSON, strictly: no key twice in an object, no NaN, no byte order mark.
+
+    Raises:
+        UsageError: if it is no file, too large, or something else.
+    """
+    try:
+        if path.exists() and not path.is_file():  # a pipe would be waited for, a device could have no end
+            raise ValueError("it is no file")
+        with path.open("rb") as file:
+            content = file.read(LARGEST + 1)
+        if len(content) > LARGEST:
+            raise ValueError(f"it has more than {LARGEST:,} bytes, and no cells need as many")
+        return json.loads(content.decode(), object_pairs_hook=_unique, parse_constant=_no_constant)
+    except (OSError, ValueError, RecursionError) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise UsageError(
+            f"cannot read {_spelled(path)}: {shorten(reason or type(error).__name__, 200)}; cells and genotypes are "
+            "JSON in UTF-8, as export --format json or cells writes it"
+        ) from error
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Make a dictionary of an object's pairs; of a key that stands twice nobody could say which one is meant."""
+    record: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in record:
+            raise ValueError(f"the key {shorten(key)!r} stands twice in an object")
+        record[key] = value
+    return record
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no JSON")
+
+
+def _spelled(path: Path) -> str:
+    """Spell a path for a message: as it is, unless a terminal would obey it."""
+    return shorten(str(path), 5000)
+
+
 def _decoded(genotype: Genotype) -> Source:
     space = space_named(genotype.space)
     # A spelling may name defaults, or options in another order: it means the same space.
-    cells = space.decode(Genotype(space.spelling, genotype.choices))
+    genotype = Genotype(space.spelling, genotype.choices)
+    cells = space.decode(genotype)
     if not isinstance(cells, CellPair):
         raise GenotypeError(f"the space {genotype.space} does not describe a pair of cells, so no network is built")
     return Source(cells, str(genotype), str(genotype))

@@ -24,6 +24,7 @@ from evo_nas.errors import EvoNasError, RunFolderError, UsageError
 from evo_nas.files import write_whole
 from evo_nas.folder import take_lock
 from evo_nas.history import History
+from evo_nas.links import refuse_links
 from evo_nas.manager import Listener, Reason
 from evo_nas.run import build, configured, resolved, resume, start, stored
 from genotypes.genotype import shorten
@@ -40,7 +41,9 @@ VERSION: Final = 1
 _OWN: Final = ("strategy", "seed", "trials")
 """Fields of ``[run]`` that differ between the runs of a study, or between two parts of it."""
 
-_OF_A_RUN: Final = re.compile(r"run\.lock|run\.toml(\.partial)?|env\.json|log\.jsonl|history\.db(-\w+)?|weights|report")
+_OF_A_RUN: Final = re.compile(
+    r"(run|alive)\.lock|(run\.toml|env\.json|history\.sum)(\.partial)?|log\.jsonl|history\.db(-\w+)?|weights|report"
+)
 
 
 @dataclass(frozen=True)
@@ -162,7 +165,7 @@ def planned(
             environ={k: v for k, v in environ.items() if k not in ("EVO_NAS_WORKERS", "EVO_NAS_EXECUTOR")},
             beside=names,
         )
-        if config.hardware.workers > 1 or config.hardware.resolved_executor != "serial":
+        if config.hardware.workers > 1 or config.hardware.executor not in ("auto", "serial"):
             raise UsageError("a run of a study has one worker, in its own process; --jobs says how many run at a time")
         words = ",".join(f"{option}={value}" for option, value in options.items())
         config = replace(
@@ -197,6 +200,7 @@ def opened(study: Study, path: Path) -> Iterator[Study]:
         raise RunFolderError(f"cannot make the study folder {path}: {error.strerror}") from error
     if not known.is_file() and any(entry.name != "study.lock" for entry in path.iterdir()):
         raise RunFolderError(f"{path} is not empty and holds no study; name another folder with --study-dir")
+    refuse_links(path, ["study.lock", "study.json", "report"])
     lock, _ = take_lock(path / "study.lock", f"the study {path}")
     with closing(lock):
         try:
@@ -226,11 +230,16 @@ def opened(study: Study, path: Path) -> Iterator[Study]:
 
 
 def unfinished(study: Study, path: Path) -> list[Task]:
-    """List the runs of an opened study that are not finished, seed by seed, so that those there can be compared."""
+    """List the runs of an opened study that are not finished, seed by seed, so that those there can be compared.
+
+    Raises:
+        RunFolderError: if a run folder is a link.
+    """
     tasks = []
     for seed in study.seeds:
         for one in study.contestants:
             folder = path / f"{one.folder}-seed{seed}"
+            refuse_links(path, [folder.name])
             if not finished(folder, study.config.run.trials):
                 config = replace(one.config, run=replace(one.config.run, seed=seed))
                 tasks.append(Task(one.label, seed, folder, _plain(config), os.getpid()))
@@ -418,18 +427,30 @@ def _read(file: Path) -> dict[str, Any]:
     """Read ``study.json``.
 
     Raises:
-        RunFolderError: if it is damaged or of another version.
+        RunFolderError: if it is damaged, leads out of its folder, or is of another version.
     """
     try:
         record = json.loads(file.read_text("utf-8"))
         version = record["version"]
         if version == VERSION:
-            _ = [record[name] for name in ("optimum", "run", "space", "evaluator")]
-            _ = [[entry[name] for name in ("label", "folder", "name", "options")] for entry in record["strategies"]]
+            tables = [record[name] for name in ("run", "space", "evaluator")]
+            for entry in record["strategies"]:
+                tables.append(entry["options"])
+                label, folder, name = (entry[key] for key in ("label", "folder", "name"))
+                if not (isinstance(label, str) and isinstance(name, str) and isinstance(folder, str)):
+                    raise ValueError("a label, a name or a folder is no text")
+                if folder != _file_name(folder):
+                    raise ValueError(f"the folder {shorten(folder)!r} does not lie in that of the study")
+            for table in tables:
+                if not isinstance(table, dict) or not all(map(str.isidentifier, table)):
+                    raise ValueError(f"{shorten(table)} is no table of options")
+            if not (record["optimum"] is None or type(record["optimum"]) in (int, float)):
+                raise ValueError(f"its optimum is {shorten(record['optimum'])}, no number")
             return dict(record)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise RunFolderError(f"{file} is damaged ({error!r}); name another folder with --study-dir") from None
-    raise RunFolderError(f"{file} has version {version}, this evo_nas reads version {VERSION}")
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        reason = shorten(repr(error), 200)
+        raise RunFolderError(f"{file} is damaged ({reason}); name another folder with --study-dir") from None
+    raise RunFolderError(f"{file} has version {shorten(version)}, this evo_nas reads version {VERSION}")
 
 
 def _file_name(text: str) -> str:

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 from evo_nas.count import sized
 from evo_nas.data.catalogue import data_set
-from evo_nas.errors import RunFolderError, UsageError
+from evo_nas.errors import DataError, RunFolderError, UsageError
 from evo_nas.files import write_whole
-from evo_nas.phenotypes.blueprint import Blueprint, load_network
+from evo_nas.links import refuse_links
+from evo_nas.phenotypes.blueprint import Blueprint, difference, load_network
 from evo_nas.recipes import TRAININGS, Recipe, TrainingPreset
 from evo_nas.sources import Source
 from evo_nas.trainings import Place, Result, Task, train
@@ -57,13 +58,13 @@ def planned(source: Source | None, wanted: Wanted, device: str = "auto") -> Task
     """
     from evo_nas.phenotypes.cost import cost_of
 
-    given = None if wanted.start is None else load_network(wanted.start)[0]
+    given = None if wanted.start is None else _network_in(wanted.start)
     if source is None:
         if given is None:
             raise UsageError(
                 "name cells: a run, a genotype or a JSON file, --cell NAME, or --from a file that has them"
             )
-        source = Source(given.cells, wanted.start.stem if wanted.start else "")
+        source = Source(given.cells, shorten(wanted.start.stem, 255) if wanted.start else "")
     preset = _preset(wanted.preset, device)
     dataset = wanted.dataset or source.dataset or "cifar10"
     channels = data_set(dataset).channels
@@ -89,6 +90,23 @@ def planned(source: Source | None, wanted: Wanted, device: str = "auto") -> Task
         genotype=source.genotype,
         start=None if wanted.start is None else str(wanted.start.absolute()),
     )
+
+
+def _network_in(file: Path) -> Blueprint | None:
+    """Read which network the weights of a file are of; what it says of itself and what it holds must agree.
+
+    Otherwise a few bytes could ask for a network that no memory holds.
+    """
+    blueprint, tensors = load_network(file)
+    if blueprint is None:
+        return None
+    try:
+        found = difference(blueprint, tensors)
+    except ValueError as error:
+        raise DataError(f"the blueprint in {file} is damaged: {shorten(str(error), 200)}") from error
+    if found is not None:
+        raise DataError(f"{file} does not hold the weights of the network that its blueprint describes: {found}")
+    return blueprint
 
 
 def _preset(name: str | None, device: str) -> TrainingPreset:
@@ -172,7 +190,8 @@ def train_top(tasks: Sequence[Task], path: Path, place: Place, hear: Hear) -> li
     named = [{"folder": folder, "task": task.label} for folder, task in zip(folders, tasks, strict=True)]
     record = json.dumps(named, indent=2) + "\n"
     known = path / "top.json"
-    if known.is_file() and known.read_text("utf-8") != record:
+    refuse_links(path, ["top.json", *folders])
+    if known.is_file() and known.read_bytes() != record.encode():
         raise RunFolderError(f"{path} holds other trainings; name another folder with --train-dir")
     if not known.is_file() and path.exists() and any(path.iterdir()):
         raise RunFolderError(f"{path} is not empty and holds no trainings; name another folder with --train-dir")

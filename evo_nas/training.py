@@ -17,6 +17,7 @@ from evo_nas.data.augment import augment, normalise
 from evo_nas.devices import autocast, synchronize
 from evo_nas.phenotypes.network import CellNetwork
 from evo_nas.recipes import Recipe
+from genotypes.genotype import shorten
 
 EVALUATION_BATCH = 500
 
@@ -173,6 +174,15 @@ class Training:
             ValueError: if it is the state of another network or recipe.
         """
         device = next(self.network.parameters()).device
+        own = {f"network.{name}": tensor for name, tensor in self.network.state_dict().items()}
+        own |= {f"momentum.{index}": tensor for index, tensor in enumerate(self.network.parameters())}
+        if self._average is not None:
+            own |= {f"average.{name}": tensor for name, tensor in self._average.state_dict().items()}
+        for name, tensor in tensors.items():
+            if name.startswith("random."):
+                continue
+            if name not in own or (tensor.shape, tensor.dtype) != (own[name].shape, own[name].dtype):
+                raise ValueError(f"the checkpoint is not one of this training: {shorten(name)} does not fit")
         try:
             self.network.load_state_dict(_below("network.", tensors))
             if self._average is not None:
@@ -181,7 +191,7 @@ class Training:
             torch.set_rng_state(tensors["random.cpu"])
             if device.type == "cuda" and "random.cuda" in tensors:
                 torch.cuda.set_rng_state(tensors["random.cuda"], device)
-        except (KeyError, RuntimeError) as error:
+        except (KeyError, RuntimeError, TypeError) as error:
             raise ValueError(f"the checkpoint is not one of this training: {str(error).splitlines()[0]}") from error
         record = self._optimizer.state_dict()
         record["state"] = {

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import asdict, dataclass, field, replace
@@ -23,7 +24,8 @@ from typing import TYPE_CHECKING, Any, Final
 from evo_nas.errors import DataError, EvoNasError, RunFolderError, UsageError
 from evo_nas.files import write_whole, written_whole
 from evo_nas.folder import take_lock
-from evo_nas.phenotypes.blueprint import Blueprint, load_network, save_network
+from evo_nas.links import refuse_links
+from evo_nas.phenotypes.blueprint import Blueprint, fits, load_network, save_network
 from evo_nas.recipes import Recipe
 from genotypes.genotype import GenotypeError, shorten
 
@@ -39,6 +41,14 @@ VERSION: Final = 1
 _log = logging.getLogger(__name__)
 
 _COLUMNS: Final = ("epoch", "loss", "accuracy", "train_seconds", "validation_seconds")
+
+_FILES: Final = (
+    *("train.lock", "train.json", "env.json", "checkpoint.json", "curve.csv", "result.json"),
+    *("best.safetensors", "last.safetensors"),
+)
+"""What is written in a training folder, but for the state file."""
+
+_STATE: Final = re.compile(r"state-[0-9]{4,9}\.safetensors")
 
 
 @dataclass(frozen=True)
@@ -221,8 +231,10 @@ def stored(path: Path) -> Task:
         return Task.from_json(record)
     except FileNotFoundError as error:
         raise RunFolderError(f"{path} holds no training: there is no train.json in it") from error
-    except (OSError, ValueError, KeyError, TypeError, GenotypeError) as error:
-        raise RunFolderError(f"{path / 'train.json'} is damaged: {shorten(str(error), 200)}") from error
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, GenotypeError) as error:
+        raise RunFolderError(
+            f"{path / 'train.json'} is damaged: {shorten(str(error), 200)}; name another folder with --train-dir"
+        ) from error
 
 
 def result_of(path: Path) -> Result | None:
@@ -232,11 +244,26 @@ def result_of(path: Path) -> Result | None:
         RunFolderError: if it is damaged.
     """
     try:
-        return Result(**json.loads((path / "result.json").read_text("utf-8")))
+        result = Result(**json.loads((path / "result.json").read_text("utf-8")))
+        whole = (result.epochs, result.parameters, result.best_epoch or 0)
+        accuracies = (result.validation_accuracy, result.best_accuracy, result.test_accuracy)
+        if not all(type(value) is int for value in whole) or not isinstance(result.label, str):
+            raise ValueError("its numbers are no numbers, or its label is no text")
+        if not all(map(_is_number, (result.seconds, *accuracies))):
+            raise ValueError("its accuracies or seconds are no numbers")
+        return result
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, TypeError) as error:
-        raise RunFolderError(f"{path / 'result.json'} is damaged: {shorten(str(error), 200)}") from error
+    except (OSError, ValueError, TypeError, RecursionError) as error:
+        raise RunFolderError(
+            f"{path / 'result.json'} is damaged: {shorten(str(error), 200)}; remove it, and the same command makes it "
+            "again"
+        ) from error
+
+
+def _is_number(value: object) -> bool:
+    """Tell whether this is a number of ours, or ``None``, which stands for a number that there is not."""
+    return value is None or (isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e18)
 
 
 @dataclass(frozen=True)
@@ -257,11 +284,11 @@ class Carried:
             (self.unused, "of the file have no place in this network"),
         ):
             if names:
-                yield f"{len(names)} {what}: {', '.join(names[:3])}{', ...' if len(names) > 3 else ''}"
+                yield f"{len(names)} {what}: {', '.join(map(shorten, names[:3]))}{', ...' if len(names) > 3 else ''}"
 
 
 def carry(network: CellNetwork, file: Path) -> Carried:
-    """Load every tensor whose name and shape agree, the others stay as they are; say which.
+    """Load every tensor whose name, shape and kind of number agree, the others stay as they are; say which.
 
     Raises:
         DataError: if the file is missing or damaged.
@@ -269,7 +296,7 @@ def carry(network: CellNetwork, file: Path) -> Carried:
     """
     _, tensors = load_network(file)
     own = network.state_dict()
-    loaded = [name for name in own if name in tensors and tensors[name].shape == own[name].shape]
+    loaded = [name for name in own if name in tensors and fits(tensors[name], own[name])]
     resized = [name for name in own if name in tensors and name not in set(loaded)]
     if 2 * len(loaded) < len(own):
         raise UsageError(
@@ -418,6 +445,7 @@ def _claimed(path: Path, task: Task) -> Iterator[None]:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise RunFolderError(f"cannot make the training folder {path}: {error.strerror}") from error
+    refuse_links(path, _FILES)
     lock, _ = take_lock(path / "train.lock", f"the training folder {path}")
     with closing(lock):
         if (path / "train.json").is_file():
@@ -461,10 +489,13 @@ def _read_progress(path: Path) -> _Progress:
     try:
         record = json.loads((path / "checkpoint.json").read_text("utf-8"))
         progress = _Progress(str(record["state"]), list(record["curve"]))
-        if Path(progress.state).name != progress.state or not all(set(row) == set(_COLUMNS) for row in progress.curve):
-            raise ValueError("it names no state file, or its curve has other columns")
+        if not _STATE.fullmatch(progress.state):
+            raise ValueError(f"{shorten(progress.state)} is no state file, as in state-0001.safetensors")
+        for row in progress.curve:
+            if set(row) != set(_COLUMNS) or not all(map(_is_number, row.values())) or row["loss"] is None:
+                raise ValueError("its curve has other columns, or what is no number")
         return progress
     except FileNotFoundError:
         return _Progress()
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise DataError(f"{path / 'checkpoint.json'} is damaged: {shorten(str(error), 200)}") from error

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, ClassVar, Final
 
-from genotypes.cell import INPUTS, Block, Cell, CellPair, Edge
+from genotypes.cell import INPUTS, Block, Cell, CellPair, Edge, spell
 from genotypes.genotype import Genotype
 from genotypes.growing import GrowingSpace
 from genotypes.operations import COMBINES, OPERATIONS
@@ -99,7 +99,7 @@ class BlockSpace(GrowingSpace):
         position = block + 2 + side
         choices = list(parent.choices)
         choices[position] = int(rng.integers(len(self.ops)))
-        return Genotype(parent.space, tuple(choices))
+        return Genotype.unchecked(parent.space, tuple(choices))
 
     def decode(self, genotype: Genotype) -> CellPair:
         """Give the pair of cells that the genotype describes; where the space has one cell, it is both.
@@ -108,10 +108,8 @@ class BlockSpace(GrowingSpace):
             GenotypeError: if neither this space nor a level below contains the genotype.
         """
         self.check(genotype)
-        blocks = list(self._blocks(genotype.choices))
-        first = self._cell(blocks[: len(blocks) // len(self.cells)])
-        second = self._cell(blocks[len(first.blocks) :]) if len(self.cells) > 1 else first
-        return CellPair(first, second, self.stacking)
+        cells = [self._cell(choices) for choices in self._split(genotype)]
+        return CellPair(cells[0], cells[-1], self.stacking)
 
     def key(self, genotype: Genotype) -> str:
         """Spell the pair of cells canonically: equal exactly for isomorphic pairs; see :meth:`Cell.canonical`.
@@ -119,7 +117,9 @@ class BlockSpace(GrowingSpace):
         Raises:
             GenotypeError: if neither this space nor a level below contains the genotype.
         """
-        return self.decode(genotype).canonical()
+        self.check(genotype)
+        cells = [_spelled(self, choices) for choices in self._split(genotype)]
+        return f"{cells[0]} | {cells[-1]}"
 
     def words(self, genotype: Genotype) -> tuple[str, ...]:
         """Name each live operation of each cell, alone and with what it reads: an input, or the operations of a block.
@@ -129,42 +129,65 @@ class BlockSpace(GrowingSpace):
         trace.
         """
         self.check(genotype)
-        length = len(genotype.choices) // len(self.cells)
-        words: list[str] = []
-        for index, cell in enumerate(self.cells):
-            spelled = _words(self, genotype.choices[index * length : (index + 1) * length])
-            words += [f"{cell} {word}" for word in spelled]
-        return tuple(words)
+        parts = zip(self.cells, self._split(genotype), strict=True)
+        return tuple([f"{cell} {word}" for cell, choices in parts for word in _words(self, choices)])
 
     def in_order(self, block: Sequence[int]) -> bool:
         """Whether the left side, its hidden state first and then its operation, does not come after the right one."""
         left, right, left_op, right_op = block[:4]
         return (left, left_op) <= (right, right_op)
 
-    def _cell(self, blocks: Sequence[Block]) -> Cell:
-        return Cell.created(blocks) if self.puts_out_all else Cell.unused(blocks)
+    def _split(self, genotype: Genotype) -> list[tuple[int, ...]]:
+        """Give the choices of each cell."""
+        choices = genotype.choices
+        length = len(choices) // len(self.cells)
+        return [choices[start : start + length] for start in range(0, len(choices), length)]
 
-    def _blocks(self, choices: Sequence[int]) -> Iterator[Block]:
-        """Read the blocks of all cells, one after another."""
-        for start in range(0, len(choices), len(self.steps)):
-            left, right, left_op, right_op, combine = self.read(choices[start : start + len(self.steps)])
-            yield Block(Edge(left, self.ops[left_op]), Edge(right, self.ops[right_op]), combine)
+    def _cell(self, choices: tuple[int, ...]) -> Cell:
+        """Decode one cell."""
+        ops, blocks = self.ops, self._blocks(choices)
+        made = [
+            _block(left, ops[left_op], right, ops[right_op], combine)
+            for left, right, left_op, right_op, combine in blocks
+        ]
+        return Cell(tuple(made), self._output(blocks))
+
+    def _blocks(self, choices: Sequence[int]) -> list[tuple[int, int, int, int, str]]:
+        """Read each block of one cell."""
+        width = len(self.steps)
+        return [self.read(choices[start : start + width]) for start in range(0, len(choices), width)]
+
+    def _output(self, blocks: Sequence[tuple[int, int, int, int, str]]) -> tuple[int, ...]:
+        """Give the states that the cell of these blocks puts out."""
+        created = range(INPUTS, INPUTS + len(blocks))
+        if self.puts_out_all:
+            return tuple(created)
+        read = {state for block in blocks for state in block[:2]}
+        return tuple([state for state in created if state not in read])
+
+
+# What is said of a cell is read off its choices and remembered: of a parent's cells, most children have all but one.
+
+
+@lru_cache(maxsize=4_000)
+def _spelled(space: BlockSpace, choices: tuple[int, ...]) -> str:
+    """Spell one cell canonically."""
+    ops, blocks = space.ops, space._blocks(choices)
+    plain = [
+        ((ops[left_op], left), (ops[right_op], right), combine) for left, right, left_op, right_op, combine in blocks
+    ]
+    return spell(plain, space._output(blocks))
 
 
 @lru_cache(maxsize=20_000)
 def _words(space: BlockSpace, choices: tuple[int, ...]) -> tuple[str, ...]:
-    """Spell the words of one cell. Of a parent's cells, most children have all but one: the cache has them.
-
-    Read off the choices, not off a decoded cell: a surrogate wants the words of hundreds of genotypes at a time.
-    """
-    ops, width = space.ops, len(space.steps)
-    blocks = [space.read(choices[start : start + width]) for start in range(0, len(choices), width)]
+    """Spell the words of one cell: a surrogate wants those of hundreds of genotypes at a time."""
+    ops, blocks = space.ops, space._blocks(choices)
     labels = [f"input {state}" for state in range(INPUTS)]
     for _, _, left_op, right_op, combine in blocks:
         one, other = (left_op, right_op) if left_op < right_op else (right_op, left_op)
         labels.append(f"{combine}({ops[one]}, {ops[other]})")
-    read = set() if space.puts_out_all else {state for block in blocks for state in block[:2]}
-    live = {state for state in range(INPUTS, len(labels)) if state not in read}
+    live = set(space._output(blocks))
     words = []
     for state in range(len(labels) - 1, INPUTS - 1, -1):
         if state in live:
@@ -173,3 +196,9 @@ def _words(space: BlockSpace, choices: tuple[int, ...]) -> tuple[str, ...]:
             words += [ops[left_op], f"{ops[left_op]} of {labels[left]}"]
             words += [ops[right_op], f"{ops[right_op]} of {labels[right]}"]
     return tuple(words)
+
+
+@lru_cache(maxsize=20_000)
+def _block(left: int, left_op: str, right: int, right_op: str, combine: str) -> Block:
+    """Make a block, or give the one that was made before: thousands of cells share a few thousand of them."""
+    return Block(Edge(left, left_op), Edge(right, right_op), combine)

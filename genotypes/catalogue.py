@@ -35,7 +35,7 @@ def space_named(spelling: str, options: Mapping[str, object] | None = None) -> S
     code: for a plug-in use ``SPACES.build("package.module:Class", options)``.
 
     Raises:
-        GenotypeError: if no space has that name, or an option is unknown or has an impossible value.
+        GenotypeError: if no space has that name, or an option is unknown, named twice or has an impossible value.
     """
     match = _SPELLING.fullmatch(spelling)
     if match is not None and match["name"] not in SPACES:
@@ -43,9 +43,13 @@ def space_named(spelling: str, options: Mapping[str, object] | None = None) -> S
     if match is None:
         raise GenotypeError(f"{shorten(spelling)!r} is no space: write a name, as in nasnet or nasnet(blocks=3)")
     given: dict[str, object] = {}
-    for word in filter(None, (match["options"] or "").split(",")):
-        name, _, value = word.partition("=")
-        given[name.strip()] = value.strip()
+    for word in match["options"].split(",") if match["options"] else ():
+        name, equals, value = map(str.strip, word.partition("="))
+        if not (name and equals and value):
+            raise GenotypeError(f"{shorten(spelling)!r} is no space: an option is NAME=VALUE, not {shorten(word)!r}")
+        if name in given:
+            raise GenotypeError(f"{shorten(spelling)!r} is no space: it names the option {shorten(name)} twice")
+        given[name] = value
     try:
         return SPACES.build(match["name"], given | dict(options or {}))
     except OptionError as error:

@@ -7,9 +7,11 @@ the cell before that; state 2 + b is the result of block b, counted from 0 (Zoph
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import lru_cache
+from itertools import pairwise
+from typing import Any, TypeAlias
 
 from genotypes.genotype import GenotypeError, shorten
 from genotypes.stacking import STACKINGS
@@ -17,7 +19,12 @@ from genotypes.stacking import STACKINGS
 INPUTS = 2
 """Hidden states that a cell is given: h_i is state 0, h_{i-1} is state 1."""
 
-_WORD = re.compile(r"[A-Za-z][A-Za-z0-9_\-]*")
+PlainEdge: TypeAlias = tuple[str, int]
+"""An edge without its validation: the operation, and the hidden state at the other end."""
+PlainBlock: TypeAlias = tuple[PlainEdge, PlainEdge, str]
+"""A block without its validation: left, right, combination. A search spells many cells that it never decodes."""
+
+_is_word = lru_cache(re.compile(r"[A-Za-z][A-Za-z0-9_\-]*").fullmatch)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +41,7 @@ class Edge:
     def __post_init__(self) -> None:
         if type(self.source) is not int or self.source < 0:
             raise GenotypeError(f"a hidden state is an integer of at least 0, not {shorten(self.source)}")
-        if not isinstance(self.op, str) or not _WORD.fullmatch(self.op):
+        if not isinstance(self.op, str) or not _is_word(self.op):
             raise GenotypeError(f"an operation is a word such as 'sep_conv_3x3', not {shorten(self.op)}")
 
     def __str__(self) -> str:
@@ -54,7 +61,7 @@ class Block:
     combine: str = "add"
 
     def __post_init__(self) -> None:
-        if not isinstance(self.combine, str) or not _WORD.fullmatch(self.combine):
+        if not isinstance(self.combine, str) or not _is_word(self.combine):
             raise GenotypeError(f"a combination is a word such as 'add', not {shorten(self.combine)}")
 
     @property
@@ -85,7 +92,7 @@ class Cell:
         if not self.blocks:
             raise GenotypeError("a cell needs at least one block")
         for index, block in enumerate(self.blocks):
-            for edge in block.edges:
+            for edge in (block.left, block.right):
                 if edge.source >= index + INPUTS:
                     raise GenotypeError(
                         f"block {index} reads hidden state {edge.source}, but only the states "
@@ -122,8 +129,7 @@ class Cell:
         blocks, leave no trace, neither does a block that reaches no output. Operations are not simplified:
         two equal blocks are two blocks, because they would be trained apart.
         """
-        live = sorted(state - INPUTS for state in self.live_states() if state >= INPUTS)
-        return min(self._spell(order) for order in self._canonical_orders(live))
+        return spell(self._plain(), self.output)
 
     def live_states(self) -> frozenset[int]:
         """Collect the hidden states, inputs included, from which the output can be reached."""
@@ -133,69 +139,11 @@ class Cell:
                 live.update(edge.source for edge in self.blocks[state - INPUTS].edges)
         return frozenset(live)
 
-    def _canonical_orders(self, live: list[int]) -> Iterator[dict[int, int]]:
-        """Yield, for every way to break ties that no colour decides, a colour of its own for each live block.
-
-        Colour refinement first; then, while two blocks still share a colour, single one of them out and refine
-        again. Blocks with the same reads and readers can be swapped without changing the graph, so that one
-        of them stands for all.
-        """
-        readers: dict[int, list[tuple[str, int]]] = {index: [] for index in live}
-        for index in live:
-            for edge in self.blocks[index].edges:
-                if edge.source >= INPUTS:
-                    readers[edge.source - INPUTS].append((edge.op, index))
-        output = set(self.output)
-        start = _ranks({i: (self.blocks[i].combine, i + INPUTS in output) for i in live})
-        waiting = [start]
-        while waiting:
-            colour = self._refine(waiting.pop(), readers)
-            shared = _first_shared(colour)
-            if not shared:
-                yield colour
-                continue
-            distinct = {
-                (tuple(sorted((e.source, e.op) for e in self.blocks[i].edges)), tuple(sorted(readers[i]))): i
-                for i in shared
-            }
-            for chosen in distinct.values():
-                waiting.append(_ranks({i: (colour[i], i != chosen) for i in live}))
-
-    def _refine(self, colour: dict[int, int], readers: dict[int, list[tuple[str, int]]]) -> dict[int, int]:
-        """Split colours by the colours of what a block reads and of who reads it, until nothing splits."""
-
-        def edges(index: int) -> tuple[Edge, Edge]:
-            return self.blocks[index].edges
-
-        while True:
-            finer = _ranks(
-                {
-                    i: (
-                        own,
-                        # The inputs keep colours of their own, -2 and -1, below those of the blocks.
-                        tuple(sorted((e.op, colour.get(e.source - INPUTS, e.source - INPUTS)) for e in edges(i))),
-                        tuple(sorted((op, colour[reader]) for op, reader in readers[i])),
-                    )
-                    for i, own in colour.items()
-                }
-            )
-            if len(set(finer.values())) == len(set(colour.values())):
-                return finer
-            colour = finer
-
-    def _spell(self, colour: dict[int, int]) -> str:
-        """Write the live blocks in the topological order that takes the smallest colour first."""
-        state = {0: 0, 1: 1}
-        left = sorted(colour, key=colour.__getitem__)
-        words = []
-        while left:
-            index = next(i for i in left if all(e.source in state for e in self.blocks[i].edges))
-            left.remove(index)
-            block = self.blocks[index]
-            reads = sorted((state[edge.source], edge.op) for edge in block.edges)
-            words.append(f"{block.combine}({','.join(f'{op} {source}' for source, op in reads)})")
-            state[index + INPUTS] = len(state)
-        return f"{' '.join(words)} > {','.join(map(str, sorted(state[s] for s in self.output)))}".strip()
+    def _plain(self) -> list[PlainBlock]:
+        return [
+            ((block.left.op, block.left.source), (block.right.op, block.right.source), block.combine)
+            for block in self.blocks
+        ]
 
     def __str__(self) -> str:
         """Give one line a block, ``2 = add(sep_conv_3x3(0), identity(1))``, and a last one for the output."""
@@ -297,15 +245,89 @@ def _block_from_json(index: int, record: object) -> Block:
     return Block(Edge(*record["left"]), Edge(*record["right"]), record.get("combine", "add"))
 
 
+def spell(blocks: Sequence[PlainBlock], output: Collection[int]) -> str:
+    """Spell a cell that can exist; see :meth:`Cell.canonical`."""
+    readers: dict[int, list[PlainEdge]] = {}  # of a state: by which operation it is read, to make which state
+    labels = {}
+    for state in range(INPUTS + len(blocks) - 1, INPUTS - 1, -1):
+        if state in output or state in readers:  # all others are dead
+            (op, source), (other_op, other_source), combine = blocks[state - INPUTS]
+            readers.setdefault(source, []).append((op, state))
+            readers.setdefault(other_source, []).append((other_op, state))
+            labels[state] = combine, state in output
+    return min([_spell(blocks, output, colours) for colours in _canonical_orders(blocks, readers, _ranks(labels))])
+
+
+def _canonical_orders(
+    blocks: Sequence[PlainBlock], readers: Mapping[int, list[PlainEdge]], start: dict[int, int]
+) -> Iterator[dict[int, int]]:
+    """Yield, for every way to break ties that no colour decides, a colour of its own for each live block.
+
+    Colour refinement first; then, while two blocks still share a colour, single one of them out and refine again.
+    Blocks with the same reads and readers can be swapped without changing the graph, so that one of them stands
+    for all.
+    """
+    waiting = [start]
+    while waiting:
+        colours = _refine(blocks, readers, waiting.pop())
+        if len(set(colours.values())) == len(colours):
+            yield colours
+            continue
+        distinct = {
+            (tuple(sorted(blocks[state - INPUTS][:2])), tuple(sorted(readers.get(state, ())))): state
+            for state in _first_shared(colours)
+        }
+        for chosen in distinct.values():
+            waiting.append(_ranks({state: (own, state != chosen) for state, own in colours.items()}))
+
+
+def _refine(
+    blocks: Sequence[PlainBlock], readers: Mapping[int, list[PlainEdge]], colours: dict[int, int]
+) -> dict[int, int]:
+    """Split colours by the colours of what a block reads and of who reads it, until nothing splits."""
+    while len(set(colours.values())) < len(colours):
+        seen = {0: -2, 1: -1, **colours}  # the inputs have colours of their own, below those of the blocks
+        labels = {}
+        for state, own in colours.items():
+            (op, source), (other_op, other_source), _ = blocks[state - INPUTS]
+            one, other = (op, seen[source]), (other_op, seen[other_source])
+            label: tuple[Any, ...] = (own, one, other) if one < other else (own, other, one)
+            if state in readers:
+                label += tuple(sorted([(op, seen[reader]) for op, reader in readers[state]]))
+            labels[state] = label
+        finer = _ranks(labels)
+        if finer == colours:
+            break
+        colours = finer
+    return colours
+
+
+def _spell(blocks: Sequence[PlainBlock], output: Collection[int], colours: Mapping[int, int]) -> str:
+    """Write the live blocks in the topological order that takes the smallest colour first."""
+    number = {0: 0, 1: 1}
+    left = sorted(colours, key=colours.__getitem__)
+    words = []
+    while left:
+        for state in left:
+            (op, source), (other_op, other_source), combine = blocks[state - INPUTS]
+            if source in number and other_source in number:
+                break
+        left.remove(state)
+        one, other = (number[source], op), (number[other_source], other_op)
+        if other < one:
+            one, other = other, one
+        words.append(f"{combine}({one[1]} {one[0]},{other[1]} {other[0]})")
+        number[state] = len(number)
+    return f"{' '.join(words)} > {','.join(map(str, sorted([number[state] for state in output])))}".strip()
+
+
 def _ranks(labels: Mapping[int, Any]) -> dict[int, int]:
-    """Replace comparable labels by their ranks, 0 for the smallest."""
-    rank = {label: position for position, label in enumerate(sorted(set(labels.values())))}
-    return {node: rank[label] for node, label in labels.items()}
+    """Replace comparable labels by their ranks: how many labels are smaller."""
+    ordered = sorted(labels.values())
+    return {state: ordered.index(label) for state, label in labels.items()}
 
 
-def _first_shared(colour: Mapping[int, int]) -> list[int]:
-    """Nodes of the smallest colour that more than one node has; none if all colours differ."""
-    by_colour: dict[int, list[int]] = {}
-    for node, value in colour.items():
-        by_colour.setdefault(value, []).append(node)
-    return next((nodes for _, nodes in sorted(by_colour.items()) if len(nodes) > 1), [])
+def _first_shared(colours: Mapping[int, int]) -> list[int]:
+    """States of the smallest colour that more than one of them has."""
+    first = next(one for one, other in pairwise(sorted(colours.values())) if one == other)
+    return [state for state, colour in colours.items() if colour == first]

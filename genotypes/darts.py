@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import combinations
 from typing import TYPE_CHECKING, ClassVar, Final
 
@@ -71,6 +72,7 @@ class DARTSSpace(BlockSpace):
         return True
 
 
-def pairs(states: int) -> list[tuple[int, int]]:
-    """List the pairs of different states below a number; those of a smaller number come first, in the same order."""
-    return sorted(combinations(range(states), 2), key=lambda pair: (pair[1], pair[0]))
+@lru_cache
+def pairs(states: int) -> tuple[tuple[int, int], ...]:
+    """Give the pairs of different states below a number; those of a smaller number come first, in the same order."""
+    return tuple(sorted(combinations(range(states), 2), key=lambda pair: (pair[1], pair[0])))

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
+
+_NUMBERS: Final = {str(number): number for number in range(256)}
+"""Nearly all numbers that choices are: looking a spelling up takes a fraction of the time of reading it."""
 
 
 class GenotypeError(ValueError):
@@ -34,9 +37,18 @@ class Genotype:
             if type(choice) is not int or choice < 0:
                 raise GenotypeError(f"choice {position} must be an integer of at least 0, not {choice!r}")
 
+    @classmethod
+    def unchecked(cls, space: str, choices: tuple[int, ...]) -> Genotype:
+        """Make a genotype without a look at every choice, where all are known to be integers of at least 0."""
+        genotype = object.__new__(cls)
+        object.__setattr__(genotype, "space", space)
+        object.__setattr__(genotype, "choices", choices)
+        return genotype
+
     def __str__(self) -> str:
         """Spell the genotype as text: ``nasnet:0.3.1.7``; :meth:`parse` reads it back."""
-        return f"{self.space}:{'.'.join(map(str, self.choices))}"
+        form = "%d." * len(self.choices)  # takes half as long as str() of each
+        return f"{self.space}:{form[:-1] % tuple(self.choices)}"
 
     @classmethod
     def parse(cls, text: str) -> Genotype:
@@ -52,11 +64,11 @@ class Genotype:
                 "as in 'nasnet:0.1.2.3'"
             )
         fields = choices.split(".")
-        for position, field in enumerate(fields):
-            # isdecimal() alone would let through digits of other scripts and numbers of any length.
-            if not (field.isascii() and field.isdecimal() and len(field) <= 9):
-                raise GenotypeError(f"choice {position} of {shorten(text)!r} is {shorten(field)!r}, not a whole number")
-        return cls(space, tuple(int(field) for field in fields))
+        try:
+            numbers = tuple([_NUMBERS[field] for field in fields])
+        except KeyError:  # a larger number, one that begins with 0, or none
+            numbers = _whole_numbers(fields, text)
+        return cls.unchecked(space, numbers) if space else cls(space, numbers)
 
     def to_json(self) -> dict[str, Any]:
         """Give the JSON form, ``{"space": ..., "choices": [...]}``."""
@@ -75,6 +87,15 @@ class Genotype:
         if not isinstance(space, str) or not isinstance(choices, list):
             raise GenotypeError('"space" must be a string and "choices" a list of integers')
         return cls(space, tuple(choices))
+
+
+def _whole_numbers(fields: Sequence[str], text: str) -> tuple[int, ...]:
+    """Read what stands between the dots of ``text``, which is named in the error."""
+    for position, field in enumerate(fields):
+        # isdecimal() alone would let through digits of other scripts and numbers of any length.
+        if not (field.isascii() and field.isdecimal() and len(field) <= 9):
+            raise GenotypeError(f"choice {position} of {shorten(text)!r} is {shorten(field)!r}, not a whole number")
+    return tuple(map(int, fields))
 
 
 def shorten(value: object, limit: int = 60) -> str:

@@ -47,4 +47,4 @@ class PNASSpace(BlockSpace):
         Raises:
             GenotypeError: if neither this space nor a level below contains the genotype.
         """
-        return self.decode(genotype).normal.canonical()
+        return super().key(genotype).partition(" | ")[0]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bisect
 from collections import deque
+from collections.abc import Sequence
 from typing import Final
 
 from genotypes.individual import Individual, Outcome
@@ -18,17 +19,25 @@ class Population:
     ``window`` is how many of the youngest are kept, as the strategy declares it. Keeping the youngest P and no
     others *is* aging (Real et al. 2018, algorithm 1: the oldest dies, even if it is the best).
 
+    A population can begin in the middle of a history: ``alive`` and ``failed`` are how many were told before with and
+    without a fitness, and ``best`` are the best trained of them, all that :meth:`best` would give. Once ``window``
+    individuals with a fitness have been added, it answers as if all had been added from the beginning.
+
     Raises:
-        ValueError: if the window is negative.
+        ValueError: if the window is negative, or what was before cannot have been.
     """
 
-    def __init__(self, window: int = 0) -> None:
+    def __init__(self, window: int = 0, *, alive: int = 0, failed: int = 0, best: Sequence[Individual] = ()) -> None:
         if window < 0:
             raise ValueError(f"the window of a population must be at least 0, not {window}")
+        if failed < 0 or not len(best) <= min(alive, BEST_KEPT):
+            raise ValueError(f"no population has {alive} alive, {failed} failed, and {len(best)} that are kept as best")
+        if list(best) != sorted(best, key=_loss):
+            raise ValueError("the best of a population come best first")
         self._youngest: deque[Individual] = deque(maxlen=window)
-        self._best: list[tuple[float, int, Individual]] = []
-        self._alive = 0
-        self._failed = 0
+        self._best = list(best)
+        self._alive = alive
+        self._failed = failed
 
     def add(self, individual: Individual) -> None:
         """Append a told individual; the oldest falls out of the window."""
@@ -38,8 +47,10 @@ class Population:
         self._alive += 1
         self._youngest.append(individual)
         # A reused fitness would only repeat an individual that stands here already.
-        if individual.outcome is Outcome.OK:
-            bisect.insort(self._best, (-individual.fitness, self._alive, individual))
+        if individual.outcome is Outcome.OK and (
+            len(self._best) < BEST_KEPT or individual.fitness > self._best[-1].score
+        ):
+            bisect.insort(self._best, individual, key=_loss)
             del self._best[BEST_KEPT:]
 
     def __len__(self) -> int:
@@ -75,4 +86,9 @@ class Population:
         """
         if k > BEST_KEPT:
             raise ValueError(f"the population keeps the best {BEST_KEPT}, not {k}: ask the history")
-        return [individual for _, _, individual in self._best[:k]]
+        return self._best[:k]
+
+
+def _loss(individual: Individual) -> float:
+    """What sorts the best first; on ties, whoever is inserted later comes later."""
+    return -individual.score

@@ -60,7 +60,7 @@ class SearchStrategy(ABC):
     * ``ask`` is pure: a function of the state that ``start`` and ``tell`` built, of the population, of what is
       pending and of the generator. It changes nothing, so that asking twice gives the same answer.
     * ``tell`` is the only place where state is built. So a strategy is restored by telling it the history
-      again: there is no other format in which it is stored.
+      again, or as much of it as its :attr:`memory` holds: there is no other format in which it is stored.
     * The same calls give the same answers, on the same machine and library versions, to the last bit.
 
     Example: with ``population=2``, regularized evolution answers asks 1 and 2 with random genotypes. Told 1 (0.6) and
@@ -73,6 +73,15 @@ class SearchStrategy(ABC):
     def window(self) -> int:
         """How many of the youngest individuals the population must keep for this strategy; by default 0."""
         return 0
+
+    @property
+    def memory(self) -> int | None:
+        """How many of the youngest individuals with a fitness decide all that it will do; by default ``None``: all.
+
+        A search is resumed by telling so many again, in the order told, with the failures among them; what came before
+        them may be left out, so that resuming a long search takes no longer than a short one.
+        """
+        return None
 
     def suited(self, space: SearchSpace) -> Self:
         """Give the strategy that will search ``space``: by default this one, as it is.

@@ -101,6 +101,11 @@ class RegularizedEvolution(SearchStrategy):
         """P, so that whoever looks on sees the members; with aging they are the youngest P."""
         return self.population or 0
 
+    @property
+    def memory(self) -> int | None:
+        """P: with aging the dead leave no trace, unless children are to differ from everything that was tried."""
+        return self.population if self.aging and self.distinct is False else None
+
     def suited(self, space: SearchSpace) -> Self:
         """Fill in what was left open."""
         if None not in (self.population, self.sample, self.distinct):

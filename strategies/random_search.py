@@ -19,6 +19,11 @@ class RandomSearch(SearchStrategy):
 
     name: ClassVar[str] = "random"
 
+    @property
+    def memory(self) -> int:
+        """Nothing that was told makes a difference."""
+        return 0
+
     def ask(self, population: Population, pending: Sequence[Proposal], rng: np.random.Generator) -> Proposal | None:
         """Propose a uniform sample."""
         return Proposal(self.space.sample(rng))

@@ -79,7 +79,8 @@ class Entry:
         """The pixels, uint8 of shape (n, h, w, c), mapped read-only."""
         import numpy as np
 
-        array: np.ndarray = np.load(self.folder / "images.npy", mmap_mode="r")
+        # allow_pickle is False by default, and said here all the same: a cache may be shared.
+        array: np.ndarray = np.load(self.folder / "images.npy", mmap_mode="r", allow_pickle=False)
         return array
 
     @cached_property
@@ -87,7 +88,8 @@ class Entry:
         """The labels, int64 of shape (n,)."""
         import numpy as np
 
-        array: np.ndarray = np.load(self.folder / "labels.npy")
+        # Mapped first: of a file that lies about its length nothing is allocated.
+        array: np.ndarray = np.array(np.load(self.folder / "labels.npy", mmap_mode="r", allow_pickle=False))
         return array
 
     def __getstate__(self) -> dict[str, object]:
@@ -116,13 +118,30 @@ def decoded(source: Source, part: Part, size: int | None, channels: int) -> Entr
 
 
 def _whole(folder: Path) -> Entry | None:
-    """Give the entry of a folder, or ``None`` if it is missing or damaged."""
+    """Give the entry of a folder, or ``None`` if it is missing or damaged, or if its arrays are not what it says."""
+    import numpy as np
+
     try:
         manifest = Manifest.read(folder / "manifest.json")
-        whole = all((folder / name).stat().st_size == length for name, length in manifest.bytes.items())
-    except (OSError, ValueError, TypeError, AttributeError):
+        for name in ("images.npy", "labels.npy"):
+            if (folder / name).stat().st_size != manifest.bytes[name]:
+                return None
+        entry = Entry(folder, manifest)
+        with np.errstate(over="ignore"):  # a shape beyond all numbers is no reason to warn, but to make it again
+            n, height, _, channels = entry.images.shape
+            labels = entry.labels
+        is_whole = (
+            (n, height, channels) == (manifest.images, manifest.size, manifest.channels)
+            and (labels.shape, str(entry.images.dtype), str(labels.dtype)) == ((n,), "uint8", "int64")
+            and 0 <= labels.min() <= labels.max() < len(manifest.classes)
+            and len(manifest.mean) == len(manifest.std) == channels
+            and all(0 <= value <= 1 for value in manifest.mean)
+            and all(0 < value <= 1 for value in manifest.std)
+            and all(isinstance(name, str) for name in manifest.classes)
+        )
+    except (OSError, ValueError, TypeError, AttributeError, KeyError, OverflowError, RecursionError):
         return None
-    return Entry(folder, manifest) if whole else None
+    return entry if is_whole else None
 
 
 def _decode(source: Source, part: Part, size: int | None, channels: int, folder: Path) -> Entry:

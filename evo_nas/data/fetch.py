@@ -6,6 +6,7 @@ import contextlib
 import lzma
 import socket
 import stat
+import struct
 import sys
 import tarfile
 import tempfile
@@ -24,6 +25,13 @@ from evo_nas.errors import DataError, UsageError
 
 TIMEOUT: Final = 60.0
 """How many seconds a download may be silent."""
+
+_DAMAGED: Final = (
+    *(tarfile.TarError, zipfile.BadZipFile, lzma.LZMAError, zlib.error),
+    *(EOFError, RuntimeError, struct.error, ArithmeticError),
+    *(ValueError, LookupError),  # a member whose name is empty, no UTF-8, or holds a NUL
+)
+"""What the standard library raises for an archive that is damaged, or was made to be."""
 
 
 def fetch(dataset: str, data_dir: Path | None = None, archive: Path | None = None) -> str:
@@ -125,7 +133,7 @@ def _unpack(archive: Path, scratch: Path) -> None:
                 for member in tar:
                     _admit(archive, member.name, plain=member.isreg() or member.isdir())
                     tar.extract(member, scratch, filter="data")
-    except (tarfile.TarError, zipfile.BadZipFile, lzma.LZMAError, zlib.error, EOFError, RuntimeError, OSError) as error:
+    except (*_DAMAGED, OSError) as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise  # The disk's fault; damaged gz and bz2 streams are an OSError without a number.
         raise DataError(f"{archive} is damaged or no tar or zip archive ({_reason(error)}): get it again") from None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 import traceback
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
@@ -86,6 +86,16 @@ class Evaluator(ABC):
 
     preload: ClassVar[tuple[str, ...]] = ()
     """Modules that take long to import, which worker processes are forked with."""
+
+    is_harmless: ClassVar[bool] = False
+    """Whether no evaluation can hang, take its process down or eat its memory: then it needs no process of its own."""
+
+    def fingerprint(self) -> Mapping[str, str]:
+        """Say by which data the results are determined, name by digest; by default nothing. Called after ``prepare``.
+
+        A run is resumed on the same data only.
+        """
+        return {}
 
     def bind(self, space: SearchSpace, placement: Placement | None = None) -> None:
         """Take the space whose genotypes will come, and where to run; by default remember both.

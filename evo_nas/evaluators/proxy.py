@@ -125,6 +125,10 @@ class ProxyEvaluator(Evaluator):
             self.validation_images = min(self._int("validation_images"), max(len(images.train) // 5, self._classes))
         self._split(images)
 
+    def fingerprint(self) -> dict[str, str]:
+        """Give the SHA-256 of the train part's classes, labels and pixels."""
+        return {str(self.dataset): self._images().fingerprint}
+
     def cost(self, genotype: Genotype) -> Cost:
         """Count the network at the size of the proxy training."""
         from evo_nas.phenotypes.cost import cost_of

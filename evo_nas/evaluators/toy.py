@@ -35,6 +35,7 @@ class ToyEvaluator(Evaluator):
     """
 
     name: ClassVar[str] = "toy"
+    is_harmless: ClassVar[bool] = True
 
     noise: float = 0.01
     seconds: float = 0.0

@@ -12,17 +12,26 @@ class Executor(Protocol):
     """Runs jobs and hands back what became of them. Used from the main thread only.
 
     An implementation promises that every submitted job comes back from :meth:`next` exactly once, as a failed
-    evaluation if its worker died.
+    evaluation if its worker died or had to be killed, unless the run ends before.
     """
 
     slots: int
     """How many jobs may be submitted and not yet handed back."""
 
-    def submit(self, job: Job) -> None:
-        """Start a job, or queue it until the next call of :meth:`next`; never more than ``slots`` at a time."""
+    def submit(self, job: Job, *, fresh: bool = False) -> None:
+        """Start a job, or queue it until the next call of :meth:`next`; never more than ``slots`` at a time.
+
+        ``fresh`` asks for a worker that has run nothing before, where there are workers.
+        """
 
     def next(self, timeout: float | None) -> list[tuple[int, Evaluation]]:
-        """Wait for jobs to end, ``timeout`` seconds at most, and hand back each one's id and evaluation."""
+        """Wait for jobs to end, and hand back each one's id and evaluation.
+
+        Gives an empty list after ``timeout`` seconds, and when it is woken.
+        """
+
+    def wake(self) -> None:
+        """Have :meth:`next`, now or when it is called next, come back early. May be called from a signal handler."""
 
     def close(self) -> None:
         """Stop whatever runs, and leave no process behind."""

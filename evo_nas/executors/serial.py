@@ -2,32 +2,88 @@
 
 from __future__ import annotations
 
+import signal
+import threading
 from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
 
 from evo_nas.evaluators.base import Evaluator, Job, evaluate_safely
 from genotypes.individual import Evaluation
 
 
 class SerialExecutor:
-    """Evaluates a job when its result is waited for. The simplest thing that works, and the easiest to debug."""
+    """Evaluates a job when its result is waited for. The simplest thing that works, and the easiest to debug.
+
+    A job that takes its process down takes the run with it, and one that hangs hangs the run. All that can be done
+    here is to give up an evaluation for good, by an alarm that reaches Python code: ``grace`` seconds after the
+    timeout of :meth:`next` or after :meth:`wake`, because a run that is to stop gives what it has begun so much time.
+    """
 
     slots = 1
 
-    def __init__(self, evaluator: Evaluator) -> None:
+    def __init__(self, evaluator: Evaluator, grace: float = 0.0) -> None:
         self._evaluator = evaluator
+        self._grace = grace
         self._jobs: deque[Job] = deque()
+        self._is_evaluating = self._is_woken = False
 
-    def submit(self, job: Job) -> None:
+    def submit(self, job: Job, *, fresh: bool = False) -> None:
         """Queue the job."""
         self._jobs.append(job)
 
     def next(self, timeout: float | None) -> list[tuple[int, Evaluation]]:
-        """Evaluate the job that was submitted; the timeout cannot interrupt it."""
+        """Evaluate the job that was submitted, unless it takes too long: then it is given up."""
         if not self._jobs:
             return []
         job = self._jobs.popleft()
-        return [(job.id, evaluate_safely(self._evaluator, job))]
+        if self._is_woken:
+            timeout = 0.0
+        with self._alarm(None if timeout is None else timeout + self._grace):
+            try:
+                self._is_evaluating = True
+                evaluation = evaluate_safely(self._evaluator, job)
+                self._is_evaluating = False
+            except _GivenUp:
+                return []
+            finally:
+                self._is_evaluating = False
+        return [(job.id, evaluation)]
+
+    def wake(self) -> None:
+        """Let the evaluation that is under way last ``grace`` seconds more."""
+        self._is_woken = True
+        if self._is_evaluating:
+            _ring_in(self._grace)
+
+    @contextmanager
+    def _alarm(self, seconds: float | None) -> Iterator[None]:
+        """Give an evaluation up after so many seconds, or when :meth:`wake` says so."""
+        if threading.current_thread() is not threading.main_thread():  # where no signal arrives
+            yield
+            return
+        before = signal.signal(signal.SIGALRM, self._give_up)
+        try:
+            if seconds is not None:
+                _ring_in(seconds)
+            yield
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, before)
+
+    def _give_up(self, number: int, frame: FrameType | None) -> None:
+        if self._is_evaluating:
+            raise _GivenUp
 
     def close(self) -> None:
         """Forget what was not started."""
         self._jobs.clear()
+
+
+class _GivenUp(BaseException):
+    """An evaluation has taken too long. No ``Exception``: an evaluator must not mend it."""
+
+
+def _ring_in(seconds: float) -> None:
+    signal.setitimer(signal.ITIMER_REAL, max(seconds, 1e-6))  # 0 would switch the alarm off

@@ -2,30 +2,34 @@
 
 from __future__ import annotations
 
+import ctypes
 import fcntl
 import multiprocessing
 import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, wait
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from multiprocessing import forkserver
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Final
 
 from joblib.externals.loky import ProcessPoolExecutor
 
 from evo_nas.evaluators.base import Evaluator, Job, evaluate_safely
-from genotypes.individual import Evaluation, Outcome
+from evo_nas.executors.pool import Pool, WorkerDied
+from genotypes.individual import Evaluation
+
+_PR_SET_PDEATHSIG: Final = 1  # of <linux/prctl.h>
 
 _evaluator: Evaluator | None = None
 """The evaluator of a worker process; it keeps its data between trials."""
 
 
-class SlotsExecutor:
+class SlotsExecutor(Pool):
     """Runs each job in one of ``slots`` worker processes, which live as long as the run.
 
     A slot is a loky executor with a single worker, because an executor with several would lose the jobs of all when
@@ -34,73 +38,83 @@ class SlotsExecutor:
     ``alive`` is a file that this process locks for as long as it lives. Each worker waits for that lock in a
     thread, and ends itself when it gets it: however this process dies, its workers follow. Parent ids and pipes do
     not tell that a process whose parent is the fork server has lost its master.
+
+    ``gpus`` are what CUDA_VISIBLE_DEVICES may say; slot i sees only one, the i-th of them modulo their number. Several
+    slots share a GPU if there are more slots. Untested on CUDA hardware.
     """
 
-    def __init__(self, evaluator: Evaluator, slots: int, alive: Path | None = None) -> None:
-        self.slots = slots
-        self._alive = alive
+    def __init__(
+        self,
+        evaluator: Evaluator,
+        slots: int,
+        alive: Path | None = None,
+        *,
+        trial_timeout: float | None = None,
+        recycle_after: int | None = None,
+        gpus: Sequence[str] = (),
+    ) -> None:
         self._lock = _locked(alive) if alive else None
-        self._evaluator = evaluator
         self._context = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload([__name__, *evaluator.preload])
         with _ignoring_ctrl_c():  # while the server imports; it hands this on to the workers
             forkserver.ensure_running()
-        self._idle: list[ProcessPoolExecutor] = []
-        self._busy: dict[Future[Evaluation], tuple[int, ProcessPoolExecutor]] = {}
 
-    def submit(self, job: Job) -> None:
-        """Start the job in an idle slot."""
-        with _without_main_module():
-            while self._idle:
-                slot = self._idle.pop()
-                try:
-                    future = slot.submit(_evaluate, job)
-                    break
-                except BrokenProcessPool:  # the worker was killed while it had nothing to do
-                    _stop(slot)
-            else:
-                slot = self._new_slot()
-                future = slot.submit(_evaluate, job)
-        self._busy[future] = (job.id, slot)
+        def hire(number: int) -> _Process:
+            variables = {"CUDA_VISIBLE_DEVICES": gpus[number % len(gpus)]} if gpus else {}
+            return _Process(self._context, (evaluator, alive if self._lock else None, variables))
 
-    def next(self, timeout: float | None) -> list[tuple[int, Evaluation]]:
-        """Hand back whatever has ended; a worker that died comes back as a crash, and its slot is made anew."""
-        ended, _ = wait(self._busy, timeout=timeout, return_when=FIRST_COMPLETED)
-        results = []
-        for future in ended:
-            id, slot = self._busy.pop(future)
-            try:
-                results.append((id, future.result()))
-                self._idle.append(slot)
-            except BrokenProcessPool as error:
-                _stop(slot)
-                results.append((id, Evaluation.failed(Outcome.CRASH, f"the worker process died: {error}")))
-            except Exception as error:  # what cannot be sent from one process to the other
-                self._idle.append(slot)
-                results.append((id, Evaluation.failed(Outcome.ERROR, f"{type(error).__name__}: {error}")))
-        return sorted(results, key=lambda result: result[0])
+        super().__init__(hire, slots, trial_timeout=trial_timeout, recycle_after=recycle_after)
 
     def close(self) -> None:
-        """Kill the workers, whatever they are doing."""
-        for slot in [*self._idle, *(slot for _, slot in self._busy.values())]:
-            _stop(slot)
-        self._idle.clear()
-        self._busy.clear()
+        """Kill the workers, whatever they are doing, and let go of the lock that keeps them alive."""
+        super().close()
         if self._lock is not None:
             self._lock.close()
             self._lock = None
 
-    def _new_slot(self) -> ProcessPoolExecutor:
-        return ProcessPoolExecutor(
-            max_workers=1,
-            context=self._context,
-            initializer=_start_worker,
-            initargs=(self._evaluator, self._alive if self._lock else None),
-        )
+
+class _Process:
+    """A worker process of this machine."""
+
+    def __init__(self, context: Any, arguments: tuple[Any, ...]) -> None:
+        self._loky = ProcessPoolExecutor(max_workers=1, context=context, initializer=_start_worker, initargs=arguments)
+
+    def start(self, job: Job) -> tuple[Future[None], Future[Evaluation]]:
+        """Send two tasks, of which the worker takes the second as soon as it has done the first, which is nothing."""
+        with _without_main_module():
+            try:
+                begun = self._loky.submit(_begin)
+                ended = self._loky.submit(_evaluate, job)
+            except BrokenProcessPool as error:
+                raise WorkerDied(str(error)) from error
+        return begun, _translated(ended)
+
+    def kill(self) -> None:
+        """Kill the process and its children."""
+        for pid in list(self._loky._processes or ()):
+            with suppress(ProcessLookupError, PermissionError):
+                os.killpg(pid, signal.SIGKILL)  # the worker leads a group of its own
+        self._loky.shutdown(wait=True, kill_workers=True)
 
 
-def _stop(slot: Any) -> None:
-    slot.shutdown(wait=True, kill_workers=True)
+def _translated(future: Future[Evaluation]) -> Future[Evaluation]:
+    """Follow a future, with our word for the death of a worker."""
+    ours: Future[Evaluation] = Future()
+
+    def follow(done: Future[Evaluation]) -> None:
+        if done.cancelled():
+            ours.set_exception(WorkerDied("it was stopped"))
+        elif isinstance(error := done.exception(), BrokenProcessPool):
+            died = WorkerDied(f"the worker process died: {error}")
+            died.__cause__ = error
+            ours.set_exception(died)
+        elif error is not None:
+            ours.set_exception(error)
+        else:
+            ours.set_result(done.result())
+
+    future.add_done_callback(follow)
+    return ours
 
 
 def _locked(alive: Path) -> IO[bytes] | None:
@@ -115,10 +129,19 @@ def _locked(alive: Path) -> IO[bytes] | None:
 
 
 def _die_with_master(alive: Path) -> None:
-    """Wait for the lock that the main process holds while it lives, and end this process."""
+    """Wait for the lock that the main process holds while it lives, and end this process and its children."""
     with alive.open("rb") as lock:
         fcntl.flock(lock, fcntl.LOCK_SH)
-    os._exit(1)
+    os.killpg(0, signal.SIGKILL)
+
+
+def _die_with_server() -> None:
+    """Ask Linux to kill this process when the fork server ends, as it does when the main process has died.
+
+    The thread that waits for the lock cannot run while an evaluation keeps the interpreter to itself.
+    """
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 @contextmanager
@@ -148,13 +171,20 @@ def _without_main_module() -> Iterator[None]:
         main.__dict__.update(hidden)
 
 
-def _start_worker(evaluator: Evaluator, alive: Path | None) -> None:
+def _start_worker(evaluator: Evaluator, alive: Path | None, variables: dict[str, str]) -> None:
     """Get a worker ready. Ctrl-C reaches every process of the terminal, but only the main one decides what it means."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    os.setpgid(0, 0)  # what an evaluation starts dies with it
+    os.environ.update(variables)
     if alive is not None:
+        _die_with_server()
         threading.Thread(target=_die_with_master, args=(alive,), daemon=True).start()
     global _evaluator
     _evaluator = evaluator
+
+
+def _begin() -> None:
+    """Do nothing: that this was done says that the worker begins with what comes next."""
 
 
 def _evaluate(job: Job) -> Evaluation:

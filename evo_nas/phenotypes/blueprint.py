@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 _KEY: Final = "evo_nas.blueprint"
 """The entry of a safetensors file's metadata that holds the blueprint, as JSON."""
 
+_LARGEST: Final = {"channels": 10_000, "image": 10_000}
+"""Where the plan sets no limit; as on the command line."""
+
 
 @dataclass(frozen=True)
 class Blueprint:
@@ -55,8 +58,12 @@ class Blueprint:
             least = SMALLEST_IMAGE if name == "image" else 1
             if (value is not None or name != "stem") and (type(value) is not int or value < least):
                 raise ValueError(f"{name} must be a whole number of at least {least}, not {shorten(value)}")
-        if self.skip_reduction_input not in (None, False, True):
-            raise ValueError(f"skip_reduction_input must be true, false or null, not {self.skip_reduction_input!r}")
+            if value is not None and value > _LARGEST.get(name, value):
+                raise ValueError(f"{name} must be at most {_LARGEST[name]}, not {shorten(value)}")
+        if not (self.skip_reduction_input is None or isinstance(self.skip_reduction_input, bool)):
+            raise ValueError(
+                f"skip_reduction_input must be true, false or null, not {shorten(repr(self.skip_reduction_input))}"
+            )
         if self.average not in AVERAGES:
             raise ValueError(f"average must be one of {', '.join(AVERAGES)}, not {shorten(self.average)}")
         planned(
@@ -114,11 +121,11 @@ class Blueprint:
         }
         for name, kind in (("classes", str), ("mean", (int, float)), ("std", (int, float))):
             value = values.get(name, ())
-            if not isinstance(value, tuple) or not all(isinstance(item, kind) for item in value):
+            if not isinstance(value, tuple) or not all(isinstance(item, kind) and item is not True for item in value):
                 raise ValueError(f"{name} must be a list, not {shorten(value)}")
         try:
             return cls(**{**values, "cells": CellPair.from_json(record["cells"])})
-        except TypeError as error:
+        except (TypeError, OverflowError) as error:  # a dictionary for a name, a number beyond all floats
             raise ValueError(str(error)) from error
 
 
@@ -143,6 +150,8 @@ def load_network(path: Path) -> tuple[Blueprint | None, dict[str, Tensor]]:
     """
     from safetensors import SafetensorError, safe_open
 
+    if path.exists() and not path.is_file():  # a pipe would be waited for
+        raise DataError(f"{path} is no file, so it holds no weights that can be read")
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
@@ -160,3 +169,39 @@ def load_network(path: Path) -> tuple[Blueprint | None, dict[str, Tensor]]:
         return Blueprint.from_json(json.loads(metadata[_KEY])), tensors
     except (ValueError, GenotypeError, RecursionError) as error:
         raise DataError(f"the blueprint in {path} is damaged: {shorten(str(error), 200)}") from error
+
+
+def difference(blueprint: Blueprint, given: Mapping[str, Tensor]) -> str | None:
+    """Say what differs first between the weights of a network and those of a file: names, shapes, kinds of numbers.
+
+    An auxiliary classifier is passed over. The network is built without memory.
+
+    Raises:
+        GenotypeError: if a cell names an unknown operation or combination.
+        ValueError: if the numbers make no network.
+    """
+    import torch
+
+    with torch.device("meta"):
+        expected = blueprint.network().state_dict()
+    for name, tensor in expected.items():
+        if name not in given:
+            return f"it has no {name}"
+        if given[name].shape != tensor.shape:
+            return f"{name} has the shape {tuple(given[name].shape)}, not {tuple(tensor.shape)}"
+        if not fits(given[name], tensor):
+            return f"{name} holds {given[name].dtype}, not {tensor.dtype}"
+    more = [name for name in given if name not in expected and not name.startswith("auxiliary.")]
+    return f"it has {shorten(min(more))} too" if more else None
+
+
+def fits(given: Tensor, own: Tensor) -> bool:
+    """Tell whether a tensor of a file can take the place of a network's: the same shape, and numbers of its kind.
+
+    Floats of 16 to 64 bits can stand in for each other, and so can whole numbers; nothing is dropped silently then.
+    """
+    import torch
+
+    floats = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+    whole = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
+    return given.shape == own.shape and any(given.dtype in kind and own.dtype in kind for kind in (floats, whole))

@@ -22,6 +22,12 @@ AVERAGES: Final = ("same", "zeros")
 SMALLEST_IMAGE: Final = 8
 """Pixels a side; of a smaller image the reductions would leave nothing to look at."""
 
+LARGEST_NETWORK: Final = 10_000
+"""Operations of the largest network that is planned: NASNet-A at 6@4032 has 200, this many take minutes to build."""
+
+WIDEST: Final = 10**6
+"""Filters of the widest first stack, and of the widest stem; much wider ones have more weights than 64 bits count."""
+
 _SIZE = re.compile(r"\s*(\d{1,4})\s*@\s*(\d{1,9})\s*")
 
 
@@ -100,6 +106,15 @@ def planned(
     for name, value in (("cells_per_stack", cells_per_stack), ("filters", filters), ("stem", stem)):
         if value is not None and value < 1:
             raise ValueError(f"{name} must be at least 1, not {value}")
+        if value is not None and name != "cells_per_stack" and value > WIDEST:
+            raise ValueError(f"{name} must be at most {WIDEST:,}, not {shorten(value)}")
+    # Before anything is listed: the numbers may come from a file.
+    blocks = max(len(cells.normal.blocks), len(cells.reduction.blocks))
+    if (3 * cells_per_stack + 4) * blocks * 2 > LARGEST_NETWORK:
+        raise ValueError(
+            f"{shorten(cells_per_stack)} cells a stack of {blocks} blocks each make more than the {LARGEST_NETWORK:,} "
+            "operations of the largest network: name a smaller size"
+        )
     stacking = STACKINGS[cells.stacking]
     large = macro == "imagenet" and filters >= LARGE
     if macro == "cifar":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import sqlite3
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -28,6 +29,10 @@ GENOTYPES = [
     SPACE.genotype(choices) for choices in itertools.product(*[range(len(d.options)) for d in SPACE.decisions])
 ]
 """Every genotype of a space so small that all can be listed."""
+
+
+DISTINCT = list({SPACE.key(g): g for g in GENOTYPES}.values())
+"""One genotype for each network."""
 
 
 @dataclass
@@ -73,12 +78,14 @@ class Table(Evaluator):
 class Held:
     """An executor whose jobs end when the test says so: several slots, no processes, any order."""
 
+    woken = 0
+
     def __init__(self, evaluator: Evaluator, slots: int, order: Callable[[deque[Job]], Job]) -> None:
         self.evaluator, self.slots, self.order = evaluator, slots, order
         self.jobs: deque[Job] = deque()
         self.most = 0
 
-    def submit(self, job: Job) -> None:
+    def submit(self, job: Job, *, fresh: bool = False) -> None:
         self.jobs.append(job)
         self.most = max(self.most, len(self.jobs))
         assert len(self.jobs) <= self.slots
@@ -87,6 +94,9 @@ class Held:
         job = self.order(self.jobs)
         self.jobs.remove(job)
         return [(job.id, self.evaluator.evaluate(job))]
+
+    def wake(self) -> None:
+        self.woken += 1
 
     def close(self) -> None:
         self.jobs.clear()
@@ -206,18 +216,16 @@ def test_a_strategy_that_only_repeats_itself_converges(history: History) -> None
 
 
 def test_trial_after_trial_failing_ends_the_run(history: History) -> None:
-    distinct = list({SPACE.key(g): g for g in GENOTYPES}.values())
-    table = Table(dict.fromkeys(map(SPACE.key, distinct)))
+    table = Table(dict.fromkeys(map(SPACE.key, DISTINCT)))
     with pytest.raises(TooManyFailures, match=r"4 trainings in a row failed.*nan.*the table says so"):
-        manager(history, distinct, table, max_consecutive_failures=4).run()
+        manager(history, DISTINCT, table, max_consecutive_failures=4).run()
 
 
 def test_slots_are_kept_busy_and_twins_wait_without_one(history: History) -> None:
-    distinct = list({SPACE.key(g): g for g in GENOTYPES}.values())
     table = Table()
     table.bind(SPACE)
     executor = Held(table, slots=3, order=lambda jobs: jobs[-1])  # the youngest ends first
-    script = [distinct[0], distinct[0], distinct[1], distinct[0], *distinct[2:8]]
+    script = [DISTINCT[0], DISTINCT[0], DISTINCT[1], DISTINCT[0], *DISTINCT[2:8]]
     search = manager(history, script, table, executor=executor)
     assert search.run() is Reason.EXHAUSTED
     assert executor.most == 3
@@ -307,22 +315,169 @@ def test_interrupted_and_resumed_is_uninterrupted(tmp_path: Path, rows: Any, sto
 def test_a_resumed_run_with_fewer_slots_trains_the_interrupted_first(history: History) -> None:
     table = Table()
     table.bind(SPACE)
-    distinct = list({SPACE.key(g): g for g in GENOTYPES}.values())
 
     def stop(jobs: deque[Job]) -> Job:
         raise Stopped
 
     with pytest.raises(Stopped):
-        manager(history, distinct[:6], table, executor=Held(table, 4, stop)).run()
+        manager(history, DISTINCT[:6], table, executor=Held(table, 4, stop)).run()
     assert [pending.id for pending in history.pending()] == [1, 2, 3, 4]
-    search = manager(history, distinct[:6], table, executor=Held(table, 1, lambda jobs: jobs[0]))
+    search = manager(history, DISTINCT[:6], table, executor=Held(table, 1, lambda jobs: jobs[0]))
     search.run()
     assert [id for id, *_ in heard(search)] == [1, 2, 3, 4, 5, 6]
 
 
-def test_notes_and_curves_are_recorded(history: History) -> None:
-    import sqlite3
+class Crashing(Table):
+    """Takes its worker down whenever it is given one of these ids, so often."""
 
+    def __init__(self, crashes: dict[int, int]) -> None:
+        super().__init__()
+        self.crashes = crashes
+
+    def evaluate(self, job: Job) -> Evaluation:
+        if self.crashes.get(job.id, 0) > 0:
+            self.crashes[job.id] -= 1
+            self.seen.append(job.id)
+            return Evaluation.failed(Outcome.CRASH, "the worker process died")
+        return super().evaluate(job)
+
+
+def attempts(history: History) -> list[tuple[int, int, str | None]]:
+    connection = sqlite3.connect(history.path)
+    found = connection.execute("SELECT trial, number, outcome FROM attempt ORDER BY trial, number").fetchall()
+    connection.close()
+    return found
+
+
+def test_a_crashed_training_is_tried_once_more(history: History) -> None:
+    table = Crashing({2: 1})
+    search = manager(history, DISTINCT[:3], table)
+    assert search.run() is Reason.EXHAUSTED
+    assert heard(search) == [(1, "ok", 0.5), (2, "ok", 0.5), (3, "ok", 0.5)]
+    assert attempts(history) == [(1, 1, "ok"), (2, 1, "crash"), (2, 2, "ok"), (3, 1, "ok")]
+    assert history.trained() == 3, "a retry is counted once"
+
+
+@pytest.mark.parametrize("repeats", ["reuse", "retrain"])
+def test_a_network_that_crashed_twice_is_left_alone(history: History, repeats: str) -> None:
+    table = Crashing({1: 99, 3: 99})
+    search = manager(history, [DISTINCT[0], DISTINCT[1], DISTINCT[0]], table, repeats=repeats)
+    search.run()
+    assert table.seen == [1, 1, 2]
+    assert heard(search) == [(1, "crash", None), (2, "ok", 0.5), (3, "crash", None)]
+    assert history.trained() == 2
+
+
+def test_a_crash_of_main_does_not_reset_how_often_a_training_crashed(history: History) -> None:
+    class Killed(Table):
+        def evaluate(self, job: Job) -> Evaluation:
+            if self.seen:
+                raise KeyboardInterrupt
+            self.seen.append(job.id)
+            return Evaluation.failed(Outcome.CRASH, "the worker process died")
+
+    with pytest.raises(KeyboardInterrupt):
+        manager(history, DISTINCT[:1], Killed()).run()
+    table = Crashing({1: 99})
+    search = manager(history, DISTINCT[:1], table)
+    search.run()
+    assert table.seen == [1], "it had one try left"
+    assert heard(search) == [(1, "crash", None)]
+    assert attempts(history) == [(1, 1, "crash"), (1, 2, None), (1, 3, "crash")]
+
+
+def test_a_crash_while_the_run_stops_is_tried_again_by_whoever_resumes_it(history: History) -> None:
+    table = Crashing({2: 1})
+    table.bind(SPACE)
+
+    def stop_then_first(jobs: deque[Job]) -> Job:
+        if jobs[0].id == 2:
+            search.stop(Reason.INTERRUPTED)
+        return jobs[0]
+
+    search = manager(history, DISTINCT[:4], table, executor=Held(table, 1, stop_then_first), grace=9.0)
+    assert search.run() is Reason.INTERRUPTED
+    assert [pending.id for pending in history.pending()] == [2]
+    resumed = manager(history, DISTINCT[:4], table)
+    assert resumed.run() is Reason.EXHAUSTED
+    assert heard(resumed) == [(id, "ok", 0.5) for id in (1, 2, 3, 4)]
+
+
+def test_a_fitness_as_high_as_the_target_ends_the_run(history: History) -> None:
+    table = Table({SPACE.key(DISTINCT[2]): 0.9, SPACE.key(DISTINCT[4]): 1.0})
+    assert manager(history, DISTINCT, table, target=0.9).run() is Reason.TARGET
+    assert table.seen == [1, 2, 3]
+    assert manager(history, DISTINCT, table, target=0.9).run() is Reason.TARGET, "it is reached already"
+    assert manager(history, DISTINCT, table, target=0.95).run() is Reason.TARGET
+    assert table.seen == [1, 2, 3, 4, 5]
+
+
+@dataclass
+class Clock:
+    """Seconds that pass when the test says so."""
+
+    now: float = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Slow(Held):
+    """Each wait lasts as long as it may, at most ``seconds``; the oldest job ends only if it got so much."""
+
+    def __init__(self, evaluator: Evaluator, slots: int, clock: Clock, seconds: float) -> None:
+        super().__init__(evaluator, slots, lambda jobs: jobs[0])
+        self.clock, self.seconds = clock, seconds
+        self.waits: list[float | None] = []
+
+    def next(self, timeout: float | None) -> list[tuple[int, Evaluation]]:
+        self.waits.append(timeout)
+        if timeout is not None and timeout < self.seconds:
+            self.clock.now += timeout
+            return []
+        self.clock.now += self.seconds
+        return super().next(timeout)
+
+
+@pytest.mark.parametrize(("grace", "trained"), [(0.0, 2), (5.0, 2), (10.0, 3)])
+def test_the_time_limit_leaves_what_runs_its_grace(history: History, grace: float, trained: int) -> None:
+    table, clock = Table(), Clock()
+    table.bind(SPACE)
+    executor = Slow(table, 1, clock, seconds=10.0)
+    search = manager(history, DISTINCT, table, executor=executor, time_limit=25.0, grace=grace, clock=clock)
+    assert search.run() is Reason.TIME
+    assert len(table.seen) == trained
+    assert clock.now == 1000.0 + 25.0 + (10.0 - 5.0 if trained == 2 else 10.0) * (grace > 0)
+    assert len(history.pending()) == 3 - trained
+
+
+def test_what_is_in_flight_when_a_run_stops_is_told_to_its_listeners(history: History) -> None:
+    from evo_nas.manager import Listener
+
+    class Ear(Listener):
+        heard: tuple[Reason, int] | None = None
+
+        def stopping(self, reason: Reason, running: int) -> None:
+            assert self.heard is None
+            self.heard = reason, running
+
+    table, ear = Table(), Ear()
+    table.bind(SPACE)
+
+    def stop_at_once(jobs: deque[Job]) -> Job:
+        search.stop(Reason.TERMINATED)
+        search.stop(Reason.INTERRUPTED)
+        return jobs[0]
+
+    executor = Held(table, 3, stop_at_once)
+    search = manager(history, DISTINCT[:8], table, executor=executor, grace=60.0, listeners=[ear])
+    assert search.run() is Reason.TERMINATED, "the first reason counts"
+    assert ear.heard == (Reason.TERMINATED, 2)
+    assert executor.woken == 1
+    assert [id for id, *_ in heard(search)] == [1, 2, 3]
+
+
+def test_notes_and_curves_are_recorded(history: History) -> None:
     manager(history, GENOTYPES[:2], Table()).run()
     connection = sqlite3.connect(history.path)
     notes = connection.execute("SELECT trial, name, value FROM note").fetchall()

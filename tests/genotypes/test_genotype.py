@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from genotypes.catalogue import space_named
 from genotypes.genotype import Genotype, GenotypeError
@@ -35,6 +37,33 @@ def test_text_that_is_no_genotype_is_refused_in_one_short_line(text: str, messag
     assert len(str(caught.value)) < 250
 
 
+def parsed(text: str) -> Genotype | str:
+    try:
+        return Genotype.parse(text)
+    except GenotypeError as error:
+        return str(error)
+
+
+FIELDS = st.integers(0, 300).map(str) | st.sampled_from(
+    ["00", "007", "256", "9" * 9, "9" * 10, "", "-1", "+1", "١", "x"]
+)
+
+
+@given(space=st.sampled_from(["nasnet", "", "a:b", " "]), fields=st.lists(FIELDS, max_size=6))
+@example(space="nasnet", fields=["0", "255", "256"])
+def test_numbers_that_are_looked_up_are_those_that_are_read(space: str, fields: list[str]) -> None:
+    text = f"{space}:{'.'.join(fields)}"
+    looked_up = parsed(text)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("genotypes.genotype._NUMBERS", {})
+        assert parsed(text) == looked_up
+
+
+@given(st.lists(st.integers(0), max_size=6))
+def test_text_is_the_choices_between_dots(choices: list[int]) -> None:
+    assert str(Genotype("nasnet", tuple(choices))) == "nasnet:" + ".".join(map(str, choices))
+
+
 @pytest.mark.parametrize(
     "record",
     [
@@ -63,6 +92,11 @@ def test_json_that_is_no_genotype_is_refused(record: object) -> None:
         ("nasnet(block=3)", "no option 'block'; its options are: blocks, ops, combines"),
         ("nasnet(blocks=x)", "blocks cannot be 'x'"),
         ("nasnet(blocks=0)", "blocks must be from 1 to 20"),
+        ("nasnet(blocks=1000000000)", "blocks must be from 1 to 20"),
+        ("nasnet(blocks)", "an option is NAME=VALUE, not 'blocks'"),
+        ("nasnet(blocks=)", "an option is NAME=VALUE, not 'blocks='"),
+        ("nasnet(,)", "an option is NAME=VALUE, not ''"),
+        ("nasnet(blocks=2,blocks=2)", "names the option blocks twice"),
         ("nasnet(ops=sep3)", "unknown 'sep3' in ops"),
         ("nasnet(ops=identity+identity)", "none twice"),
         ("nasnet(combines=multiply)", "unknown 'multiply' in combines"),

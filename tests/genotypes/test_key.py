@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
+
 import networkx as nx
 import numpy as np
 import pytest
 from networkx.algorithms.isomorphism import categorical_node_match
 
+from genotypes.blocks import BlockSpace
+from genotypes.catalogue import space_named
 from genotypes.cell import INPUTS, Block, Cell, Edge
 from genotypes.nasnet import NASNetSpace
 from genotypes.zoo import CELLS
@@ -158,3 +162,25 @@ def test_the_key_of_a_genotype_is_pinned() -> None:
         "concat(identity 0,identity 1) concat(max_pool_7x7 1,conv_3x3 2) > 3 | "
         "concat(identity 0,sep_conv_5x5 1) add(max_pool_7x7 0,dil_conv_3x3 2) > 3"
     )
+
+
+@pytest.mark.parametrize(
+    ("spelling", "digest"),
+    [
+        ("nasnet", "2e2636c6accd30c6"),
+        ("nasnet(blocks=8,ops=identity,combines=add)", "575658effaed796c"),  # many ties
+        ("amoebanet(ops=identity+max_pool_3x3)", "6f4f79f49c0d845f"),
+        ("pnas", "21cacd15f2efd267"),
+        ("darts", "010707833f7ffa09"),
+    ],
+)
+def test_keys_are_pinned_and_those_of_the_decoded_cells(spelling: str, digest: str) -> None:
+    """A space spells choices, a cell its blocks: the same text. Pinned for the same reason as the one above."""
+    space, rng = space_named(spelling), np.random.default_rng(0)
+    assert isinstance(space, BlockSpace)
+    genotypes = [space.sample(rng) for _ in range(300)]
+    keys = [space.key(genotype) for genotype in genotypes]
+    for genotype, key in zip(genotypes, keys, strict=True):
+        pair = space.decode(genotype)
+        assert key == (pair.canonical() if len(space.cells) == 2 else pair.normal.canonical())
+    assert hashlib.sha256("\n".join(keys).encode()).hexdigest()[:16] == digest

@@ -1,0 +1,211 @@
+"""A pool of workers: the life of jobs in other processes, whatever runs those processes.
+
+Starting, ending, time limits, dying, and making anew are the same for worker processes of this machine and for actors
+of a cluster. What differs is a :class:`Worker`.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from evo_nas.evaluators.base import Job
+from genotypes.individual import Evaluation, Outcome
+
+PATIENCE: Final = 60.0
+"""Seconds that a job waits for a worker that does not come up, as on a cluster that has lost a node, before it takes
+one that became idle."""
+
+
+class WorkerDied(Exception):
+    """The process of a worker has ended; the message says what is known of it."""
+
+
+class Worker(Protocol):
+    """One process that evaluates one job at a time."""
+
+    def start(self, job: Job) -> tuple[Future[None], Future[Evaluation]]:
+        """Send a job, and give two futures: one ends when the worker begins with it, one with what came of it.
+
+        Both end with :class:`WorkerDied` if the process does.
+
+        Raises:
+            WorkerDied: if it has died already.
+        """
+
+    def kill(self) -> None:
+        """End the process now, whatever it is doing."""
+
+
+@dataclass
+class _Slot:
+    """A worker, what it is doing, and since when (monotonic seconds; ``None`` while it has not begun)."""
+
+    worker: Worker
+    jobs_done: int = 0
+    job: Job | None = None
+    submitted: float = 0.0
+    began: float | None = None
+    ended: Future[Evaluation] | None = None
+
+
+class Pool:
+    """Runs each job in one of ``slots`` workers, which are hired when they are needed and live as long as they can.
+
+    ``hire`` makes a worker for a slot number, from 0. ``trial_timeout`` is in seconds from the moment when the worker
+    says that it begins; whoever takes longer is killed. After ``recycle_after`` jobs, and after one that ran out of
+    memory, a worker is replaced.
+    """
+
+    def __init__(
+        self,
+        hire: Callable[[int], Worker],
+        slots: int,
+        *,
+        trial_timeout: float | None = None,
+        recycle_after: int | None = None,
+    ) -> None:
+        self.slots = slots
+        self._hire = hire
+        self._trial_timeout = trial_timeout
+        self._recycle_after = recycle_after
+        self._idle: dict[int, _Slot] = {}
+        self._busy: dict[int, _Slot] = {}  # by slot number
+        self._is_woken = False
+        # Whatever happens in another thread or in a signal handler writes a byte, which ends the wait in `next`.
+        self._bell, self._ringer = os.pipe()
+        for end in (self._bell, self._ringer):
+            os.set_blocking(end, False)
+
+    def submit(self, job: Job, *, fresh: bool = False) -> None:
+        """Start the job in an idle worker, or hire one."""
+        while self._idle:
+            number, slot = self._idle.popitem()
+            if not fresh:
+                with suppress(WorkerDied):  # it was killed while it had nothing to do
+                    return self._start(number, slot, job)
+            slot.worker.kill()
+            fresh = False
+            return self._start(number, _Slot(self._hire(number)), job)
+        number = next(n for n in range(self.slots) if n not in self._busy)
+        return self._start(number, _Slot(self._hire(number)), job)
+
+    def next(self, timeout: float | None) -> list[tuple[int, Evaluation]]:
+        """Hand back whatever has ended; a worker that died comes back as a crash, one that took too long is killed."""
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while True:
+            ended = self._ended() + self._overdue()
+            self._share_out()
+            if ended or self._is_woken:
+                self._is_woken = False
+                return sorted(ended, key=lambda pair: pair[0])
+            now = time.monotonic()
+            if deadline is not None and now >= deadline:
+                return []
+            limits = [deadline, *map(self._limit, self._busy.values())]
+            self._wait(min((limit - now for limit in limits if limit is not None), default=None))
+
+    def wake(self) -> None:
+        """End the wait of :meth:`next`."""
+        self._is_woken = True
+        self._ring()
+
+    def close(self) -> None:
+        """Kill the workers, whatever they are doing."""
+        for slot in [*self._idle.values(), *self._busy.values()]:
+            slot.worker.kill()
+        self._idle.clear()
+        self._busy.clear()
+        for end in (self._bell, self._ringer):
+            with suppress(OSError):
+                os.close(end)
+        self._bell = self._ringer = -1
+
+    def _start(self, number: int, slot: _Slot, job: Job) -> None:
+        begun, ended = slot.worker.start(job)
+        slot.job, slot.submitted, slot.began, slot.ended = job, time.monotonic(), None, ended
+        self._busy[number] = slot
+
+        def begins(future: Future[None]) -> None:
+            if slot.ended is ended:
+                slot.began = time.monotonic()
+                self._ring()
+
+        begun.add_done_callback(begins)
+        ended.add_done_callback(lambda _: self._ring())
+
+    def _ended(self) -> list[tuple[int, Evaluation]]:
+        """Take what has ended out of the slots."""
+        results = []
+        for number, slot in list(self._busy.items()):
+            assert slot.ended is not None, "it is busy"
+            if slot.ended.done():
+                try:
+                    results.append(self._release(number, slot.ended.result()))
+                except WorkerDied as error:
+                    results.append(self._release(number, _failed(Outcome.CRASH, slot, str(error)), dead=True))
+                except Exception as error:  # what cannot be sent from one process to the other
+                    words = f"{type(error).__name__}: {error}"
+                    results.append(self._release(number, _failed(Outcome.ERROR, slot, words)))
+        return results
+
+    def _overdue(self) -> list[tuple[int, Evaluation]]:
+        """Kill the workers that have taken too long."""
+        results = []
+        for number, slot in list(self._busy.items()):
+            limit = self._limit(slot)
+            if limit is not None and time.monotonic() >= limit:
+                words = f"took longer than {self._trial_timeout:g} seconds and was stopped"
+                results.append(self._release(number, _failed(Outcome.TIMEOUT, slot, words), dead=True))
+        return results
+
+    def _release(self, number: int, evaluation: Evaluation, *, dead: bool = False) -> tuple[int, Evaluation]:
+        """Free a slot; its worker stays for the next job unless it is dead, worn, or has run out of memory."""
+        slot = self._busy.pop(number)
+        assert slot.job is not None, "it was busy"
+        job, slot.job, slot.ended = slot.job, None, None
+        slot.jobs_done += 1
+        is_worn = self._recycle_after is not None and slot.jobs_done >= self._recycle_after
+        if dead or is_worn or evaluation.outcome is Outcome.OOM:
+            slot.worker.kill()
+        else:
+            self._idle[number] = slot
+        return job.id, evaluation
+
+    def _limit(self, slot: _Slot) -> float | None:
+        """Say when a worker that has begun will have taken too long."""
+        if self._trial_timeout is None or slot.began is None:
+            return None
+        return slot.began + self._trial_timeout
+
+    def _share_out(self) -> None:
+        """Give a job whose worker does not come up to one that is idle: it may never come up."""
+        for number, slot in list(self._busy.items()):
+            late = slot.began is None and time.monotonic() - slot.submitted > PATIENCE
+            if late and self._idle:
+                assert slot.job is not None, "it is busy"
+                del self._busy[number]
+                slot.worker.kill()
+                self.submit(slot.job)
+
+    def _wait(self, seconds: float | None) -> None:
+        """Sleep until something happens, or for so long."""
+        select.select([self._bell], [], [], None if seconds is None else max(seconds, 0.0))
+        with suppress(BlockingIOError):
+            while os.read(self._bell, 4096):
+                pass
+
+    def _ring(self) -> None:
+        with suppress(OSError):  # full is as good as rung; after the end nobody listens
+            os.write(self._ringer, b"!")
+
+
+def _failed(outcome: Outcome, slot: _Slot, words: str) -> Evaluation:
+    began = slot.submitted if slot.began is None else slot.began
+    return Evaluation.failed(outcome, words, seconds=time.monotonic() - began)

@@ -1,0 +1,35 @@
+"""Symbolic links inside a folder that is written to: refused, because they lead the writer somewhere else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path, PurePath
+
+from evo_nas.errors import RunFolderError
+from genotypes.genotype import shorten
+
+
+def refuse_links(folder: Path, names: Iterable[str]) -> None:
+    """Refuse a folder in which one of these files or folders is a symbolic link, wherever it leads, if anywhere.
+
+    A run folder is data, and can come from anybody: a lock, a log or a picture that is a link would be written over
+    whatever file of the user's it leads to. ``names`` are relative to the folder; of ``weights/last`` both parts are
+    looked at. What is not there is no link. The folder itself may be one: whoever names it knows where it leads.
+
+    To be called before anything in the folder is opened for writing. A link that is put there later is not seen.
+
+    Raises:
+        RunFolderError: naming the first link, where it leads, and what to put in its place.
+    """
+    for name in names:
+        place = folder
+        for part in PurePath(name).parts:
+            place /= part
+            try:
+                target = place.readlink()
+            except OSError:  # it is a file or a folder, or not there
+                continue
+            raise RunFolderError(
+                f"{shorten(str(place), 500)} is a link to {shorten(str(target), 500)}, and nothing is written through "
+                f"links: put the {shorten(part)} itself there, or remove the link"
+            )

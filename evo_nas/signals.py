@@ -1,0 +1,73 @@
+"""Signals that end a search in order: the first stops it, a second one ends it at once."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from types import FrameType
+from typing import Final
+
+from evo_nas.manager import Reason
+
+REASONS: Final = {
+    signal.SIGINT: Reason.INTERRUPTED,
+    signal.SIGTERM: Reason.TERMINATED,
+    signal.SIGHUP: Reason.HUNG_UP,
+    signal.SIGUSR1: Reason.SCHEDULER,
+    signal.SIGXCPU: Reason.SCHEDULER,
+}
+"""What a signal means. SIGUSR1 is what Slurm is asked to send before the time is up, SIGXCPU what Grid Engine sends."""
+
+EXIT_CODES: Final = {
+    Reason.INTERRUPTED: 128 + signal.SIGINT,
+    Reason.TERMINATED: 128 + signal.SIGTERM,
+    Reason.HUNG_UP: 128 + signal.SIGHUP,
+    Reason.SCHEDULER: 75,
+    Reason.TIME: 75,
+}
+"""What a search that is not over exits with. 75 is EX_TEMPFAIL of sysexits.h: try again later."""
+
+
+class EndedAtOnce(BaseException):
+    """A second signal arrived. No ``Exception``: nobody on the way must mend it."""
+
+    def __init__(self, reason: Reason) -> None:
+        super().__init__(f"a second signal: {reason}")
+        self.reason = reason
+
+
+@contextmanager
+def heeded(stop: Callable[[Reason], None]) -> Iterator[None]:
+    """Call ``stop`` at the first signal, and raise :class:`EndedAtOnce` at the next, until the end of the block.
+
+    What was ignored before stays ignored: ``nohup`` means it. Outside of the main thread nothing changes, because no
+    signal arrives there.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    first: list[Reason] = []
+
+    def heed(number: int, frame: FrameType | None) -> None:
+        reason = REASONS[signal.Signals(number)]
+        if first:
+            raise EndedAtOnce(first[0])
+        first.append(reason)
+        name = "Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name
+        # Not print(): the main thread may be in the middle of one. How much is in flight it will say when it can.
+        with suppress(OSError):
+            os.write(2, f"\nevo_nas: stopping ({name}); once more ends it at once\n".encode())
+        stop(reason)
+
+    before = {number: signal.getsignal(number) for number in REASONS}
+    for number, handler in before.items():
+        if handler is not signal.SIG_IGN:
+            signal.signal(number, heed)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

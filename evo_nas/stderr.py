@@ -1,0 +1,70 @@
+"""Standard error to which nobody may be listening: what is said there can be lost, and changes nothing else."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import IO, Any, cast
+
+
+class _Forgiving:
+    """A text stream to which writing never fails: what nobody takes is lost."""
+
+    def __init__(self, stream: IO[str] | None) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        """Write if it can be written."""
+        # A pipe without a reader, a terminal that is gone, a full disk; a file that was closed.
+        with suppress(OSError, ValueError):
+            if self._stream is not None:
+                self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        """Flush if it can be flushed."""
+        with suppress(OSError, ValueError):
+            if self._stream is not None:
+                self._stream.flush()
+
+    def isatty(self) -> bool:
+        """Say whether a terminal listens."""
+        with suppress(ValueError):
+            return self._stream is not None and self._stream.isatty()
+        return False
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+def forgiving(stream: IO[str] | None) -> IO[str]:
+    """Give a stream to which writing never fails; ``None`` stands for one that was closed before Python began."""
+    return cast("IO[str]", _Forgiving(stream))
+
+
+@contextmanager
+def forgiving_stderr() -> Iterator[None]:
+    """Let nothing that is said on stderr fail until the end of the block, nor Python's own flush when it exits.
+
+    If one of the three standard files is closed, the null device takes its place: otherwise the next file that is
+    opened, one of a run perhaps, would get its number, and what is meant for stderr would be written into it.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # the lowest number that is free: this one
+    before = sys.stderr
+    sys.stderr = forgiving(before)  # type: ignore[assignment]  # all that is used of it is there
+    try:
+        yield
+    finally:
+        sys.stderr = before
+        try:
+            if before is not None:
+                before.flush()
+        except (OSError, ValueError):
+            with suppress(OSError, ValueError):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), before.fileno())

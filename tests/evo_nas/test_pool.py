@@ -1,0 +1,166 @@
+"""The pool: what becomes of jobs and workers, with workers that do what a test says."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import Future
+
+import numpy as np
+import pytest
+
+from evo_nas.evaluators.base import Job
+from evo_nas.executors import pool as module
+from evo_nas.executors.pool import Pool, WorkerDied
+from genotypes.catalogue import space_named
+from genotypes.individual import Evaluation, Outcome
+
+SPACE = space_named("nasnet(blocks=1)")
+OK = Evaluation(Outcome.OK, fitness=0.5)
+
+
+class Puppet:
+    """A worker whose jobs begin and end when the test says so."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.jobs: list[int] = []
+        self.is_dead = False
+
+    def start(self, job: Job) -> tuple[Future[None], Future[Evaluation]]:
+        if self.is_dead:
+            raise WorkerDied("long ago")
+        self.jobs.append(job.id)
+        self.begun: Future[None] = Future()
+        self.ended: Future[Evaluation] = Future()
+        return self.begun, self.ended
+
+    def kill(self) -> None:
+        self.is_dead = True
+
+
+class Theatre:
+    """A pool, and every worker that it ever hired."""
+
+    def __init__(self, slots: int, **options: float | None) -> None:
+        self.hired: list[Puppet] = []
+        self.pool = Pool(self.hire, slots, **options)  # type: ignore[arg-type]
+
+    def hire(self, number: int) -> Puppet:
+        self.hired.append(Puppet(number))
+        return self.hired[-1]
+
+
+@pytest.fixture
+def theatre() -> Iterator[type[Theatre]]:
+    opened = []
+
+    class Closing(Theatre):
+        def __init__(self, slots: int, **options: float | None) -> None:
+            super().__init__(slots, **options)
+            opened.append(self)
+
+    yield Closing
+    for one in opened:
+        one.pool.close()
+        assert all(worker.is_dead for worker in one.hired)
+
+
+def job(id: int) -> Job:
+    return Job(id, SPACE.sample(np.random.default_rng(id)), seed=0)
+
+
+def test_a_worker_stays_for_the_next_job(theatre: type[Theatre]) -> None:
+    stage = theatre(2)
+    for id in (1, 2, 3):
+        stage.pool.submit(job(id))
+        stage.hired[0].ended.set_result(OK)
+        assert stage.pool.next(None) == [(id, OK)]
+    assert [worker.jobs for worker in stage.hired] == [[1, 2, 3]]
+
+
+def test_a_worker_is_replaced_after_so_many_jobs(theatre: type[Theatre]) -> None:
+    stage = theatre(1, recycle_after=2)
+    for id in (1, 2, 3):
+        stage.pool.submit(job(id))
+        stage.hired[-1].ended.set_result(OK)
+        stage.pool.next(None)
+    assert [worker.jobs for worker in stage.hired] == [[1, 2], [3]]
+    assert stage.hired[0].is_dead
+
+
+def test_a_worker_that_ran_out_of_memory_is_replaced(theatre: type[Theatre]) -> None:
+    stage = theatre(1)
+    stage.pool.submit(job(1))
+    stage.hired[0].ended.set_result(Evaluation.failed(Outcome.OOM, "no room"))
+    assert stage.pool.next(None)[0][1].outcome is Outcome.OOM
+    assert stage.hired[0].is_dead
+
+
+def test_the_clock_of_a_trial_starts_when_its_worker_begins(theatre: type[Theatre]) -> None:
+    stage = theatre(1, trial_timeout=0.1)
+    stage.pool.submit(job(1))
+    assert stage.pool.next(0.3) == [], "it has not begun"
+    begun = time.monotonic()
+    stage.hired[0].begun.set_result(None)
+    ((id, evaluation),) = stage.pool.next(None)
+    assert 0.1 <= time.monotonic() - begun < 0.6
+    assert (id, evaluation.outcome, stage.hired[0].is_dead) == (1, Outcome.TIMEOUT, True)
+    assert evaluation.error == "took longer than 0.1 seconds and was stopped"
+
+
+def test_a_worker_that_died_while_idle_is_not_given_a_job(theatre: type[Theatre]) -> None:
+    stage = theatre(1)
+    stage.pool.submit(job(1))
+    stage.hired[0].ended.set_result(OK)
+    stage.pool.next(None)
+    stage.hired[0].is_dead = True
+    stage.pool.submit(job(2))
+    assert [worker.jobs for worker in stage.hired] == [[1], [2]]
+
+
+def test_a_second_try_gets_a_worker_that_has_run_nothing(theatre: type[Theatre]) -> None:
+    stage = theatre(2)
+    stage.pool.submit(job(1))
+    stage.hired[0].ended.set_result(OK)
+    stage.pool.next(None)
+    stage.pool.submit(job(2), fresh=True)
+    assert [worker.jobs for worker in stage.hired] == [[1], [2]]
+    assert stage.hired[0].is_dead, "slots are limited"
+
+
+def test_a_job_whose_worker_does_not_come_up_is_given_to_an_idle_one(
+    theatre: type[Theatre], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "PATIENCE", 0.0)
+    stage = theatre(2)
+    stage.pool.submit(job(1))
+    stage.pool.submit(job(2))
+    one, never = stage.hired
+    one.begun.set_result(None)
+    one.ended.set_result(OK)
+    assert stage.pool.next(None) == [(1, OK)]
+    assert (one.jobs, never.is_dead) == ([1, 2], True)
+    one.ended.set_result(OK)
+    assert stage.pool.next(None) == [(2, OK)]
+
+
+def test_what_a_worker_says_after_it_was_given_up_is_not_heard(theatre: type[Theatre]) -> None:
+    stage = theatre(1, trial_timeout=0.01)
+    stage.pool.submit(job(1))
+    late = stage.hired[0]
+    late.begun.set_result(None)
+    assert stage.pool.next(None)[0][1].outcome is Outcome.TIMEOUT
+    late.ended.set_result(OK)
+    assert stage.pool.next(0.0) == []
+
+
+def test_a_wait_can_be_ended_from_outside(theatre: type[Theatre]) -> None:
+    stage = theatre(1)
+    stage.pool.submit(job(1))
+    threading.Timer(0.05, stage.pool.wake).start()
+    assert stage.pool.next(20.0) == []
+    stage.pool.wake()
+    assert stage.pool.next(20.0) == [], "also one that begins later"
+    assert stage.pool.next(0.0) == []
