@@ -185,11 +185,11 @@ class PopulationManager:
     def _restore(self) -> None:
         """Tell the history again, then take up what was asked and not told.
 
-        What the strategy would have forgotten is left out: see :attr:`strategies.base.SearchStrategy.memory`.
+        What the strategy would have forgotten is left out: see :attr:`strategies.base.SearchStrategy.lookback`.
         """
-        history, memory = self.history, self.strategy.memory
+        history, lookback = self.history, self.strategy.lookback
         self.strategy.start(self.space, self._rng())
-        after = 0 if memory is None else history.horizon(max(memory, self.strategy.window, 1))
+        after = 0 if lookback is None else history.horizon(max(lookback, self.strategy.window, 1))
         if after:
             self.population = history.population(self.strategy.window, after)
         last: tuple[int, Mapping[str, float]] | None = None

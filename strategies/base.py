@@ -60,7 +60,7 @@ class SearchStrategy(ABC):
     * ``ask`` is pure: a function of the state that ``start`` and ``tell`` built, of the population, of what is
       pending and of the generator. It changes nothing, so that asking twice gives the same answer.
     * ``tell`` is the only place where state is built. So a strategy is restored by telling it the history
-      again, or as much of it as its :attr:`memory` holds: there is no other format in which it is stored.
+      again, or as much of it as its :attr:`lookback` says: there is no other format in which it is stored.
     * The same calls give the same answers, on the same machine and library versions, to the last bit.
 
     Example: with ``population=2``, regularized evolution answers asks 1 and 2 with random genotypes. Told 1 (0.6) and
@@ -75,7 +75,7 @@ class SearchStrategy(ABC):
         return 0
 
     @property
-    def memory(self) -> int | None:
+    def lookback(self) -> int | None:
         """How many of the youngest individuals with a fitness decide all that it will do; by default ``None``: all.
 
         A search is resumed by telling so many again, in the order told, with the failures among them; what came before

@@ -102,7 +102,7 @@ class RegularizedEvolution(SearchStrategy):
         return self.population or 0
 
     @property
-    def memory(self) -> int | None:
+    def lookback(self) -> int | None:
         """P: with aging the dead leave no trace, unless children are to differ from everything that was tried."""
         return self.population if self.aging and self.distinct is False else None
 

@@ -20,7 +20,7 @@ class RandomSearch(SearchStrategy):
     name: ClassVar[str] = "random"
 
     @property
-    def memory(self) -> int:
+    def lookback(self) -> int:
         """Nothing that was told makes a difference."""
         return 0
 

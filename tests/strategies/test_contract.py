@@ -44,6 +44,11 @@ def suits(name: str, spelling: str) -> bool:
 PAIRS = [(name, spelling) for name in STRATEGIES for spelling in SPELLINGS if suits(name, spelling)]
 
 
+FORGETFUL = [
+    (name, spelling) for name, spelling in PAIRS if build(name).suited(space_named(spelling)).lookback is not None
+]
+
+
 @pytest.fixture(params=PAIRS, ids=" on ".join)
 def pair(request: pytest.FixtureRequest) -> tuple[str, str]:
     name, spelling = request.param
@@ -98,6 +103,29 @@ def test_told_again_gives_the_same_next_asks(name: str, space: SearchSpace, driv
     original = drive(build(name), space, seed=3, fails=every_fifth).run(TRIALS)
     restored = drive(build(name), space, seed=3, fails=every_fifth)
     for individual in original.individuals:
+        restored.tell(individual)
+    for _ in range(8):
+        assert restored.ask() == original.ask()
+        original.step()
+        restored.step()
+
+
+@pytest.mark.parametrize(("name", "spelling"), FORGETFUL)
+def test_what_lies_behind_its_lookback_makes_no_difference(name: str, spelling: str, drive: Any) -> None:
+    space = space_named(spelling)
+
+    def every_fifth(id: int) -> bool:
+        return id % 5 == 0
+
+    lookback = build(name).suited(space).lookback
+    assert lookback is not None
+    original = drive(build(name), space, seed=3, fails=every_fifth).run(3 * TRIALS)
+    alive = [individual.id for individual in original.individuals if individual.ok]
+    first = alive[-lookback] if lookback else len(original.individuals) + 1
+    restored = drive(build(name), space, seed=3, fails=every_fifth)
+    restored.individuals = [individual for individual in original.individuals if individual.id < first]
+    assert restored.individuals, "something is left out"
+    for individual in original.individuals[first - 1 :]:
         restored.tell(individual)
     for _ in range(8):
         assert restored.ask() == original.ask()

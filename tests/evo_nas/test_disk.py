@@ -1,0 +1,116 @@
+"""What happens when there is no space, or somebody else has the folder."""
+
+from __future__ import annotations
+
+import os
+import resource
+import sqlite3
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from evo_nas.cli import main
+from evo_nas.history import History
+from genotypes.checksum import damage
+
+ROOT = Path(__file__).parents[2]
+RUN = ("run", "--strategy", "evolution", "--population", "5", "--sample", "2", "--evaluator", "toy", "--run-dir", "run")
+
+
+@pytest.fixture(autouse=True)
+def in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def evo_nas(*words: str, **options: Any) -> subprocess.CompletedProcess[str]:
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-m", "evo_nas", *words]
+    return subprocess.run(command, capture_output=True, text=True, env=environment, check=False, **options)
+
+
+def trials() -> list[tuple[Any, ...]]:
+    connection = sqlite3.connect("run/history.db")
+    assert damage(connection) is None
+    found = connection.execute("SELECT id, genotype, outcome, fitness, asked, told FROM trial ORDER BY id").fetchall()
+    connection.close()
+    return found
+
+
+@pytest.mark.parametrize("kilobytes", [4, 60, 200, 401])
+def test_a_full_disk_ends_the_run_with_3_and_nothing_is_lost(kilobytes: int) -> None:
+    def limit() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (kilobytes * 1024, kilobytes * 1024))
+
+    assert main([*RUN, "--trials", "300"]) == 0
+    whole = trials()
+    Path("run").rename("whole")
+    full = evo_nas(*RUN, "--trials", "300", preexec_fn=limit)
+    assert full.returncode == 3, full.stderr
+    assert "Traceback" not in full.stderr
+    errors = [line for line in full.stderr.splitlines() if line.startswith("evo_nas: ")]
+    assert len(errors) == 1
+    assert "python -m evo_nas resume run" in errors[0]
+    again = evo_nas("resume", "run", preexec_fn=limit)
+    assert again.returncode == 3, "there is no more space than before"
+    if kilobytes > 100:
+        found = trials()
+        assert 0 < len(found) < 300
+        assert found[:-1] == whole[: len(found) - 1]
+    assert evo_nas("resume", "run").returncode == 0
+    assert trials() == whole
+
+
+def test_a_history_that_may_not_grow_is_full_and_goes_on_when_it_may(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert main([*RUN, "--trials", "300"]) == 0
+    whole = trials()
+    Path("run").rename("whole")
+    connect = sqlite3.connect
+
+    def small(*place: Any, **options: Any) -> sqlite3.Connection:
+        connection = connect(*place, **options)
+        connection.execute("PRAGMA max_page_count = 60")
+        return connection
+
+    with monkeypatch.context() as patch:
+        patch.setattr(sqlite3, "connect", small)
+        assert main([*RUN, "--trials", "300"]) == 3
+    with History.read(Path("run/history.db")) as history:
+        assert 0 < history.trained() < 300
+    assert main(["resume", "run"]) == 0
+    assert trials() == whole
+
+
+def race(words: tuple[str, ...]) -> None:
+    """Have two processes want one run folder at the same time: one gets it, the other is told who has it."""
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-m", "evo_nas", *words]
+    began = time.monotonic()
+    both = [
+        subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=environment)
+        for _ in range(2)
+    ]
+    refused: list[int] = []
+    while not refused:
+        refused = [index for index, process in enumerate(both) if process.poll() is not None]
+        time.sleep(0.002)
+    spent = time.monotonic() - began
+    loser, winner = both[refused[0]], both[1 - refused[0]]
+    _, error = loser.communicate()
+    assert loser.returncode == 3, error
+    assert f"in use by process {winner.pid} on" in error
+    assert error.count("\n") == 1
+    assert winner.poll() is None, "it goes on"
+    winner.kill()
+    winner.communicate()
+    # Both start at once on this machine, which may be busy: alone it takes a third of that.
+    assert spent < 0.5 * max(1.0, os.getloadavg()[0])
+
+
+@pytest.mark.parametrize("race_number", range(int(os.environ.get("EVO_NAS_RACES", "3"))))
+def test_of_two_that_want_one_run_folder_one_gets_it(race_number: int) -> None:
+    race((*RUN, "--set", "evaluator.seconds=3600"))
+    race(("resume", "run"))
