@@ -162,7 +162,10 @@ class BlockSpace(GrowingSpace):
         created = range(INPUTS, INPUTS + len(blocks))
         if self.puts_out_all:
             return tuple(created)
-        read = {state for block in blocks for state in block[:2]}
+        read = set()
+        for left, right, _, _, _ in blocks:
+            read.add(left)
+            read.add(right)
         return tuple([state for state in created if state not in read])
 
 

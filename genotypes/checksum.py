@@ -22,6 +22,12 @@ TELL: Final = (
 """Columns of ``trial`` that ``told_sum`` covers: what became of it."""
 
 
+EPOCHS: Final = "(SELECT count(*) FROM curve WHERE curve.trial = trial.id)"
+"""How many rows the learning curve of a trial has, as SQL; ``told_sum`` covers it last, so that none can go missing."""
+
+_MARK: Final = 0x65766F00  # "evo", and room for the version
+
+
 class Summed(NamedTuple):
     """Rows that carry a sum: their table, the column of the trial's id, that of the sum, and what it covers."""
 
@@ -34,7 +40,7 @@ class Summed(NamedTuple):
 
 SUMMED: Final = (
     Summed("trial", "id", "asked_sum", ASK),
-    Summed("trial", "id", "told_sum", TELL, "told IS NOT NULL"),
+    Summed("trial", "id", "told_sum", (*TELL, EPOCHS), "(told IS NOT NULL OR told_sum IS NOT NULL)"),
     Summed("curve", "trial", "sum", ("trial", "epoch", "accuracy")),
     Summed("note", "trial", "sum", ("trial", "name", "value")),
     Summed("attempt", "trial", "sum", ("trial", "number", "started_at", "ended_at", "outcome")),
@@ -65,39 +71,85 @@ def sum_file(history: Path) -> Path:
 def is_untouched(history: Path) -> bool:
     """Say whether a history is what it was when it was last closed in order; a live or killed run's is not."""
     try:
-        return sum_file(history).read_text("ascii").strip() == file_sum(history)
+        if sum_file(history).read_text("ascii").strip() != file_sum(history):
+            return False
+        log = history.with_name(history.name + "-wal")
+        return not log.exists() or log.stat().st_size == 0  # somebody else has written since
     except (OSError, ValueError):
         return False
 
 
+def mark(version: int) -> int:
+    """Give the ``PRAGMA application_id`` of a history of this version; the first had none."""
+    return _MARK + version if version > 1 else 0
+
+
+def is_garbled(connection: sqlite3.Connection) -> bool:
+    """Say whether the version of a history is not the one that was written: since version 2 it stands there twice."""
+    version, found = (connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("user_version", "application_id"))
+    return found not in (0, mark(version))
+
+
 def damage(connection: sqlite3.Connection) -> str | None:
-    """Read a history completely, and say what is wrong with it; ``None`` if nothing is."""
+    """Read a history completely, and say in a line what is wrong with it; ``None`` if nothing is.
+
+    One of version 1 has no checksums: there only what SQLite notices is found.
+    """
     connection.create_function("row_sum", -1, row_sum, deterministic=True)
     try:
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
+        if is_garbled(connection):
+            return f"its schema version reads {version}"
         if (found := connection.execute("PRAGMA integrity_check(1)").fetchone()[0]) != "ok":
-            return str(found).splitlines()[-1]
-        for table, trial, sum_, columns, when in SUMMED:
-            wrong = f"{when} AND {sum_} IS NOT row_sum({', '.join(columns)})"
-            row = connection.execute(f"SELECT {trial} FROM {table} WHERE {wrong} LIMIT 1").fetchone()
-            if row is not None:
-                return f"a row of trial {row[0]} in table {table} does not agree with its checksum"
+            return one_line(str(found).splitlines()[-1])
+        if version > 1:
+            return _wrong_row(connection)
     except (sqlite3.Error, UnicodeDecodeError) as error:
-        return str(error)
+        return one_line(error)
+    return None
+
+
+def _wrong_row(connection: sqlite3.Connection) -> str | None:
+    for table, trial, sum_, columns, when in SUMMED:
+        wrong = f"{when} AND {sum_} IS NOT row_sum({', '.join(columns)})"
+        row = connection.execute(f"SELECT {trial} FROM {table} WHERE {wrong} LIMIT 1").fetchone()
+        if row is not None:
+            return f"a row of trial {row[0]} in table {table} does not agree with its checksum"
+    # A write-ahead log that was cut off in the middle can leave rows that are whole and do not belong together.
+    for table, trial in (("curve", "told"), ("note", "told"), ("attempt", "asked")):
+        owner = f"SELECT 1 FROM trial WHERE id = {table}.trial AND {trial} IS NOT NULL"
+        row = connection.execute(f"SELECT trial FROM {table} WHERE NOT EXISTS ({owner}) LIMIT 1").fetchone()
+        if row is not None:
+            return f"table {table} has a row of trial {row[0]}, which was not {trial}"
     return None
 
 
 def good_trials(connection: sqlite3.Connection) -> int:
-    """Find the last trial up to which all rows of ``trial`` can be read and agree with their sums; 0 for none."""
+    """Find the last trial up to which all are good: they can be read and agree with their sums; 0 for none.
+
+    Of a history of version 1, without sums: they can be read.
+    """
     good = 0
-    names = dict.fromkeys((*ASK, *TELL, "asked_sum", "told_sum"))
     try:
-        for values in connection.execute(f"SELECT {', '.join(names)} FROM trial NOT INDEXED ORDER BY id"):
-            row = dict(zip(names, values, strict=True))
-            if row["asked_sum"] != row_sum(*(row[name] for name in ASK)):
+        connection.create_function("row_sum", -1, row_sum, deterministic=True)
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
+        is_good = f"row_sum({', '.join((*ASK, *TELL))}) IS NOT NULL"  # which reads them
+        if version != 1 or is_garbled(connection):
+            told = next(summed for summed in SUMMED if summed.sum == "told_sum")
+            is_good = (
+                f"asked_sum IS row_sum({', '.join(ASK)}) "
+                f"AND (NOT {told.when} OR told_sum IS row_sum({', '.join(told.columns)})) "
+                "AND NOT EXISTS (SELECT 1 FROM curve WHERE trial = id AND sum IS NOT row_sum(trial, epoch, accuracy))"
+            )
+        for id, is_so in connection.execute(f"SELECT id, {is_good} FROM trial NOT INDEXED ORDER BY id"):
+            if id != good + 1 or not is_so:
                 break
-            if row["told"] is not None and row["told_sum"] != row_sum(*(row[name] for name in TELL)):
-                break
-            good = int(row["id"])
+            good = id
     except (sqlite3.Error, UnicodeDecodeError):
         pass
     return good
+
+
+def one_line(error: object) -> str:
+    """Write what SQLite says as one line: of a damaged file it quotes whatever stands there."""
+    return "".join(c if c.isprintable() else "?" for c in str(error))[:300]
