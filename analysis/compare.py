@@ -151,12 +151,12 @@ def compare_runs(paths: Paths, output: Path | None = None) -> Comparison:
     """
     # Drawing is loaded here, so that tables come without matplotlib.
     from analysis.cells import columns_figure
-    from analysis.plots import save
+    from analysis.plots import report_file, save
 
     runs = find_runs(paths)
     table = compare(load_history([run.history for run in runs]))
     figure = columns_figure([_column(row) for row in records(table)], footer=" ".join(notes_of(table)))
-    files = save(figure, output or runs[0].folder / "report" / "compare.png")
+    files = save(figure, output or report_file(runs[0].folder, "compare.png"))
     return Comparison(table, (*warnings_of([run.history for run in runs]), *notes_of(table)), tuple(files))
 
 

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import gc
 import glob
+import shlex
 import shutil
 import sqlite3
 import tempfile
 import tomllib
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from os import PathLike
 from pathlib import Path
@@ -22,13 +23,14 @@ from typing import Any, Final, TypeAlias
 import numpy as np
 import pandas as pd
 
+from genotypes.checksum import damage, good_trials, is_garbled, is_untouched, one_line, sum_file
 from genotypes.genotype import shorten
 
 Paths: TypeAlias = str | PathLike[str] | Iterable[str | PathLike[str]]
 """One or many run folders, ``history.db`` files or glob patterns such as ``runs/evolution-*``."""
 
-SCHEMA: Final = 1
-"""The version of the schema, ``PRAGMA user_version``, that this file reads."""
+SCHEMA: Final = 2
+"""The last version of the schema, ``PRAGMA user_version``, that this file reads; it reads those before it too."""
 
 UNKNOWN: Final = "unknown"
 """Stands for a strategy, space or evaluator that ``run.toml`` does not name."""
@@ -104,12 +106,17 @@ _DTYPES: Final[dict[str, str]] = {
     "cell": "string",
 }
 
-# A training is what has started, as for the budget of a run: what was reused, refused or answered with the failure of
-# a quarantined network has no attempt, and no duration.
-_SQL: Final[dict[str, str]] = {
-    "run_seed": "seed",
-    "trained": "told IS NOT NULL AND id IN (SELECT trial FROM attempt)",
-}
+TRAINED: Final = (
+    "(told IS NOT NULL AND CASE (SELECT user_version FROM pragma_user_version) "
+    "WHEN 1 THEN id IN (SELECT trial FROM attempt) ELSE seconds IS NOT NULL END)"
+)
+"""Says in SQL whether a trial is an ended training, as for the budget of a run.
+
+What was reused, refused or answered with the failure of a quarantined network has no duration. In schema version 1 it has
+no attempt.
+"""
+
+_SQL: Final[dict[str, str]] = {"run_seed": "seed", "trained": TRAINED}
 # Damaged ones are passed over: the space is the same for all.
 _FIRST_GENOTYPE: Final = (
     "SELECT genotype FROM trial WHERE typeof(genotype) = 'text' AND instr(genotype, ':') > 1 ORDER BY id LIMIT 1"
@@ -277,21 +284,47 @@ def _config(folder: Path) -> dict[str, Any]:
 
 @contextmanager
 def opened(history: Path) -> Iterator[sqlite3.Connection]:
-    """Open a history for reading only, check that it is one, and turn what goes wrong on the way into one line."""
+    """Open a history for reading only, check that it is one, and turn what goes wrong on the way into one line.
+
+    One that was closed in order is believed while it is what it was then. Any other is read completely first: one
+    that is being written, one whose run was killed, and one of schema version 1, which has no checksums.
+    """
+    untouched = is_untouched(history)  # looked at before SQLite touches anything
     try:
         with tempfile.TemporaryDirectory() as scratch, closing(_connect(history, Path(scratch))) as connection:
             (version,) = connection.execute("PRAGMA user_version").fetchone()
             tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
-            if version not in (0, SCHEMA):
+            if not untouched and is_garbled(connection):
+                raise _damaged(history, f"its schema version reads {version}", connection)
+            if version > SCHEMA or version < 0:
                 raise HistoryError(
-                    f"{history} has schema version {version}, but this version of evo_nas reads version "
+                    f"{history} has schema version {version}, but this version of evo_nas reads versions up to "
                     f"{SCHEMA}: look at it with the version that wrote it"
                 )
             if version == 0 or not {"trial", "curve", "note", "attempt"} <= tables:
+                # A log or a checksum are the trace of what was there.
+                if version or sum_file(history).exists() or (history.parent / "log.jsonl").exists():
+                    raise _damaged(history, "it lacks tables of a history", connection)
                 raise HistoryError(f"{history} is no history of a run: it lacks the tables of one")
+            if not untouched and (found := damage(connection)):
+                raise _damaged(history, found, connection)
             yield connection
-    except sqlite3.Error as error:
-        raise HistoryError(f"{history} cannot be read as a history: {error}") from None
+    except (sqlite3.Error, UnicodeDecodeError) as error:  # of a damaged schema SQLite quotes what is no text
+        if getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & 0xFF in _OF_THE_PLACE:
+            raise HistoryError(f"{history} cannot be read as a history: {error}") from None
+        raise _damaged(history, str(error)) from None
+
+
+_OF_THE_PLACE: Final = {
+    sqlite3.SQLITE_PERM,
+    sqlite3.SQLITE_BUSY,
+    sqlite3.SQLITE_LOCKED,
+    sqlite3.SQLITE_NOMEM,
+    sqlite3.SQLITE_READONLY,
+    sqlite3.SQLITE_IOERR,
+    sqlite3.SQLITE_CANTOPEN,
+}
+"""What SQLite says when not the file is at fault, but who may use it when and where."""
 
 
 def _connect(history: Path, scratch: Path) -> sqlite3.Connection:
@@ -311,10 +344,26 @@ def _connect(history: Path, scratch: Path) -> sqlite3.Connection:
             if beside.is_file():
                 shutil.copyfile(beside, copy.with_name(copy.name + suffix))
         connection = sqlite3.connect(copy)
-    except sqlite3.DatabaseError:
+    except BaseException:
         connection.close()
         raise
     return connection
+
+
+def _damaged(history: Path, what: str, connection: sqlite3.Connection | None = None) -> HistoryError:
+    """Say what is wrong with a history, how much of it is good, and how to save that."""
+    good = 0
+    with tempfile.TemporaryDirectory() as scratch, suppress(sqlite3.Error, UnicodeDecodeError):
+        if connection is not None:
+            good = good_trials(connection)
+        else:
+            with closing(_connect(history, Path(scratch))) as another:
+                good = good_trials(another)
+    extent = f"its trials are good up to number {good}" if good else "none of its trials is known to be good"
+    mend = ""
+    if history.name == "history.db":
+        mend = f"; save what can be read with: python -m evo_nas repair {shlex.quote(str(history.parent))}"
+    return HistoryError(f"the history {history} is damaged: {one_line(what)}; {extent}{mend}")
 
 
 def _trials(run: Run, wanted: list[str]) -> pd.DataFrame:

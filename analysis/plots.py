@@ -93,7 +93,21 @@ def plot_runs(paths: Paths, output: Path | None = None) -> list[Path]:
     histories = [run.history for run in runs]
     figure = Figure(figsize=_SIZE, layout="constrained")
     plot_accuracy(load_history(histories, columns=_COLUMNS), figure.add_subplot())
-    return save(figure, output or runs[0].folder / "report" / "accuracy.png")
+    return save(figure, output or report_file(runs[0].folder, "accuracy.png"))
+
+
+def report_file(folder: Path, name: str) -> Path:
+    """Name a file in the folder ``report`` of a run or a study, where pictures go if no place is named.
+
+    Raises:
+        HistoryError: if that is a symbolic link: what it leads to may be anybody's.
+    """
+    report = folder / "report"
+    if report.is_symlink():
+        raise HistoryError(
+            f"{report} is a link, and no picture is written through it: remove it, or name a file with -o"
+        )
+    return report / name
 
 
 def save(figure: Figure, path: Path) -> list[Path]:

@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from analysis.frames import HistoryError, Run, find_runs, opened, refuse_damage
+from analysis.frames import TRAINED, HistoryError, Run, find_runs, opened, refuse_damage
 from genotypes.genotype import shorten
 
 CHECKPOINTS: Final = (50, 100, 150, 200, 300, 500, 1000)
@@ -219,12 +219,12 @@ def report_study(
     """
     # Drawing is loaded here, so that numbers come without matplotlib.
     from analysis.bands import study_figure
-    from analysis.plots import save
+    from analysis.plots import report_file, save
 
     study = load_study(folder, strategies=strategies, seeds=seeds, trials=trials)
     if not any(curves.seeds for curves in study.strategies):
         raise HistoryError(f"no run of the study {folder} is finished yet")
-    files = save(study_figure(study), output or study.folder / "report" / "study.png")
+    files = save(study_figure(study), output or report_file(study.folder, "study.png"))
     return StudyReport(study_table(study), tuple(notes_on(study)), tuple(files))
 
 
@@ -304,8 +304,7 @@ def _trained(run: Run, trials: int) -> tuple[list[str], Floats, Floats]:
     with opened(run.history) as connection:
         refuse_damage(connection, run, "trial", ("told", *columns))
         rows = connection.execute(
-            f"SELECT {', '.join(columns)} FROM trial WHERE told IS NOT NULL AND id IN (SELECT trial FROM attempt) "
-            "ORDER BY told LIMIT ?",
+            f"SELECT {', '.join(columns)} FROM trial WHERE {TRAINED} ORDER BY told LIMIT ?",
             (trials,),
         ).fetchall()
     numbers = np.array([row[1:] for row in rows], dtype=np.float64).reshape(len(rows), 2)

@@ -23,7 +23,7 @@ from evo_nas import __version__
 from evo_nas.config import FLAGS, from_environment, from_flags, layered
 from evo_nas.errors import DataError, EvoNasError, RunFolderError, StudyFailed, UsageError
 from evo_nas.folder import RunFolder
-from evo_nas.stderr import forgiving_stderr
+from evo_nas.streams import safe_streams
 
 if TYPE_CHECKING:
     from evo_nas.config import RunConfig
@@ -83,7 +83,7 @@ stopped, and more --seeds, --trials or --strategies add to it. Regret and report
 strategies (--population, --set strategy.x=y) go to all that have them. docs/study.md says what the numbers mean."""
 
 
-@forgiving_stderr()
+@safe_streams()
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and give its exit code."""
     try:
@@ -214,6 +214,10 @@ def _parser() -> argparse.ArgumentParser:
     status = _command(commands, "status", _status, "say how far a run is, or how it ended")
     status.add_argument("run", metavar="RUN", type=Path, help="run folder")
     status.add_argument("--json", action="store_true", help="print JSON")
+
+    repair = _command(commands, "repair", _repair, "save what can be read of a damaged history; the old one is kept")
+    repair.add_argument("run", metavar="RUN", type=Path, help="run folder")
+    repair.add_argument("--json", action="store_true", help="print JSON")
 
     plot = _command(commands, "plot", _plot, "draw accuracy against samples, one line a run")
     compare = _command(commands, "compare", _compare, "compare the strategies of runs and draw their best cells")
@@ -480,10 +484,10 @@ def _resume(arguments: argparse.Namespace) -> int:
 
 def _search(path: Path, config: RunConfig, parts: Parts, go: Callable[[Sequence[Listener]], Run]) -> int:
     """Search with live progress, end with a summary and the next commands to type, and give the exit code."""
-    from evo_nas.folder import resume_command
     from evo_nas.progress import WHY, Progress
     from evo_nas.show import summarise
     from evo_nas.signals import EXIT_CODES, EndedAtOnce
+    from evo_nas.status import resuming
 
     # What was chosen by default is said, the data set above all.
     options = {"data set": "dataset", "preset": "preset"}
@@ -497,7 +501,7 @@ def _search(path: Path, config: RunConfig, parts: Parts, go: Callable[[Sequence[
         time_limit=config.hardware.time_limit,
         grace=config.hardware.grace,
     )
-    go_on = f"go on with: {resume_command(path)}"
+    go_on = f"go on with: {resuming(path, config)}"
     try:
         run = go([progress])
     except EndedAtOnce as ended:
@@ -629,6 +633,13 @@ def _status(arguments: argparse.Namespace) -> None:
 
     status = status_of(arguments.run)
     print(json.dumps(status.to_json(), indent=2) if arguments.json else "\n".join(status.lines()))
+
+
+def _repair(arguments: argparse.Namespace) -> None:
+    from evo_nas.repair import repair
+
+    result = repair(arguments.run)
+    print(json.dumps(result.to_json(), indent=2) if arguments.json else "\n".join(result.lines()))
 
 
 def _plot(arguments: argparse.Namespace) -> None:

@@ -3,6 +3,7 @@
 EvoNasError (1)
 ├── UsageError (2)    what was asked for cannot be done: an unknown name, a bad value
 ├── RunFolderError (3)  the run folder is busy or unusable
+│   └── DamagedHistory  its history is not what was written
 ├── DataError (4)     an image set or a table is missing or damaged
 ├── TooManyFailures (5)  the run was ended because trial after trial failed
 └── StudyFailed       runs of a study failed; it ends with the highest exit code among them
@@ -31,6 +32,10 @@ class RunFolderError(EvoNasError):
     """The run folder is in use, not empty, no run, or damaged."""
 
     exit_code = 3
+
+
+class DamagedHistory(RunFolderError):
+    """A history is not what was written; the message names its last good trial and the command that saves it."""
 
 
 class DataError(EvoNasError):

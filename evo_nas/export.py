@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 from evo_nas.count import sized
 from evo_nas.errors import DataError, UsageError
 from evo_nas.files import written_whole
-from evo_nas.phenotypes.blueprint import Blueprint, difference, load_network, save_network
+from evo_nas.phenotypes.blueprint import Blueprint, difference, load_whole, save_network
 from evo_nas.phenotypes.plan import planned
 from evo_nas.sources import Source, of_text
 from genotypes.cell import CellPair
@@ -101,7 +101,7 @@ def subject_of(source: Source | None, weights: Path | None, size: Size, formats:
         UsageError: if the cells are not named, or named twice and different; or a size is missing or impossible.
         DataError: if the weights cannot be read, or are those of another network.
     """
-    blueprint, tensors = (None, None) if weights is None else load_network(weights)
+    blueprint, tensors = (None, None) if weights is None else load_whole(weights)
     if blueprint is not None and weights is not None:
         _agree(blueprint, source, size, weights)
         source = Source(blueprint.cells, shorten(weights.stem, 255), None if source is None else source.genotype)
@@ -111,12 +111,13 @@ def subject_of(source: Source | None, weights: Path | None, size: Size, formats:
         )
     if weights is None and not _NEED_SIZE & set(formats):
         return Subject(source)
+    found = None
     try:
         if blueprint is None:
             blueprint = _blueprint(source, size)
+            found = difference(blueprint, tensors or {})
         elif size.image is not None:
             blueprint = replace(blueprint, image=size.image)
-        found = difference(blueprint, tensors or {})
     except ValueError as error:
         raise UsageError(str(error)) from error
     if tensors is not None:

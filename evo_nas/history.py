@@ -19,11 +19,22 @@ from tempfile import TemporaryDirectory
 from typing import Any, Final
 
 from evo_nas import schema
-from evo_nas.errors import RunFolderError
+from evo_nas.errors import DamagedHistory, RunFolderError
 from evo_nas.failpoints import Failpoint, reach
 from evo_nas.files import write_whole
 from evo_nas.folder import RunFolder, repair_command, resume_command
-from genotypes.checksum import ASK, TELL, damage, file_sum, good_trials, is_untouched, row_sum, sum_file
+from genotypes.checksum import (
+    ASK,
+    TELL,
+    damage,
+    file_sum,
+    good_trials,
+    is_garbled,
+    is_untouched,
+    one_line,
+    row_sum,
+    sum_file,
+)
 from genotypes.genotype import Genotype
 from genotypes.individual import Evaluation, Individual, Outcome
 from genotypes.population import BEST_KEPT, Population
@@ -108,11 +119,15 @@ class History:
         """
         if path.is_file() and not cls.begun(path, locks=locks):
             return cls._new(path, locks, durable)
-        history = cls._existing(path, "rw", locks, durable)
-        with _explained(path):
+        # Read without writing first: SQLite tidies up when it closes a file, and one that is refused stays as it is.
+        cls._existing(path, _looking(path), locks).close()
+        history = cls._existing(path, "rw", locks, durable, checked=False)
+        with ExitStack() as stack, _explained(path):
+            stack.callback(history._db.close)
             if history._one("PRAGMA user_version") < schema.VERSION:
                 schema.migrate(history._db)
             sum_file(path).unlink(missing_ok=True)
+            stack.pop_all()
         reach(Failpoint.SUM_REMOVED)
         return history
 
@@ -136,7 +151,11 @@ class History:
         """
         if not path.is_file():
             return False
-        with _explained(path), closing(_connect(path, "rw", locks, True)) as connection:
+        with path.open("rb") as file:
+            journals = file.read(20)[18:]
+        if not {*journals} <= {1, 2}:  # SQLite reads on, and only refuses to write
+            raise _damaged(path, "its header is not what SQLite writes")
+        with _explained(path), closing(_connect(path, _looking(path), locks, True)) as connection:
             begun = _has_tables(connection)
         if not begun and _was_begun(path):
             raise _damaged(path, "its tables are gone")
@@ -154,37 +173,53 @@ class History:
         if not path.is_file() or os.access(path.parent, os.W_OK):
             return cls._existing(path, "ro", True, checked=checked)
         # WAL wants files beside the history that cannot be made there: look at a copy.
-        copies = TemporaryDirectory(prefix="evo_nas-")
-        for file in [*path.parent.glob(f"{path.name}*"), *path.parent.glob(sum_file(path).name)]:
-            copy2(file, copies.name)
-        history = cls._existing(Path(copies.name) / path.name, "rw", True, checked=checked)
-        history._copies, history._writes = copies, False
+        with ExitStack() as stack:
+            copies = TemporaryDirectory(prefix="evo_nas-")
+            stack.callback(copies.cleanup)
+            for file in path.parent.glob(f"{path.name}*"):
+                copy2(file, copies.name)
+            history = cls._existing(path, "rw", True, checked=checked, copy=Path(copies.name) / path.name)
+            history._copies, history._writes = copies, False
+            stack.pop_all()
         return history
 
     @classmethod
-    def _existing(cls, path: Path, mode: str, locks: bool, durable: bool = True, *, checked: bool = True) -> History:
+    def _existing(
+        cls,
+        path: Path,
+        mode: str,
+        locks: bool,
+        durable: bool = True,
+        *,
+        checked: bool = True,
+        copy: Path | None = None,
+    ) -> History:
         if not path.is_file():
+            if any(path.parent.glob("history.damaged-*.db")):
+                raise RunFolderError(
+                    f"a repair of {path.parent} was cut short; repeat it with: {repair_command(path.parent)}"
+                )
             raise RunFolderError(f"{path.parent} holds no run: {path.name} is not there")
         untouched = not checked or is_untouched(path)  # looked at before SQLite touches anything
         with ExitStack() as stack, _explained(path):
-            connection = stack.enter_context(closing(_connect(path, mode, locks, durable)))
+            connection = stack.enter_context(closing(_connect(copy or path, mode, locks, durable)))
             version = connection.execute("PRAGMA user_version").fetchone()[0]
             if not _has_tables(connection):
                 if _was_begun(path):
-                    raise _damaged(path, "its tables are gone")
+                    raise _damaged(path, "its tables are gone", connection)
                 raise RunFolderError(
                     f"{path} holds no trial: the run was stopped before it began; go on with: "
                     f"{resume_command(path.parent)}"
                 )
             if not 1 <= version <= schema.VERSION:
-                if sum_file(path).exists() and not untouched:
-                    raise _damaged(path, f"its schema version reads {version}")
+                if is_garbled(connection) or (sum_file(path).exists() and not untouched):
+                    raise _damaged(path, f"its schema version reads {version}", connection)
                 raise RunFolderError(
                     f"{path} has schema version {version}, this evo_nas reads version {schema.VERSION}: "
                     "use the evo_nas that wrote it (env.json beside it names the version)"
                 )
             if not untouched and (found := damage(connection)):
-                raise _damaged(path, found)
+                raise _damaged(path, found, connection)
             stack.pop_all()
         return cls(connection, path, writes=mode == "rw")
 
@@ -234,7 +269,7 @@ class History:
             "id": id,
             "parent": proposal.parent,
             "genotype": str(proposal.genotype),
-            "key": key,
+            "key": str(key),
             "seed": seed,
             "memo": _json(proposal.memo),
             "brief": _json(brief),
@@ -255,8 +290,9 @@ class History:
 
     def attempt(self, id: int) -> None:
         """Record that a training starts; the number of the attempt counts from 1."""
+        last = "SELECT coalesce(max(number), 0) FROM attempt WHERE trial = ?"  # a repair can have dropped earlier ones
         with _explained(self.path), self._db:
-            self._attempt(id, 1 + self._one("SELECT count(*) FROM attempt WHERE trial = ?", id), time.time())
+            self._attempt(id, 1 + self._one(last, id), time.time())
 
     def _attempt(self, id: int, number: int, now: float) -> None:
         row = (id, number, now, None, None)
@@ -292,18 +328,18 @@ class History:
             "id": id,
             "told": event,
             "outcome": str(evaluation.outcome),
-            "fitness": evaluation.fitness,
-            "report": evaluation.report,
-            "seconds": evaluation.seconds,
+            "fitness": _stored(evaluation.fitness),
+            "report": _stored(evaluation.report),
+            "seconds": _stored(evaluation.seconds),
             "parameters": costs[0],
             "mult_adds": costs[1],
             "metrics": _json(metrics),
-            "error": evaluation.error,
+            "error": None if evaluation.error is None else str(evaluation.error),
             "told_at": now,
         }
         assert tuple(row) == TELL
-        curve = [(id, epoch, accuracy) for epoch, accuracy in enumerate(evaluation.curve, start=1)]
-        updated = self._db.execute(_UPDATE_TELL, {**row, "told_sum": row_sum(*row.values())})
+        curve = [(id, epoch, _stored(accuracy)) for epoch, accuracy in enumerate(evaluation.curve, start=1)]
+        updated = self._db.execute(_UPDATE_TELL, {**row, "told_sum": row_sum(*row.values(), len(curve))})
         assert updated.rowcount == 1, f"trial {id} was told twice or never asked"
         reach(Failpoint.TELLING)
         summed = [(*point, row_sum(*point)) for point in curve]
@@ -316,7 +352,7 @@ class History:
 
         What is not finite is left out: a note is no reason to end a search, and no number to keep.
         """
-        rows = [(id, name, float(value)) for name, value in notes.items() if math.isfinite(value)]
+        rows = [(id, str(name), _stored(float(value))) for name, value in notes.items() if math.isfinite(value)]
         with _explained(self.path), self._db:
             self._db.executemany("REPLACE INTO note VALUES (?, ?, ?, ?)", [(*row, row_sum(*row)) for row in rows])
         reach(Failpoint.NOTED)
@@ -460,6 +496,8 @@ class _explained:
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if isinstance(error, sqlite3.Error):
             raise self._reason(error) from error
+        if isinstance(error, UnicodeDecodeError):  # of a damaged schema SQLite quotes what is no text
+            raise _damaged(self.path, str(error)) from error
         if isinstance(error, ValueError) and self.trial is not None:
             raise _damaged(self.path, f"at trial {self.trial}: {error}") from error
 
@@ -492,14 +530,14 @@ _UPDATE_TELL: Final = (
 )
 
 
-def _damaged(path: Path, what: str) -> RunFolderError:
+def _damaged(path: Path, what: str, connection: sqlite3.Connection | None = None) -> DamagedHistory:
     """Say what is wrong with a history, how much of it is good, and how to save that."""
     good = 0
-    with suppress(sqlite3.Error), closing(_connect(path, "ro", True, True)) as connection:
-        good = good_trials(connection)
-    extent = f"its trials are good up to number {good}" if good else "no trial at its beginning is good"
+    with ExitStack() as stack, suppress(sqlite3.Error, UnicodeDecodeError):
+        good = good_trials(connection or stack.enter_context(closing(_connect(path, _looking(path), True, True))))
+    extent = f"its trials are good up to number {good}" if good else "none of its trials is known to be good"
     mend = f"save what can be read with: {repair_command(path.parent)}"
-    return RunFolderError(f"the history {path} is damaged: {what}; {extent}; {mend}")
+    return DamagedHistory(f"the history {path} is damaged: {one_line(what)}; {extent}; {mend}")
 
 
 def _was_begun(path: Path) -> bool:
@@ -519,6 +557,16 @@ def _connect(path: Path, mode: str, locks: bool, durable: bool) -> sqlite3.Conne
         # NORMAL keeps a file whole that has a write-ahead log; a rollback journal, without locks, needs FULL for that.
         connection.execute(f"PRAGMA synchronous = {'FULL' if durable or not locks else 'NORMAL'}")
     return connection
+
+
+def _looking(path: Path) -> str:
+    """Name the mode in which a history is looked at: without writing, but for what a rollback journal takes back."""
+    return "rw" if path.with_name(f"{path.name}-journal").exists() else "ro"
+
+
+def _stored(value: float | None) -> float | None:
+    """Give a number as SQLite gives it back: it has no -0.0, and a checksum knows the difference."""
+    return None if value is None else value + 0.0
 
 
 _json: Final = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
 from evo_nas.manager import Listener, Reason
-from evo_nas.stderr import forgiving
+from evo_nas.streams import forgiving
 from genotypes.individual import Evaluation, Individual, Outcome
 from genotypes.population import Population
 
@@ -40,8 +40,8 @@ WHY: Final[Mapping[str, str]] = {
 class Progress(Listener):
     """Draws one line that renews itself on a terminal, and prints a line now and then elsewhere.
 
-    ``title`` is the first line, ``trials`` the budget, ``last`` the P of "mean of the last P"; ``target``, a fraction in
-    [0, 1], ``time_limit`` and ``grace``, in seconds, are those of the search. All times are taken from a monotonic
+    ``title`` is the first line, ``trials`` the budget, ``last`` the P of "mean of the last P"; ``target``, a fraction,
+    ``time_limit`` and ``grace``, both in seconds, are those of the search. All times are taken from a monotonic
     clock. If nobody reads stderr any more the search goes on unheard. Close it to leave the terminal tidy.
     """
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import sqlite3
 from typing import Final
 
-from genotypes.checksum import SUMMED, row_sum
+from genotypes.checksum import SUMMED, mark, row_sum
 
 VERSION: Final = 2
 """``PRAGMA user_version`` of a history that is written by this evo_nas."""
@@ -56,18 +56,33 @@ DROP INDEX trial_pending;
 """
 
 
+_STAMP: Final = f"PRAGMA user_version = {VERSION}; PRAGMA application_id = {mark(VERSION)};"
+
+
 def make(connection: sqlite3.Connection) -> None:
     """Make the tables of a new history, all of them or none."""
-    connection.executescript(f"BEGIN; {TABLES} {INDEXES} PRAGMA user_version = {VERSION}; COMMIT;")
+    connection.executescript(f"BEGIN; {TABLES} {INDEXES} {_STAMP} COMMIT;")
 
 
 def migrate(connection: sqlite3.Connection) -> None:
-    """Bring a history of version 1 to this one, wholly or not at all: checksums, and how attempts ended."""
+    """Bring a history of version 1 to this one, wholly or not at all: checksums, and how attempts ended.
+
+    If it fails, nothing is committed, and the connection is to be closed.
+    """
     connection.create_function("row_sum", -1, row_sum, deterministic=True)
     sums = "".join(
         f"UPDATE {table} SET {sum_} = row_sum({', '.join(columns)}) WHERE {when};"
         for table, _, sum_, columns, when in SUMMED
     )
-    # An attempt whose trial was told has ended; one that was not was cut short with its run.
-    ends = "UPDATE attempt SET (ended_at, outcome) = (SELECT told_at, outcome FROM trial WHERE id = attempt.trial);"
-    connection.executescript(f"BEGIN; {_FROM_1} {ends} {sums} {INDEXES} PRAGMA user_version = {VERSION}; COMMIT;")
+    # What was trained was known by its attempt; now by its duration, also where the evaluator gave none.
+    seconds = (
+        "UPDATE trial SET seconds = 0.0 WHERE told IS NOT NULL AND seconds IS NULL "
+        "AND outcome NOT IN ('reused', 'refused') AND id IN (SELECT trial FROM attempt);"
+    )
+    # The last attempt of a trial that was trained has ended with it; others were cut short with their run.
+    ends = (
+        "UPDATE attempt SET (ended_at, outcome) = (SELECT told_at, outcome FROM trial WHERE id = attempt.trial) "
+        "WHERE trial IN (SELECT id FROM trial WHERE seconds IS NOT NULL) "
+        "AND number = (SELECT max(number) FROM attempt AS other WHERE other.trial = attempt.trial);"
+    )
+    connection.executescript(f"BEGIN; {_FROM_1} {seconds} {ends} {sums} {INDEXES} {_STAMP} COMMIT;")

@@ -81,7 +81,7 @@ def summarise(path: Path, top: int) -> Summary:
         RunFolderError: if the folder holds no run, or what it says of its best trials is of the wrong kind.
     """
     folder = RunFolder.existing(path)
-    with History.read(folder.history) as history:
+    with History.read(folder.history, checked=folder.holder() is None) as history:
         summary = Summary(path, history.top(top), history.outcomes(), history.seconds())
     for trial in summary.top:  # SQLite lets any column hold anything
         if not (

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
@@ -31,6 +32,10 @@ EXIT_CODES: Final = {
 """What a search that is not over exits with. 75 is EX_TEMPFAIL of sysexits.h: try again later."""
 
 
+ECHO: Final = 0.2
+"""Seconds in which the same signal counts once: timeout(1), for one, sends its to the process and to its group."""
+
+
 class EndedAtOnce(BaseException):
     """A second signal arrived. No ``Exception``: nobody on the way must mend it."""
 
@@ -43,19 +48,23 @@ class EndedAtOnce(BaseException):
 def heeded(stop: Callable[[Reason], None]) -> Iterator[None]:
     """Call ``stop`` at the first signal, and raise :class:`EndedAtOnce` at the next, until the end of the block.
 
-    What was ignored before stays ignored: ``nohup`` means it. Outside of the main thread nothing changes, because no
+    What a program sends twice at once, as timeout(1) does, is one signal; two presses of Ctrl-C are two. What was
+    ignored before stays ignored: ``nohup`` means it. Outside of the main thread nothing changes, because no
     signal arrives there.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    first: list[Reason] = []
+    first: list[tuple[int, Reason, float]] = []
 
     def heed(number: int, frame: FrameType | None) -> None:
         reason = REASONS[signal.Signals(number)]
         if first:
-            raise EndedAtOnce(first[0])
-        first.append(reason)
+            earlier, told, when = first[0]
+            if number == earlier != signal.SIGINT and time.monotonic() - when < ECHO:
+                return
+            raise EndedAtOnce(told)
+        first.append((number, reason, time.monotonic()))
         name = "Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name
         # Not print(): the main thread may be in the middle of one. How much is in flight it will say when it can.
         with suppress(OSError):

@@ -133,7 +133,8 @@ def _of_trial(path: Path, trial: TopTrial) -> Source:
             f"trial {trial.id} of {_spelled(path)} describes no pair of cells, so no network is built"
         ) from error
     label = f"{shorten(path.resolve().name, 255)}-trial{trial.id}"
-    return Source(cells, label, trial.genotype, trial.fitness, *_images(RunFolder(path)))
+    genotype = trial.genotype if isinstance(trial.genotype, str) else None  # SQLite lets any column hold anything
+    return Source(cells, label, genotype, trial.fitness, *_images(RunFolder(path)))
 
 
 def _images(folder: RunFolder) -> tuple[str | None, Path | None]:

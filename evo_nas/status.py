@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import shlex
 import sqlite3
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -83,6 +84,19 @@ class Counts:
     """when the last trainings ended, the last one last"""
     last_told: float | None = None
 
+    @property
+    def has_begun(self) -> bool:
+        """Whether anything was asked."""
+        return bool(self.outcomes or self.pending)
+
+    @property
+    def failures(self) -> dict[str, int]:
+        """How many failed, by outcome."""
+        return {name: n for name, n in sorted(self.outcomes.items()) if name not in _NO_FAILURE}
+
+
+_NO_FAILURE: Final = ("ok", "reused", "refused")
+
 
 @dataclass(frozen=True)
 class Status:
@@ -108,9 +122,7 @@ class Status:
         over = self.state is State.ENDED and (self.log.reason != Reason.TRIALS or spent)
         if self.state is State.RUNNING or over or self.config is None:
             return None
-        parts = {part: getattr(self.config.run, part) for part in OPTION_TABLES}
-        plugins = [f" --{part} {name}" for part, name in parts.items() if ":" in name]
-        return resume_command(self.path) + "".join(sorted(plugins))
+        return resuming(self.path, self.config)
 
     @property
     def in_flight(self) -> list[InFlight]:
@@ -153,8 +165,8 @@ class Status:
 
     def to_json(self) -> dict[str, Any]:
         """Give the form of ``status --json``; docs/survival.md documents the fields."""
-        told = dict(self.counts.outcomes)
-        ok, reused, refused = (told.pop(name, 0) for name in ("ok", "reused", "refused"))
+        ok, reused, refused = (self.counts.outcomes.get(name, 0) for name in _NO_FAILURE)
+        failures = self.counts.failures
         run = self.config.run if self.config else None
         best, last = self.counts.best, self.counts.last_told
         return {
@@ -171,9 +183,9 @@ class Status:
             "space": run.space if run else None,
             "evaluator": run.evaluator if run else None,
             "seed": run.seed if run else None,
-            "trials": {"done": self.counts.trained, "budget": self.budget, "ok": ok, "failed": sum(told.values())}
+            "trials": {"done": self.counts.trained, "budget": self.budget, "ok": ok, "failed": sum(failures.values())}
             | {"reused": reused, "refused": refused},
-            "failures": told,
+            "failures": failures,
             "best": None if best is None else dict(zip(("id", "fitness", "genotype"), best, strict=True)),
             "trials_an_hour": self.trials_an_hour,
             "eta_seconds": self.eta,
@@ -218,7 +230,7 @@ class Status:
                 return "stopped: at once, by a second signal"
             case State.STOPPED:
                 return f"stopped: {WHY.get(reason, shorten(reason, 200))}"
-            case State.KILLED if self.counts.outcomes or self.counts.pending:
+            case State.KILLED if self.counts.has_begun:
                 return "killed: it did not end, and nobody is running it"
             case State.KILLED:
                 return "killed before its first trial; nobody is running it"
@@ -246,11 +258,11 @@ class Status:
         return ", ".join(words)
 
     def _trials(self) -> str:
-        told = dict(self.counts.outcomes)
-        ok, reused, refused = (told.pop(name, 0) for name in ("ok", "reused", "refused"))
+        ok, reused, refused = (self.counts.outcomes.get(name, 0) for name in _NO_FAILURE)
         words = [f"{ok} ok"]
-        if told:
-            words.append(f"{sum(told.values())} failed ({', '.join(f'{n} {name}' for name, n in sorted(told.items()))})")
+        if failures := self.counts.failures:
+            which = ", ".join(f"{n} {shorten(name)}" for name, n in failures.items())
+            words.append(f"{sum(failures.values())} failed ({which})")
         words += [f"{n} {name}" for n, name in ((reused, "reused"), (refused, "refused")) if n]
         of = "" if self.budget is None else f" of {self.budget}"
         return f"{self.counts.trained}{of} done: {', '.join(words)}"
@@ -291,6 +303,13 @@ class Status:
         return f"{_some([f'trial {id}' for id, *_ in self.counts.pending])}: not ended, will be trained again"
 
 
+def resuming(path: Path, config: RunConfig) -> str:
+    """Spell the command that goes on with a run, with the plug-ins that have to be named again."""
+    parts = {part: getattr(config.run, part) for part in OPTION_TABLES}
+    plugins = [f" --{part} {shlex.quote(name)}" for part, name in parts.items() if ":" in name]
+    return resume_command(path) + "".join(plugins)
+
+
 def status_of(path: Path, clock: Callable[[], float] = time.time) -> Status:
     """Look at a run, finished or live, without getting in the way of whoever writes it.
 
@@ -299,16 +318,18 @@ def status_of(path: Path, clock: Callable[[], float] = time.time) -> Status:
     Raises:
         RunFolderError: if the folder holds no run, or it is damaged.
     """
-    folder = RunFolder.existing(path)
+    folder = RunFolder(path)
     holder = folder.holder()
+    if holder is None:  # else it is a run, even if there is nothing in it yet
+        RunFolder.existing(path)
     log = _log(folder.log_file)
     if holder is None and log.last == "start":  # it may have been started a moment ago
         holder = folder.holder()
-    state = _state(folder, holder, log)
-    return Status(path, clock(), state, holder, log, _counts(folder, state), _config(folder))
+    counts = _counts(folder, is_live=holder is not None)
+    return Status(path, clock(), _state(folder, holder, log, counts), holder, log, counts, _config(folder))
 
 
-def _state(folder: RunFolder, holder: str | None, log: Log) -> State:
+def _state(folder: RunFolder, holder: str | None, log: Log, counts: Counts) -> State:
     if holder is not None:
         return State.RUNNING
     match log.last:
@@ -319,9 +340,8 @@ def _state(folder: RunFolder, holder: str | None, log: Log) -> State:
             return State.STOPPED
         case "start":
             return State.KILLED if _has_locks(folder.path / "run.lock") else State.UNKNOWN
-        case _:
-            # A history is made before the log, so that without either nothing was ever asked.
-            return State.UNKNOWN if folder.history.exists() and not _is_blank(folder.history) else State.KILLED
+        case _:  # the log is begun before the first trial is asked
+            return State.UNKNOWN if counts.has_begun else State.KILLED
 
 
 def _has_locks(lock_file: Path) -> bool:
@@ -375,45 +395,67 @@ def _log(path: Path) -> Log:
     return Log(began, started, starts, last, reason)
 
 
-def _counts(folder: RunFolder, state: State) -> Counts:
-    has_begun = folder.history.is_file() and not (folder.history.stat().st_size == 0 or _is_blank(folder.history))
-    if not has_begun and not folder.log_file.exists():
+def _counts(folder: RunFolder, *, is_live: bool) -> Counts:
+    """Count what is in the history; a start that was killed early, or has just begun, has none yet."""
+    if not folder.log_file.exists() and (not folder.history.is_file() or _is_blank(folder.history)):
         return Counts()
-    with _Look.read(folder.history, checked=state is not State.RUNNING) as look:
+    with _Look.read(folder.history, checked=not is_live) as look:
         assert isinstance(look, _Look)
         return look.counts()
 
 
 class _Look(History):
-    """A history with the questions that nobody else asks. All but the first work on schema version 1 too."""
+    """A history with the questions that nobody else asks, also one of schema version 1."""
 
     def counts(self) -> Counts:
         """Take every count at one moment."""
-        self._one("SELECT 1")
         self._db.execute("BEGIN")
         best = next(iter(self.top(1)), None)
+        last = next(self._rows(_LAST_TOLD), None)
+        crashed: dict[str, tuple[int, str]] = {}
+        for row in self._rows(_QUARANTINED):
+            crashed.setdefault(str(row["key"]), (row["id"], str(row["genotype"])))
         return Counts(
             trained=self.trained(),
-            outcomes=self.outcomes(),
-            best=None if best is None else (best.id, best.fitness, best.genotype),
+            outcomes=self._outcomes(),
+            best=None if best is None else (best.id, float(best.fitness), str(best.genotype)),
             pending=tuple((row[0], row[1] or 0, row[2]) for row in self._rows(_PENDING)),
-            quarantined=tuple((row[0], row[1]) for row in self._rows(_QUARANTINED)),
+            quarantined=tuple(crashed.values()),
             ends=tuple(row[0] for row in self._rows(_ENDS, LATELY))[::-1],
-            last_told=self._one("SELECT told_at FROM trial WHERE told = (SELECT max(told) FROM trial)"),
+            last_told=None if last is None else last[0],
         )
 
+    def _outcomes(self) -> dict[str, int]:
+        """Count by outcome, in a tenth of the time that a look at every row takes: with the help of indexes."""
+        failures = {str(outcome): count for outcome, count in self._rows(_FAILURES)}
+        ok, told = (
+            self._one("SELECT count(*) FROM trial WHERE outcome = 'ok'"),
+            self._one("SELECT count(told) FROM trial"),
+        )
+        counts = {"ok": ok, "reused": told - ok - sum(failures.values()), **failures}
+        return {outcome: count for outcome, count in counts.items() if count}
 
+
+# SQLite lets any column hold anything: a time that is none is passed over.
 _PENDING: Final = """
-SELECT id, number, started_at FROM trial LEFT JOIN attempt
+SELECT id, number, CASE WHEN typeof(started_at) = 'real' THEN started_at END FROM trial LEFT JOIN attempt
 ON trial = id AND number = (SELECT max(number) FROM attempt WHERE trial = id) WHERE told IS NULL ORDER BY id
 """
+# As the indexes of history.db have it: among those without a fitness, in the order told.
+_FAILURES: Final = "SELECT outcome, count(*) FROM trial WHERE fitness IS NULL AND told IS NOT NULL GROUP BY outcome"
 _QUARANTINED: Final = """
-SELECT min(id), genotype FROM trial WHERE fitness IS NULL AND outcome = 'crash' AND seconds IS NOT NULL AND NOT EXISTS
+SELECT id, genotype, key FROM trial
+WHERE fitness IS NULL AND told IS NOT NULL AND outcome = 'crash' AND coalesce(seconds, -1) >= 0 AND NOT EXISTS
 (SELECT 1 FROM trial AS other WHERE other.key = trial.key AND other.seconds IS NOT NULL AND other.outcome = 'ok')
-GROUP BY key ORDER BY 1
+ORDER BY told
 """
 # By the index of the order told, not by the one of all that were trained: the last are wanted.
-_ENDS: Final = "SELECT told_at FROM trial WHERE coalesce(seconds, -1) >= 0 ORDER BY told DESC LIMIT ?"
+_ENDS: Final = """
+SELECT told_at FROM trial WHERE coalesce(seconds, -1) >= 0 AND typeof(told_at) = 'real' ORDER BY told DESC LIMIT ?
+"""
+_LAST_TOLD: Final = """
+SELECT told_at FROM trial WHERE told = (SELECT max(told) FROM trial) AND typeof(told_at) = 'real'
+"""
 
 
 def _since(moment: float, now: float) -> float:

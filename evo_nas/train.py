@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 from evo_nas.count import sized
 from evo_nas.data.catalogue import data_set
-from evo_nas.errors import DataError, RunFolderError, UsageError
+from evo_nas.errors import RunFolderError, UsageError
 from evo_nas.files import write_whole
 from evo_nas.links import refuse_links
-from evo_nas.phenotypes.blueprint import Blueprint, difference, load_network
+from evo_nas.phenotypes.blueprint import Blueprint, load_whole
 from evo_nas.recipes import TRAININGS, Recipe, TrainingPreset
 from evo_nas.sources import Source
 from evo_nas.trainings import Place, Result, Task, train
@@ -58,7 +58,7 @@ def planned(source: Source | None, wanted: Wanted, device: str = "auto") -> Task
     """
     from evo_nas.phenotypes.cost import cost_of
 
-    given = None if wanted.start is None else _network_in(wanted.start)
+    given = None if wanted.start is None else load_whole(wanted.start)[0]
     if source is None:
         if given is None:
             raise UsageError(
@@ -90,23 +90,6 @@ def planned(source: Source | None, wanted: Wanted, device: str = "auto") -> Task
         genotype=source.genotype,
         start=None if wanted.start is None else str(wanted.start.absolute()),
     )
-
-
-def _network_in(file: Path) -> Blueprint | None:
-    """Read which network the weights of a file are of; what it says of itself and what it holds must agree.
-
-    Otherwise a few bytes could ask for a network that no memory holds.
-    """
-    blueprint, tensors = load_network(file)
-    if blueprint is None:
-        return None
-    try:
-        found = difference(blueprint, tensors)
-    except ValueError as error:
-        raise DataError(f"the blueprint in {file} is damaged: {shorten(str(error), 200)}") from error
-    if found is not None:
-        raise DataError(f"{file} does not hold the weights of the network that its blueprint describes: {found}")
-    return blueprint
 
 
 def _preset(name: str | None, device: str) -> TrainingPreset:

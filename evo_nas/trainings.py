@@ -189,7 +189,7 @@ def train(
             try:
                 training.restore(tensors, len(progress.curve))
             except ValueError as error:
-                raise DataError(f"{path / progress.state}: {error}") from error
+                raise DataError(f"{path / progress.state}: {error}; begin anew with --train-dir") from error
         try:
             for epoch in training.epochs(images.train, images.validation):
                 progress.curve.append({"epoch": training.done, **{name: getattr(epoch, name) for name in _COLUMNS[1:]}})
@@ -498,4 +498,6 @@ def _read_progress(path: Path) -> _Progress:
     except FileNotFoundError:
         return _Progress()
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise DataError(f"{path / 'checkpoint.json'} is damaged: {shorten(str(error), 200)}") from error
+        raise DataError(
+            f"{path / 'checkpoint.json'} is damaged: {shorten(str(error), 200)}; begin anew with --train-dir"
+        ) from error

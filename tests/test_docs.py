@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
@@ -13,9 +14,11 @@ from pathlib import Path
 import pytest
 
 from analysis.study import STUDY_TABLE
+from evo_nas.errors import EvoNasError
 from evo_nas.evaluators.presets import PRESETS, Preset
 from evo_nas.export import FORMATS
 from evo_nas.recipes import TRAININGS, Recipe
+from evo_nas.signals import EXIT_CODES
 from genotypes.catalogue import SPACES, space_named
 from genotypes.stacking import STACKINGS
 from genotypes.zoo import CELLS
@@ -110,6 +113,20 @@ def test_the_study_of_the_guide_works(tmp_path: Path) -> None:
     ((name, text),) = examples("docs/study.md").items()
     (tmp_path / name).write_text(text.replace("[100, 300]", "[100, 120]"))
     assert "(3, 120)" in run(tmp_path, sys.executable, name).stdout
+
+
+def test_what_happens_when_is_as_the_guide_says(tmp_path: Path) -> None:
+    found = commands("docs/survival.md")
+    assert len(found) == 4
+    done = [run(tmp_path, sys.executable, *shlex.split(line)[1:]).stdout for line in found]
+    assert "200 of 200 done" in done[1]
+    assert json.loads(done[3])["trials"]["done"] == 250
+    text = (DOCS / "survival.md").read_text("utf-8")
+    tests = {path.name for path in (ROOT / "tests").rglob("test_*.py")}
+    assert sorted(set(re.findall(r"`(test_\w+\.py)`", text)) - tests) == [], "named, and not there"
+    errors = (EvoNasError, *EvoNasError.__subclasses__())
+    codes = {0, *(error.exit_code for error in errors), *EXIT_CODES.values()}
+    assert sorted(codes) == sorted(map(int, re.findall(r"^\| (\d+) \|", text, flags=re.MULTILINE)))
 
 
 def test_the_training_of_the_guide_works(tmp_path: Path) -> None:

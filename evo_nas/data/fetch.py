@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import lzma
 import socket
 import stat
@@ -22,6 +23,7 @@ from evo_nas.data.cifar import LAYOUTS, CifarFiles
 from evo_nas.data.locate import locate, recognise
 from evo_nas.data.source import PARTS, Source
 from evo_nas.errors import DataError, UsageError
+from genotypes.genotype import shorten
 
 TIMEOUT: Final = 60.0
 """How many seconds a download may be silent."""
@@ -134,8 +136,9 @@ def _unpack(archive: Path, scratch: Path) -> None:
                     _admit(archive, member.name, plain=member.isreg() or member.isdir())
                     tar.extract(member, scratch, filter="data")
     except (*_DAMAGED, OSError) as error:
-        if isinstance(error, OSError) and error.errno is not None:
-            raise  # The disk's fault; damaged gz and bz2 streams are an OSError without a number.
+        if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
+            # The disk's fault; damaged gz and bz2 streams have no number, and a place before the archive is EINVAL.
+            raise
         raise DataError(f"{archive} is damaged or no tar or zip archive ({_reason(error)}): get it again") from None
 
 
@@ -143,16 +146,16 @@ def _reason(error: Exception) -> str:
     """Say in a few words why an archive cannot be read."""
     if isinstance(error, tarfile.ReadError) and "- method " in str(error):
         return "it opens as neither"  # tarfile enumerates what each of its formats had to say.
-    return " ".join(str(error).split()) or type(error).__name__
+    return shorten(" ".join(str(error).split()) or type(error).__name__, 200)
 
 
 def _admit(archive: Path, name: str, *, plain: bool) -> None:
     """Refuse a member that could reach outside the folder into which it is unpacked."""
-    path = PurePosixPath(name)
+    path, spelled = PurePosixPath(name), name[:200]
     if not plain:
-        raise DataError(f"{archive} is refused: its member {name!r} is a link or a device, not a file or a folder")
+        raise DataError(f"{archive} is refused: its member {spelled!r} is a link or a device, not a file or a folder")
     if path.is_absolute() or ".." in path.parts or "\\" in name:
-        raise DataError(f"{archive} is refused: its member {name!r} would be unpacked outside the data folder")
+        raise DataError(f"{archive} is refused: its member {spelled!r} would be unpacked outside the data folder")
 
 
 def _recognised(known: DataSet, scratch: Path) -> Source | None:

@@ -109,6 +109,8 @@ class Pool:
             if deadline is not None and now >= deadline:
                 return []
             limits = [deadline, *map(self._limit, self._busy.values())]
+            if self._idle:
+                limits += [slot.submitted + PATIENCE for slot in self._busy.values() if slot.began is None]
             self._wait(min((limit - now for limit in limits if limit is not None), default=None))
 
     def wake(self) -> None:
@@ -133,7 +135,7 @@ class Pool:
         self._busy[number] = slot
 
         def begins(future: Future[None]) -> None:
-            if slot.ended is ended:
+            if slot.ended is ended and not future.cancelled() and future.exception() is None:
                 slot.began = time.monotonic()
                 self._ring()
 
@@ -149,7 +151,10 @@ class Pool:
                 try:
                     results.append(self._release(number, slot.ended.result()))
                 except WorkerDied as error:
-                    results.append(self._release(number, _failed(Outcome.CRASH, slot, str(error)), dead=True))
+                    if slot.jobs_done and slot.began is None:  # it was dead already, for which this job is not to blame
+                        self._resubmit(number)
+                    else:
+                        results.append(self._release(number, _failed(Outcome.CRASH, slot, str(error)), dead=True))
                 except Exception as error:  # what cannot be sent from one process to the other
                     words = f"{type(error).__name__}: {error}"
                     results.append(self._release(number, _failed(Outcome.ERROR, slot, words)))
@@ -187,12 +192,16 @@ class Pool:
     def _share_out(self) -> None:
         """Give a job whose worker does not come up to one that is idle: it may never come up."""
         for number, slot in list(self._busy.items()):
-            late = slot.began is None and time.monotonic() - slot.submitted > PATIENCE
+            late = slot.began is None and time.monotonic() - slot.submitted >= PATIENCE
             if late and self._idle:
-                assert slot.job is not None, "it is busy"
-                del self._busy[number]
-                slot.worker.kill()
-                self.submit(slot.job)
+                self._resubmit(number)
+
+    def _resubmit(self, number: int) -> None:
+        """Give the job of a worker that has not begun with it to another one."""
+        slot = self._busy.pop(number)
+        assert slot.job is not None, "it was busy"
+        slot.worker.kill()
+        self.submit(slot.job)
 
     def _wait(self, seconds: float | None) -> None:
         """Sleep until something happens, or for so long."""

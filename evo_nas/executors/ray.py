@@ -2,125 +2,272 @@
 
 from __future__ import annotations
 
-import os
-import sys
 import logging
 import math
+import os
 import signal
 import socket
+import sys
 import sysconfig
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from concurrent.futures import Future
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, Final, TypeVar
 
 from evo_nas.errors import UsageError
 from evo_nas.evaluators.base import Evaluator, Job, evaluate_safely
+from evo_nas.executors.orphans import die_with_parent
 from evo_nas.executors.pool import Pool, WorkerDied
 from genotypes.individual import Evaluation
 
 try:
     import ray
-    from ray.exceptions import RayError, RayTaskError
+    from ray.exceptions import RayError, RaySystemError, RayTaskError
 except ImportError as error:
     raise UsageError("the ray executor needs ray: pip install 'evo_nas[ray]'") from error
 
+_KNOCKING: Final = 5.0
+"""Seconds that the head of a cluster may take to answer at all."""
+
+_HOME: Final = Path(__file__).resolve().parents[2]
+
+T = TypeVar("T")
+
 
 class RayExecutor(Pool):
+    """Runs each job in one of ``slots`` actors of a ray cluster, which live as long as the run.
+
+    ``address`` is the ``host:port`` of a cluster that this machine is a node of, or ``auto`` for the one that it knows
+    of. Without one it is that of the variable RAY_ADDRESS, or a cluster is started on this machine alone and ended
+    with the executor. Each actor asks for ``cpus`` and ``gpus``, which may be fractions below 1, and sees the GPUs that
+    it was given and no others.
+
+    Nothing is ever restarted or tried again by ray: an actor that dies costs the job that it had. Nodes are taken to
+    have the same Python, the same packages and the same folders at the same places; see docs/clusters.md.
+
+    Raises:
+        UsageError: if there is no such cluster, or none of its nodes has what a trial asks for.
+    """
+
     def __init__(
         self,
-        evaluator,
-        slots,
+        evaluator: Evaluator,
+        slots: int,
         *,
-        address=None,
-        cpus=1.0,
-        gpus=0.0,
-        threads=None,
-        trial_timeout=None,
-        recycle_after=None,
-    ):
-        self._connected = _connect(address, slots, cpus)
-        stored = ray.put(evaluator)
-        threads = threads or max(1, int(cpus))
-        actor = ray.remote(_Evaluating).options(
-            max_restarts=0,
-            max_task_retries=0,
-            num_cpus=cpus,
-            num_gpus=gpus,
-            runtime_env={"env_vars": _environment(threads, gpus)},
-        )
-        super().__init__(
-            lambda number: _Actor(actor.remote(stored, os.getcwd())),
-            slots,
-            trial_timeout=trial_timeout,
-            recycle_after=recycle_after,
-        )
+        address: str | None = None,
+        cpus: float = 1.0,
+        gpus: float = 0.0,
+        trial_timeout: float | None = None,
+        recycle_after: int | None = None,
+    ) -> None:
+        with ExitStack() as stack:
+            stack.enter_context(_connection(address, math.ceil(slots * cpus)))
+            _check_room(cpus, gpus)
+            try:
+                actor = ray.remote(
+                    num_cpus=cpus,
+                    num_gpus=gpus,
+                    max_restarts=0,
+                    max_task_retries=0,
+                    runtime_env={"env_vars": _variables(evaluator.placement.threads, gpus)},
+                )(_Trainer)
+                stored = ray.put(evaluator)
+            except ValueError as error:
+                raise UsageError(f"ray takes no such trial: {error}") from error
+            self._connection = stack.pop_all()
 
-    def close(self):
+        def hire(number: int) -> _Actor:
+            return _Actor(actor.remote(stored, Path.cwd()))
+
+        super().__init__(hire, slots, trial_timeout=trial_timeout, recycle_after=recycle_after)
+
+    def close(self) -> None:
+        """Kill the actors, whatever they are doing, and leave the cluster."""
         super().close()
-        if self._connected:
-            ray.shutdown()
-
-
-class _Evaluating:
-    def __init__(self, evaluator, folder):
-        with suppress(OSError):
-            os.chdir(folder)
-        for m in evaluator.preload:
-            import_module(m)
-        self._evaluator = evaluator
-
-    def begin(self):
-        pass
-
-    def evaluate(self, job):
-        return evaluate_safely(self._evaluator, job)
+        self._connection.close()
 
 
 class _Actor:
-    def __init__(self, handle):
+    """An actor somewhere in the cluster, as this process sees it."""
+
+    def __init__(self, handle: Any) -> None:
         self._handle = handle
 
-    def start(self, job):
-        begun = self._handle.begin.remote().future()
-        ended = self._handle.evaluate.remote(job).future()
-        return _translated(begun), _translated(ended)
+    def start(self, job: Job) -> tuple[Future[None], Future[Evaluation]]:
+        """Call two methods, of which the actor takes the second as soon as it is up and has done the first."""
+        begun, ended = self._handle.begin.remote(), self._handle.evaluate.remote(job)
+        return _translated(begun.future()), _translated(ended.future())
 
-    def kill(self):
-        ray.kill(self._handle, no_restart=True)
+    def kill(self) -> None:
+        """Have the cluster kill the process and its children, or forget about an actor that has no place yet."""
+        with suppress(RayError):  # we are not connected any more
+            ray.kill(self._handle, no_restart=True)
 
 
-def _translated(future):
-    ours = Future()
+class _Trainer:
+    """What runs at the other end: keeps the evaluator, which keeps its data between trials."""
 
-    def follow(done):
+    def __init__(self, evaluator: Evaluator, folder: Path) -> None:
+        die_with_parent()  # ray alone would let a trial go on after its raylet has died
+        with suppress(OSError):
+            os.chdir(folder)  # relative paths mean what they mean in the main process
+        for module in evaluator.preload:
+            import_module(module)
+        self._evaluator = evaluator
+
+    def begin(self) -> None:
+        """Do nothing: that this was done says that the actor begins with what comes next."""
+
+    def evaluate(self, job: Job) -> Evaluation:
+        return evaluate_safely(self._evaluator, job)
+
+
+def _translated(future: Future[T]) -> Future[T]:
+    """Follow a future, with our word for the death of a worker, and without ray's wrapping of other errors."""
+    ours: Future[T] = Future()
+
+    def follow(done: Future[T]) -> None:
         error = done.exception()
-        if isinstance(error, RayTaskError):
-            ours.set_exception(error.cause)
-        elif isinstance(error, RayError):
-            ours.set_exception(WorkerDied(f"{type(error).__name__}: {error}"))
-        elif error:
-            ours.set_exception(error)
-        else:
+        if error is None:
             ours.set_result(done.result())
+        elif isinstance(error, RayTaskError):
+            ours.set_exception(error.cause)
+        elif isinstance(error, RayError) and not isinstance(
+            error, RaySystemError
+        ):  # of which an unreadable result is one
+            died = WorkerDied(f"the worker died: {_known(error)}")
+            died.__cause__ = error
+            ours.set_exception(died)
+        else:
+            ours.set_exception(error)
 
     future.add_done_callback(follow)
     return ours
 
 
-def _environment(threads, gpus):
-    v = {"PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[2]), *filter(None, sys.path)])}
-    for n in ("OMP_NUM_THREADS",):
-        v[n] = str(threads)
-    return v
+def _known(error: BaseException) -> str:
+    """Say what ray knows in one line, without what it says of every death, and not all of what it says of memory."""
+    words = " ".join(str(error).split()).partition(" Some common causes include")[0]
+    return words if len(words) <= 500 else f"{words[:300]} ... {words[-200:]}"
 
 
-def _connect(address, slots, cpus):
+@contextmanager
+def _connection(address: str | None, cores: int) -> Iterator[None]:
+    """Be connected to a cluster; a script that was connected before stays so.
+
+    Raises:
+        UsageError: if that fails.
+    """
     if ray.is_initialized():
-        return False
-    kw = dict(num_cpus=math.ceil(slots * cpus), include_dashboard=False) if not address else {}
-    ray.init(address=address or "local", log_to_driver=False, logging_level=logging.ERROR, **kw)
-    return True
+        yield
+        return
+    address = address or os.environ.get("RAY_ADDRESS") or "local"
+    own: dict[str, Any] = {}
+    if address == "local":
+        own = {"num_cpus": cores, "include_dashboard": False}
+    elif address != "auto":
+        _knock(address)
+    try:
+        with _own_sigterm():
+            ray.init(address, log_to_driver=False, logging_level=logging.CRITICAL, **own)
+    except Exception as error:
+        ray.shutdown()
+        if own:
+            raise UsageError(f"ray cannot be started on this machine: {_known(error)}") from error
+        raise UsageError(
+            f"the ray cluster at {address} cannot be joined: {_known(error)} (this machine must be a node of it, with "
+            "the same versions of ray and Python, and the variable RAY_AUTH_MODE must be what it is for the head)"
+        ) from error
+    try:
+        with _quiet():
+            yield
+    finally:
+        ray.shutdown()
+
+
+def _knock(address: str) -> None:
+    """Look whether something like ray listens there; ray itself takes up to minutes to find out.
+
+    Raises:
+        UsageError: if not.
+    """
+    host, _, port = address.rpartition(":")
+    if "://" in address or not host or not port.isdecimal():
+        raise UsageError(
+            f"{address!r} is not the address of a ray cluster: write host:port as `ray start --head` prints it, or "
+            "auto, on a machine that is a node of the cluster"
+        )
+    try:
+        with socket.create_connection((host, int(port)), _KNOCKING) as connection:
+            if os.environ.get("RAY_USE_TLS", "0") == "0":
+                # RFC 9113, section 3.4: both sides of HTTP/2, which gRPC speaks, begin with a frame of settings, type 4.
+                connection.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes((0, 0, 0, 4, 0, 0, 0, 0, 0)))
+                if connection.recv(9)[3:4] != b"\x04":
+                    raise OSError("whoever listens there is not ray")
+    except (OSError, OverflowError) as error:
+        raise UsageError(
+            f"no ray cluster answers at {address} ({error}): start one with `ray start --head`, "
+            "or leave --ray-address out"
+        ) from error
+
+
+def _check_room(cpus: float, gpus: float) -> None:
+    """Find a node that can ever take a trial, or the run would wait for ever.
+
+    Raises:
+        UsageError: if there is none.
+    """
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
+    if not any(node.get("CPU", 0) >= cpus and node.get("GPU", 0) >= gpus for node in nodes):
+        there = ", ".join(f"{node.get('CPU', 0):g} and {node.get('GPU', 0):g}" for node in nodes)
+        raise UsageError(
+            f"no node of the ray cluster has the {cpus:g} CPUs and {gpus:g} GPUs that a trial asks for "
+            f"(its nodes have {there}): mend --cpus-per-trial or --gpus-per-trial, or add a node"
+        )
+
+
+def _variables(threads: int, gpus: float) -> dict[str, str]:
+    """Give what the environment of an actor must say: where our code and the user's lies, and how much it may use."""
+    paths = sysconfig.get_paths()
+    theirs = [Path(paths[name]) for name in ("stdlib", "platstdlib", "purelib", "platlib")]  # of each node's own Python
+    ours = [Path(entry or ".").absolute() for entry in sys.path]
+    code = [_HOME, *(path for path in ours if path.is_dir() and not any(map(path.is_relative_to, theirs)))]
+    variables = {name: value for name, value in os.environ.items() if name.startswith("EVO_NAS_")}
+    variables["PYTHONPATH"] = os.pathsep.join(dict.fromkeys(map(str, code)))
+    for library in ("OMP", "MKL", "OPENBLAS"):
+        variables[f"{library}_NUM_THREADS"] = str(threads)
+    if not gpus:  # some versions of ray hide the GPUs then, others do not
+        variables["CUDA_VISIBLE_DEVICES"] = ""
+    return variables
+
+
+@contextmanager
+def _own_sigterm() -> Iterator[None]:
+    """Keep our handler of SIGTERM: ray puts two of its own in its place, and the second prints a stack trace."""
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        if before is not None and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep what ray says of dead workers and nodes off the standard output, where results go: the trials say it.
+
+    ``log_to_driver=False`` does not cover it, and there is no other switch.
+    """
+    module = sys.modules.get("ray._private.worker")
+    printer = getattr(module, "print_to_stdstream", None)
+    if module is None or printer is None:
+        yield
+        return
+    module.print_to_stdstream = lambda *_, **__: None  # type: ignore[attr-defined]
+    try:
+        yield
+    finally:
+        module.print_to_stdstream = printer  # type: ignore[attr-defined]

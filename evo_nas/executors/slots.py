@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import ctypes
 import fcntl
 import multiprocessing
 import os
 import signal
 import sys
-import threading
+import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
@@ -20,10 +19,12 @@ from typing import IO, Any, Final
 from joblib.externals.loky import ProcessPoolExecutor
 
 from evo_nas.evaluators.base import Evaluator, Job, evaluate_safely
+from evo_nas.executors.orphans import die_with_parent
 from evo_nas.executors.pool import Pool, WorkerDied
 from genotypes.individual import Evaluation
 
-_PR_SET_PDEATHSIG: Final = 1  # of <linux/prctl.h>
+_PATIENCE: Final = 2.0
+"""Seconds to wait for a lock that the guards of a run that was killed hold for an instant, until they have died."""
 
 _evaluator: Evaluator | None = None
 """The evaluator of a worker process; it keeps its data between trials."""
@@ -35,9 +36,9 @@ class SlotsExecutor(Pool):
     A slot is a loky executor with a single worker, because an executor with several would lose the jobs of all when
     one worker is killed. Workers are forked from a server that has imported what takes long already.
 
-    ``alive`` is a file that this process locks for as long as it lives. Each worker waits for that lock in a
-    thread, and ends itself when it gets it: however this process dies, its workers follow. Parent ids and pipes do
-    not tell that a process whose parent is the fork server has lost its master.
+    ``alive`` is a file that this process locks for as long as it lives. Each worker has a guard that waits for that
+    lock, and ends the worker and what it has started when it gets it: however this process dies, its workers follow.
+    Parent ids and pipes do not tell that a process whose parent is the fork server has lost its master.
 
     ``gpus`` are what CUDA_VISIBLE_DEVICES may say; slot i sees only one, the i-th of them modulo their number. Several
     slots share a GPU if there are more slots. Untested on CUDA hardware.
@@ -78,22 +79,25 @@ class _Process:
 
     def __init__(self, context: Any, arguments: tuple[Any, ...]) -> None:
         self._loky = ProcessPoolExecutor(max_workers=1, context=context, initializer=_start_worker, initargs=arguments)
+        self._groups: set[int] = set()
 
     def start(self, job: Job) -> tuple[Future[None], Future[Evaluation]]:
         """Send two tasks, of which the worker takes the second as soon as it has done the first, which is nothing."""
         with _without_main_module():
             try:
                 begun = self._loky.submit(_begin)
+                self._groups.update(self._loky._processes)  # loky forgets a worker that has died
                 ended = self._loky.submit(_evaluate, job)
             except BrokenProcessPool as error:
                 raise WorkerDied(str(error)) from error
         return begun, _translated(ended)
 
     def kill(self) -> None:
-        """Kill the process and its children."""
-        for pid in list(self._loky._processes or ()):
+        """Kill the process and its children, also those of one that has died already."""
+        for pid in self._groups.union(self._loky._processes or ()):
             with suppress(ProcessLookupError, PermissionError):
-                os.killpg(pid, signal.SIGKILL)  # the worker leads a group of its own
+                os.killpg(pid, signal.SIGKILL)  # the worker leads a group of its own, in which its guard outlives it
+        self._groups.clear()
         self._loky.shutdown(wait=True, kill_workers=True)
 
 
@@ -120,28 +124,34 @@ def _translated(future: Future[Evaluation]) -> Future[Evaluation]:
 def _locked(alive: Path) -> IO[bytes] | None:
     """Lock the file that says that this process lives; ``None`` where the file system has no locks."""
     lock = alive.open("ab")
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        lock.close()
-        return None
-    return lock
+    deadline = time.monotonic() + _PATIENCE
+    while True:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return lock
+        except OSError as error:
+            if isinstance(error, BlockingIOError) and time.monotonic() < deadline:
+                time.sleep(_PATIENCE / 100)
+                continue
+            lock.close()
+            return None
 
 
-def _die_with_master(alive: Path) -> None:
-    """Wait for the lock that the main process holds while it lives, and end this process and its children."""
-    with alive.open("rb") as lock:
-        fcntl.flock(lock, fcntl.LOCK_SH)
-    os.killpg(0, signal.SIGKILL)
+def _set_guard(alive: Path) -> None:
+    """Fork a process that waits for the lock that the main process holds while it lives, and then ends this group.
 
-
-def _die_with_server() -> None:
-    """Ask Linux to kill this process when the fork server ends, as it does when the main process has died.
-
-    The thread that waits for the lock cannot run while an evaluation keeps the interpreter to itself.
+    A thread could not do that: while an evaluation keeps the interpreter to itself, in C code, it would never run. As
+    a member of the group the guard also keeps its number from being given to anybody else while the worker is dead.
     """
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.fork():
+        return
+    try:
+        os.closerange(3, os.sysconf("SC_OPEN_MAX"))  # of pipes by whose end others tell that the worker has died
+        with alive.open("rb") as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH)
+            os.killpg(0, signal.SIGKILL)
+    finally:
+        os._exit(1)
 
 
 @contextmanager
@@ -177,8 +187,8 @@ def _start_worker(evaluator: Evaluator, alive: Path | None, variables: dict[str,
     os.setpgid(0, 0)  # what an evaluation starts dies with it
     os.environ.update(variables)
     if alive is not None:
-        _die_with_server()
-        threading.Thread(target=_die_with_master, args=(alive,), daemon=True).start()
+        die_with_parent()  # the fork server, whose end loses the worker
+        _set_guard(alive)
     global _evaluator
     _evaluator = evaluator
 

@@ -171,6 +171,26 @@ def load_network(path: Path) -> tuple[Blueprint | None, dict[str, Tensor]]:
         raise DataError(f"the blueprint in {path} is damaged: {shorten(str(error), 200)}") from error
 
 
+def load_whole(path: Path) -> tuple[Blueprint | None, dict[str, Tensor]]:
+    """Read a file as :func:`load_network` does, and hold what it says of its network to the weights that it holds.
+
+    Otherwise a few bytes could ask for a network that no memory holds. Without a blueprint there is nothing to compare.
+
+    Raises:
+        DataError: as there; or if the weights are not those of the network that the blueprint describes.
+    """
+    blueprint, tensors = load_network(path)
+    if blueprint is None:
+        return None, tensors
+    try:
+        found = difference(blueprint, tensors)
+    except ValueError as error:
+        raise DataError(f"the blueprint in {path} is damaged: {shorten(str(error), 200)}") from error
+    if found is not None:
+        raise DataError(f"{path} holds the weights of another network: {found}")
+    return blueprint, tensors
+
+
 def difference(blueprint: Blueprint, given: Mapping[str, Tensor]) -> str | None:
     """Say what differs first between the weights of a network and those of a file: names, shapes, kinds of numbers.
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import resource
+import signal
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from types import FrameType
+from typing import Any, NoReturn
 
 import pytest
 
@@ -38,3 +41,32 @@ def rows() -> Callable[[Path], list[dict[str, Any]]]:
         return found
 
     return read
+
+
+SECONDS = 120
+"""No test that is bounded takes a tenth of it; one that hangs is ended by it."""
+
+MEMORY = 3 * 2**30
+"""Bytes that a test that is bounded may take beyond what the process has already."""
+
+
+@pytest.fixture
+def bounded() -> Iterator[None]:
+    """End what hangs, and give nobody more memory than there is reason for: for files that were made to harm."""
+
+    def late(_: int, __: FrameType | None) -> NoReturn:
+        raise AssertionError(f"not done after {SECONDS} seconds")
+
+    before = signal.signal(signal.SIGALRM, late)
+    limits = resource.getrlimit(resource.RLIMIT_AS)
+    taken = Path("/proc/self/statm")  # elsewhere than on Linux the limit means little
+    if taken.exists():
+        pages = int(taken.read_text().split()[0])
+        resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + MEMORY, limits[1]))
+    signal.alarm(SECONDS)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        resource.setrlimit(resource.RLIMIT_AS, limits)
+        signal.signal(signal.SIGALRM, before)

@@ -21,7 +21,7 @@ TOY = ("run", "--strategy", "random", "--evaluator", "toy")
 TABLE = ("run", "--strategy", "random", "--space", "bits", "--evaluator", "tabular", "--column", "a", "--table")
 NASNET_A_COUNT = ("count", "--cell", "nasnet-a")
 COMMANDS = [[], ["run"], ["resume"], ["show"], ["plot"], ["compare"], ["count"], ["data"], ["data", "fetch"]]
-COMMANDS += [["data", "check"], ["list"], ["study"], ["train"], ["export"]]
+COMMANDS += [["data", "check"], ["list"], ["study"], ["train"], ["export"], ["status"], ["repair"]]
 
 
 @pytest.fixture(autouse=True)

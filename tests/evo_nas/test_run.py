@@ -192,6 +192,8 @@ def test_a_folder_without_a_run_cannot_be_resumed(tmp_path: Path) -> None:
 def test_a_history_of_another_version_is_refused(toy_run: Any) -> None:
     import sqlite3
 
+    from genotypes.checksum import mark
+
     run = toy_run()
     connection = sqlite3.connect(run.path / "history.db")
     connection.execute("PRAGMA user_version = 99")
@@ -199,7 +201,10 @@ def test_a_history_of_another_version_is_refused(toy_run: Any) -> None:
     connection.close()
     with pytest.raises(RunFolderError, match="is damaged: its schema version reads 99"):
         go_on(run.path)
-    (run.path / "history.sum").unlink()  # no witness that it was another version before
+    (run.path / "history.sum").unlink()
+    connection = sqlite3.connect(run.path / "history.db")
+    connection.execute(f"PRAGMA application_id = {mark(99)}")  # both places agree: it is another version
+    connection.close()
     with pytest.raises(RunFolderError, match="schema version 99, this evo_nas reads version 2"):
         go_on(run.path)
 
@@ -207,7 +212,7 @@ def test_a_history_of_another_version_is_refused(toy_run: Any) -> None:
 def test_a_history_that_is_no_database_is_refused(toy_run: Any) -> None:
     run = toy_run()
     (run.path / "history.db").write_bytes(b"not a database at all, but long enough to be read as one" * 100)
-    with pytest.raises(RunFolderError, match=r"is damaged: .*; no trial at its beginning is good; save what"):
+    with pytest.raises(RunFolderError, match=r"is damaged: .*; none of its trials is known to be good; save what"):
         go_on(run.path)
 
 

@@ -241,6 +241,10 @@ def test_penultimate_filters_that_no_width_gives_are_refused_with_those_near(tex
         ({"cells_per_stack": 0}, "cells_per_stack must be at least 1, not 0"),
         ({"filters": 0}, "filters must be at least 1, not 0"),
         ({"stem": 0}, "stem must be at least 1, not 0"),
+        ({"filters": 10**6 + 1}, "filters must be at most 1,000,000, not 1000001"),
+        ({"stem": 10**9}, "stem must be at most 1,000,000, not 1000000000"),
+        ({"cells_per_stack": 10**9}, "1000000000 cells a stack of 5 blocks each make more than the 10,000 operations"),
+        ({"cells_per_stack": 333}, "333 cells a stack of 5 blocks each make more than the 10,000 operations"),
         ({"macro": "imagenet", "filters": 3}, "quarter of the filters: at least 4, not 3"),
     ],
 )
@@ -248,6 +252,10 @@ def test_a_plan_that_cannot_be_is_refused(options: dict[str, object], message: s
     settings: dict[str, object] = {"cells_per_stack": 1, "filters": 8} | options
     with pytest.raises(ValueError, match=message):
         planned(NASNET_A, **settings)  # type: ignore[arg-type]
+
+
+def test_every_size_that_the_command_line_takes_by_itself_can_be_planned() -> None:
+    assert len(planned(NASNET_A, macro="imagenet", cells_per_stack=200, filters=10**5, stem=10**6).layers) == 604
 
 
 def test_a_strided_stem_needs_two_filters() -> None:

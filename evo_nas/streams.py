@@ -1,4 +1,4 @@
-"""Standard error to which nobody may be listening: what is said there can be lost, and changes nothing else."""
+"""Standard streams that may be closed, or that nobody reads: what is said on stderr can be lost, and no harm done."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import IO, Any, cast
 
 
@@ -45,7 +46,7 @@ def forgiving(stream: IO[str] | None) -> IO[str]:
 
 
 @contextmanager
-def forgiving_stderr() -> Iterator[None]:
+def safe_streams() -> Iterator[None]:
     """Let nothing that is said on stderr fail until the end of the block, nor Python's own flush when it exits.
 
     If one of the three standard files is closed, the null device takes its place: otherwise the next file that is
@@ -56,15 +57,17 @@ def forgiving_stderr() -> Iterator[None]:
             os.fstat(number)
         except OSError:
             os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # the lowest number that is free: this one
-    before = sys.stderr
-    sys.stderr = forgiving(before)  # type: ignore[assignment]  # all that is used of it is there
-    try:
-        yield
-    finally:
-        sys.stderr = before
+    out, error = sys.stdout, sys.stderr
+    with Path(os.devnull).open("w", encoding="utf-8") as nowhere:
+        sys.stdout = nowhere if out is None else out  # type: ignore[redundant-expr]
+        sys.stderr = forgiving(error)  # type: ignore[assignment]  # all that is used of it is there
         try:
-            if before is not None:
-                before.flush()
-        except (OSError, ValueError):
-            with suppress(OSError, ValueError):
-                os.dup2(os.open(os.devnull, os.O_WRONLY), before.fileno())
+            yield
+        finally:
+            sys.stdout, sys.stderr = out, error
+            try:
+                if error is not None:  # type: ignore[redundant-expr]
+                    error.flush()
+            except (OSError, ValueError):
+                with suppress(OSError, ValueError):
+                    os.dup2(os.open(os.devnull, os.O_WRONLY), error.fileno())
