@@ -112,8 +112,8 @@ TRAINED: Final = (
 )
 """Says in SQL whether a trial is an ended training, as for the budget of a run.
 
-What was reused, refused or answered with the failure of a quarantined network has no duration. In schema version 1 it has
-no attempt.
+What was reused, refused or answered with the failure of a quarantined network has no duration. In schema version 1 it
+has no attempt.
 """
 
 _SQL: Final[dict[str, str]] = {"run_seed": "seed", "trained": TRAINED}

@@ -84,7 +84,9 @@ class History:
     without those after it: the file stays sound, and the run goes on from there as the same search.
 
     Closed in order, a history gets a checksum of the whole file beside it, and is believed while that agrees. One that
-    was cut short is read completely when it is opened next, and refused if a row of it is not what was written.
+    was cut short is read completely when it is opened next, and refused if a row of it is not what was written. Damage
+    in its write-ahead log is no reason to refuse it: from the first bad page on SQLite drops the log, as after a power
+    cut, so that what opens is exactly what the history was some events before.
     """
 
     def __init__(self, connection: sqlite3.Connection, path: Path, *, writes: bool) -> None:

@@ -15,8 +15,9 @@ from typing import Any, Final
 from evo_nas import schema
 from evo_nas.errors import DamagedHistory, RunFolderError
 from evo_nas.files import write_whole, written_whole
-from evo_nas.folder import RunFolder, resume_command
+from evo_nas.folder import FILES, RunFolder, resume_command, take_lock
 from evo_nas.history import History
+from evo_nas.links import refuse_links
 from evo_nas.salvage import Salvage, salvage
 from genotypes.checksum import ASK, TELL, damage, file_sum, row_sum, sum_file
 from genotypes.genotype import shorten
@@ -77,9 +78,9 @@ def repair(path: Path) -> Repair:
     Raises:
         RunFolderError: if there is no run, it is in use, or nothing can be saved; then nothing was changed.
     """
+    _put_back_locked(path)
     with RunFolder.open(path) as folder:
         try:
-            _put_back(folder)  # an earlier repair can have been killed
             with suppress(DamagedHistory):
                 return _sound(folder)
             found = salvage(folder.history)
@@ -93,7 +94,7 @@ def repair(path: Path) -> Repair:
                 kept = _replace(folder, found)
             except BaseException:
                 with suppress(OSError):  # if not now, then the next time
-                    _put_back(folder)
+                    _put_back(folder.history)
                 raise
         except OSError as error:
             raise RunFolderError(f"cannot use {error.filename or folder.history}: {error.strerror}") from error
@@ -158,21 +159,35 @@ def _replace(folder: RunFolder, found: Salvage) -> Path:
     return kept
 
 
-def _put_back(folder: RunFolder) -> None:
+def _put_back_locked(path: Path) -> None:
+    """Undo what an earlier repair did that was killed, if there was one; without its history it is no run to open."""
+    history = RunFolder(path).history
+    if _last_kept(history) is not None and not os.path.lexists(history):
+        refuse_links(path, FILES)
+        lock, _ = take_lock(path / "run.lock", f"the run folder {path}")
+        with closing(lock):
+            _put_back(history)
+
+
+def _put_back(history: Path) -> None:
     """Undo what a repair that was cut short did to the names: the history comes last, when all beside it is there."""
-    history = folder.history
-    if os.path.lexists(history):
+    last = _last_kept(history)
+    if last is None or os.path.lexists(history):
         return
-    number = re.compile(r"history\.damaged-([1-9]\d{0,8})\.db")
-    kept = {int(match[1]): file for file in history.parent.iterdir() if (match := number.fullmatch(file.name))}
-    if not kept:
-        return
-    last = kept[max(kept)]
     for suffix in _BESIDE:
         _rename(_beside(last, suffix), _beside(history, suffix))
     _rename(sum_file(last), sum_file(history))
     _rename(last, history)
-    _sync(folder.path)
+    _sync(history.parent)
+
+
+def _last_kept(history: Path) -> Path | None:
+    """Find the damaged history that was put aside last."""
+    number = re.compile(r"history\.damaged-([1-9]\d{0,8})\.db")
+    with suppress(OSError):
+        kept = {int(match[1]): file for file in history.parent.iterdir() if (match := number.fullmatch(file.name))}
+        return kept[max(kept)] if kept else None
+    return None
 
 
 def _rename(old: Path, new: Path) -> None:

@@ -145,7 +145,7 @@ class _Reader:
 
     def _bring_up(self) -> None:
         """Bring trials and attempts of version 1 to what :func:`evo_nas.schema.migrate` makes of them."""
-        for id, number in {id: number for id, number in self._out.attempts}.items():  # its last, which comes last
+        for id, number in dict(self._out.attempts.keys()).items():  # its last, which comes last
             trial = self._out.trials[id]
             if trial.tell is None:
                 continue

@@ -59,14 +59,14 @@ def safe_streams() -> Iterator[None]:
             os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # the lowest number that is free: this one
     out, error = sys.stdout, sys.stderr
     with Path(os.devnull).open("w", encoding="utf-8") as nowhere:
-        sys.stdout = nowhere if out is None else out  # type: ignore[redundant-expr]
-        sys.stderr = forgiving(error)  # type: ignore[assignment]  # all that is used of it is there
+        sys.stdout = nowhere if out is None else out
+        sys.stderr = forgiving(error)  # all that is used of it is there
         try:
             yield
         finally:
             sys.stdout, sys.stderr = out, error
             try:
-                if error is not None:  # type: ignore[redundant-expr]
+                if error is not None:
                     error.flush()
             except (OSError, ValueError):
                 with suppress(OSError, ValueError):

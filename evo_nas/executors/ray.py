@@ -10,6 +10,7 @@ import socket
 import sys
 import sysconfig
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager, suppress
@@ -19,7 +20,6 @@ from typing import Any, Final, TypeVar
 
 from evo_nas.errors import UsageError
 from evo_nas.evaluators.base import Evaluator, Job, evaluate_safely
-from evo_nas.executors.orphans import die_with_parent
 from evo_nas.executors.pool import Pool, WorkerDied
 from genotypes.individual import Evaluation
 
@@ -32,6 +32,9 @@ except ImportError as error:
 _KNOCKING: Final = 5.0
 """Seconds that the head of a cluster may take to answer at all."""
 
+_WATCHING: Final = 0.5
+"""Seconds between two looks of an actor at whether its raylet lives."""
+
 _HOME: Final = Path(__file__).resolve().parents[2]
 
 T = TypeVar("T")
@@ -42,8 +45,8 @@ class RayExecutor(Pool):
 
     ``address`` is the ``host:port`` of a cluster that this machine is a node of, or ``auto`` for the one that it knows
     of. Without one it is that of the variable RAY_ADDRESS, or a cluster is started on this machine alone and ended
-    with the executor. Each actor asks for ``cpus`` and ``gpus``, which may be fractions below 1, and sees the GPUs that
-    it was given and no others.
+    with the executor. Each actor asks for ``cpus`` and ``gpus``, which may be fractions, of GPUs below 1, and sees the
+    GPUs that it was given and no others.
 
     Nothing is ever restarted or tried again by ray: an actor that dies costs the job that it had. Nodes are taken to
     have the same Python, the same packages and the same folders at the same places; see docs/clusters.md.
@@ -63,20 +66,19 @@ class RayExecutor(Pool):
         trial_timeout: float | None = None,
         recycle_after: int | None = None,
     ) -> None:
+        if gpus > 1 and gpus % 1:
+            raise UsageError(f"a trial takes a part of one GPU or whole ones, not {gpus:g}: mend --gpus-per-trial")
         with ExitStack() as stack:
             stack.enter_context(_connection(address, math.ceil(slots * cpus)))
             _check_room(cpus, gpus)
-            try:
-                actor = ray.remote(
-                    num_cpus=cpus,
-                    num_gpus=gpus,
-                    max_restarts=0,
-                    max_task_retries=0,
-                    runtime_env={"env_vars": _variables(evaluator.placement.threads, gpus)},
-                )(_Trainer)
-                stored = ray.put(evaluator)
-            except ValueError as error:
-                raise UsageError(f"ray takes no such trial: {error}") from error
+            actor = ray.remote(
+                num_cpus=cpus,
+                num_gpus=gpus,
+                max_restarts=0,
+                max_task_retries=0,
+                runtime_env={"env_vars": _variables(evaluator.placement.threads, gpus)},
+            )(_Trainer)
+            stored = ray.put(evaluator)
             self._connection = stack.pop_all()
 
         def hire(number: int) -> _Actor:
@@ -111,8 +113,10 @@ class _Trainer:
     """What runs at the other end: keeps the evaluator, which keeps its data between trials."""
 
     def __init__(self, evaluator: Evaluator, folder: Path) -> None:
-        die_with_parent()  # ray alone would let a trial go on after its raylet has died
-        with suppress(OSError):
+        with suppress(OSError):  # a leader already
+            os.setpgid(0, 0)  # what an evaluation starts dies with it
+        threading.Thread(target=_die_with_raylet, args=(os.getppid(),), daemon=True).start()
+        with suppress(OSError):  # there is no such folder on this node
             os.chdir(folder)  # relative paths mean what they mean in the main process
         for module in evaluator.preload:
             import_module(module)
@@ -123,6 +127,16 @@ class _Trainer:
 
     def evaluate(self, job: Job) -> Evaluation:
         return evaluate_safely(self._evaluator, job)
+
+
+def _die_with_raylet(pid: int) -> None:
+    """Wait until the raylet of this node has died, and end this process and its children.
+
+    Ray would let the trial go on, and tell of its death 10 seconds later.
+    """
+    while os.getppid() == pid:
+        time.sleep(_WATCHING)
+    os.killpg(0, signal.SIGKILL)
 
 
 def _translated(future: Future[T]) -> Future[T]:
@@ -203,7 +217,7 @@ def _knock(address: str) -> None:
     try:
         with socket.create_connection((host, int(port)), _KNOCKING) as connection:
             if os.environ.get("RAY_USE_TLS", "0") == "0":
-                # RFC 9113, section 3.4: both sides of HTTP/2, which gRPC speaks, begin with a frame of settings, type 4.
+                # Both sides of HTTP/2, which gRPC speaks, begin with a frame of settings, type 4: RFC 9113, 3.4.
                 connection.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes((0, 0, 0, 4, 0, 0, 0, 0, 0)))
                 if connection.recv(9)[3:4] != b"\x04":
                     raise OSError("whoever listens there is not ray")

@@ -189,8 +189,20 @@ def _start_worker(evaluator: Evaluator, alive: Path | None, variables: dict[str,
     if alive is not None:
         die_with_parent()  # the fork server, whose end loses the worker
         _set_guard(alive)
+    _use_threads(evaluator.placement.threads)
     global _evaluator
     _evaluator = evaluator
+
+
+def _use_threads(threads: int) -> None:
+    """Share the cores out also among libraries that nobody asks: each would take all of them."""
+    from threadpoolctl import threadpool_limits
+
+    for library in ("OMP", "MKL", "OPENBLAS"):  # what is not loaded yet reads these
+        os.environ[f"{library}_NUM_THREADS"] = str(threads)
+    threadpool_limits(threads)
+    if (torch := sys.modules.get("torch")) is not None:
+        torch.set_num_threads(threads)
 
 
 def _begin() -> None:

@@ -295,7 +295,9 @@ def test_no_byte_of_the_header_or_the_schema_can_lie(runs: Path, tmp_path: Path,
     refused = 0
     first = int.from_bytes(sound[105:107])  # where the schema begins, which fills the first page from its end
     for at in [*range(110), *rng.integers(first, 4096, 60).tolist()]:
-        (place / "history.db").write_bytes(sound[:at] + bytes([sound[at] ^ int(rng.integers(1, 256))]) + sound[at + 1 :])
+        (place / "history.db").write_bytes(
+            sound[:at] + bytes([sound[at] ^ int(rng.integers(1, 256))]) + sound[at + 1 :]
+        )
         answer = asked(place, capsys, "show", "--json")
         assert isinstance(answer, int) or answer == shown, at
         refused += isinstance(answer, int)
@@ -346,9 +348,7 @@ def prefix(written: Rows, events: int) -> Rows:
         "tell": tells,
         "curve": [row for row in written["curve"] if row[0] in told],
         "note": [row for row in written["note"] if row[0] in told],
-        "attempt": [
-            row if row[0] in told else (*row[:3], None, None) for row in written["attempt"] if row[0] in asked
-        ],
+        "attempt": [row if row[0] in told else (*row[:3], None, None) for row in written["attempt"] if row[0] in asked],
     }
 
 

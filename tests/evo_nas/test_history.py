@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import sqlite3
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from evo_nas.errors import RunFolderError
+from evo_nas.errors import DamagedHistory, RunFolderError
 from evo_nas.history import History
 from genotypes.catalogue import space_named
+from genotypes.checksum import damage, is_untouched
 from genotypes.individual import Evaluation, Outcome
 from strategies.base import Proposal
 
@@ -174,3 +177,105 @@ def test_nothing_is_created_where_no_history_is(path: Path) -> None:
         with pytest.raises(RunFolderError, match="holds no run"):
             open_(path)
     assert not path.exists()
+
+
+# Checksums ---------------------------------------------------------------------------------------------------------
+
+
+def killed(path: Path, history: History) -> Path:
+    """Copy a history that is open as a kill would leave it."""
+    copy = path.parent / "killed" / path.name
+    copy.parent.mkdir(exist_ok=True)
+    for suffix in ("", "-wal"):
+        shutil.copyfile(f"{path}{suffix}", f"{copy}{suffix}")
+    return copy
+
+
+def test_what_agrees_with_its_checksums_whatever_was_written(path: Path) -> None:
+    with History.create(path) as history:
+        ask(history, 1, key=np.str_("a key"))
+        curve = (-0.0, 1.0, 1e-300)
+        metrics = {"parameters": 1e15, "loss": -0.0}
+        history.tell(1, Evaluation(Outcome.OK, fitness=-0.0, report=1, seconds=-0.0, curve=curve, metrics=metrics))
+        history.note(1, {np.str_("minus nothing"): -0.0, "much": 1e300})
+        ask(history, 2, key="\0 ä \N{SNOWMAN}")
+        history.tell(2, Evaluation.failed(Outcome.ERROR, np.str_("\0 ä\n")))
+        assert damage(history._db) is None
+        with History.read(killed(path, history)) as other:
+            assert other.outcomes() == {"ok": 1, "error": 1}
+
+
+def test_only_a_history_that_was_closed_in_order_is_believed_unread(path: Path) -> None:
+    with History.create(path) as history:
+        ask(history, 1)
+        assert not is_untouched(path)
+    assert is_untouched(path)
+    with History.open(path):
+        assert not is_untouched(path)
+    assert is_untouched(path)
+    connection = sqlite3.connect(path)
+    connection.execute("UPDATE trial SET seed = 1")
+    connection.commit()
+    assert not is_untouched(path), "somebody else wrote into the log"
+    connection.close()
+    assert not is_untouched(path)
+
+
+@pytest.mark.parametrize(
+    ("change", "what"),
+    [
+        ("UPDATE trial SET memo = '[1]' WHERE id = 2", "a row of trial 2 in table trial does not agree .* number 1;"),
+        ("UPDATE trial SET fitness = 0.7 WHERE id = 3", "a row of trial 3 in table trial does not agree .* number 2;"),
+        ("UPDATE trial SET told = NULL WHERE id = 3", "a row of trial 3 in table trial does not agree .* number 2;"),
+        ("UPDATE curve SET accuracy = 0.4 WHERE epoch = 2", "a row of trial 1 in table curve .* none of its trials is"),
+        ("DELETE FROM curve WHERE epoch = 2", "a row of trial 1 in table trial .* none of its trials is"),
+        ("UPDATE note SET value = 0.4", "a row of trial 1 in table note does not agree .* number 3;"),
+        ("UPDATE attempt SET outcome = 'crash'", "a row of trial 1 in table attempt does not agree .* number 3;"),
+        ("DELETE FROM trial WHERE id = 1", "table curve has a row of trial 1, which was not told; none of its trials"),
+        ("PRAGMA user_version = 3", "its schema version reads 3; its trials are good up to number 3;"),
+        ("PRAGMA application_id = 3", "its schema version reads 2; its trials are good up to number 3;"),
+    ],
+)
+def test_what_is_not_what_was_written_is_refused_and_not_touched(path: Path, change: str, what: str) -> None:
+    with History.create(path) as history:
+        for id in (1, 2, 3):
+            ask(history, id)
+            history.attempt(id)
+            history.tell(id, Evaluation(Outcome.OK, 0.5, curve=(0.25, 0.5) if id == 1 else ()))
+        history.note(1, {"entropy": 2.0})
+        place = killed(path, history)
+    connection = sqlite3.connect(place)
+    connection.execute(change)
+    connection.commit()
+    connection.close()
+    before = place.read_bytes()
+    for open_ in (History.read, History.open):
+        with pytest.raises(DamagedHistory, match=rf"is damaged: {what}.*python -m evo_nas repair {place.parent}$"):
+            open_(place)
+    assert place.read_bytes() == before
+
+
+def test_attempts_are_numbered_on_where_some_are_gone(path: Path) -> None:
+    with History.create(path) as history:
+        ask(history, 1)
+        for _ in range(3):
+            history.attempt(1)
+        history._db.execute("DELETE FROM attempt WHERE number = 2")
+        history.attempt(1)
+        assert [row[0] for row in history._rows("SELECT number FROM attempt")] == [1, 3, 4]
+
+
+def test_damage_is_told_of_the_file_and_not_of_a_copy(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    History.create(path).close()
+    path.write_bytes(path.read_bytes()[:5000])
+    monkeypatch.setattr(os, "access", lambda *_: False)  # a disk that is read-only
+    with pytest.raises(DamagedHistory, match=rf"the history {path} is damaged"):
+        History.read(path)
+
+
+def test_a_header_with_which_sqlite_would_only_read_is_damage(path: Path) -> None:
+    History.create(path).close()
+    data = path.read_bytes()
+    path.write_bytes(data[:18] + b"\x07" + data[19:])
+    with pytest.raises(DamagedHistory, match="its header is not what SQLite writes"):
+        History.open(path)

@@ -37,6 +37,7 @@ from evo_nas.errors import DataError
 from evo_nas.phenotypes.blueprint import Blueprint, save_network
 from evo_nas.run import Run
 from evo_nas.sources import cells_named
+from evo_nas.trainings import _read_progress
 from genotypes.cell import Block, Cell, CellPair, Edge
 from genotypes.checksum import file_sum, sum_file
 
@@ -630,7 +631,9 @@ def test_a_checkpoint_that_leads_elsewhere_or_lies_is_damage(capsys: Capture) ->
         if isinstance(change.get("curve"), list) and isinstance(change["curve"][0], dict):
             record["curve"] = [sound["curve"][0] | change["curve"][0]]
         file.write_text(json.dumps(record))
-        assert "checkpoint.json is damaged" in refused(capsys, 4, *words), name
+        with pytest.raises(DataError, match=r"checkpoint\.json is damaged") as caught:
+            _read_progress(Path("here"))
+        assert str(caught.value).isprintable(), name
     for text in ("[]", "null", "[" * 100_000, '{"state": {}}'):
         file.write_text(text)
         refused(capsys, 4, *words, says="checkpoint.json is damaged")
@@ -798,7 +801,8 @@ def study(sound_study: Path) -> Any:
 def test_a_study_whose_runs_lie_elsewhere_is_refused(what: str, study: dict[str, Any], capsys: Capture) -> None:
     study["strategies"][0] |= STUDIES[what]
     Path("inside/study/study.json").write_text(json.dumps(study))
-    refused(capsys, 3, *STUDY[:-1], "inside/study", says="inside/study/study.json is damaged")
+    said = refused(capsys, 3, *STUDY[:-1], "inside/study", says="inside/study/study.json is damaged")
+    assert said.endswith("name another folder with --study-dir")  # before anything is run, not when it is looked at
     with pytest.raises(HistoryError, match=r"study\.json is damaged") as caught:
         load_study("inside/study")
     assert str(caught.value).isprintable()
@@ -934,7 +938,7 @@ def test_an_archive_that_reaches_outside_is_refused_and_leaves_nothing(what: str
     assert Path("mine").read_text() == MINE
 
 
-def test_a_thousand_damaged_archives_are_refused_in_one_line_or_whole(capsys: Capture) -> None:
+def test_five_hundred_damaged_archives_are_refused_in_one_line_or_whole(capsys: Capture) -> None:
     rng = random.Random("evo_nas archives")
     sound = [packed_tar(f"w:{kind}") for kind in ("", "gz", "bz2", "xz")]
     sound += [packed_zip(method) for method in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_LZMA)]
@@ -942,7 +946,7 @@ def test_a_thousand_damaged_archives_are_refused_in_one_line_or_whole(capsys: Ca
         assert main(fetched(content, "archive")) == 0
         shutil.rmtree("place")
     unharmed = 0
-    for index in range(1000):
+    for index in range(500):
         content = bytearray(rng.choice(sound))
         for _ in range(rng.randint(1, 4)):
             at = rng.randrange(len(content))
@@ -969,7 +973,7 @@ def test_a_thousand_damaged_archives_are_refused_in_one_line_or_whole(capsys: Ca
         if index % 20 == 0:  # to parse the arguments takes longer than to read most archives
             refused(capsys, 4, *words, says=said)
         assert os.listdir() == ["archive"]  # noqa: PTH208
-    assert 10 < unharmed < 500
+    assert 5 < unharmed < 250
 
 
 def test_a_zip_that_lies_about_a_name_is_damaged(capsys: Capture) -> None:

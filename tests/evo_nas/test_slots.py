@@ -7,14 +7,14 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from evo_nas.evaluators.base import Evaluator, Job
+from evo_nas.evaluators.base import Evaluator, Job, Placement
 from evo_nas.evaluators.toy import ToyEvaluator
 from evo_nas.executors.serial import SerialExecutor
 from evo_nas.executors.slots import SlotsExecutor
@@ -47,6 +47,13 @@ class Hostile(ToyEvaluator):
                 time.sleep(3600)
             case 105:
                 return Unsendable(Outcome.OK, fitness=0.5)
+            case 106:
+                import numpy  # noqa: F401
+                from threadpoolctl import threadpool_info
+
+                most = max(int(library["num_threads"]) for library in threadpool_info())
+                gpu = float(os.environ.get("CUDA_VISIBLE_DEVICES", "-1"))
+                return Evaluation(Outcome.OK, fitness=0.5, metrics={"threads": most, "gpu": gpu})
             case 104:
                 return Evaluation(Outcome.OK, fitness=0.5, metrics={"process": float(os.getpid())})
         return super().evaluate(job)
@@ -121,6 +128,22 @@ def test_a_result_that_cannot_be_sent_fails_its_trial_only(slots: SlotsExecutor)
     assert drain(slots, 1)[105].outcome is Outcome.ERROR
     slots.submit(job(1))
     assert drain(slots, 1)[1].outcome is Outcome.OK
+
+
+def test_a_worker_has_its_share_of_the_cores_and_one_of_the_gpus() -> None:
+    evaluator = Hostile()
+    evaluator.bind(SPACE, Placement(threads=3))
+    executor = SlotsExecutor(evaluator, 3, gpus=["4", "7"])
+    try:
+        for _ in range(3):
+            executor.submit(job(106))
+        seen: list[Mapping[str, float]] = []
+        while len(seen) < 3:
+            seen += [evaluation.metrics for _, evaluation in executor.next(None)]
+    finally:
+        executor.close()
+    assert [metrics["threads"] for metrics in seen] == [3, 3, 3]
+    assert sorted(metrics["gpu"] for metrics in seen) == [4, 4, 7], "two of three share one"
 
 
 def test_a_plain_script_can_search_with_workers(tmp_path: Path) -> None:
