@@ -24,6 +24,7 @@ from evo_nas.config import FLAGS, from_environment, from_flags, layered
 from evo_nas.errors import DataError, EvoNasError, RunFolderError, StudyFailed, UsageError
 from evo_nas.folder import RunFolder
 from evo_nas.streams import safe_streams
+from genotypes.genotype import printable
 
 if TYPE_CHECKING:
     from evo_nas.config import RunConfig
@@ -96,7 +97,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 sys.stdout.flush()
             return code
     except EvoNasError as error:
-        print(f"evo_nas: {error}", file=sys.stderr)
+        print(f"evo_nas: {printable(error)}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
         return 130
@@ -108,7 +109,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
     except OSError as error:
         place = error.filename or "the output"
-        print(f"evo_nas: cannot use {place}: {error.strerror}", file=sys.stderr)
+        print(f"evo_nas: cannot use {printable(place)}: {error.strerror}", file=sys.stderr)
         with suppress(OSError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
@@ -163,7 +164,7 @@ class _Parser(argparse.ArgumentParser):
         super().__init__(allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter, **options)
 
     def error(self, message: str) -> NoReturn:
-        self.exit(2, f"evo_nas: {message} (see {self.prog} --help)\n")
+        self.exit(2, f"evo_nas: {printable(message)} (see {self.prog} --help)\n")
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -67,9 +67,10 @@ class Science:
 
     ``strategy``, ``space`` and ``evaluator`` are names of their catalogues or ``package.module:Class``. ``trials`` is
     the total of ended trainings, failed ones counted; ``target_accuracy``, a fraction in [0, 1], ends the run before,
-    as soon as a fitness is as high. ``repeats`` says what becomes of a network that was trained before: ``reuse`` takes its fitness over, ``retrain`` trains it again, as Real et al. 2018 do. ``max_repeats``
-    asks in a row that need no training end the run as converged, ``max_consecutive_failures`` failed trainings in a
-    row end it as failed. ``max_parameters``, if not ``None``, refuses larger networks.
+    as soon as a fitness is as high. ``repeats`` says what becomes of a network that was trained before: ``reuse``
+    takes its fitness over, ``retrain`` trains it again, as Real et al. 2018 do. ``max_repeats`` asks in a row that need
+    no training end the run as converged, ``max_consecutive_failures`` failed trainings in a row end it as failed.
+    ``max_parameters``, if not ``None``, refuses larger networks.
 
     Raises:
         ValueError: if a number is out of range or ``repeats`` is neither.
@@ -219,7 +220,7 @@ def read_toml(path: Path) -> Tables:
     """
     try:
         tables = tomllib.loads(path.read_text("utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
         raise UsageError(f"cannot read the configuration {path}: {error}") from error
     for name, table in tables.items():
         if not isinstance(table, dict):

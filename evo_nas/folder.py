@@ -19,7 +19,10 @@ from evo_nas.failpoints import Failpoint, reach
 from evo_nas.files import write_whole
 from evo_nas.links import refuse_links
 
-FILES: Final = ("run.toml", "env.json", "history.db", "history.sum", "log.jsonl", "run.lock", "alive.lock")
+FILES: Final = (
+    *("run.toml", "env.json", "log.jsonl", "run.lock", "alive.lock"),
+    *("history.db", "history.sum", "history.db-wal", "history.db-shm", "history.db-journal"),
+)
 """What is written in a run folder beside the folders :data:`FOLDERS`."""
 
 FOLDERS: Final = ("weights", "report")
@@ -161,9 +164,11 @@ def take_lock(path: Path, what: str) -> tuple[IO[str], bool]:
         RunFolderError: if another process holds it, who is named, or ``what`` it stands for cannot be written.
     """
     try:
-        lock = path.open("a+", encoding="utf-8")
+        # No link is followed: what is written here must not land in a file elsewhere.
+        number = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o666)
     except OSError as error:
         raise RunFolderError(f"cannot write to {what}: {error.strerror}") from error
+    lock = os.fdopen(number, "a+", encoding="utf-8")
     has_locks = True
     deadline = time.monotonic() + _PATIENCE
     while True:

@@ -96,7 +96,9 @@ class History:
         self._writes = writes
         self._copies: TemporaryDirectory[str] | None = None
         # Two queries, because SQLite answers max() from an index only if it stands alone.
-        positions = (self._one(f"SELECT max({event}) FROM trial") or 0 for event in ("asked", "told"))
+        positions = [self._one(f"SELECT max({event}) FROM trial") or 0 for event in ("asked", "told")]
+        if not all(isinstance(position, int) for position in positions):
+            raise _damaged(path, "its events are not numbered", connection)
         self._event: int = max(positions)
 
     @classmethod
@@ -222,8 +224,9 @@ class History:
                 )
             if not untouched and (found := damage(connection)):
                 raise _damaged(path, found, connection)
+            history = cls(connection, path, writes=mode == "rw")
             stack.pop_all()
-        return cls(connection, path, writes=mode == "rw")
+        return history
 
     def close(self) -> None:
         """Close the file; what is committed stays. If nobody stands in the way it gets the sum of its bytes."""
@@ -362,11 +365,6 @@ class History:
     # Reading ---------------------------------------------------------------------------------------------------
 
     @property
-    def events(self) -> int:
-        """Number of events so far."""
-        return self._event
-
-    @property
     def last_id(self) -> int:
         """Id of the last ask; 0 before the first."""
         return self._one("SELECT max(id) FROM trial") or 0
@@ -374,6 +372,10 @@ class History:
     def told(self, after: int = 0) -> Iterator[Individual]:
         """Yield what was told after event ``after``, in the order in which it was told."""
         yield from self._individuals("told > ? ORDER BY told", after)
+
+    def told_after(self, event: int) -> int:
+        """Count what was told after an event."""
+        return int(self._one("SELECT count(*) FROM trial WHERE told > ?", event))
 
     def horizon(self, memory: int) -> int:
         """Find the event after which ``memory`` individuals with a fitness were told; 0 if there are no more."""
@@ -395,6 +397,8 @@ class History:
         for id, genotype, outcome, fitness, parent, memo in self._rows(query, *values):
             with _explained(self.path, id):
                 numbers = () if memo == "[]" else tuple(json.loads(memo))
+                if fitness is not None and not 0.0 <= fitness <= 1.0:
+                    raise ValueError(f"its fitness is {fitness}")
                 individual = Individual(id, Genotype.parse(genotype), Outcome(outcome), fitness, parent, numbers)
             yield individual
 
@@ -500,7 +504,8 @@ class _explained:
             raise self._reason(error) from error
         if isinstance(error, UnicodeDecodeError):  # of a damaged schema SQLite quotes what is no text
             raise _damaged(self.path, str(error)) from error
-        if isinstance(error, ValueError) and self.trial is not None:
+        kinds = (ValueError, TypeError, AttributeError, RecursionError)  # a row can hold anything
+        if isinstance(error, kinds) and self.trial is not None:
             raise _damaged(self.path, f"at trial {self.trial}: {error}") from error
 
     def _reason(self, error: sqlite3.Error) -> RunFolderError:

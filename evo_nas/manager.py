@@ -63,8 +63,8 @@ class Reason(StrEnum):
 class Listener:
     """Somebody who watches a search. Each method does nothing by default."""
 
-    def restoring(self, told: int, events: int) -> None:
-        """Hear how far the strategy has been told the history again: up to event ``told`` of ``events``."""
+    def restoring(self, told: int, trials: int) -> None:
+        """Hear how far the strategy has been told the history again: ``told`` trials of ``trials``."""
 
     def restored(self, population: Population, trained: int) -> None:
         """Hear that the search is about to go on after ``trained`` trainings (0 for a new one)."""
@@ -192,11 +192,12 @@ class PopulationManager:
         after = 0 if lookback is None else history.horizon(max(lookback, self.strategy.window, 1))
         if after:
             self.population = history.population(self.strategy.window, after)
+        trials = history.told_after(after)
         last: tuple[int, Mapping[str, float]] | None = None
         for count, individual in enumerate(history.told(after)):
             if count % _RESTORED_AT_ONCE == 0:
                 for listener in self.listeners:
-                    listener.restoring(count, history.events)
+                    listener.restoring(count, trials)
             if self._stop:
                 return
             notes = self._learn(individual)
@@ -295,11 +296,12 @@ class PopulationManager:
     def _ended(self, id: int, evaluation: Evaluation) -> None:
         """Tell a training that ended, and after it those that waited for its fitness; try again after a crash."""
         pending = self._pending[id]
+        if evaluation.outcome is Outcome.CRASH and self._stop:
+            # Whoever stops a run may kill its workers too, which says nothing against the network.
+            self._running.remove(id)
+            return
         if evaluation.outcome is Outcome.CRASH and self.history.crashes(id) + 1 < CRASHES:
             self.history.crashed(id)
-            if self._stop:  # whoever resumes the run tries again
-                self._running.remove(id)
-                return
             self.history.attempt(id)
             reach(Failpoint.RETRYING)
             self.executor.submit(self._job(pending), fresh=True)

@@ -68,11 +68,11 @@ class Progress(Listener):
         self._is_stopping = False
         self._line: _Line | None = None
 
-    def restoring(self, told: int, events: int) -> None:
+    def restoring(self, told: int, trials: int) -> None:
         """Say how far the history was told again, if that takes long."""
         if self._seconds_since_it_began() >= LONG_RESTORE:
             self._introduce()
-            self._say(f"telling the history again: {told:,} of {events:,} events", always=False)
+            self._say(f"telling the history again: {told:,} of {trials:,} trials", always=False)
 
     def restored(self, population: Population, trained: int) -> None:
         """Start the clock; what was trained before does not count for the time left."""

@@ -43,7 +43,10 @@ def space_named(spelling: str, options: Mapping[str, object] | None = None) -> S
     if match is None:
         raise GenotypeError(f"{shorten(spelling)!r} is no space: write a name, as in nasnet or nasnet(blocks=3)")
     given: dict[str, object] = {}
-    for word in match["options"].split(",") if match["options"] else ():
+    words = match["options"].split(",") if match["options"] else []
+    if len(words) > 1 and not words[-1].strip():  # a comma at the end is no fault
+        words.pop()
+    for word in words:
         name, equals, value = map(str.strip, word.partition("="))
         if not (name and equals and value):
             raise GenotypeError(f"{shorten(spelling)!r} is no space: an option is NAME=VALUE, not {shorten(word)!r}")

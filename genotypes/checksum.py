@@ -12,6 +12,8 @@ import zlib
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from genotypes.genotype import printable
+
 ASK: Final = ("id", "parent", "genotype", "key", "seed", "memo", "brief", "asked", "asked_at", "cell")
 """Columns of ``trial`` that ``asked_sum`` covers: what is known when a trial is asked."""
 
@@ -152,4 +154,4 @@ def good_trials(connection: sqlite3.Connection) -> int:
 
 def one_line(error: object) -> str:
     """Write what SQLite says as one line: of a damaged file it quotes whatever stands there."""
-    return "".join(c if c.isprintable() else "?" for c in str(error))[:300]
+    return printable(error)[:300]

@@ -35,7 +35,7 @@ class Genotype:
             raise GenotypeError("a genotype needs the name of its space, as in 'nasnet:0.1.2.3'")
         for position, choice in enumerate(self.choices):
             if type(choice) is not int or choice < 0:
-                raise GenotypeError(f"choice {position} must be an integer of at least 0, not {choice!r}")
+                raise GenotypeError(f"choice {position} must be an integer of at least 0, not {shorten(repr(choice))}")
 
     @classmethod
     def unchecked(cls, space: str, choices: tuple[int, ...]) -> Genotype:
@@ -96,6 +96,11 @@ def _whole_numbers(fields: Sequence[str], text: str) -> tuple[int, ...]:
         if not (field.isascii() and field.isdecimal() and len(field) <= 9):
             raise GenotypeError(f"choice {position} of {shorten(text)!r} is {shorten(field)!r}, not a whole number")
     return tuple(map(int, fields))
+
+
+def printable(text: object) -> str:
+    """Write a text as one line of printable characters, whatever a file or a command line made it hold."""
+    return "".join(character if character.isprintable() else "?" for character in str(text))
 
 
 def shorten(value: object, limit: int = 60) -> str:

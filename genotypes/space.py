@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, overload
 
-from genotypes.genotype import Genotype, GenotypeError
+from genotypes.genotype import Genotype, GenotypeError, shorten
 
 if TYPE_CHECKING:
     import numpy as np
@@ -109,7 +109,7 @@ class SearchSpace(ABC):
         for position, (choice, decision) in enumerate(zip(genotype.choices, self.decisions, strict=True)):
             if choice >= len(decision.options):
                 raise GenotypeError(
-                    f"choice {position} ({decision.name}) is {choice}, but its options are "
+                    f"choice {position} ({decision.name}) is {shorten(choice)}, but its options are "
                     f"0 to {len(decision.options) - 1}: {', '.join(decision.options)}"
                 )
 

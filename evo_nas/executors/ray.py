@@ -236,7 +236,7 @@ def _check_room(cpus: float, gpus: float) -> None:
     """
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
     if not any(node.get("CPU", 0) >= cpus and node.get("GPU", 0) >= gpus for node in nodes):
-        there = ", ".join(f"{node.get('CPU', 0):g} and {node.get('GPU', 0):g}" for node in nodes)
+        there = ", ".join(sorted({f"{node.get('CPU', 0):g} and {node.get('GPU', 0):g}" for node in nodes}))
         raise UsageError(
             f"no node of the ray cluster has the {cpus:g} CPUs and {gpus:g} GPUs that a trial asks for "
             f"(its nodes have {there}): mend --cpus-per-trial or --gpus-per-trial, or add a node"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import multiprocessing
 import os
+import re
 import signal
 import sys
 import time
@@ -12,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
-from multiprocessing import forkserver
+from multiprocessing import forkserver, resource_tracker
 from pathlib import Path
 from typing import IO, Any, Final
 
@@ -25,6 +26,9 @@ from genotypes.individual import Evaluation
 
 _PATIENCE: Final = 2.0
 """Seconds to wait for a lock that the guards of a run that was killed hold for an instant, until they have died."""
+
+_STOPS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGXCPU)
+"""What a terminal, a scheduler or somebody sends to end a run: see :mod:`evo_nas.signals`."""
 
 _evaluator: Evaluator | None = None
 """The evaluator of a worker process; it keeps its data between trials."""
@@ -57,7 +61,7 @@ class SlotsExecutor(Pool):
         self._lock = _locked(alive) if alive else None
         self._context = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload([__name__, *evaluator.preload])
-        with _ignoring_ctrl_c():  # while the server imports; it hands this on to the workers
+        with _sheltered():
             forkserver.ensure_running()
 
         def hire(number: int) -> _Process:
@@ -78,12 +82,15 @@ class _Process:
     """A worker process of this machine."""
 
     def __init__(self, context: Any, arguments: tuple[Any, ...]) -> None:
-        self._loky = ProcessPoolExecutor(max_workers=1, context=context, initializer=_start_worker, initargs=arguments)
+        with _sheltered():
+            self._loky = ProcessPoolExecutor(
+                max_workers=1, context=context, initializer=_start_worker, initargs=arguments
+            )
         self._groups: set[int] = set()
 
     def start(self, job: Job) -> tuple[Future[None], Future[Evaluation]]:
         """Send two tasks, of which the worker takes the second as soon as it has done the first, which is nothing."""
-        with _without_main_module():
+        with _without_main_module(), _sheltered():
             try:
                 begun = self._loky.submit(_begin)
                 self._groups.update(self._loky._processes)  # loky forgets a worker that has died
@@ -109,7 +116,8 @@ def _translated(future: Future[Evaluation]) -> Future[Evaluation]:
         if done.cancelled():
             ours.set_exception(WorkerDied("it was stopped"))
         elif isinstance(error := done.exception(), BrokenProcessPool):
-            died = WorkerDied(f"the worker process died: {error}")
+            found = re.search(r"exit codes of the workers are \{(.*)\}", str(error))
+            died = WorkerDied(f"the worker process died: {found[1] if found else error}")
             died.__cause__ = error
             ours.set_exception(died)
         elif error is not None:
@@ -155,12 +163,19 @@ def _set_guard(alive: Path) -> None:
 
 
 @contextmanager
-def _ignoring_ctrl_c() -> Iterator[None]:
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+def _sheltered() -> Iterator[None]:
+    """Have processes that are started here never hear a signal that tells a run to stop.
+
+    A terminal or a scheduler sends it to all processes of a run, but only the main one decides what it means. Here
+    it waits until the end of the block; whoever is started inherits that it waits for ever.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _STOPS)
     try:
+        resource_tracker.ensure_running()  # which unblocks two of them when it starts
+        signal.pthread_sigmask(signal.SIG_BLOCK, _STOPS)
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextmanager
@@ -182,8 +197,9 @@ def _without_main_module() -> Iterator[None]:
 
 
 def _start_worker(evaluator: Evaluator, alive: Path | None, variables: dict[str, str]) -> None:
-    """Get a worker ready. Ctrl-C reaches every process of the terminal, but only the main one decides what it means."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """Get a worker ready."""
+    for number in _STOPS:  # the fork server blocks them already; a child of an evaluation may unblock them
+        signal.signal(number, signal.SIG_IGN)
     os.setpgid(0, 0)  # what an evaluation starts dies with it
     os.environ.update(variables)
     if alive is not None:

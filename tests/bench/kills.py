@@ -42,6 +42,8 @@ MARK = "KILLS_MARK"
 """A variable in the environment of a run's processes, by which its orphans are found too."""
 SECONDS_TO_DIE = 2.0
 """How long the workers of a run may outlive it."""
+SECONDS_TO_LIVE = 120.0
+"""How long a life may last that nobody ends: much longer than any of these, so it hangs."""
 
 SPACES = {"pnas": "pnas"}
 """Where a strategy searches, if not on the small space of most."""
@@ -394,9 +396,10 @@ class Killed:
         before = recorded(self.folder)
         life = Life(self.search, self.folder, **options)
         self._lives.append(life)
-        code = moment(life) if moment else life.wait()
+        code = moment(life) if moment else life.wait(SECONDS_TO_LIVE)
         if code is None:
             code = life.kill()
+            assert moment is not None, "the run hangs"
         self.tally.add("survivors", [f"process {pid} outlives its run" for pid in life.survivors()])
         self.tally.slowest = max(self.tally.slowest, time.monotonic() - life.ended if code else 0.0)
         record = recorded(self.folder)
@@ -521,7 +524,8 @@ def replayed(folder: Path, record: Record) -> list[str]:
 def uninterrupted(search: Search, folder: Path) -> tuple[Record, float]:
     """Run a search to its end, and give its history and its seconds."""
     life = Life(search, folder)
-    code = life.wait()
+    if (code := life.wait(SECONDS_TO_LIVE)) is None:
+        life.kill()
     record = recorded(folder)
     assert code == 0, life.last_words()
     assert record is not None

@@ -5,8 +5,8 @@
 Trainings on the toy landscape of 5 to 50 ms. SIGKILL hits the main process alone, half of the times at a moment of the
 whole duration of a run, start-up and resuming included, half of the times within so-manieth training. Then the run is
 gone on with, and killed again, until it ends. What is counted is documented in ``tests/bench/kills.py``. Every run is
-compared, decision by decision, with its strategy told the recorded sequence again, and one with a single worker also, row
-by row, with a run that was never killed. Exits with 1 if anything was not as it should be.
+compared, decision by decision, with its strategy told the recorded sequence again; one with a single worker is also
+compared, row by row, with a run that was never killed. Exits with 1 if anything was not as it should be.
 """
 
 from __future__ import annotations

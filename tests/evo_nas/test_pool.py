@@ -146,6 +146,45 @@ def test_a_job_whose_worker_does_not_come_up_is_given_to_an_idle_one(
     assert stage.pool.next(None) == [(2, OK)]
 
 
+def test_patience_with_a_worker_that_does_not_come_up_ends_though_nothing_else_happens(
+    theatre: type[Theatre], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "PATIENCE", 0.2)
+    stage = theatre(2)
+    stage.pool.submit(job(1))
+    stage.pool.submit(job(2))
+    one, never = stage.hired
+    one.begun.set_result(None)
+    one.ended.set_result(OK)
+    assert stage.pool.next(None) == [(1, OK)]
+    assert stage.pool.next(0.0) == [], "its time is not over"
+    assert not never.is_dead
+    start = time.monotonic()
+    threading.Timer(0.5, lambda: one.ended.set_result(OK)).start()
+    assert stage.pool.next(20.0) == [(2, OK)]
+    assert time.monotonic() - start < 10
+    assert (one.jobs, never.is_dead) == ([1, 2], True)
+
+
+def test_a_job_sent_to_a_worker_that_was_dead_already_is_not_to_blame(theatre: type[Theatre]) -> None:
+    stage = theatre(1)
+    stage.pool.submit(job(1))
+    first = stage.hired[0]
+    first.begun.set_result(None)
+    first.ended.set_result(OK)
+    stage.pool.next(None)
+    stage.pool.submit(job(2))  # nobody knows yet that the worker is dead
+    first.begun.set_exception(WorkerDied("long ago"))
+    first.ended.set_exception(WorkerDied("long ago"))
+    assert stage.pool.next(0.0) == []
+    second = stage.hired[1]
+    assert second.jobs == [2]
+    second.begun.set_exception(WorkerDied("at once"))
+    second.ended.set_exception(WorkerDied("at once"))
+    ((id, evaluation),) = stage.pool.next(0.0)
+    assert (id, evaluation.outcome) == (2, Outcome.CRASH), "a worker that never comes up is not tried for ever"
+
+
 def test_what_a_worker_says_after_it_was_given_up_is_not_heard(theatre: type[Theatre]) -> None:
     stage = theatre(1, trial_timeout=0.01)
     stage.pool.submit(job(1))

@@ -90,8 +90,8 @@ def test_a_long_restore_says_how_far_it_is(monkeypatch: pytest.MonkeyPatch, caps
     progress.restored(Population(), 7)
     assert capsys.readouterr().err.splitlines() == [
         "run folder here",
-        "telling the history again: 1,000 of 20,000 events",
-        "telling the history again: 3,000 of 20,000 events",
+        "telling the history again: 1,000 of 20,000 trials",
+        "telling the history again: 3,000 of 20,000 trials",
         "resuming after 7 trials",
     ]
 

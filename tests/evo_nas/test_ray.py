@@ -240,7 +240,7 @@ def test_closing_leaves_no_actor_behind(make: Callable[..., RayExecutor], tmp_pa
     assert wait_for(lambda: not any(map(exists, pids)), 2)
 
 
-@pytest.mark.parametrize(("gpus", "visible"), [(0.0, [""]), (0.5, ["0", "1"]), (2.0, ["0,1"])])
+@pytest.mark.parametrize(("gpus", "visible"), [(0.0, [""]), (0.5, ["0", "1"])])
 def test_a_trial_sees_the_gpus_that_it_asked_for(
     make: Callable[..., RayExecutor], gpus: float, visible: list[str]
 ) -> None:
@@ -252,9 +252,9 @@ def test_a_trial_sees_the_gpus_that_it_asked_for(
 
 
 def test_what_no_node_has_is_refused(make: Callable[..., RayExecutor]) -> None:
-    with pytest.raises(UsageError, match=r"has the 1 CPUs and 3 GPUs that .* \(its nodes have 1 and 2, 1 and 0\)"):
+    with pytest.raises(UsageError, match=r"has the 1 CPUs and 3 GPUs that .* \(its nodes have 1 and 0, 1 and 2\)"):
         make(gpus=3.0)
-    with pytest.raises(UsageError, match="part of one GPU or whole ones, not 1.5"):
+    with pytest.raises(UsageError, match=r"part of one GPU or whole ones, not 1\.5"):
         make(gpus=1.5)
 
 
@@ -333,13 +333,17 @@ def test_a_node_that_is_lost_costs_its_trial_only(
     assert drain(executor, 1)
 
 
-def test_a_cluster_of_its_own_ends_with_the_run(tmp_path: Path) -> None:
-    with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory(prefix="ray") as folder:
-        patch.setenv("RAY_TMPDIR", folder)
-        patch.delenv("RAY_ADDRESS", raising=False)
-        with search(tmp_path, "--trials", "4", "--json") as main:
+def test_a_cluster_of_its_own_ends_with_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    files = [tmp_path / "pid-1", tmp_path / "pid-2"]
+    with tempfile.TemporaryDirectory(prefix="ray") as folder:
+        monkeypatch.setenv("RAY_TMPDIR", folder)
+        monkeypatch.delenv("RAY_ADDRESS", raising=False)
+        with search(tmp_path, "--grace", "0", "--set", "evaluator.seconds=3600") as main:
+            assert wait_for(lambda: all(file.exists() for file in files) or main.poll() is not None, 60)
+            main.terminate()
             out, err = main.communicate()
-        assert main.returncode == 0, err
-        assert json.loads(out)
+        assert (main.returncode, out) == (143, ""), err
+        assert "*** SIGTERM received" not in err, "ray prints a stack trace if one lets it"
         processes = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
         assert folder not in processes
+    assert not any(exists(int(file.read_text())) for file in files)

@@ -17,6 +17,7 @@ from evo_nas.sources import best_of_run, cells_named, of_run
 from evo_nas.train import Wanted, planned
 from genotypes.catalogue import space_named
 from genotypes.cell import CellPair
+from genotypes.checksum import file_sum, sum_file
 from genotypes.zoo import CELLS, PNASNET_5
 
 Start = Callable[..., Run]
@@ -101,6 +102,7 @@ def test_a_trial_that_failed_is_not_found(toy_run: Start) -> None:
     with sqlite3.connect(run.path / "history.db") as connection:
         connection.execute("UPDATE trial SET outcome = 'nan', fitness = NULL WHERE id = 2")
     connection.close()
+    sum_file(run.path / "history.db").write_text(file_sum(run.path / "history.db"))
     with pytest.raises(UsageError, match="run has no trial 2 that has succeeded"):
         of_run(run.path, 2)
 

@@ -315,7 +315,7 @@ def test_a_run_killed_before_its_history_began_is_started_again(every_row: Any) 
     assert main(STUDY) == 0
     whole = every_row()
     folder = Path("study/random-seed1")
-    for name in ("history.db", "history.db-wal", "history.db-shm", "log.jsonl"):
+    for name in ("history.db", "history.sum", "history.db-wal", "history.db-shm", "log.jsonl"):
         (folder / name).unlink(missing_ok=True)
     (folder / "history.db").touch()
     assert main(STUDY) == 0
