@@ -33,7 +33,7 @@ from evo_nas.evaluators.catalogue import EVALUATORS
 from evo_nas.executors.base import Executor
 from evo_nas.executors.serial import SerialExecutor
 from evo_nas.failpoints import Failpoint, reach
-from evo_nas.folder import RunFolder
+from evo_nas.folder import RunFolder, repair_command
 from evo_nas.history import History
 from evo_nas.manager import Listener, PopulationManager, Reason
 from evo_nas.signals import heeded
@@ -193,7 +193,9 @@ def resume(
             _check_surroundings(folder, parts.evaluator)
             history = stack.enter_context(History.open(folder.history, locks=folder.has_locks, durable=durable))
         elif folder.log_file.exists():
-            raise RunFolderError(f"{folder.path} is damaged: its history.db is gone; put it back from a copy")
+            begun = any(folder.path.glob("history.damaged-*.db"))
+            mend = f"end its repair with: {repair_command(folder.path)}" if begun else "put it back from a copy"
+            raise RunFolderError(f"{folder.path} is damaged: its history.db is gone; {mend}")
         folder.write_config(resolved(config, parts).to_toml())
         reach(Failpoint.CONFIG_REWRITTEN)
         if not folder.history.exists():  # it was killed before it had one

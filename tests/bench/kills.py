@@ -14,6 +14,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -387,11 +388,12 @@ class Killed:
     is_over: bool = False
     _seen: list[tuple[Record, Counter[int]]] = field(default_factory=list)
     _lives: list[Life] = field(default_factory=list)
+    _funerals: list[threading.Thread] = field(default_factory=list)
 
     def live(self, moment: Moment | None = None, **options: Any) -> int:
         """Begin the run or go on with it, until the moment has come or it ends by itself; give the exit code.
 
-        Nobody waits for the orphans: what is left of one life must not hinder the next.
+        Nobody waits for its orphans: what is left of one life must not hinder the next.
         """
         before = recorded(self.folder)
         life = Life(self.search, self.folder, **options)
@@ -400,8 +402,8 @@ class Killed:
         if code is None:
             code = life.kill()
             assert moment is not None, "the run hangs"
-        self.tally.add("survivors", [f"process {pid} outlives its run" for pid in life.survivors()])
-        self.tally.slowest = max(self.tally.slowest, time.monotonic() - life.ended if code else 0.0)
+        self._funerals.append(threading.Thread(target=self._bury, args=(life, code)))
+        self._funerals[-1].start()
         record = recorded(self.folder)
         if code == -signal.SIGKILL:
             self._was_killed(before, record)
@@ -409,6 +411,13 @@ class Killed:
             self.tally.add("different", [f"exit code {code}: {life.last_words()}"])
         self.is_over = code != -signal.SIGKILL
         return code
+
+    def _bury(self, life: Life, code: int) -> None:
+        """Wait until nothing of a life is left, or it should not be there any more."""
+        found = life.survivors()
+        self.tally.add("survivors", [f"process {pid} outlives its run" for pid in found])
+        if code == -signal.SIGKILL:
+            self.tally.slowest = max(self.tally.slowest, time.monotonic() - life.ended)
 
     def _was_killed(self, before: Record | None, record: Record | None) -> None:
         self.tally.kills += 1
@@ -428,6 +437,8 @@ class Killed:
 
     def judge(self, reference: Record | None = None) -> Tally:
         """Hold the run, which has ended, against its promises; with one worker also against the uninterrupted one."""
+        for funeral in self._funerals:
+            funeral.join()
         tally, record = self.tally, recorded(self.folder)
         assert record is not None, self._lives[-1].last_words()
         tally.runs += 1

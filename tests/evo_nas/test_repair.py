@@ -184,7 +184,7 @@ def test_a_trial_without_its_ask_is_lost_and_one_without_its_tell_is_pending_aga
     assert after["note"] == [row for row in before["note"] if row[0] not in {12, *again} and row[:2] != (31, "entropy")]
     with History.open(history) as repaired:
         assert [pending.id for pending in repaired.pending()] == [3, 7, 17, 22, 23, TRIALS - 1, TRIALS]
-        assert repaired.events == 2 * TRIALS - 3, "events keep their positions"
+        assert repaired._event == 2 * TRIALS - 3, "events keep their positions"
         repaired.attempt(3)
         repaired.attempt(32)
     assert main(["repair", str(closed)]) == 0

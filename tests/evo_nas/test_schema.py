@@ -113,7 +113,7 @@ def test_an_old_history_is_read_as_it_is(old: Path) -> None:
     with History.read(old / "history.db") as history:
         assert history.outcomes() == {"ok": 7, "nan": 1, "error": 1, "refused": 1, "reused": 1}
         assert [pending.id for pending in history.pending()] == [12]
-        assert history.events == 23
+        assert history._event == 23
     assert [trial.id for trial in summarise(old, 2).top] == [8, 1]
     frame = load_history(old)
     assert frame["id"].tolist() == list(range(1, 13))

@@ -218,7 +218,7 @@ def ended(life: Life) -> Record:
 
 def test_a_worker_that_is_killed_costs_one_attempt_and_takes_its_children_along(begin: Begin) -> None:
     # While the worker of trial 6 sleeps the run cannot end, and only the death of trial 4's can end its child.
-    deeds = "4:breed-once,4:sleep-once,6:sleep-once"
+    deeds = "4:breed-once,4:sleep-once,6:sleep-once,12:sleep-once"
     search = Search("random", 2, trials=12, deeds=deeds)
     life = begin(search)
     victims = {4: wait_for(lambda: children(life) and worker_of(life.folder, 4))}
@@ -226,6 +226,10 @@ def test_a_worker_that_is_killed_costs_one_attempt_and_takes_its_children_along(
     victims[6] = wait_for(lambda: worker_of(life.folder, 4, 2) and worker_of(life.folder, 6))
     wait_for(lambda: not children(life), 2.0)
     os.kill(victims[6], signal.SIGKILL)
+    # When the last worker dies the other one has nothing to do.
+    wait_for(lambda: (record := recorded(life.folder)) and len(record.told) == 11)
+    victims[12] = wait_for(lambda: worker_of(life.folder, 12))
+    os.kill(victims[12], signal.SIGKILL)
     record = ended(life)
     assert [row["outcome"] for row in record.trial] == ["ok"] * 12
     attempts = {id: [row["outcome"] for row in record.attempt if row["trial"] == id] for id in range(1, 13)}
