@@ -19,7 +19,7 @@ demo: $(READY)
 	@$(BIN)/python -m evo_nas compare $(DEMO) | grep report/
 
 test: lint
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -91,6 +91,7 @@ class Witnessed(ToyEvaluator):
     """
 
     name: ClassVar[str] = "witnessed"
+    preload: ClassVar[tuple[str, ...]] = (__name__,)
 
     deeds: tuple[str, ...] = ()
 

@@ -93,21 +93,24 @@ def race(words: tuple[str, ...]) -> None:
         subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=environment)
         for _ in range(2)
     ]
-    refused: list[int] = []
-    while not refused:
-        refused = [index for index, process in enumerate(both) if process.poll() is not None]
-        time.sleep(0.002)
-    spent = time.monotonic() - began
-    loser, winner = both[refused[0]], both[1 - refused[0]]
-    _, error = loser.communicate()
-    assert loser.returncode == 3, error
-    assert f"in use by process {winner.pid} on" in error
-    assert error.count("\n") == 1
-    assert winner.poll() is None, "it goes on"
-    winner.kill()
-    winner.communicate()
-    # Both start at once on this machine, which may be busy: alone it takes a third of that.
-    assert spent < 0.5 * max(1.0, os.getloadavg()[0])
+    try:
+        while not (refused := [index for index, process in enumerate(both) if process.poll() is not None]):
+            time.sleep(0.002)
+        spent = time.monotonic() - began
+        loser, winner = both[refused[0]], both[1 - refused[0]]
+        _, error = loser.communicate()
+        assert loser.returncode == 3, error
+        assert f"in use by process {winner.pid} on" in error
+        assert error.count("\n") == 1
+        while not Path("run/history.db").exists():  # so that there is something to resume
+            assert winner.poll() is None, "it goes on"
+            time.sleep(0.002)
+        # Both start at once on this machine, which may be busy: alone it takes a third of that.
+        assert spent < 0.5 * max(1.0, os.getloadavg()[0])
+    finally:
+        for process in both:
+            process.kill()
+            process.communicate()
 
 
 @pytest.mark.parametrize("race_number", range(int(os.environ.get("EVO_NAS_RACES", "3"))))

@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 
 from evo_nas.evaluators.base import Job
-from evo_nas.executors import pool as module
 from evo_nas.executors.pool import Pool, WorkerDied
 from genotypes.catalogue import space_named
 from genotypes.individual import Evaluation, Outcome
@@ -130,11 +129,9 @@ def test_a_second_try_gets_a_worker_that_has_run_nothing(theatre: type[Theatre])
     assert stage.hired[0].is_dead, "slots are limited"
 
 
-def test_a_job_whose_worker_does_not_come_up_is_given_to_an_idle_one(
-    theatre: type[Theatre], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(module, "PATIENCE", 0.0)
+def test_a_job_whose_worker_does_not_come_up_is_given_to_an_idle_one(theatre: type[Theatre]) -> None:
     stage = theatre(2)
+    stage.pool.patience = 0.0  # type: ignore[misc]
     stage.pool.submit(job(1))
     stage.pool.submit(job(2))
     one, never = stage.hired
@@ -146,11 +143,9 @@ def test_a_job_whose_worker_does_not_come_up_is_given_to_an_idle_one(
     assert stage.pool.next(None) == [(2, OK)]
 
 
-def test_patience_with_a_worker_that_does_not_come_up_ends_though_nothing_else_happens(
-    theatre: type[Theatre], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(module, "PATIENCE", 0.2)
+def test_patience_with_a_worker_that_does_not_come_up_ends_though_nothing_else_happens(theatre: type[Theatre]) -> None:
     stage = theatre(2)
+    stage.pool.patience = 0.2  # type: ignore[misc]
     stage.pool.submit(job(1))
     stage.pool.submit(job(2))
     one, never = stage.hired

@@ -24,7 +24,6 @@ pytest.importorskip("ray", reason="ray is not installed: pip install 'evo_nas[ra
 from evo_nas.errors import UsageError
 from evo_nas.evaluators.base import Evaluator, Job
 from evo_nas.evaluators.toy import ToyEvaluator
-from evo_nas.executors import pool
 from evo_nas.executors.ray import RayExecutor
 from evo_nas.executors.serial import SerialExecutor
 from genotypes.catalogue import space_named
@@ -36,7 +35,7 @@ ALONE = {"RAY_AUTH_MODE": "disabled"}  # no token is looked for, or left behind,
 
 # In a process of its own, because what ray leaves unclosed would be warnings in this one. It ends with its input.
 CLUSTER = """
-import json, sys
+import json, os, sys, threading
 from ray.cluster_utils import Cluster
 
 modest = {"num_cpus": 1, "object_store_memory": 80 * 2**20}
@@ -46,7 +45,9 @@ raylet = second.all_processes["raylet"][0].process.pid
 print(json.dumps({"address": cluster.address, "second": raylet}), flush=True)
 for _ in sys.stdin:
     cluster.remove_node(second, allow_graceful=False)
+threading.Timer(20, os._exit, (1,)).start()
 cluster.shutdown()
+os._exit(0)
 """
 
 
@@ -258,6 +259,18 @@ def test_what_no_node_has_is_refused(make: Callable[..., RayExecutor]) -> None:
         make(gpus=1.5)
 
 
+def test_it_is_said_that_no_worker_comes_up(
+    make: Callable[..., RayExecutor], capfd: pytest.CaptureFixture[str]
+) -> None:
+    executor = make()
+    executor.patience = 0.05  # type: ignore[misc]
+    executor.submit(job(1))
+    assert executor.next(None) == executor.next(None) == []
+    assert drain(executor, 1)[1].outcome is Outcome.OK
+    out, err = capfd.readouterr()
+    assert (out, err.count("for 0.05 seconds no worker has come up")) == ("", 1)
+
+
 @pytest.mark.parametrize("address", ["127.0.0.1:1", "nobody.invalid:6379", "ray://127.0.0.1:10001", "127.0.0.1", "x:y"])
 def test_a_wrong_address_is_told_at_once(tmp_path: Path, address: str) -> None:
     start = time.monotonic()
@@ -310,10 +323,10 @@ def test_actors_follow_a_main_process_that_is_killed(cluster: Cluster, tmp_path:
 
 
 def test_a_node_that_is_lost_costs_its_trial_only(
-    cluster: Cluster, make: Callable[..., RayExecutor], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    cluster: Cluster, make: Callable[..., RayExecutor], tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(pool, "PATIENCE", 1.0)
     executor = make()
+    executor.patience = 1.0  # type: ignore[misc]
     files = {id: tmp_path / str(id) for id in (107, 108)}
     for id in files:
         executor.submit(job(id))
