@@ -576,5 +576,11 @@ def _stored(value: float | None) -> float | None:
     return None if value is None else value + 0.0
 
 
-_json: Final = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
-"""Writes compact JSON that is JSON: NaN and infinity are refused. Made once: ``dumps`` makes an encoder a call."""
+_encode: Final = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
+"""Made once: ``dumps`` makes an encoder a call."""
+
+
+def _json(value: object) -> str:
+    """Write compact JSON that is JSON: NaN and infinity are refused."""
+    # Most memos, briefs and metrics are empty, and a history is written a million times.
+    return "[]" if value == () else "{}" if value == {} else _encode(value)

@@ -98,7 +98,8 @@ def race(words: tuple[str, ...]) -> None:
             time.sleep(0.002)
         spent = time.monotonic() - began
         loser, winner = both[refused[0]], both[1 - refused[0]]
-        _, error = loser.communicate()
+        assert loser.stderr is not None
+        error = loser.stderr.read()
         assert loser.returncode == 3, error
         assert f"in use by process {winner.pid} on" in error
         assert error.count("\n") == 1
