@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shlex
+import signal
 import subprocess
 import sys
 from dataclasses import fields
@@ -209,6 +210,28 @@ def test_the_table_of_published_networks_is_true(tmp_path: Path) -> None:
     assert all(f"`{name}`" in text for name in STACKINGS)
     for line in commands("docs/networks.md"):
         run(tmp_path, sys.executable, *shlex.split(line)[1:])
+
+
+def test_a_job_of_slurm_comes_back_until_the_search_is_over(tmp_path: Path) -> None:
+    script = next(block for block in blocks("docs/clusters.md", "bash no-test") if block.startswith("#!/bin/bash"))
+    toy = 'SEARCH="--strategy random --evaluator toy --set evaluator.seconds=0.5 --trials 6 --workers 2"'
+    changed = re.sub(r"^SEARCH=.*$", toy, script, flags=re.MULTILINE)
+    assert changed != script
+    (tmp_path / "job.sh").write_text(changed)
+    (tmp_path / "scontrol").write_text("#!/bin/sh\necho $* >> told\n")
+    (tmp_path / "scontrol").chmod(0o755)
+    path = os.pathsep.join([str(tmp_path), str(Path(sys.executable).parent), os.environ["PATH"]])
+    environment = os.environ | {"PATH": path, "PYTHONPATH": str(ROOT), "SLURM_JOB_ID": "7"}
+    command = ["bash", "job.sh"]
+    with subprocess.Popen(command, cwd=tmp_path, env=environment, text=True, stderr=subprocess.PIPE) as job:
+        assert job.stderr is not None
+        heard = next(line for line in job.stderr if line.startswith("trial 1/"))
+        job.send_signal(signal.SIGUSR1)
+        heard += job.stderr.read()
+    assert (job.returncode, (tmp_path / "told").read_text()) == (75, "requeue 7\n"), heard
+    again = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert (again.returncode, (tmp_path / "told").read_text()) == (0, "requeue 7\n"), again.stderr
+    assert "6 ok" in again.stdout
 
 
 @pytest.mark.parametrize("file", ["README.md", "CONTRIBUTING.md", *sorted(f"docs/{p.name}" for p in DOCS.glob("*.md"))])

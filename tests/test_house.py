@@ -24,6 +24,7 @@ ALLOWED = {
 }
 TORCH_AT_HOME = {"strategies/controller.py", "strategies/reinforcement.py", "strategies/predictor.py"}
 DEAP_AT_HOME = {"strategies/evolution.py"}
+RAY_AT_HOME = "evo_nas/executors/ray.py"
 LAYERS = [
     # From the top down: a module may import from its own layer and from those below it.
     {"__main__", "cli"},
@@ -111,6 +112,13 @@ def test_torch_and_deap_stay_in_the_strategies_that_need_them() -> None:
         )
     ]
     assert not found, broken("torch and deap have their homes", found)
+
+
+def test_ray_stays_in_its_executor() -> None:
+    found = [i for i in IMPORTS if i.module.split(".")[0] == "ray" and i.file != RAY_AT_HOME]
+    assert not found, broken("ray is an extra, and has its home", found)
+    found = [i for i in IMPORTS if f"{i.module.replace('.', '/')}.py" == RAY_AT_HOME and i.at_load]
+    assert not found, broken("whoever imports its home does so inside a function", found)
 
 
 def layer(module: str) -> int:

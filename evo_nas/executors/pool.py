@@ -13,14 +13,10 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import ClassVar, Protocol
 
 from evo_nas.evaluators.base import Job
 from genotypes.individual import Evaluation, Outcome
-
-PATIENCE: Final = 60.0
-"""Seconds that a job waits for a worker that does not come up, as on a cluster that has lost a node, before it takes
-one that became idle."""
 
 
 class WorkerDied(Exception):
@@ -62,6 +58,10 @@ class Pool:
     says that it begins; whoever takes longer is killed. After ``recycle_after`` jobs, and after one that ran out of
     memory, a worker is replaced.
     """
+
+    patience: ClassVar[float] = 60.0
+    """Seconds that a job waits for a worker that does not come up, as on a cluster that has lost a node, before it
+    takes one that became idle."""
 
     def __init__(
         self,
@@ -110,7 +110,7 @@ class Pool:
                 return []
             limits = [deadline, *map(self._limit, self._busy.values())]
             if self._idle:
-                limits += [slot.submitted + PATIENCE for slot in self._busy.values() if slot.began is None]
+                limits += [slot.submitted + self.patience for slot in self._busy.values() if slot.began is None]
             self._wait(min((limit - now for limit in limits if limit is not None), default=None))
 
     def wake(self) -> None:
@@ -192,7 +192,7 @@ class Pool:
     def _share_out(self) -> None:
         """Give a job whose worker does not come up to one that is idle: it may never come up."""
         for number, slot in list(self._busy.items()):
-            late = slot.began is None and time.monotonic() - slot.submitted >= PATIENCE
+            late = slot.began is None and time.monotonic() - slot.submitted >= self.patience
             if late and self._idle:
                 self._resubmit(number)
 

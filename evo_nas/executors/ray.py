@@ -35,6 +35,11 @@ _KNOCKING: Final = 5.0
 _WATCHING: Final = 0.5
 """Seconds between two looks of an actor at whether its raylet lives."""
 
+_NOBODY: Final = (
+    "evo_nas: warning: for {:g} seconds no worker has come up on the ray cluster; still waiting. `ray status` tells "
+    "what is free, and ray's logs on the nodes why workers do not start"
+)
+
 _HOME: Final = Path(__file__).resolve().parents[2]
 
 T = TypeVar("T")
@@ -80,11 +85,24 @@ class RayExecutor(Pool):
             )(_Trainer)
             stored = ray.put(evaluator)
             self._connection = stack.pop_all()
+        self._has_warned = False
 
         def hire(number: int) -> _Actor:
             return _Actor(actor.remote(stored, Path.cwd()))
 
         super().__init__(hire, slots, trial_timeout=trial_timeout, recycle_after=recycle_after)
+
+    def next(self, timeout: float | None) -> list[tuple[int, Evaluation]]:
+        """Hand back whatever has ended; say it once if for long no worker comes up, when a run would seem to hang."""
+        if any(slot.began is not None for slot in self._busy.values()):
+            return super().next(timeout)
+        ended = super().next(self.patience if timeout is None else min(timeout, self.patience))
+        late = time.monotonic() - self.patience
+        if self._busy and all(slot.began is None and slot.submitted <= late for slot in self._busy.values()):
+            if not self._has_warned:
+                print(_NOBODY.format(self.patience), file=sys.stderr, flush=True)
+            self._has_warned = True
+        return ended
 
     def close(self) -> None:
         """Kill the actors, whatever they are doing, and leave the cluster."""
@@ -148,15 +166,13 @@ def _translated(future: Future[T]) -> Future[T]:
         if error is None:
             ours.set_result(done.result())
         elif isinstance(error, RayTaskError):
-            ours.set_exception(error.cause)
-        elif isinstance(error, RayError) and not isinstance(
-            error, RaySystemError
-        ):  # of which an unreadable result is one
+            ours.set_exception(error.cause or error)
+        elif not isinstance(error, RayError) or isinstance(error, RaySystemError):  # as a result that cannot be read
+            ours.set_exception(error)
+        else:
             died = WorkerDied(f"the worker died: {_known(error)}")
             died.__cause__ = error
             ours.set_exception(died)
-        else:
-            ours.set_exception(error)
 
     future.add_done_callback(follow)
     return ours
@@ -245,14 +261,15 @@ def _check_room(cpus: float, gpus: float) -> None:
 
 def _variables(threads: int, gpus: float) -> dict[str, str]:
     """Give what the environment of an actor must say: where our code and the user's lies, and how much it may use."""
-    paths = sysconfig.get_paths()
-    theirs = [Path(paths[name]) for name in ("stdlib", "platstdlib", "purelib", "platlib")]  # of each node's own Python
-    ours = [Path(entry or ".").absolute() for entry in sys.path]
-    code = [_HOME, *(path for path in ours if path.is_dir() and not any(map(path.is_relative_to, theirs)))]
+    library = Path(sysconfig.get_path("stdlib"))
+    code = []
+    for path in (_HOME, *(Path(entry or ".").absolute() for entry in sys.path)):
+        is_installed = path.is_relative_to(library) or {"site-packages", "dist-packages"} & {*path.parts}
+        if path.is_dir() and not is_installed:  # those each node has of its own
+            code.append(path)
     variables = {name: value for name, value in os.environ.items() if name.startswith("EVO_NAS_")}
     variables["PYTHONPATH"] = os.pathsep.join(dict.fromkeys(map(str, code)))
-    for library in ("OMP", "MKL", "OPENBLAS"):
-        variables[f"{library}_NUM_THREADS"] = str(threads)
+    variables |= dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), str(threads))
     if not gpus:  # some versions of ray hide the GPUs then, others do not
         variables["CUDA_VISIBLE_DEVICES"] = ""
     return variables

@@ -58,7 +58,8 @@ class SlotsExecutor(Pool):
         recycle_after: int | None = None,
         gpus: Sequence[str] = (),
     ) -> None:
-        self._lock = _locked(alive) if alive else None
+        word = f"process {os.getpid()}, {os.urandom(8).hex()}\n".encode()
+        self._lock = _locked(alive, word) if alive else None
         self._context = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload([__name__, *evaluator.preload])
         with _sheltered():
@@ -66,7 +67,7 @@ class SlotsExecutor(Pool):
 
         def hire(number: int) -> _Process:
             variables = {"CUDA_VISIBLE_DEVICES": gpus[number % len(gpus)]} if gpus else {}
-            return _Process(self._context, (evaluator, alive if self._lock else None, variables))
+            return _Process(self._context, (evaluator, (alive, word) if self._lock else None, variables))
 
         super().__init__(hire, slots, trial_timeout=trial_timeout, recycle_after=recycle_after)
 
@@ -129,13 +130,15 @@ def _translated(future: Future[Evaluation]) -> Future[Evaluation]:
     return ours
 
 
-def _locked(alive: Path) -> IO[bytes] | None:
-    """Lock the file that says that this process lives; ``None`` where the file system has no locks."""
-    lock = alive.open("ab")
+def _locked(alive: Path, word: bytes) -> IO[bytes] | None:
+    """Lock the file that says that this process lives, and write its word; ``None`` if the file system cannot."""
+    lock = alive.open("ab", buffering=0)
     deadline = time.monotonic() + _PATIENCE
     while True:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lock.truncate(0)
+            lock.write(word)
             return lock
         except OSError as error:
             if isinstance(error, BlockingIOError) and time.monotonic() < deadline:
@@ -145,8 +148,10 @@ def _locked(alive: Path) -> IO[bytes] | None:
             return None
 
 
-def _set_guard(alive: Path) -> None:
+def _set_guard(alive: Path, word: bytes) -> None:
     """Fork a process that waits for the lock that the main process holds while it lives, and then ends this group.
+
+    If the file has another ``word`` the main process was killed before this worker was up, and the run is gone on with.
 
     A thread could not do that: while an evaluation keeps the interpreter to itself, in C code, it would never run. As
     a member of the group the guard also keeps its number from being given to anybody else while the worker is dead.
@@ -156,7 +161,8 @@ def _set_guard(alive: Path) -> None:
     try:
         os.closerange(3, os.sysconf("SC_OPEN_MAX"))  # of pipes by whose end others tell that the worker has died
         with alive.open("rb") as lock:
-            fcntl.flock(lock, fcntl.LOCK_SH)
+            if lock.read() == word:
+                fcntl.flock(lock, fcntl.LOCK_SH)
             os.killpg(0, signal.SIGKILL)
     finally:
         os._exit(1)
@@ -196,7 +202,7 @@ def _without_main_module() -> Iterator[None]:
         main.__dict__.update(hidden)
 
 
-def _start_worker(evaluator: Evaluator, alive: Path | None, variables: dict[str, str]) -> None:
+def _start_worker(evaluator: Evaluator, alive: tuple[Path, bytes] | None, variables: dict[str, str]) -> None:
     """Get a worker ready."""
     for number in _STOPS:  # the fork server blocks them already; a child of an evaluation may unblock them
         signal.signal(number, signal.SIG_IGN)
@@ -204,7 +210,7 @@ def _start_worker(evaluator: Evaluator, alive: Path | None, variables: dict[str,
     os.environ.update(variables)
     if alive is not None:
         die_with_parent()  # the fork server, whose end loses the worker
-        _set_guard(alive)
+        _set_guard(*alive)
     _use_threads(evaluator.placement.threads)
     global _evaluator
     _evaluator = evaluator

@@ -126,7 +126,7 @@ class Diarist(RegularizedEvolution):
     def lookback(self) -> None:
         return None  # it counts from the beginning
 
-    def tell(self, individual: Individual, rng: np.random.Generator) -> dict[str, float]:
+    def tell(self, individual: Individual, rng: np.random.Generator) -> dict[str, float]:  # type: ignore[override]
         super().tell(individual, rng)
         self._told += 1
         return {"told": float(self._told), "fitness": individual.fitness or 0.0}
@@ -153,29 +153,42 @@ class Search:
     science: tuple[str, ...] = ()
     hardware: tuple[str, ...] = ()
 
-    def command(self, folder: Path, trials: int | None = None) -> list[str]:
-        """Spell the command that begins the run, or goes on with it; ``trials`` is another budget."""
-        strategy = DIARIST if self.strategy == "diarist" else self.strategy
-        words = [sys.executable, "-m", "evo_nas"]
-        named = ["--evaluator", EVALUATOR, "--strategy", strategy]
-        budget = ["--trials", str(trials or self.trials), "--workers", str(self.workers), *self.hardware]
-        if (folder / "run.toml").exists():
-            return [*words, "resume", str(folder), *named, *budget]
-        space = self.space or SPACES.get(self.strategy, "nasnet(blocks=1)")
-        science = ["--space", space, "--seed", str(self.seed), *self.science]
+    @property
+    def flags(self) -> dict[str, object]:
+        """The flags with which the run begins, by name."""
+        return {
+            "space": self.space or SPACES.get(self.strategy, "nasnet(blocks=1)"),
+            "strategy": DIARIST if self.strategy == "diarist" else self.strategy,
+            "evaluator": EVALUATOR,
+            "seed": self.seed,
+            "trials": self.trials,
+            "workers": self.workers,
+        }
+
+    @property
+    def settings(self) -> list[str]:
+        """What ``--set`` takes when the run begins."""
         options = {f"strategy.{k}": v for k, v in OPTIONS.get(self.strategy, OPTIONS["evolution"]).items()}
         options |= {f"evaluator.{name}": getattr(self, name) for name in ("seconds", "sigma", "deeds")}
-        for name, value in options.items():
-            science += ["--set", f"{name}={value}"]
-        return [*words, "run", "--run-dir", str(folder), *named, *science, *budget]
+        return [f"{name}={value}" for name, value in options.items()]
+
+    def command(self, folder: Path) -> list[str]:
+        """Spell the command that begins the run, or goes on with it."""
+        words = [sys.executable, "-m", "evo_nas"]
+        if (folder / "run.toml").exists():
+            words += ["resume", str(folder)]
+            flags = {name: self.flags[name] for name in ("strategy", "evaluator", "trials", "workers")}
+        else:
+            words += ["run", "--run-dir", str(folder), *self.science]
+            words += [word for setting in self.settings for word in ("--set", setting)]
+            flags = self.flags
+        return [*words, *(f"--{name}={value}" for name, value in flags.items()), *self.hardware]
 
 
 class Life:
     """One process of a run, with the processes that it starts, until it ends or is killed."""
 
-    def __init__(
-        self, search: Search, folder: Path, *, failpoint: str | None = None, trials: int | None = None
-    ) -> None:
+    def __init__(self, search: Search, folder: Path, *, failpoint: str | None = None) -> None:
         self.folder = folder
         self.mark = f"{MARK}={folder}#{time.monotonic_ns()}"
         environment = {name: value for name, value in os.environ.items() if not name.startswith("EVO_NAS_")}
@@ -185,7 +198,7 @@ class Life:
         self.words = folder.with_name(f"{folder.name}.err")  # the last life's, for whoever wants to know what happened
         with self.words.open("wb") as words:
             self.process = subprocess.Popen(
-                search.command(folder, trials), env=environment, stdout=subprocess.DEVNULL, stderr=words
+                search.command(folder), env=environment, stdout=subprocess.DEVNULL, stderr=words
             )
         self.began = self.ended = time.monotonic()
 
@@ -391,13 +404,13 @@ class Killed:
     _lives: list[Life] = field(default_factory=list)
     _funerals: list[threading.Thread] = field(default_factory=list)
 
-    def live(self, moment: Moment | None = None, **options: Any) -> int:
+    def live(self, moment: Moment | None = None, *, failpoint: str | None = None) -> int:
         """Begin the run or go on with it, until the moment has come or it ends by itself; give the exit code.
 
         Nobody waits for its orphans: what is left of one life must not hinder the next.
         """
         before = recorded(self.folder)
-        life = Life(self.search, self.folder, **options)
+        life = Life(self.search, self.folder, failpoint=failpoint)
         self._lives.append(life)
         code = moment(life) if moment else life.wait(SECONDS_TO_LIVE)
         if code is None:
@@ -510,12 +523,12 @@ def replayed(folder: Path, record: Record) -> list[str]:
     notes: dict[int, dict[str, float]] = {}
     for row in record.note:
         notes.setdefault(row["trial"], {})[row["name"]] = row["value"]
-    events = [(row["asked"], row["id"], None) for row in record.trial]
+    events: list[tuple[int, int, dict[str, Any] | None]] = [(row["asked"], row["id"], None) for row in record.trial]
     events += [(row["told"], row["id"], row) for row in record.trial if row["told"] is not None]
     pending: set[int] = set()
     differences = []
-    for _, id, row in sorted(events, key=lambda event: event[0]):
-        if row is None:
+    for _, id, told in sorted(events, key=lambda event: event[0]):
+        if told is None:
             waiting = [proposals[other] for other in sorted(pending)]
             if strategy.ask(population, waiting, np.random.default_rng([seed, id, 1])) != proposals[id]:
                 differences.append(f"ask {id} is not what the strategy would ask")
@@ -524,7 +537,7 @@ def replayed(folder: Path, record: Record) -> list[str]:
         pending.remove(id)
         proposal = proposals[id]
         individual = Individual(
-            id, proposal.genotype, Outcome(row["outcome"]), row["fitness"], proposal.parent, proposal.memo
+            id, proposal.genotype, Outcome(told["outcome"]), told["fitness"], proposal.parent, proposal.memo
         )
         population.add(individual)
         said = strategy.tell(individual, np.random.default_rng([seed, id, 2])) or {}

@@ -7,10 +7,13 @@ with more kills is ``tests/bench/soak_kills.py``.
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import signal
 import sqlite3
+import subprocess
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -29,6 +32,7 @@ from tests.bench.kills import (
     DIARIST,
     EVALUATOR,
     OPTIONS,
+    ROOT,
     Killed,
     Life,
     Record,
@@ -112,12 +116,8 @@ def test_a_search_that_has_forgotten_much_goes_on_as_if_it_had_not_been_interrup
 ) -> None:
     search = Search(strategy, trials=60, seconds=0.0)
     runs = {name: tmp_path / name for name in ("whole", "parts")}
-    for name, path in runs.items():
-        command = search.command(path, 60 if name == "whole" else 50)
-        flags = dict(zip((word[2:].replace("-", "_") for word in command[4::2]), command[5::2], strict=True))
-        del flags["set"], flags["run_dir"]
-        settings = [command[i + 1] for i, word in enumerate(command) if word == "--set"]
-        config = configured(flags, settings=settings, environ={})
+    for path, trials in zip(runs.values(), (60, 50), strict=True):
+        config = configured(search.flags | {"trials": trials}, settings=search.settings, environ={})
         start(config, path, build(config))
     config = stored(runs["parts"], {"run": {"trials": 60}}, (EVALUATOR, DIARIST))
     resume(config, runs["parts"], build(config))
@@ -131,15 +131,18 @@ def test_a_search_that_has_forgotten_much_goes_on_as_if_it_had_not_been_interrup
 
 PLAIN = Search("diarist", trials=12, seconds=0.0)
 CRASHING = replace(PLAIN, deeds="3:die-once,5:die", hardware=SLOTS)
-FAILPOINTS: list[tuple[str, str, Search]] = [
-    *(("run", point, PLAIN) for point in ("folder-made", "config-written", "environment-written", "history-made")),
-    *(("run", point, PLAIN) for point in ("restored", "asking", "asking:8", "asked", "asked:8", "submitted:8")),
-    *(("run", point, PLAIN) for point in ("evaluated", "evaluated:8", "telling:8", "told", "told:8", "told:12")),
-    *(("run", point, PLAIN) for point in ("learned", "learned:8", "noted:8", "ended", "checkpointed")),
-    # The second of them is the first crash of trial 5, whose second crash is told.
-    *(("run", point, CRASHING) for point in ("crashed", "crashed:2", "retrying", "retrying:2", "evaluated:3")),
-    *(("longer", point, PLAIN) for point in ("sum-removed", "config-rewritten", "restored", "checkpointed")),
-    *(("again", point, PLAIN) for point in ("sum-removed", "config-rewritten", "restored", "asked", "learned")),
+FAILPOINTS = [
+    (when, point, search)
+    for when, search, points in (
+        ("run", PLAIN, "folder-made config-written environment-written history-made restored asking:8 asked:8"),
+        ("run", PLAIN, "submitted submitted:8 evaluated:8 telling:8 told told:8 told:12 learned:8 noted:8"),
+        ("run", PLAIN, "ended checkpointed"),
+        # The second of them is the first crash of trial 5, whose second crash is told.
+        ("run", CRASHING, "crashed crashed:2 retrying retrying:2 evaluated:3"),
+        ("longer", PLAIN, "sum-removed config-rewritten restored checkpointed"),
+        ("again", PLAIN, "sum-removed config-rewritten restored asked learned"),
+    )
+    for point in points.split()
 ]
 """Whether a new run is killed, one that goes on with a larger budget, or one that was killed before; where; what."""
 
@@ -293,6 +296,28 @@ def test_no_worker_and_no_child_of_one_outlives_a_run_that_is_killed(begin: Begi
     wait_for(lambda: len(children(life)) == 3 and len(trainings(life.folder)) == 3)
     assert life.kill() == -signal.SIGKILL
     assert life.survivors() == []
+
+
+def test_a_worker_that_comes_up_after_its_run_was_killed_does_not_take_the_next_one_for_its_own(tmp_path: Path) -> None:
+    alive, words = tmp_path / "alive.lock", {"before": b"the run before", "now": b"the run now"}
+    script = "import os, sys, time; from evo_nas.executors.slots import _set_guard; from pathlib import Path; "
+    script += (
+        "os.setpgid(0, 0); _set_guard(Path(sys.argv[1]), sys.argv[2].encode()); print(flush=True); time.sleep(1000)"
+    )
+    with alive.open("wb", buffering=0) as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        lock.write(words["now"])
+        workers = {
+            whose: subprocess.Popen([sys.executable, "-c", script, alive, word], cwd=ROOT, stdout=subprocess.PIPE)
+            for whose, word in words.items()
+        }
+        assert workers["before"].wait(20) == -signal.SIGKILL
+        assert workers["now"].stdout is not None
+        assert workers["now"].stdout.readline() == b"\n"
+        assert workers["now"].poll() is None
+    assert workers["now"].wait(20) == -signal.SIGKILL
+    for worker in workers.values():
+        worker.communicate()
 
 
 # The judge itself ----------------------------------------------------------------------------------------------------
