@@ -188,6 +188,9 @@ def take_lock(path: Path, what: str) -> tuple[IO[str], bool]:
                 raise RunFolderError(f"cannot lock {what}: {error.strerror}") from error
             has_locks = False
             break
+    if not _stands_at(lock, path):  # whoever held it took the folder back: what we have locked is a file without a name
+        lock.close()
+        return take_lock(path, what)
     try:
         lock.truncate(0)
         lock.write(f"process {os.getpid()} on {socket.gethostname()}\n")
@@ -197,6 +200,13 @@ def take_lock(path: Path, what: str) -> tuple[IO[str], bool]:
             lock.close()
         raise RunFolderError(f"cannot write to {what}: {error.strerror}") from error
     return lock, has_locks
+
+
+def _stands_at(file: IO[str], path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), path.lstat())
+    except OSError:
+        return False
 
 
 def lock_holder(path: Path) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import resource
 import sqlite3
@@ -14,6 +15,7 @@ from typing import Any
 import pytest
 
 from evo_nas.cli import main
+from evo_nas.folder import take_lock
 from evo_nas.history import History
 from genotypes.checksum import damage
 
@@ -118,3 +120,18 @@ def race(words: tuple[str, ...]) -> None:
 def test_of_two_that_want_one_run_folder_one_gets_it(race_number: int) -> None:
     race((*RUN, "--set", "evaluator.seconds=3600"))
     race(("resume", "run"))
+
+
+def test_a_lock_whose_file_was_taken_away_meanwhile_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "run.lock"
+    flock, taken = fcntl.flock, []
+
+    def lock_then_lose(file: Any, how: int) -> None:
+        flock(file, how)
+        if not taken:  # the other process, which had it until now, discards its folder
+            taken.append(path.unlink())
+
+    monkeypatch.setattr(fcntl, "flock", lock_then_lose)
+    lock, _ = take_lock(path, "the run folder")
+    assert os.path.samestat(os.fstat(lock.fileno()), path.stat())
+    lock.close()
