@@ -6,6 +6,7 @@ The tables are documented, with types and units, in ``docs/history.md``; analyse
 from __future__ import annotations
 
 import json
+import logging
 import math
 import os
 import sqlite3
@@ -39,6 +40,12 @@ from genotypes.genotype import Genotype
 from genotypes.individual import Evaluation, Individual, Outcome
 from genotypes.population import BEST_KEPT, Population
 from strategies.base import Proposal
+
+
+_LARGE: Final = 100 << 20
+"""Bytes of a history that take more than a moment to read."""
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,6 +212,8 @@ class History:
                 )
             raise RunFolderError(f"{path.parent} holds no run: {path.name} is not there")
         untouched = not checked or is_untouched(path)  # looked at before SQLite touches anything
+        if not untouched and (size := path.stat().st_size) > _LARGE:
+            _log.info("%s was not closed in order: all of its %d MB are read and compared", path, size >> 20)
         with ExitStack() as stack, _explained(path):
             connection = stack.enter_context(closing(_connect(copy or path, mode, locks, durable)))
             version = connection.execute("PRAGMA user_version").fetchone()[0]
