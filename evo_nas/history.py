@@ -41,7 +41,6 @@ from genotypes.individual import Evaluation, Individual, Outcome
 from genotypes.population import BEST_KEPT, Population
 from strategies.base import Proposal
 
-
 _LARGE: Final = 100 << 20
 """Bytes of a history that take more than a moment to read."""
 
