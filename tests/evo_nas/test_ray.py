@@ -330,7 +330,7 @@ def test_a_node_that_is_lost_costs_its_trial_only(
     files = {id: tmp_path / str(id) for id in (107, 108)}
     for id in files:
         executor.submit(job(id))
-    assert wait_for(lambda: all(file.exists() for file in files.values()), 30)
+    assert wait_for(lambda: all(file.exists() for file in files.values()), 120)
     (lost,) = (id for id, file in files.items() if int(file.read_text()) == cluster.second)
     cluster.kill_second()
     crashed = drain(executor, 1)
