@@ -89,11 +89,12 @@ def simulate(folder: Path, workers: int, trials: int, mean: float, sigma: float,
         began = time.perf_counter()
         manager.run()
         spent = time.perf_counter() - began
+        tells = history.told_after(0)
     share = ideal_seconds(fleet.durations, workers) / fleet.now
     busy = sum(fleet.durations) / (workers * fleet.now)
     print(
         f"{workers} simulated workers, {trials:,} trials of {mean:g} s (sigma {sigma:g}): {share:.2%} of the ideal, "
-        f"busy {busy:.2%} with the last round; {trials / spent:,.0f} tells a second"
+        f"busy {busy:.2%} with the last round; {tells / spent:,.0f} tells a second"
     )
 
 
