@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import multiprocessing
 import os
+import queue
 import re
 import signal
 import sys
@@ -106,6 +107,10 @@ class _Process:
             with suppress(ProcessLookupError, PermissionError):
                 os.killpg(pid, signal.SIGKILL)  # the worker leads a group of its own, in which its guard outlives it
         self._groups.clear()
+        # Of a task that waits, loky's thread would look for what it has just thrown away, and end with a traceback.
+        with suppress(queue.Empty):
+            while True:
+                self._loky._work_ids.get_nowait()
         self._loky.shutdown(wait=True, kill_workers=True)
 
 

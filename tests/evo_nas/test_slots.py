@@ -177,6 +177,17 @@ def test_closing_leaves_no_process_behind() -> None:
         os.kill(int(evaluation.metrics["process"]), 0)
 
 
+def test_a_worker_can_be_killed_at_any_moment(slots: SlotsExecutor) -> None:
+    for id in range(1, 31):  # what goes wrong in a thread of loky fails the test
+        slots.submit(job(id), fresh=True)
+        time.sleep(id % 5 / 1000)
+        ((number, slot),) = slots._busy.items()
+        slot.worker.kill()
+        del slots._busy[number]
+    slots.submit(job(1))
+    assert drain(slots, 1)[1].outcome is Outcome.OK
+
+
 def test_workers_follow_a_main_process_that_is_killed(tmp_path: Path) -> None:
     (tmp_path / "sleeper.py").write_text(
         "import os, sys, time\n"
