@@ -178,9 +178,9 @@ def test_closing_leaves_no_process_behind() -> None:
 
 
 def test_a_worker_can_be_killed_at_any_moment(slots: SlotsExecutor) -> None:
-    for id in range(1, 31):  # what goes wrong in a thread of loky fails the test
+    for id in range(1, 61):  # what goes wrong in a thread of loky fails the test
         slots.submit(job(id), fresh=True)
-        time.sleep(id % 5 / 1000)
+        time.sleep(id % 4 / 10_000)
         ((number, slot),) = slots._busy.items()
         slot.worker.kill()
         del slots._busy[number]
