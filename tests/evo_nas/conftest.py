@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import resource
 import signal
-from collections.abc import Callable, Iterator
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
@@ -12,6 +15,8 @@ from typing import Any, NoReturn
 import pytest
 
 from evo_nas.run import Run, build, configured, start
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -24,6 +29,25 @@ def toy_run(tmp_path: Path) -> Callable[..., Run]:
         return start(config, tmp_path / name, build(config))
 
     return begin
+
+
+@pytest.fixture
+def started(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    """Start a command in a folder of its own: ``started("run", ...)``; whatever still runs in the end is killed."""
+    running: list[subprocess.Popen[str]] = []
+
+    def begin(*words: str, variables: Mapping[str, str] | None = None, **options: Any) -> subprocess.Popen[str]:
+        options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **options}
+        environment = os.environ | {"PYTHONPATH": str(ROOT)} | dict(variables or {})
+        command = [sys.executable, "-m", "evo_nas", *words]
+        running.append(subprocess.Popen(command, cwd=tmp_path, env=environment, text=True, **options))
+        return running[-1]
+
+    yield begin
+    for process in running:
+        if process.poll() is None:
+            process.kill()
+        process.communicate()
 
 
 @pytest.fixture

@@ -6,11 +6,9 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -23,25 +21,6 @@ RUN = ("run", "--strategy", "random", "--evaluator", "toy", "--run-dir", "run")
 ENDLESS = "evaluator.seconds=3600"
 
 Started = Callable[..., subprocess.Popen[str]]
-
-
-@pytest.fixture
-def started(tmp_path: Path) -> Iterator[Started]:
-    """Start a command in a folder of its own: ``started(*words)``; whatever still runs in the end is killed."""
-    running: list[subprocess.Popen[str]] = []
-
-    def start(*words: str, **options: Any) -> subprocess.Popen[str]:
-        options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **options}
-        environment = os.environ | {"PYTHONPATH": str(ROOT)}
-        command = [sys.executable, "-m", "evo_nas", *words]
-        running.append(subprocess.Popen(command, cwd=tmp_path, env=environment, text=True, **options))
-        return running[-1]
-
-    yield start
-    for process in running:
-        if process.poll() is None:
-            process.kill()
-        process.communicate()
 
 
 def wait_for(condition: Callable[[], object], seconds: float = 20.0) -> None:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import signal
 import sqlite3
 import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,27 +23,9 @@ from evo_nas.run import Run
 from evo_nas.status import LATELY, NAMED, State, status_of
 
 ROOT = Path(__file__).parents[2]
+RUN = ("run", "--strategy", "random", "--evaluator", "toy", "--run-dir", "run")
 
 Started = Callable[..., subprocess.Popen[str]]
-
-
-@pytest.fixture
-def started(tmp_path: Path) -> Iterator[Started]:
-    """Start a run of the toy in a process of its own, in the folder ``run``; what still runs in the end is killed."""
-    running: list[subprocess.Popen[str]] = []
-
-    def start(*words: str, **variables: str) -> subprocess.Popen[str]:
-        command = [sys.executable, "-m", "evo_nas", "run", "--strategy", "random", "--evaluator", "toy", *words]
-        options: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "cwd": tmp_path}
-        environment = os.environ | {"PYTHONPATH": str(ROOT)} | variables
-        running.append(subprocess.Popen([*command, "--run-dir", "run"], env=environment, **options))
-        return running[-1]
-
-    yield start
-    for process in running:
-        if process.poll() is None:
-            process.kill()
-        process.communicate()
 
 
 def wait_for(condition: Callable[[], object], seconds: float = 30.0) -> None:
@@ -75,7 +55,7 @@ def test_a_live_run_is_looked_at_again_and_again_and_does_not_mind(
     started: Started, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = tmp_path / "run"
-    process = started("--trials", "150", "--workers", "2", "--set", "evaluator.seconds=0.05")
+    process = started(*RUN, "--trials", "150", "--workers", "2", "--set", "evaluator.seconds=0.05")
     looks = 0
     wait_for(run.exists)
     while process.poll() is None and trained(run) < 5:
@@ -97,7 +77,9 @@ def test_a_live_run_is_looked_at_again_and_again_and_does_not_mind(
 
 
 def test_of_a_live_run_it_says_who_runs_it_how_fast_and_what_is_in_flight(started: Started, tmp_path: Path) -> None:
-    process = started("--trials", "1000", "--workers", "2", "--set", "evaluator.seconds=0.1", "--time-limit", "1h")
+    process = started(
+        *RUN, "--trials", "1000", "--workers", "2", "--set", "evaluator.seconds=0.1", "--time-limit", "1h"
+    )
     wait_for(lambda: trained(tmp_path / "run") >= 5)
     seen = status_of(tmp_path / "run").to_json()
     assert seen["state"] == "running"
@@ -134,7 +116,7 @@ def test_of_a_live_run_it_says_who_runs_it_how_fast_and_what_is_in_flight(starte
 def test_it_says_what_stopped_a_run_and_how_to_go_on(
     started: Started, tmp_path: Path, words: tuple[str, ...], number: signal.Signals | None, how: str
 ) -> None:
-    process = started("--set", "evaluator.seconds=0.05", *words)
+    process = started(*RUN, "--set", "evaluator.seconds=0.05", *words)
     wait_for(lambda: trained(tmp_path / "run") >= 1)
     if number is not None:
         process.send_signal(number)
@@ -176,7 +158,7 @@ def test_the_error_that_stopped_a_run_is_named(toy_run: Callable[..., Run], tmp_
 def test_a_run_that_was_killed_before_its_first_trial_can_be_gone_on_with(
     started: Started, tmp_path: Path, point: Failpoint
 ) -> None:
-    process = started("--trials", "5", **{VARIABLE: str(point)})
+    process = started(*RUN, "--trials", "5", variables={VARIABLE: str(point)})
     process.communicate()
     assert process.returncode == -signal.SIGKILL
     run = tmp_path / "run"
@@ -297,7 +279,9 @@ def test_the_pace_is_that_of_the_last_trainings_since_the_last_start(toy_run: Ca
 
 
 def test_a_wall_clock_that_was_set_back_makes_nothing_negative(started: Started, tmp_path: Path) -> None:
-    process = started("--trials", "1000", "--workers", "2", "--set", "evaluator.seconds=0.1", "--time-limit", "1h")
+    process = started(
+        *RUN, "--trials", "1000", "--workers", "2", "--set", "evaluator.seconds=0.1", "--time-limit", "1h"
+    )
     wait_for(lambda: trained(tmp_path / "run") >= 3)
     for clock in (lambda: 0.0, lambda: time.time() - 86_400, lambda: time.time() + 86_400):
         status = status_of(tmp_path / "run", clock)
