@@ -13,10 +13,13 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from typing import ClassVar, Final, Protocol
 
 from evo_nas.evaluators.base import Job
 from genotypes.individual import Evaluation, Outcome
+
+THREAD_VARIABLES: Final = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+"""Where libraries that are loaded later read how many threads a worker may use."""
 
 
 class WorkerDied(Exception):

@@ -20,7 +20,7 @@ from typing import Any, Final, TypeVar
 
 from evo_nas.errors import UsageError
 from evo_nas.evaluators.base import Evaluator, Job, evaluate_safely
-from evo_nas.executors.pool import Pool, WorkerDied
+from evo_nas.executors.pool import THREAD_VARIABLES, Pool, WorkerDied
 from genotypes.individual import Evaluation
 
 try:
@@ -269,7 +269,7 @@ def _variables(threads: int, gpus: float) -> dict[str, str]:
             code.append(path)
     variables = {name: value for name, value in os.environ.items() if name.startswith("EVO_NAS_")}
     variables["PYTHONPATH"] = os.pathsep.join(dict.fromkeys(map(str, code)))
-    variables |= dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), str(threads))
+    variables |= dict.fromkeys(THREAD_VARIABLES, str(threads))
     if not gpus:  # some versions of ray hide the GPUs then, others do not
         variables["CUDA_VISIBLE_DEVICES"] = ""
     return variables

@@ -22,7 +22,7 @@ from joblib.externals.loky import ProcessPoolExecutor
 
 from evo_nas.evaluators.base import Evaluator, Job, evaluate_safely
 from evo_nas.executors.orphans import die_with_parent
-from evo_nas.executors.pool import Pool, WorkerDied
+from evo_nas.executors.pool import THREAD_VARIABLES, Pool, WorkerDied
 from genotypes.individual import Evaluation
 
 _PATIENCE: Final = 2.0
@@ -225,8 +225,7 @@ def _use_threads(threads: int) -> None:
     """Share the cores out also among libraries that nobody asks: each would take all of them."""
     from threadpoolctl import threadpool_limits
 
-    for library in ("OMP", "MKL", "OPENBLAS"):  # what is not loaded yet reads these
-        os.environ[f"{library}_NUM_THREADS"] = str(threads)
+    os.environ.update(dict.fromkeys(THREAD_VARIABLES, str(threads)))
     threadpool_limits(threads)
     if (torch := sys.modules.get("torch")) is not None:
         torch.set_num_threads(threads)
