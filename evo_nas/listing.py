@@ -15,7 +15,7 @@ from strategies.catalogue import STRATEGIES
 def listing(what: str) -> dict[str, str]:
     """Give name -> description for strategies, spaces, evaluators, presets, trainings or cells."""
     if what == "presets":
-        from evo_nas.evaluators.presets import PRESETS
+        from evo_nas.evaluators.proxy.presets import PRESETS
 
         return {name: preset.summary() for name, preset in PRESETS.items()}
     if what == "trainings":

@@ -16,7 +16,7 @@ import pytest
 
 from analysis.study import STUDY_TABLE
 from evo_nas.errors import EvoNasError
-from evo_nas.evaluators.presets import PRESETS, Preset
+from evo_nas.evaluators.proxy.presets import PRESETS, Preset
 from evo_nas.export import FORMATS
 from evo_nas.recipes import TRAININGS, Recipe
 from evo_nas.signals import EXIT_CODES

@@ -11,7 +11,7 @@ EVALUATORS: Final = Registry(
     "evaluator",
     Evaluator,  # type: ignore[type-abstract]
     {
-        "proxy": "evo_nas.evaluators.proxy:ProxyEvaluator",
+        "proxy": "evo_nas.evaluators.proxy.evaluator:ProxyEvaluator",
         "tabular": "evo_nas.evaluators.tabular:TabularEvaluator",
         "toy": "evo_nas.evaluators.toy:ToyEvaluator",
     },

@@ -167,7 +167,7 @@ def test_in_the_toy_landscape_growing_pays(space: GrowingSpace) -> None:
 def test_networks_of_smaller_cells_are_built_and_counted(space: GrowingSpace) -> None:
     from evo_nas.count import count
     from evo_nas.evaluators.base import Placement
-    from evo_nas.evaluators.proxy import ProxyEvaluator
+    from evo_nas.evaluators.proxy.evaluator import ProxyEvaluator
     from evo_nas.sources import cells_named
 
     genotype = grow(space, 2, np.random.default_rng(4))
