@@ -335,7 +335,7 @@ class History:
 
     def _tell(self, id: int, evaluation: Evaluation, event: int) -> None:
         metrics = dict(evaluation.metrics)
-        costs = [int(metrics.pop(name)) if name in metrics else None for name in ("parameters", "mult_adds")]
+        costs = [int(metrics.pop(name)) if name in metrics else None for name in _COSTS]
         now = time.time()
         row = {
             "id": id,
@@ -401,14 +401,28 @@ class History:
         return Population(window, alive=told - failed, failed=failed, best=tuple(best))
 
     def _individuals(self, which: str, *values: object) -> Iterator[Individual]:
-        query = f"SELECT id, genotype, outcome, fitness, parent, memo FROM trial WHERE {which}"
-        for id, genotype, outcome, fitness, parent, memo in self._rows(query, *values):
+        columns = "id, genotype, outcome, fitness, parent, memo, seconds, parameters, mult_adds, metrics"
+        for row in self._rows(f"SELECT {columns} FROM trial WHERE {which}", *values):
+            id, memo, fitness = row["id"], row["memo"], row["fitness"]
             with _explained(self.path, id):
-                numbers = () if memo == "[]" else tuple(json.loads(memo))
                 if fitness is not None and not 0.0 <= fitness <= 1.0:
                     raise ValueError(f"its fitness is {fitness}")
-                individual = Individual(id, Genotype.parse(genotype), Outcome(outcome), fitness, parent, numbers)
+                individual = Individual(
+                    id,
+                    Genotype.parse(row["genotype"]),
+                    Outcome(row["outcome"]),
+                    fitness,
+                    row["parent"],
+                    () if memo == "[]" else tuple(json.loads(memo)),
+                    _metrics(row),
+                    () if row["seconds"] is None else self._curve(id),
+                )
             yield individual
+
+    def _curve(self, id: int) -> tuple[float, ...]:
+        """Give the learning curve of a trial; empty if it has none."""
+        rows = self._rows("SELECT accuracy FROM curve WHERE trial = ? ORDER BY epoch", id)
+        return tuple(float(accuracy) for (accuracy,) in rows)
 
     def pending(self) -> list[Pending]:
         """List the asks that are not told yet, by ascending id."""
@@ -577,6 +591,16 @@ def _connect(path: Path, mode: str, locks: bool, durable: bool) -> sqlite3.Conne
 def _looking(path: Path) -> str:
     """Name the mode in which a history is looked at: without writing, but for what a rollback journal takes back."""
     return "rw" if path.with_name(f"{path.name}-journal").exists() else "ro"
+
+
+_COSTS: Final = ("parameters", "mult_adds")
+"""The metrics that have columns of their own."""
+
+
+def _metrics(row: sqlite3.Row) -> dict[str, float]:
+    """Put the metrics of a trial together again."""
+    costs = {name: float(row[name]) for name in _COSTS if row[name] is not None}
+    return costs if row["metrics"] == "{}" else {**costs, **json.loads(row["metrics"])}
 
 
 def _stored(value: float | None) -> float | None:

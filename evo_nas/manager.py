@@ -127,7 +127,7 @@ class PopulationManager:
         self.time_limit = time_limit
         self.grace = grace
         self.listeners = listeners
-        self.population = Population(strategy.window)
+        self.population = Population(self._window)
         self._clock = clock
         self._started = clock()
         self._stop: Reason | None = None
@@ -170,6 +170,11 @@ class PopulationManager:
                 reach(Failpoint.EVALUATED)
                 self._ended(id, evaluation)
 
+    @property
+    def _window(self) -> int:
+        """How many of the youngest the population keeps: whoever looks back the furthest decides."""
+        return max(self.strategy.window, self.evaluator.window)
+
     def _look_at_the_clock(self) -> None:
         if self.time_limit is not None and self._clock() - self._started >= self.time_limit:
             self.stop(Reason.TIME)
@@ -189,9 +194,9 @@ class PopulationManager:
         """
         history, lookback = self.history, self.strategy.lookback
         self.strategy.start(self.space, self._rng())
-        after = 0 if lookback is None else history.horizon(max(lookback, self.strategy.window, 1))
+        after = 0 if lookback is None else history.horizon(max(lookback, self._window, 1))
         if after:
-            self.population = history.population(self.strategy.window, after)
+            self.population = history.population(self._window, after)
         trials = history.told_after(after)
         last: tuple[int, Mapping[str, float]] | None = None
         for count, individual in enumerate(history.told(after)):
@@ -332,7 +337,14 @@ class PopulationManager:
         """Let population, strategy and listeners know how an ask ended, which is recorded."""
         proposal = self._pending.pop(id).proposal
         individual = Individual(
-            id, proposal.genotype, evaluation.outcome, evaluation.fitness, proposal.parent, proposal.memo
+            id,
+            proposal.genotype,
+            evaluation.outcome,
+            evaluation.fitness,
+            proposal.parent,
+            proposal.memo,
+            evaluation.metrics,
+            evaluation.curve,
         )
         notes = self._learn(individual)
         reach(Failpoint.LEARNED)

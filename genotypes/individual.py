@@ -102,7 +102,7 @@ class Individual:
     """A told candidate, as strategies and populations see it.
 
     ``id`` counts asks from 1; ``parent`` is the id of the individual that was mutated, if any; ``memo`` is what the
-    strategy put into the proposal for itself.
+    strategy put into the proposal for itself. ``metrics`` and ``curve`` are those of its :class:`Evaluation`.
     """
 
     id: int
@@ -111,6 +111,8 @@ class Individual:
     fitness: float | None
     parent: int | None = None
     memo: tuple[float, ...] = ()
+    metrics: Mapping[str, float] = field(default_factory=dict, hash=False)
+    curve: tuple[float, ...] = ()
 
     @property
     def ok(self) -> bool:

@@ -114,8 +114,16 @@ class Evaluator(ABC):
         """
         self.directory = directory
 
+    @property
+    def window(self) -> int:
+        """How many of the youngest individuals the population must keep for :meth:`brief`; by default 0."""
+        return 0
+
     def brief(self, population: Population) -> tuple[float, ...]:
-        """Say what the next trial must know of those that were told; recorded with the ask. By default nothing."""
+        """Say what the next trial must know of those that were told; recorded with the ask. By default nothing.
+
+        A function of the youngest :attr:`window` of the population, so that a resumed run says the same.
+        """
         return ()
 
     def cost(self, genotype: Genotype) -> Cost | None:

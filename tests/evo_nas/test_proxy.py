@@ -18,8 +18,8 @@ from safetensors.torch import load_file
 from evo_nas.data.images import open_images
 from evo_nas.errors import DataError, UsageError
 from evo_nas.evaluators.base import Job, Placement, evaluate_safely, weights_file
-from evo_nas.evaluators.proxy.presets import PRESETS, Preset
 from evo_nas.evaluators.proxy.evaluator import ProxyEvaluator
+from evo_nas.evaluators.proxy.presets import PRESETS, Preset
 from evo_nas.executors.slots import SlotsExecutor
 from evo_nas.phenotypes.cost import cost_of
 from evo_nas.run import search

@@ -36,9 +36,9 @@ class ProxyEvaluator(Evaluator):
     """Train each candidate shortly on a part of the train images; its fitness is the accuracy on the rest.
 
     ``dataset`` is a name of :data:`evo_nas.data.catalogue.DATA_SETS`. ``preset`` is a name of
-    :data:`evo_nas.evaluators.proxy.presets.PRESETS`; by default ``digits`` for the digits, else ``gpu`` where there is a GPU
-    and ``cpu`` where there is none; and the preset ``digits`` alone means the data set too. Every other field is one of
-    the preset's, and overrides it; a preset's ``validation_images`` are at most a fifth of the train part.
+    :data:`evo_nas.evaluators.proxy.presets.PRESETS`; by default ``digits`` for the digits, else ``gpu`` where there is
+    a GPU and ``cpu`` where there is none; and the preset ``digits`` alone means the data set too. Every other field is
+    one of the preset's, and overrides it; a preset's ``validation_images`` are at most a fifth of the train part.
     ``channels`` is 1 (grey) or 3 (colour), by default the data set's own. ``split_seed`` decides which images are held
     out: one split for all candidates, and for all runs that are to be compared. The test images are never read.
 
