@@ -23,6 +23,7 @@ from typing import Any, Final, TypeAlias
 import numpy as np
 import pandas as pd
 
+from analysis.sessions import elapsed
 from genotypes.checksum import damage, good_trials, is_garbled, is_untouched, one_line, sum_file
 from genotypes.genotype import shorten
 
@@ -58,6 +59,7 @@ COLUMNS: Final[dict[str, str]] = {
     "trained": "whether this trial is an ended training, failed ones included; reused and refused are none",
     "sample": "how many trainings of the run had ended by this tell, this one included; missing while pending",
     "best_so_far": "highest fitness told in the run until then, fraction in [0, 1]; missing while pending",
+    "elapsed": "seconds that the run had been going for by this tell, without the time between its sessions",
     "error": "why the trial failed",
     "cell": "JSON text of the readable cell, or of whatever the space describes",
 }
@@ -78,6 +80,14 @@ NOTE_COLUMNS: Final[dict[str, str]] = {
     "value": "the number that the strategy returned when it was told",
 }
 """Column of :func:`load_notes` -> what it holds."""
+
+METRIC_COLUMNS: Final[dict[str, str]] = {
+    "run": COLUMNS["run"],
+    "trial": "id of the trial",
+    "name": "name of the number, such as cpu_seconds",
+    "value": "the number that the evaluator gave beside the fitness",
+}
+"""Column of :func:`load_metrics` -> what it holds."""
 
 _DTYPES: Final[dict[str, str]] = {
     "run": "category",
@@ -102,6 +112,7 @@ _DTYPES: Final[dict[str, str]] = {
     "trained": "bool",
     "sample": "Int64",
     "best_so_far": "float64",
+    "elapsed": "float64",
     "error": "string",
     "cell": "string",
 }
@@ -125,7 +136,7 @@ _PATIENCE: Final = 2.0
 """Seconds to wait for a writer that locks readers out, which one with a write-ahead log never does."""
 
 _FROM_CONFIG: Final = ("run", "strategy", "space", "evaluator")
-_DERIVED: Final = ("sample", "best_so_far")
+_DERIVED: Final = ("sample", "best_so_far", "elapsed")
 _OUTCOMES: Final = ("ok", "reused", "refused", "nan", "oom", "timeout", "crash", "invalid", "error")
 
 # SQLite lets any column hold anything: each of these is true of what can be read, and never false of a missing value
@@ -153,6 +164,10 @@ _SOUND: Final[dict[str, str]] = {
     "told_at": _SECONDS,
     "error": "typeof({}) IN ('text', 'null')",
     "cell": _TEXT,
+    "metrics": (
+        "CASE WHEN json_valid({0}) THEN json_type({0}) = 'object' AND NOT EXISTS "
+        "(SELECT 1 FROM json_each({0}) WHERE type NOT IN ('integer', 'real')) ELSE 0 END"
+    ),
     "trial": _INTEGER,
     "epoch": _INTEGER,
     "accuracy": _REAL,
@@ -238,6 +253,24 @@ def load_notes(paths: Paths) -> pd.DataFrame:
         HistoryError: as :func:`load_history` does.
     """
     return _side_table(paths, "note", {"trial": "int64", "name": "string", "value": "float64"})
+
+
+def load_metrics(paths: Paths) -> pd.DataFrame:
+    """Load what evaluators gave beside the fitness, one row a number; :data:`METRIC_COLUMNS` says what is in it.
+
+    Parameters and mult-adds are not among them: they are columns of :func:`load_history`.
+
+    Raises:
+        HistoryError: as :func:`load_history` does.
+    """
+    frames = []
+    for run in find_runs(paths):
+        with opened(run.history) as connection:
+            refuse_damage(connection, run, "trial", ["metrics"])
+            query = "SELECT trial.id, json_each.key, value FROM trial, json_each(trial.metrics) ORDER BY 1, 2"
+            values = _read(connection, query, ["trial", "name", "value"])
+        frames.append(_beside(run, values, {"trial": "int64", "name": "string", "value": "float64"}))
+    return _concatenated(frames)
 
 
 def _histories(path: Path) -> list[Path]:
@@ -368,7 +401,9 @@ def _damaged(history: Path, what: str, connection: sqlite3.Connection | None = N
 
 def _trials(run: Run, wanted: list[str]) -> pd.DataFrame:
     """Load the trials of one run in the order told, with the columns that are wanted."""
-    needed = {"told", "trained", "fitness", "genotype"} if "space" in wanted else {"told", "trained", "fitness"}
+    needed = {"told", "trained", "fitness"}
+    needed |= {"genotype"} if "space" in wanted else set()
+    needed |= {"asked_at", "told_at"} if "elapsed" in wanted else set()
     stored = [n for n in COLUMNS if n not in _FROM_CONFIG and n not in _DERIVED and n in {*wanted, *needed}]
     if "genotype" not in wanted and "genotype" in stored:
         stored.remove("genotype")
@@ -381,6 +416,7 @@ def _trials(run: Run, wanted: list[str]) -> pd.DataFrame:
     told = np.array(values["told"], dtype=np.float64)  # pending trials become NaN, which sorts last
     order = np.argsort(told, kind="stable")
     pending = np.isnan(told[order])
+    clocks = [np.array(values[n], np.float64)[order] for n in ("asked_at", "told_at") if "elapsed" in wanted]
     frame = pd.DataFrame({name: _series(name, values.pop(name)) for name in stored})
     # Rows come by id, so that a run with one worker stands in the order told already.
     if not np.array_equal(order, np.arange(len(order))):
@@ -388,6 +424,8 @@ def _trials(run: Run, wanted: list[str]) -> pd.DataFrame:
     frame["sample"] = frame["trained"].cumsum().astype("Int64").mask(pending)
     # fmax passes over failures, which have no fitness.
     frame["best_so_far"] = np.where(pending, np.nan, np.fmax.accumulate(frame["fitness"].to_numpy()))
+    if clocks:
+        frame["elapsed"] = elapsed(run.folder, *clocks)
     constants = {
         "run": run.name,
         "strategy": run.said("strategy"),
@@ -415,7 +453,7 @@ def refuse_damage(connection: sqlite3.Connection, run: Run, table: str, names: I
     ).fetchone()
     if found:
         trial, name, content = found
-        meaning = {**COLUMNS, **CURVE_COLUMNS, **NOTE_COLUMNS}[name]
+        meaning = {**COLUMNS, **CURVE_COLUMNS, **NOTE_COLUMNS, "metrics": "JSON object of numbers"}[name]
         raise HistoryError(
             f"trial {trial} of {run.name} is damaged: its {name} cannot be {shorten(repr(content))} ({meaning}); "
             f"mend or remove that row of {run.history}"
@@ -465,10 +503,15 @@ def _side_table(paths: Paths, table: str, dtypes: Mapping[str, str]) -> pd.DataF
         with opened(run.history) as connection:
             refuse_damage(connection, run, table, dtypes)
             values = _read(connection, f"SELECT {', '.join(dtypes)} FROM {table} ORDER BY 1, 2", list(dtypes))
-        columns: dict[str, Any] = {"run": _constant(run.name, len(values["trial"]))}
-        columns |= {name: pd.Series(values[name], dtype=dtype) for name, dtype in dtypes.items()}
-        frames.append(pd.DataFrame(columns))
+        frames.append(_beside(run, values, dtypes))
     return _concatenated(frames)
+
+
+def _beside(run: Run, values: Mapping[str, list[Any]], dtypes: Mapping[str, str]) -> pd.DataFrame:
+    """Make the frame of what one run keeps beside its trials."""
+    columns: dict[str, Any] = {"run": _constant(run.name, len(values["trial"]))}
+    columns |= {name: pd.Series(values[name], dtype=dtype) for name, dtype in dtypes.items()}
+    return pd.DataFrame(columns)
 
 
 def _constant(value: str, rows: int) -> pd.Categorical[str]:

@@ -1,4 +1,4 @@
-"""Pictures of runs: accuracy against samples, and how any picture is saved.
+"""Pictures of runs: accuracy against samples or time, and how any picture is saved.
 
 Drawn with matplotlib's figures alone, never with pyplot: no global state, and no display is needed.
 """
@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import MaxNLocator, MultipleLocator
 
 from analysis.curves import best_so_far, mean_over_runs, moving_mean
 from analysis.frames import HistoryError, Paths, find_runs, load_history
@@ -37,6 +37,9 @@ _SIZE: Final = (7.2, 4.3)  # inches
 _FENCE: Final = 3.0  # interquartile ranges below the quartile that the axis makes room for (Tukey's outer fence)
 _COLUMNS: Final = ("run", "strategy", "space", "fitness", "told", "trained", "sample", "best_so_far", "outcome")
 
+ABSCISSAE: Final[dict[str, str]] = {"trials": "sample", "seconds": "elapsed"}
+"""What accuracy can be drawn against -> the column of :data:`analysis.frames.COLUMNS` that holds it."""
+
 
 def strategy_colours(strategies: Iterable[str]) -> dict[str, str]:
     """Give each strategy its colour; those that are not ours share out the other colours by alphabet."""
@@ -47,53 +50,62 @@ def strategy_colours(strategies: Iterable[str]) -> dict[str, str]:
 
 
 def plot_accuracy(
-    frame: pd.DataFrame, ax: Axes | None = None, *, trials: bool = True, window: int | None = None
+    frame: pd.DataFrame, ax: Axes | None = None, *, trials: bool = True, window: int | None = None, x: str = "trials"
 ) -> Axes:
     """Draw the best accuracy so far against samples, a line a run; several runs of a strategy also get their mean.
 
+    With ``x="seconds"`` it is drawn against the time that each run had been going for, its sessions added up.
     ``trials`` adds every trial as a faint dot; ``window`` adds the mean of the last so many as a dashed line. Without
     ``ax`` a new figure is made: ``plot_accuracy(frame).figure``.
 
     Raises:
         HistoryError: if no trial has a fitness.
+        ValueError: if ``x`` is neither.
     """
-    curves = best_so_far(frame)
+    if x not in ABSCISSAE:
+        raise ValueError(f"accuracy is drawn against {' or '.join(ABSCISSAE)}, not {x!r}")
+    at = ABSCISSAE[x]
+    curves = best_so_far(frame, at)
     if curves.empty:
         raise HistoryError(_nothing(frame))
     if ax is None:
         ax = Figure(figsize=_SIZE, layout="constrained").add_subplot()
     colours = strategy_colours(frame["strategy"].astype(str))
     spaces = curves["space"].nunique()
-    means = mean_over_runs(curves)
+    means = mean_over_runs(curves, at)
     groups = curves.groupby(["strategy", "space"], observed=True, sort=False)
     for (strategy, space), group in sorted(groups, key=lambda pair: -pair[1]["fitness"].max()):
         label = f"{strategy} on {space}" if spaces > 1 else str(strategy)
         colour, runs = colours[str(strategy)], group["run"].nunique()
         for _, run in group.groupby("run", observed=True, sort=False):
-            _steps(run["sample"], run["fitness"], ax, colour, label if runs == 1 else None, bold=runs == 1)
+            _steps(run[at], run["fitness"], ax, colour, label if runs == 1 else None, bold=runs == 1)
         if runs > 1:
             mean = means[(means["strategy"] == strategy) & (means["space"] == space)]
-            _steps(mean["sample"], mean["mean"], ax, colour, f"{label}, mean of {runs} runs", bold=True)
+            _steps(mean[at], mean["mean"], ax, colour, f"{label}, mean of {runs} runs", bold=True)
     if trials:
-        _dots(frame, colours, ax)
+        _dots(frame, at, colours, ax)
     if window is not None:
-        _moving_means(frame, window, colours, ax)
-    _dress(frame, curves, ax)
+        _moving_means(frame, window, at, colours, ax)
+    _dress(frame, curves, at, ax)
     return ax
 
 
-def plot_runs(paths: Paths, output: Path | None = None) -> list[Path]:
+def plot_runs(paths: Paths, output: Path | None = None, *, x: str = "trials") -> list[Path]:
     """Draw the accuracy of runs to ``output``, or to ``report/accuracy.png`` and ``.svg`` of the first; give the files.
+
+    ``x`` is that of :func:`plot_accuracy`; over seconds the files are called ``accuracy-seconds``.
 
     Raises:
         HistoryError: if there is no such run, none with a fitness, or a damaged one.
-        ValueError: if the suffix is no format of a picture.
+        ValueError: if the suffix is no format of a picture, or ``x`` is unknown.
     """
     runs = find_runs(paths)
     histories = [run.history for run in runs]
     figure = Figure(figsize=_SIZE, layout="constrained")
-    plot_accuracy(load_history(histories, columns=_COLUMNS), figure.add_subplot())
-    return save(figure, output or report_file(runs[0].folder, "accuracy.png"))
+    columns = (*_COLUMNS, "elapsed") if x == "seconds" else _COLUMNS
+    plot_accuracy(load_history(histories, columns=columns), figure.add_subplot(), x=x)
+    name = "accuracy.png" if x == "trials" else f"accuracy-{x}.png"
+    return save(figure, output or report_file(runs[0].folder, name))
 
 
 def report_file(folder: Path, name: str) -> Path:
@@ -142,13 +154,13 @@ def picture_files(path: Path) -> list[Path]:
     return [path, path.with_suffix(".svg")] if path.suffix.lower() == ".png" else [path]
 
 
-def _dots(frame: pd.DataFrame, colours: dict[str, str], ax: Axes) -> None:
+def _dots(frame: pd.DataFrame, at: str, colours: dict[str, str], ax: Axes) -> None:
     """Draw every trained trial; as one picture even in an SVG, which a million dots would swell."""
     alive = frame[frame["fitness"].notna() & frame["trained"]]
     crowd = max(1.0, (len(alive) / 1000) ** 0.5)
     for strategy, group in alive.groupby("strategy", observed=True, sort=True):
         ax.plot(
-            group["sample"].to_numpy(np.float64),
+            group[at].to_numpy(np.float64),
             group["fitness"],
             linestyle="none",
             marker="o",
@@ -162,8 +174,8 @@ def _dots(frame: pd.DataFrame, colours: dict[str, str], ax: Axes) -> None:
     ax.plot([], [], "o", markersize=3, markeredgewidth=0, color=_INK, alpha=0.4, label="one training")
 
 
-def _steps(x: pd.Series[int], y: pd.Series[float], ax: Axes, colour: str, label: str | None, *, bold: bool) -> None:
-    """Draw a curve as steps: a best holds until it is beaten; only the samples at which it changes are drawn."""
+def _steps(x: pd.Series[Any], y: pd.Series[float], ax: Axes, colour: str, label: str | None, *, bold: bool) -> None:
+    """Draw a curve as steps: a best holds until it is beaten; only the points at which it changes are drawn."""
     values = y.to_numpy()
     keep = np.ones(len(values), dtype=bool)
     keep[1:-1] = values[1:-1] != values[:-2]
@@ -180,13 +192,13 @@ def _steps(x: pd.Series[int], y: pd.Series[float], ax: Axes, colour: str, label:
     )
 
 
-def _moving_means(frame: pd.DataFrame, window: int, colours: dict[str, str], ax: Axes) -> None:
-    for _, run in moving_mean(frame, window).groupby("run", observed=True, sort=False):
-        ax.plot(run["sample"], run["fitness"], "--", color=colours[str(run["strategy"].iloc[0])], linewidth=1.1)
+def _moving_means(frame: pd.DataFrame, window: int, at: str, colours: dict[str, str], ax: Axes) -> None:
+    for _, run in moving_mean(frame, window, at).groupby("run", observed=True, sort=False):
+        ax.plot(run[at], run["fitness"], "--", color=colours[str(run["strategy"].iloc[0])], linewidth=1.1)
     ax.plot([], [], "--", color=_INK, linewidth=1.1, label=f"mean of the last {window}")
 
 
-def _dress(frame: pd.DataFrame, curves: pd.DataFrame, ax: Axes) -> None:
+def _dress(frame: pd.DataFrame, curves: pd.DataFrame, at: str, ax: Axes) -> None:
     """Set limits, labels, grid and legend; say how many trials the limits leave out."""
     alive = frame.loc[frame["fitness"].notna() & frame["trained"], "fitness"].to_numpy()
     # A few networks that learned nothing would flatten the curves of all others.
@@ -197,7 +209,7 @@ def _dress(frame: pd.DataFrame, curves: pd.DataFrame, ax: Axes) -> None:
     room = max(high - low, 0.01)
     bottom, top = max(0.0, low - 0.05 * room), min(1.0, high + 0.08 * room)
     ax.set_ylim(bottom, top)
-    last = int(curves["sample"].max())
+    last = float(curves[at].max())
     ax.set_xlim(0, max(last * 1.02, 2))
     hidden = int((alive < bottom).sum())
     if hidden:
@@ -211,12 +223,15 @@ def _dress(frame: pd.DataFrame, curves: pd.DataFrame, ax: Axes) -> None:
             fontsize=7.5,
             color="#6b737d",
         )
-    ax.set_xlabel("samples (trainings that ended)", color=_INK)
+    if at == "elapsed":
+        _clock(ax, last)
+    else:
+        ax.set_xlabel("samples (trainings that ended)", color=_INK)
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+        ax.xaxis.set_major_formatter("{x:,.0f}")
     ax.set_ylabel("validation accuracy, best so far", color=_INK)
     # A tick says exactly where it stands: rounded to whole percents, 22.5 and 25 would read 22 and 25.
     ax.yaxis.set_major_formatter(lambda y, _: f"{100 * y:.6g} %")
-    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
-    ax.xaxis.set_major_formatter("{x:,.0f}")
     ax.grid(axis="y", color="#e3e6ea", linewidth=0.8)
     ax.set_axisbelow(True)
     for side in ("top", "right"):
@@ -232,6 +247,15 @@ def _dress(frame: pd.DataFrame, curves: pd.DataFrame, ax: Axes) -> None:
         fontsize=9,
         columnspacing=1.4,
     )
+
+
+def _clock(ax: Axes, last: float) -> None:
+    """Mark an axis of seconds in whichever unit gives small numbers."""
+    unit, name = next(((n, word) for n, word in ((3600, "hours"), (60, "minutes")) if last >= 5 * n), (1, "seconds"))
+    step = float(MaxNLocator(steps=[1, 2, 5, 10]).tick_values(0, max(last, 2) / unit)[1])
+    ax.xaxis.set_major_locator(MultipleLocator(step * unit))
+    ax.xaxis.set_major_formatter(lambda x, _: f"{x / unit:,.6g}")
+    ax.set_xlabel(f"{name} that the run was going for", color=_INK)
 
 
 def _nothing(frame: pd.DataFrame) -> str:

@@ -40,7 +40,7 @@ STUDY_TABLE: Final[dict[str, str]] = {
 """Column of :func:`study_table` -> what it holds, with its unit. What is not known is missing."""
 
 _VERSION: Final = 1
-_ENDS: Final = ("converged", "exhausted")
+_ENDS: Final = ("converged", "exhausted", "refused")
 
 Floats = NDArray[np.float64]
 

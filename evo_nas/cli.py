@@ -210,6 +210,8 @@ def _parser() -> argparse.ArgumentParser:
     show = _command(commands, "show", _show, "print the best cells of a run")
     show.add_argument("run", metavar="RUN", type=Path, help="run folder")
     show.add_argument("--top", metavar="K", type=_up_to(10**6), default=5, help="how many (default: 5)")
+    show.add_argument("--front", action="store_true", help="the Pareto front too, as for --objective pareto")
+    _costs(show)
     show.add_argument("--json", action="store_true", help="print JSON")
 
     status = _command(commands, "status", _status, "say how far a run is, or how it ended")
@@ -220,7 +222,12 @@ def _parser() -> argparse.ArgumentParser:
     repair.add_argument("run", metavar="RUN", type=Path, help="run folder")
     repair.add_argument("--json", action="store_true", help="print JSON")
 
-    plot = _command(commands, "plot", _plot, "draw accuracy against samples, one line a run")
+    plot = _command(commands, "plot", _plot, "draw accuracy against samples or time, one line a run")
+    plot.add_argument(
+        "--kind", choices=("curve", "front"), default="curve", help="curve (default), or the Pareto front"
+    )
+    _costs(plot)
+    plot.add_argument("--x", choices=("trials", "seconds"), default="trials", help="what against (default: trials)")
     compare = _command(commands, "compare", _compare, "compare the strategies of runs and draw their best cells")
     for command in (plot, compare):
         command.add_argument("runs", metavar="RUN", nargs="+", help="run folder, or a pattern of them")
@@ -329,6 +336,7 @@ def _science(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--evaluator", metavar="NAME", help="proxy (default), tabular, toy, or package.module:Class")
     parser.add_argument("--dataset", metavar="NAME", help="cifar10 (default), cifar100, digits, or folder")
     parser.add_argument("--preset", metavar="NAME", help="settings of the proxy trainer: digits, cpu or gpu")
+    parser.add_argument("--stopping", metavar="RULE", help="stop trainings early: none (default), median or halving")
     parser.add_argument("--table", metavar="FILE", help="tabular: benchmark table, CSV or parquet")
     parser.add_argument("--column", metavar="NAME", help="tabular: column that the search sees")
     parser.add_argument("--report-column", metavar="NAME", help="tabular: column that is only reported")
@@ -341,9 +349,13 @@ def _science(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--no-aging", dest="aging", action="store_false", default=None, help="evolution: the worst dies, not the oldest"
     )
+    parser.add_argument(
+        "--objective", metavar="NAME", help="evolution: accuracy (default), or pareto: the strategy's costs count too"
+    )
     parser.add_argument("--batch", metavar="B", help="rl: architectures per update of the controller (default: 20)")
-    parser.add_argument("--max-parameters", metavar="M", help="refuse larger networks")
-    parser.add_argument("--max-repeats", metavar="R", help="end after R proposals in a row of known networks (1000)")
+    parser.add_argument("--max-parameters", metavar="M", help="refuse networks with more parameters")
+    parser.add_argument("--max-mult-adds", metavar="M", help="refuse networks with more mult-adds an image")
+    parser.add_argument("--max-repeats", metavar="R", help="end after R proposals in a row that are not trained (1000)")
     parser.add_argument("--max-consecutive-failures", metavar="F", help="end after F failed trials in a row (10)")
     parser.add_argument("--config", metavar="FILE", type=Path, help="TOML file with the tables of a run.toml")
     parser.add_argument("--set", metavar="TABLE.FIELD=VALUE", action="append", default=[], help="set any option")
@@ -366,6 +378,17 @@ def _budget_and_hardware(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", metavar="NAME", help="auto (default), cpu, cuda, cuda:N or mps")
     parser.add_argument("--data-dir", metavar="DIR", help="where image sets lie (default: EVO_NAS_DATA, or the cache)")
     parser.add_argument("--keep-weights", metavar="K", help="keep the weights of the K best trials (default: 1)")
+
+
+def _costs(parser: argparse.ArgumentParser) -> None:
+    """Add what a Pareto front weighs accuracy against."""
+    parser.add_argument(
+        "--costs",
+        metavar="LIST",
+        type=_names,
+        default=(),
+        help="front: metrics, the smaller the better (default: the run's, else mult_adds)",
+    )
 
 
 def _cells(parser: argparse.ArgumentParser) -> None:
@@ -405,6 +428,11 @@ def _up_to(largest: int, least: int = 1) -> Callable[[str], int]:
         return int(text)
 
     return read
+
+
+def _names(text: str) -> tuple[str, ...]:
+    """Read a list of names with commas, each of them once."""
+    return tuple(dict.fromkeys(filter(None, map(str.strip, text.split(",")))))
 
 
 def _duration(text: str) -> float | str:
@@ -520,7 +548,7 @@ def _search(path: Path, config: RunConfig, parts: Parts, go: Callable[[Sequence[
     # The search is done and on disk: a reader of our output that has gone makes no failure of it.
     with suppress(BrokenPipeError):
         summary = summarise(run.path, top=1)
-        print(f"ended: {WHY[run.reason]}")
+        print(f"ended: {'; '.join(filter(None, [WHY[run.reason], run.advice]))}")
         print("\n".join(summary.lines()))
         print()
         print("next:")
@@ -536,6 +564,8 @@ def _next_commands(summary: Summary) -> Iterator[str]:
     path = shlex.quote(str(summary.path))
     yield f"show {path}"
     yield f"plot {path}"
+    if summary.front:
+        yield f"plot {path} --kind front"
     yield f"compare {path} ANOTHER_RUN"
     if summary.top and summary.best_pair:
         yield f"count '{summary.top[0].genotype}' --cells 6 --filters 32"
@@ -625,7 +655,7 @@ def _again(words: Sequence[str]) -> str:
 def _show(arguments: argparse.Namespace) -> None:
     from evo_nas.show import summarise
 
-    summary = summarise(arguments.run, arguments.top)
+    summary = summarise(arguments.run, arguments.top, front=arguments.front, costs=arguments.costs)
     print(json.dumps(summary.to_json(), indent=2) if arguments.json else "\n".join(summary.lines()))
 
 
@@ -644,10 +674,18 @@ def _repair(arguments: argparse.Namespace) -> None:
 
 
 def _plot(arguments: argparse.Namespace) -> None:
+    from analysis.front import plot_fronts
     from analysis.plots import plot_runs
 
+    if arguments.costs and arguments.kind != "front":
+        raise UsageError("--costs says what a front is drawn against: add --kind front")
+    if arguments.x != "trials" and arguments.kind != "curve":
+        raise UsageError("--x says what a curve is drawn against; a front has --costs")
     with _looking_back():
-        files = plot_runs(arguments.runs, arguments.output)
+        if arguments.kind == "front":
+            files = plot_fronts(arguments.runs, arguments.output, costs=arguments.costs)
+        else:
+            files = plot_runs(arguments.runs, arguments.output, x=arguments.x)
     print("\n".join(map(str, files)))
 
 

@@ -40,10 +40,11 @@ FLAGS: Final = {
         "repeats",
         "max_repeats",
         "max_parameters",
+        "max_mult_adds",
         "max_consecutive_failures",
     ),
-    "strategy": ("population", "sample", "aging", "batch"),
-    "evaluator": ("dataset", "preset", "table", "column", "report_column", "table_unit"),
+    "strategy": ("population", "sample", "aging", "objective", "batch"),
+    "evaluator": ("dataset", "preset", "stopping", "table", "column", "report_column", "table_unit"),
     "hardware": (
         *("workers", "executor", "threads", "device", "data_dir", "keep_weights"),
         *("trial_timeout", "time_limit", "grace", "recycle_after"),
@@ -70,7 +71,7 @@ class Science:
     as soon as a fitness is as high. ``repeats`` says what becomes of a network that was trained before: ``reuse``
     takes its fitness over, ``retrain`` trains it again, as Real et al. 2018 do. ``max_repeats`` asks in a row that need
     no training end the run as converged, ``max_consecutive_failures`` failed trainings in a row end it as failed.
-    ``max_parameters``, if not ``None``, refuses larger networks.
+    ``max_parameters`` and ``max_mult_adds`` (of one image), if not ``None``, refuse larger networks.
 
     Raises:
         ValueError: if a number is out of range or ``repeats`` is neither.
@@ -85,6 +86,7 @@ class Science:
     repeats: str = "reuse"
     max_repeats: int = 1000
     max_parameters: int | None = None
+    max_mult_adds: int | None = None
     max_consecutive_failures: int = 10
 
     def __post_init__(self) -> None:
@@ -102,6 +104,8 @@ class Science:
             raise ValueError(f"max_consecutive_failures must be at least 1, not {self.max_consecutive_failures}")
         if self.max_parameters is not None and self.max_parameters < 1:
             raise ValueError(f"max_parameters must be at least 1, not {self.max_parameters}")
+        if self.max_mult_adds is not None and self.max_mult_adds < 1:
+            raise ValueError(f"max_mult_adds must be at least 1, not {self.max_mult_adds}")
 
 
 @dataclass(frozen=True)

@@ -9,11 +9,16 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 import torch
 
 
+class DeviceMissing(ValueError):
+    """There is no such device: it was never there, or it was lost."""
+
+
 def resolve_device(name: str) -> torch.device:
     """Turn ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps`` into a device that is there.
 
     Raises:
-        ValueError: if there is no such device.
+        DeviceMissing: if there is no such device.
+        ValueError: if no device has such a name.
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
@@ -23,9 +28,9 @@ def resolve_device(name: str) -> torch.device:
     if kind == "cuda":
         count = torch.cuda.device_count() if torch.cuda.is_available() else 0
         if int(number or 0) >= count:
-            raise ValueError(f"the device {name} is not there: torch sees {count} CUDA devices; try --device auto")
+            raise DeviceMissing(f"the device {name} is not there: torch sees {count} CUDA devices; try --device auto")
     if kind == "mps" and not torch.backends.mps.is_available():
-        raise ValueError("the device mps is not there: torch sees no Apple GPU; try --device auto")
+        raise DeviceMissing("the device mps is not there: torch sees no Apple GPU; try --device auto")
     return torch.device(name)
 
 

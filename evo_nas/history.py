@@ -5,19 +5,20 @@ The tables are documented, with types and units, in ``docs/history.md``; analyse
 
 from __future__ import annotations
 
+import itertools
 import json
 import logging
 import math
 import os
 import sqlite3
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from shutil import copy2
 from tempfile import TemporaryDirectory
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from evo_nas import schema
 from evo_nas.errors import DamagedHistory, RunFolderError
@@ -40,6 +41,13 @@ from genotypes.genotype import Genotype
 from genotypes.individual import Evaluation, Individual, Outcome
 from genotypes.population import BEST_KEPT, Population
 from strategies.base import Proposal
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+_LOOKED_AT: Final = 10_000
+"""Trials that are compared at a time."""
 
 _LARGE: Final = 100 << 20
 """Bytes of a history that take more than a moment to read."""
@@ -64,9 +72,17 @@ class Ended:
     outcome: Outcome
     fitness: float | None
     report: float | None
+    metrics: Mapping[str, float]
+    error: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """Networks that were beyond a limit: how many, and the fewest parameters and mult-adds that any of them had."""
+
+    count: int
     parameters: int | None
     mult_adds: int | None
-    error: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +96,16 @@ class TopTrial:
     parameters: int | None
     mult_adds: int | None
     seconds: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class FrontTrial:
+    """A trial of the Pareto front, as ``show`` prints it; ``costs`` holds the metrics that were asked for, by name."""
+
+    id: int
+    genotype: str
+    fitness: float
+    costs: dict[str, float]
 
 
 class History:
@@ -438,12 +464,16 @@ class History:
     def find(self, key: str) -> Ended | None:
         """Look up what came of the first training of this network; a success goes before a failure."""
         rows = self._rows(
-            "SELECT outcome, fitness, report, parameters, mult_adds, error FROM trial "
+            "SELECT id, outcome, fitness, report, parameters, mult_adds, metrics, error FROM trial "
             "WHERE key = ? AND seconds IS NOT NULL "
             "ORDER BY outcome <> 'ok', told LIMIT 1",
             key,
         )
-        return next((Ended(Outcome(row["outcome"]), *tuple(row)[1:]) for row in rows), None)
+        row = next(rows, None)
+        if row is None:
+            return None
+        with _explained(self.path, row["id"]):
+            return Ended(Outcome(row["outcome"]), row["fitness"], row["report"], _metrics(row), row["error"])
 
     def trained(self) -> int:
         """Count the trainings that ended, failed ones included and retries not: what a budget of trials limits."""
@@ -461,6 +491,19 @@ class History:
                 "AND id > (SELECT coalesce(max(trial), 0) FROM attempt)"
             )
         )
+
+    def refused_in_a_row(self) -> Refused:
+        """Look at the last asks in a row that were answered without a training: those that were refused."""
+        (row,) = self._rows(
+            "SELECT count(*), min(parameters), min(mult_adds) FROM trial WHERE outcome = 'refused' "
+            "AND id > (SELECT coalesce(max(trial), 0) FROM attempt)"
+        )
+        return Refused(*row)
+
+    def stopped_early(self) -> int:
+        """Count the trainings that a stopping rule of the proxy trainer ended before their last epoch."""
+        # As text: of a history of version 1, which has no sums, nobody has looked at this column yet.
+        return int(self._one("SELECT count(*) FROM trial WHERE outcome = 'ok' AND instr(metrics, '\"stopped\":1.0')"))
 
     def outcomes(self) -> dict[str, int]:
         """Count the told asks by outcome."""
@@ -493,6 +536,66 @@ class History:
         )
         row = next(rows, None)
         return None if row is None else self._top_trial(row)
+
+    def front(self, costs: Sequence[str]) -> list[FrontTrial]:
+        """List the trials that no other beats in fitness and in these metrics at once, the best fitness first.
+
+        Of trials that are alike in all of these the first asked stands for all. A trial that lacks one of the metrics
+        is passed over. However long the history, no more than the front and some thousand trials are in memory.
+        """
+        import numpy as np
+
+        from genotypes.pareto import pareto_front
+
+        ids, points = np.empty(0, dtype=np.int64), np.empty((0, 1 + len(costs)))
+        # Reading JSON takes twice as long as all the rest.
+        metrics = "'{}'" if set(costs) <= set(_COSTS) else "metrics"
+        rows = self._rows(
+            f"SELECT id, fitness, parameters, mult_adds, {metrics} FROM trial WHERE outcome = 'ok' ORDER BY id"
+        )
+        while some := list(itertools.islice(rows, _LOOKED_AT)):
+            ids = np.append(ids, [row["id"] for row in some])
+            points = np.vstack([points, self._points(some, costs)])
+            best = pareto_front(points[:, 0], points[:, 1:])
+            ids, points = ids[best], points[best]
+        front = []
+        for id, (fitness, *spent) in zip(ids.tolist(), points.tolist(), strict=True):
+            genotype = self._one("SELECT genotype FROM trial WHERE id = ?", id)
+            if not isinstance(genotype, str):
+                raise _damaged(self.path, f"at trial {id}: its genotype is no text")
+            front.append(FrontTrial(id, genotype, fitness, dict(zip(costs, spent, strict=True))))
+        return front
+
+    def _points(self, rows: Sequence[sqlite3.Row], costs: Sequence[str]) -> NDArray[np.float64]:
+        """Give fitness and costs, of shape (rows, 1 + costs); NaN for a cost that a trial lacks."""
+        import numpy as np
+
+        def point(row: sqlite3.Row) -> tuple[Any, ...]:
+            _, fitness, parameters, mult_adds, metrics = row
+            known = {"parameters": parameters, "mult_adds": mult_adds}
+            if metrics != "{}":
+                known |= json.loads(metrics)
+            return (fitness, *map(known.get, costs))
+
+        try:
+            points = np.array([point(row) for row in rows], dtype=np.float64)
+        except (ValueError, TypeError, RecursionError):
+            for row in rows:  # which one was it?
+                with _explained(self.path, row["id"]):
+                    np.array(point(row), dtype=np.float64)
+            raise
+        fractions = (points[:, 0] >= 0) & (points[:, 0] <= 1)
+        for index in np.flatnonzero(~fractions | np.isinf(points).any(axis=1)).tolist():
+            raise _damaged(
+                self.path, f"at trial {rows[index]['id']}: its fitness or a cost is not finite or no fraction"
+            )
+        return points
+
+    def metrics(self, id: int) -> dict[str, float]:
+        """Give the metrics of a trial, by name; of one that is not there, none."""
+        rows = self._rows("SELECT parameters, mult_adds, metrics FROM trial WHERE id = ?", id)
+        with _explained(self.path, id):
+            return next(map(_metrics, rows), {})
 
     def _top_trial(self, row: sqlite3.Row) -> TopTrial:
         with _explained(self.path, row["id"]):

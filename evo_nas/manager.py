@@ -11,11 +11,12 @@ from dataclasses import replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final
 
-from evo_nas.errors import TooManyFailures
+from evo_nas.errors import TooManyFailures, UsageError
 from evo_nas.evaluators.base import Evaluator, Job
 from evo_nas.executors.base import Executor
 from evo_nas.failpoints import Failpoint, reach
 from evo_nas.history import Ended, History, Pending
+from evo_nas.limits import Limits
 from genotypes.genotype import Genotype, GenotypeError, shorten
 from genotypes.individual import Evaluation, Individual, Outcome
 from genotypes.population import Population
@@ -43,6 +44,8 @@ class Reason(StrEnum):
     """the strategy has nothing more to propose"""
     CONVERGED = "converged"
     """the strategy proposes only what is known already"""
+    REFUSED = "refused"
+    """the limits refuse whatever the strategy proposes"""
     TIME = "time"
     """the time limit was reached"""
     SCHEDULER = "scheduler"
@@ -57,7 +60,7 @@ class Reason(StrEnum):
     @property
     def is_final(self) -> bool:
         """Whether the search is over, so that resuming it needs a new budget or target."""
-        return self in (Reason.TRIALS, Reason.TARGET, Reason.EXHAUSTED, Reason.CONVERGED)
+        return self in (Reason.TRIALS, Reason.TARGET, Reason.EXHAUSTED, Reason.CONVERGED, Reason.REFUSED)
 
 
 class Listener:
@@ -106,6 +109,7 @@ class PopulationManager:
         repeats: str = "reuse",
         max_repeats: int = 1000,
         max_parameters: int | None = None,
+        max_mult_adds: int | None = None,
         max_consecutive_failures: int = 10,
         time_limit: float | None = None,
         grace: float = 0.0,
@@ -122,7 +126,7 @@ class PopulationManager:
         self.target = target
         self.reuse = repeats == "reuse"
         self.max_repeats = max_repeats
-        self.max_parameters = max_parameters
+        self.limits = Limits(max_parameters, max_mult_adds)
         self.max_consecutive_failures = max_consecutive_failures
         self.time_limit = time_limit
         self.grace = grace
@@ -149,7 +153,7 @@ class PopulationManager:
             self.executor.wake()
 
     def run(self) -> Reason:
-        """Search until the budget is spent, the strategy has nothing left, it only repeats itself, or it is stopped.
+        """Search until the budget is spent, nothing is proposed that can be trained, or the search is stopped.
 
         Raises:
             TooManyFailures: if ``max_consecutive_failures`` trainings in a row failed.
@@ -228,14 +232,19 @@ class PopulationManager:
             if self._trained + len(self._running) >= self.trials:
                 return Reason.TRIALS
             if self._repeats >= self.max_repeats:
-                return Reason.CONVERGED
+                return self._because_of_the_limits() or Reason.CONVERGED
             id = self._last_id + 1
             waiting = [pending.proposal for pending in self._pending.values()]
             proposal = self.strategy.ask(self.population, waiting, self._rng(id, _ASK))
             if proposal is None:
-                return None if self._running else Reason.EXHAUSTED
+                return None if self._running else self._because_of_the_limits() or Reason.EXHAUSTED
             self._ask(id, proposal)
         return self._stop
+
+    def _because_of_the_limits(self) -> Reason | None:
+        """Say whether it is the limits that leave nothing to train: they refused the last asks, all of them."""
+        refused = self.history.refused_in_a_row().count if self.limits else 0
+        return Reason.REFUSED if 0 < min(self.max_repeats, self._last_id) <= refused else None
 
     def _ask(self, id: int, proposal: Proposal) -> None:
         """Decide what becomes of the proposal, record it under the next id, and let it become that."""
@@ -282,11 +291,10 @@ class PopulationManager:
         """Answer an ask from what is known, or refuse it; ``None`` if it must be trained."""
         known = self.history.find(pending.key)
         if known is not None and (self.reuse or known.outcome is Outcome.CRASH):
-            return _again(known)
-        if self.max_parameters is not None and not self._waits(pending):
+            return _again(known, self.strategy.needs)
+        if self.limits and not self._waits(pending):
             cost = self.evaluator.cost(pending.proposal.genotype)
-            if cost is not None and cost.parameters > self.max_parameters:
-                error = f"{cost.parameters} parameters are more than the {self.max_parameters} allowed"
+            if cost is not None and (error := self.limits.refusal(cost)):
                 metrics = {"parameters": cost.parameters, "mult_adds": cost.mult_adds}
                 return Evaluation(Outcome.REFUSED, seconds=None, metrics=metrics, error=error)
         return None
@@ -320,7 +328,7 @@ class PopulationManager:
         for twin in self._waiting.pop(pending.key, ()):
             known = self.history.find(pending.key)
             assert known is not None, "the training that others waited for is recorded"
-            self._tell(twin, _again(known))
+            self._tell(twin, _again(known, self.strategy.needs))
         if self._failures >= self.max_consecutive_failures:
             last_line = (evaluation.error or "no error text").strip().splitlines()[-1]
             raise TooManyFailures(
@@ -360,7 +368,17 @@ class PopulationManager:
             self.stop(Reason.TARGET)
 
     def _learn(self, individual: Individual) -> Mapping[str, float] | None:
-        """Let the population and the strategy know of an individual; the same for a new one and a remembered one."""
+        """Let the population and the strategy know of an individual; the same for a new one and a remembered one.
+
+        Raises:
+            UsageError: if it lacks a metric that the strategy needs.
+        """
+        if individual.ok and (missing := [n for n in self.strategy.needs if n not in individual.metrics]):
+            has = ", ".join(map(shorten, individual.metrics)) or "no metrics"
+            raise UsageError(
+                f"the strategy {self.strategy.name} needs the metric {shorten(missing[0])!r}, and trial "
+                f"{individual.id} has {has}: start a new run with one of these, or with another evaluator"
+            )
         self.population.add(individual)
         return self.strategy.tell(individual, self._rng(individual.id, _TELL))
 
@@ -385,9 +403,12 @@ def readable(space: SearchSpace, genotype: Genotype) -> Mapping[str, Any]:
     return form if isinstance(form, Mapping) else {"text": str(form)}
 
 
-def _again(known: Ended) -> Evaluation:
-    """Answer a network that was trained before: with its fitness, or with its failure."""
-    costs = {"parameters": known.parameters, "mult_adds": known.mult_adds}
-    metrics = {name: float(value) for name, value in costs.items() if value is not None}
+_OF_THE_NETWORK: Final = ("parameters", "mult_adds", "latency", "latency_spread", "latency_noisy")
+"""The metrics that a network keeps when it comes up again; the others, such as seconds, are those of its training."""
+
+
+def _again(known: Ended, needs: Sequence[str]) -> Evaluation:
+    """Answer a network that was trained before: with its fitness and what the strategy needs, or with its failure."""
+    metrics = {name: known.metrics[name] for name in (*_OF_THE_NETWORK, *needs) if name in known.metrics}
     outcome = Outcome.REUSED if known.fitness is not None else known.outcome
     return Evaluation(outcome, known.fitness, known.report, seconds=None, metrics=metrics, error=known.error)

@@ -28,6 +28,7 @@ WHY: Final[Mapping[str, str]] = {
     Reason.TARGET: "the target accuracy is reached",
     Reason.EXHAUSTED: "the strategy has nothing more to propose",
     Reason.CONVERGED: "the strategy proposes only networks that are known",
+    Reason.REFUSED: "the limits refuse whatever the strategy proposes",
     Reason.TIME: "the time limit is reached",
     Reason.SCHEDULER: "the scheduler wants the machine",
     Reason.INTERRUPTED: "Ctrl-C",

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from evo_nas import __version__
+from evo_nas.capacity import check_memory
 from evo_nas.config import (
     BUDGET,
     OPTION_TABLES,
@@ -28,17 +29,19 @@ from evo_nas.config import (
     read_toml,
 )
 from evo_nas.errors import RunFolderError, UsageError
-from evo_nas.evaluators.base import Evaluator, Placement
+from evo_nas.evaluators.base import Cost, Evaluator, Placement
 from evo_nas.evaluators.catalogue import EVALUATORS
 from evo_nas.executors.base import Executor
 from evo_nas.executors.serial import SerialExecutor
 from evo_nas.failpoints import Failpoint, reach
 from evo_nas.folder import RunFolder, repair_command
 from evo_nas.history import History
+from evo_nas.limits import Limits
 from evo_nas.manager import Listener, PopulationManager, Reason
 from evo_nas.signals import heeded
 from evo_nas.weights import WeightKeeper
 from genotypes.catalogue import SPACES, space_named
+from genotypes.genotype import shorten
 from genotypes.registry import OptionError, Registry, option_types, options_of
 from genotypes.space import SearchSpace
 from strategies.base import SearchStrategy
@@ -56,10 +59,14 @@ class Parts:
 
 @dataclass(frozen=True)
 class Run(os.PathLike[str]):
-    """A run that ended: where it is and why it ended. Whatever takes a run folder takes this too."""
+    """A run that ended: where it is and why it ended. Whatever takes a run folder takes this too.
+
+    ``advice`` says what to do about it, where there is something to be done.
+    """
 
     path: Path
     reason: Reason
+    advice: str | None = None
 
     def __fspath__(self) -> str:
         return str(self.path)
@@ -117,7 +124,28 @@ def build(config: RunConfig) -> Parts:
         evaluator.bind(space, placement(config.hardware))
     except ValueError as error:
         raise UsageError(str(error)) from error
+    _refuse_missing_metrics(strategy, evaluator)
     return Parts(space, strategy, evaluator)
+
+
+def _refuse_missing_metrics(strategy: SearchStrategy, evaluator: Evaluator) -> None:
+    """Refuse a strategy that compares by what the evaluator is known not to measure.
+
+    Raises:
+        UsageError: naming what is missing, what there is, and how to mend it.
+    """
+    given = evaluator.metrics
+    if given is None or not (missing := [name for name in strategy.needs if name not in given]):
+        return
+    name = shorten(missing[0])
+    if options_of(evaluator).get(missing[0]) is False:
+        mend = f"switch it on with --set evaluator.{name}=true"
+    else:
+        mend = "choose among these, or another evaluator"
+    raise UsageError(
+        f"the strategy {strategy.name} needs the metric {name!r}, and the evaluator {evaluator.name} "
+        f"gives {', '.join(given) or 'no metrics'}: {mend}"
+    )
 
 
 def resolved(config: RunConfig, parts: Parts) -> RunConfig:
@@ -152,6 +180,8 @@ def start(
 
     Raises:
         RunFolderError: if the folder is not empty, in use or cannot be written.
+        UsageError: if the workers need much more memory than there is, or if the limits refused one network after
+            another, and nothing was trained.
         DataError: if the evaluator's data is missing or damaged.
         TooManyFailures: if trial after trial failed.
     """
@@ -159,6 +189,7 @@ def start(
         folder = place if isinstance(place, RunFolder) else stack.enter_context(RunFolder.create(place))
         try:
             parts.evaluator.prepare(folder.path)
+            check_memory(config.hardware, parts.evaluator)
             folder.write_config(resolved(config, parts).to_toml())
         except BaseException:
             folder.discard()
@@ -182,13 +213,15 @@ def resume(
 
     Raises:
         RunFolderError: if the folder holds no run, is damaged or in use.
-        UsageError: if the data of the run has changed.
+        UsageError: if the data of the run has changed, the workers need much more memory than there is, or the limits
+            still leave nothing to train.
         DataError: if the evaluator's data is missing or damaged.
         TooManyFailures: if trial after trial failed.
     """
     with ExitStack() as stack:
         folder = place if isinstance(place, RunFolder) else stack.enter_context(RunFolder.open(place))
         parts.evaluator.prepare(folder.path)
+        check_memory(config.hardware, parts.evaluator)
         if folder.history.exists():
             _check_surroundings(folder, parts.evaluator)
             history = stack.enter_context(History.open(folder.history, locks=folder.has_locks, durable=durable))
@@ -301,6 +334,7 @@ def placement(hardware: Hardware) -> Placement:
         data_dir=hardware.data_dir,
         threads=hardware.threads or max(1, int(cores)),
         keep_weights=hardware.keep_weights > 0,
+        workers=hardware.workers,
     )
 
 
@@ -352,6 +386,7 @@ def _search(
         repeats=science.repeats,
         max_repeats=science.max_repeats,
         max_parameters=science.max_parameters,
+        max_mult_adds=science.max_mult_adds,
         max_consecutive_failures=science.max_consecutive_failures,
         time_limit=hardware.time_limit,
         grace=hardware.grace,
@@ -368,7 +403,21 @@ def _search(
         executor.close()
     folder.log("end", reason=str(reason))
     reach(Failpoint.ENDED)
-    return Run(folder.path, reason)
+    return Run(folder.path, reason, _advice(history, manager.limits) if reason is Reason.REFUSED else None)
+
+
+def _advice(history: History, limits: Limits) -> str:
+    """Say what to do about limits that refused one network after another.
+
+    Raises:
+        UsageError: saying the same, if they left nothing to train at all.
+    """
+    refused = history.refused_in_a_row()
+    smallest = Cost(refused.parameters or 0, refused.mult_adds or 0)
+    advice = f"{refused.count:,} networks in a row were refused; {limits.advice(smallest)}"
+    if history.trained():
+        return advice
+    raise UsageError(f"nothing was trained: {advice}")
 
 
 def _executor(hardware: Hardware, evaluator: Evaluator, alive: Path) -> Executor:
@@ -399,6 +448,8 @@ def _executor(hardware: Hardware, evaluator: Evaluator, alive: Path) -> Executor
         from evo_nas.devices import gpus_for
 
         gpus = gpus_for(evaluator.placement.device)
+        if gpus:  # settled here, because a worker whose GPU is lost must fail, and not train on the processor instead
+            evaluator.placement = replace(evaluator.placement, device="cuda")
     return SlotsExecutor(evaluator, hardware.workers, alive, trial_timeout=timeout, recycle_after=recycle, gpus=gpus)
 
 

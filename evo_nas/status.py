@@ -74,6 +74,8 @@ class Counts:
 
     trained: int = 0
     outcomes: dict[str, int] = field(default_factory=dict)
+    stopped_early: int = 0
+    """trainings that a stopping rule ended before their last epoch; they went well"""
     best: tuple[int, float, str] | None = None
     """id, fitness and genotype"""
     pending: tuple[tuple[int, int, float | None], ...] = ()
@@ -185,6 +187,7 @@ class Status:
             "seed": run.seed if run else None,
             "trials": {"done": self.counts.trained, "budget": self.budget, "ok": ok, "failed": sum(failures.values())}
             | {"reused": reused, "refused": refused},
+            "stopped_early": self.counts.stopped_early,
             "failures": failures,
             "best": None if best is None else dict(zip(("id", "fitness", "genotype"), best, strict=True)),
             "trials_an_hour": self.trials_an_hour,
@@ -259,7 +262,7 @@ class Status:
 
     def _trials(self) -> str:
         ok, reused, refused = (self.counts.outcomes.get(name, 0) for name in _NO_FAILURE)
-        words = [f"{ok} ok"]
+        words = [f"{ok} ok" + (f" ({early} stopped early)" if (early := self.counts.stopped_early) else "")]
         if failures := self.counts.failures:
             which = ", ".join(f"{n} {shorten(name)}" for name, n in failures.items())
             words.append(f"{sum(failures.values())} failed ({which})")
@@ -286,6 +289,8 @@ class Status:
             words.append(f"time limit {duration(limit)} a start{left}")
         if (target := self.config.run.target_accuracy) is not None:
             words.append(f"target accuracy {100 * target:.2f} %")
+        largest = (("parameters", self.config.run.max_parameters), ("mult-adds", self.config.run.max_mult_adds))
+        words += [f"at most {most:,} {word}" for word, most in largest if most is not None]
         return "; ".join(words)
 
     def _in_flight(self) -> str:
@@ -325,8 +330,10 @@ def status_of(path: Path, clock: Callable[[], float] = time.time) -> Status:
     log = _log(folder.log_file)
     if holder is None and log.last == "start":  # it may have been started a moment ago
         holder = folder.holder()
-    counts = _counts(folder, is_live=holder is not None)
-    return Status(path, clock(), _state(folder, holder, log, counts), holder, log, counts, _config(folder))
+    config = _config(folder)
+    stops = config is not None and config.evaluator.get("stopping", "none") != "none"
+    counts = _counts(folder, is_live=holder is not None, stops=stops)
+    return Status(path, clock(), _state(folder, holder, log, counts), holder, log, counts, config)
 
 
 def _state(folder: RunFolder, holder: str | None, log: Log, counts: Counts) -> State:
@@ -395,20 +402,23 @@ def _log(path: Path) -> Log:
     return Log(began, started, starts, last, reason)
 
 
-def _counts(folder: RunFolder, *, is_live: bool) -> Counts:
-    """Count what is in the history; a start that was killed early, or has just begun, has none yet."""
+def _counts(folder: RunFolder, *, is_live: bool, stops: bool) -> Counts:
+    """Count what is in the history; a start that was killed early, or has just begun, has none yet.
+
+    ``stops`` says that trainings may have been stopped early: to count those takes a look at every row.
+    """
     if not folder.log_file.exists() and (not folder.history.is_file() or _is_blank(folder.history)):
         return Counts()
     with _Look.read(folder.history, checked=not is_live) as look:
         assert isinstance(look, _Look)
-        return look.counts()
+        return look.counts(stops=stops)
 
 
 class _Look(History):
     """A history with the questions that nobody else asks, also one of schema version 1."""
 
-    def counts(self) -> Counts:
-        """Take every count at one moment."""
+    def counts(self, *, stops: bool) -> Counts:
+        """Take every count at one moment; that of trainings that were stopped early only if there may be any."""
         self._db.execute("BEGIN")
         best = next(iter(self.top(1)), None)
         last = next(self._rows(_LAST_TOLD), None)
@@ -418,6 +428,7 @@ class _Look(History):
         return Counts(
             trained=self.trained(),
             outcomes=self._outcomes(),
+            stopped_early=self.stopped_early() if stops else 0,
             best=None if best is None else (best.id, float(best.fitness), str(best.genotype)),
             pending=tuple((row[0], row[1] or 0, row[2]) for row in self._rows(_PENDING)),
             quarantined=tuple(crashed.values()),

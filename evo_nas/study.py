@@ -26,7 +26,7 @@ from evo_nas.folder import take_lock
 from evo_nas.history import History
 from evo_nas.links import refuse_links
 from evo_nas.manager import Listener, Reason
-from evo_nas.run import build, configured, resolved, resume, start, stored
+from evo_nas.run import Parts, build, configured, resolved, resume, start, stored
 from genotypes.genotype import shorten
 from genotypes.individual import Evaluation, Individual
 from genotypes.population import Population
@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 
 VERSION: Final = 1
 """Version of ``study.json``."""
+
+_NOTHING_LEFT: Final = (Reason.CONVERGED, Reason.EXHAUSTED, Reason.REFUSED)
 
 _OWN: Final = ("strategy", "seed", "trials")
 """Fields of ``[run]`` that differ between the runs of a study, or between two parts of it."""
@@ -268,7 +270,7 @@ def run_all(tasks: Sequence[Task], jobs: int, hear: Callable[[Ended, int], None]
         # Sums of several threads can differ in their last bits: one thread, here and in each worker.
         with _quiet_tracker(), threadpool_limits(1), parallel_config("loky", inner_max_num_threads=1):
             parallel = Parallel(n_jobs=jobs, return_as="generator_unordered", batch_size=1)
-            results = cast("Generator[Ended]", parallel(delayed(_search)(task) for task in tasks))
+            results = cast("Generator[Ended]", parallel(delayed(_search)(task, jobs) for task in tasks))
             with closing(results):
                 for ended in results:
                     every.append(ended)
@@ -305,7 +307,7 @@ def finished(folder: Path, trials: int) -> bool:
         last = json.loads((folder / "log.jsonl").read_text("utf-8").splitlines()[-1])
     except (RunFolderError, OSError, ValueError, IndexError):
         return False  # whoever runs it says what is wrong
-    return bool(last.get("event") == "end" and last.get("reason") in (Reason.CONVERGED, Reason.EXHAUSTED))
+    return bool(last.get("event") == "end" and last.get("reason") in _NOTHING_LEFT)
 
 
 class _Watch(Listener):
@@ -326,7 +328,7 @@ class _Watch(Listener):
             os._exit(1)  # every step is on disk; nobody is there to be told
 
 
-def _search(task: Task) -> Ended:
+def _search(task: Task, jobs: int) -> Ended:
     """Run or resume one run, in a worker process if there is more than one job."""
     in_worker = os.getpid() != task.parent
     if in_worker:
@@ -336,17 +338,24 @@ def _search(task: Task) -> Ended:
         plugins = [name for part in OPTION_TABLES if ":" in (name := task.tables["run"][part])]
         if History.begun(task.path / "history.db"):
             config = stored(task.path, task.tables, plugins)
-            run = resume(config, task.path, build(config), listeners=[watch], durable=False)
+            run = resume(config, task.path, _parts(config, jobs), listeners=[watch], durable=False)
         else:
             _clear(task.path)
             config = RunConfig.from_tables(task.tables)
-            run = start(config, task.path, build(config), listeners=[watch], durable=False)
+            run = start(config, task.path, _parts(config, jobs), listeners=[watch], durable=False)
     except EvoNasError as error:
         return Ended(task.label, task.seed, task.path, best=watch.best, error=str(error), exit_code=error.exit_code)
     except Exception as error:  # a strategy that is broken costs its own runs, not those of others
         reason = "".join(traceback.format_exception_only(error)).strip()
         return Ended(task.label, task.seed, task.path, best=watch.best, error=reason, exit_code=EvoNasError.exit_code)
     return Ended(task.label, task.seed, task.path, run.reason, watch.best)
+
+
+def _parts(config: RunConfig, jobs: int) -> Parts:
+    """Build the parts of a run, whose evaluator is told how many others are at work beside it."""
+    parts = build(config)
+    parts.evaluator.placement = replace(parts.evaluator.placement, workers=jobs)
+    return parts
 
 
 def _clear(folder: Path) -> None:

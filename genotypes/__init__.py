@@ -8,7 +8,7 @@ Cells:                :mod:`genotypes.cell`, :mod:`genotypes.operations`, :mod:`
 Spaces that grow:     :mod:`genotypes.growing`, :mod:`genotypes.blocks`, :mod:`genotypes.nasnet`,
                       :mod:`genotypes.amoebanet`, :mod:`genotypes.pnas`, :mod:`genotypes.darts`
 Other spaces:         :mod:`genotypes.bits`, :mod:`genotypes.nasbench201`, :mod:`genotypes.natsbench`
-What has lived:       :mod:`genotypes.individual`, :mod:`genotypes.population`
+What has lived:       :mod:`genotypes.individual`, :mod:`genotypes.population`, :mod:`genotypes.pareto`
 """
 
 from genotypes.amoebanet import AmoebaNetSpace

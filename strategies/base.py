@@ -52,6 +52,7 @@ class SearchStrategy(ABC):
       :attr:`window` is read; then ``start`` is called, once.
     * ``ask`` and ``tell`` each get a generator of their own, a function of the run's seed and of the id that the
       ask will get or the tell has. Nothing else may be drawn from.
+    * an individual with a fitness carries the metrics that :attr:`needs` names.
     * ``tell`` is called exactly once for every proposal that ended, failures included, in the order in which
       they ended, which need not be the order of the asks. By then the individual is in the population.
 
@@ -73,6 +74,14 @@ class SearchStrategy(ABC):
     def window(self) -> int:
         """How many of the youngest individuals the population must keep for this strategy; by default 0."""
         return 0
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """Names of the metrics without which it can learn nothing from an individual with a fitness; by default none.
+
+        A search whose evaluator does not give them is refused.
+        """
+        return ()
 
     @property
     def lookback(self) -> int | None:

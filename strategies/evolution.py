@@ -10,16 +10,17 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar, Final, Self
 
 from deap import base, tools
 
-from genotypes.genotype import Genotype
+from genotypes.genotype import Genotype, shorten
 from genotypes.individual import Individual
 from genotypes.population import Population
 from genotypes.space import SearchSpace
 from strategies.base import Proposal, SearchStrategy
+from strategies.objectives import Member, remove_crowded, select_crowded
 
 if TYPE_CHECKING:
     import numpy as np
@@ -34,26 +35,11 @@ MEMBERS_A_DECISION: Final = 8
 SMALL_SPACE: Final = 1_000_000
 """In a space of at most so many genotypes a search meets the same ones again and again."""
 
+OBJECTIVES: Final = ("accuracy", "pareto")
+"""What a tournament can be won by."""
+
 _MOST_STEPS: Final = 100
 """After so many mutations a known genotype is proposed all the same: there may be no new one."""
-
-
-class Accuracy(base.Fitness):  # type: ignore[misc]  # deap has no types
-    """The fitness of a member, as deap's operators compare it: one number, the larger the better."""
-
-    weights = (1.0,)
-
-
-@dataclass(frozen=True, slots=True)
-class Member:
-    """An individual in the form that deap's selections read: an object with a ``fitness``."""
-
-    individual: Individual
-    fitness: Accuracy = field(init=False)
-
-    def __post_init__(self) -> None:
-        # An individual that lives has a fitness, and it is never NaN.
-        object.__setattr__(self, "fitness", Accuracy((self.individual.score,)))
 
 
 @dataclass
@@ -68,6 +54,11 @@ class RegularizedEvolution(SearchStrategy):
     ``distinct`` leaves algorithm 1: a child that was proposed before is mutated on until it is new, and so is a random
     genotype. Without it a repeat is proposed like any other, to be trained once more under ``--repeats retrain``.
 
+    ``objective`` is what a tournament is won by: ``accuracy``, or ``pareto``, where ``costs`` count as well. These are
+    metrics of the evaluation, the smaller the better, such as ``mult_adds``, ``parameters`` or ``latency``. The sample
+    is then sorted into fronts, and of the first the member with the most room around it wins: the crowded-comparison
+    operator of NSGA-II (Deb et al. 2002, section III.C). Aging stays as it is.
+
     What is left open (``None``) depends on the space. P is 8 members a decision that has a choice, at most the paper's
     100; S is the paper's 25, at most half of P; ``distinct`` is true where the space has at most a million genotypes.
     The NASNet space gets 100, 25 and false, which is the paper; NAS-Bench-201 gets 48, 24 and true (see
@@ -78,7 +69,8 @@ class RegularizedEvolution(SearchStrategy):
     ``mutate(genotype, rng) -> genotype``.
 
     Raises:
-        ValueError: if the sample is not from 1 to the size of the population.
+        ValueError: if the sample is not from 1 to the size of the population, the objective is neither, or there is
+            not at least one cost, each named once.
     """
 
     name: ClassVar[str] = "evolution"
@@ -87,6 +79,8 @@ class RegularizedEvolution(SearchStrategy):
     sample: int | None = None
     aging: bool = True
     distinct: bool | None = None
+    objective: str = "accuracy"
+    costs: tuple[str, ...] = ("mult_adds",)
 
     def __post_init__(self) -> None:
         if self.population is not None and self.population < 1:
@@ -95,6 +89,15 @@ class RegularizedEvolution(SearchStrategy):
             raise ValueError(f"sample must be at least 1, not {self.sample}")
         if self.population is not None and self.sample is not None and self.sample > self.population:
             raise ValueError(f"sample must be from 1 to the population of {self.population}, not {self.sample}")
+        if self.objective not in OBJECTIVES:
+            raise ValueError(f"objective must be {' or '.join(OBJECTIVES)}, not {shorten(repr(self.objective))}")
+        if not self.costs or len(set(self.costs)) < len(self.costs):
+            raise ValueError(f"costs names at least one metric, each once, not {shorten(list(self.costs))}")
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """The costs, where they count."""
+        return self.costs if self.objective == "pareto" else ()
 
     @property
     def window(self) -> int:
@@ -130,8 +133,10 @@ class RegularizedEvolution(SearchStrategy):
         self.toolbox = base.Toolbox()
         # selRandom draws with replacement, as Real et al. do; the first of the sample wins a tie, or loses it.
         self.toolbox.register("draw", tools.selRandom, k=options.sample)
-        self.toolbox.register("select", tools.selBest, k=1)
-        self.toolbox.register("remove", tools.selWorst, k=1)
+        is_crowded = self.objective == "pareto"
+        select, remove = (select_crowded, remove_crowded) if is_crowded else (tools.selBest, tools.selWorst)
+        self.toolbox.register("select", select, k=1)
+        self.toolbox.register("remove", remove, k=1)
         self.toolbox.register("mutate", space.mutate)
 
     def ask(self, population: Population, pending: Sequence[Proposal], rng: np.random.Generator) -> Proposal:
@@ -147,14 +152,19 @@ class RegularizedEvolution(SearchStrategy):
         return Proposal(child, parent=parent.id, memo=memo)
 
     def tell(self, individual: Individual, rng: np.random.Generator) -> None:
-        """Let the individual live and, once P do, another die for it."""
+        """Let the individual live and, once P do, another die for it.
+
+        Raises:
+            ValueError: if it has a fitness and lacks a cost that counts.
+        """
         if self._distinct:
             self._tried.add(individual.genotype)
         if individual.fitness is None:
             return
+        member = Member.of(individual, self.needs)
         if len(self._members) == self._size:
             del self._members[0 if self.aging else self._loser(individual.memo, rng)]
-        self._members.append(Member(individual))
+        self._members.append(member)
 
     def _loser(self, memo: tuple[float, ...], rng: np.random.Generator) -> int:
         """Give the position of the member that lost when the child was proposed, or of the worst of a new sample."""

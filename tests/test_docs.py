@@ -168,6 +168,28 @@ def test_the_examples_obey_the_house_style(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout
 
 
+def test_the_stopping_of_the_guide_stops_some(tmp_path: Path) -> None:
+    first, second = (line for line in commands("docs/proxy.md") if "runs/halving" in line)
+    # As printed, but for what would take a minute: of two the last counts.
+    small = ("space.blocks=1", "evaluator.filters=4", "evaluator.train_images=96", "evaluator.epochs=3")
+    settings = [word for setting in small for word in ("--set", setting)]
+    run(tmp_path, sys.executable, *shlex.split(first)[1:], "--trials", "14", "--threads", "1", *settings)
+    assert re.search(r" ok \(\d+ stopped early\)", run(tmp_path, sys.executable, *shlex.split(second)[1:]).stdout)
+
+
+def test_the_front_of_the_guide_is_found_shown_and_drawn(tmp_path: Path) -> None:
+    search, *looks = (line for line in commands("docs/strategies.md") if "runs/front" in line)
+    assert len(looks) == 3
+    # As printed, but for what would take a minute: of two the last counts.
+    small = ("space.blocks=1", "evaluator.filters=4", "evaluator.train_images=96", "evaluator.epochs=1")
+    settings = [word for setting in small for word in ("--set", setting)]
+    run(tmp_path, sys.executable, *shlex.split(search)[1:], "--trials", "16", "--threads", "1", *settings)
+    shown = [run(tmp_path, sys.executable, *shlex.split(line)[1:]).stdout for line in looks]
+    assert "the front of accuracy against mult_adds: " in shown[0]
+    assert (tmp_path / "runs/front/report/front.png").is_file()
+    assert "the front of accuracy against parameters: " in shown[2]
+
+
 def test_the_table_of_presets_is_true() -> None:
     text = (ROOT / "docs" / "proxy.md").read_text("utf-8")
     rows = re.findall(r"^\| `(\w+)` \| (.*) \|$", text, flags=re.MULTILINE)

@@ -53,13 +53,14 @@ class Placement:
 
     ``device`` is ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``; ``data_dir`` is where image sets lie;
     ``threads`` is how many threads one evaluation may use; ``keep_weights`` says whether trained weights are to be
-    written.
+    written. ``workers`` is how many evaluations go on at a time: more than one get in the way of each other's clocks.
     """
 
     device: str = "auto"
     data_dir: Path | None = None
     threads: int = 1
     keep_weights: bool = False
+    workers: int = 1
 
 
 class Evaluator(ABC):
@@ -89,6 +90,14 @@ class Evaluator(ABC):
 
     is_harmless: ClassVar[bool] = False
     """Whether no evaluation can hang, take its process down or eat its memory: then it needs no process of its own."""
+
+    @property
+    def metrics(self) -> tuple[str, ...] | None:
+        """Names of the metrics that every evaluation with a fitness carries; ``None``, by default, if nobody knows.
+
+        Where they are known, a strategy that needs another one is refused before anything is evaluated.
+        """
+        return None
 
     def fingerprint(self) -> Mapping[str, str]:
         """Say by which data the results are determined, name by digest; by default nothing. Called after ``prepare``.
@@ -134,6 +143,14 @@ class Evaluator(ABC):
         """Say how long one evaluation takes here, in seconds, judged by these genotypes; ``None`` if unknown."""
         return None
 
+    def memory(self) -> int | None:
+        """Say how many bytes a process that evaluates takes at most, beyond what such processes share.
+
+        ``None``, by default, if nobody knows or it hardly matters. Where it is known, more workers than there is memory
+        for are refused. Called after ``prepare``.
+        """
+        return None
+
     @abstractmethod
     def evaluate(self, job: Job) -> Evaluation:
         """Evaluate one genotype. An exception becomes a failed evaluation, so none needs to be caught."""
@@ -144,8 +161,12 @@ def weights_file(directory: Path, id: int) -> Path:
     return directory / "weights" / f"trial-{id:06d}.safetensors"
 
 
-def evaluate_safely(evaluator: Evaluator, job: Job) -> Evaluation:
-    """Evaluate, and turn whatever is raised into a failed evaluation: one bad trial costs that trial only."""
+def evaluate_safely(evaluator: Evaluator, job: Job, *, in_worker: bool = False) -> Evaluation:
+    """Evaluate, and turn whatever is raised into a failed evaluation: one bad trial costs that trial only.
+
+    ``in_worker`` says that this process can be replaced. Then a device that was lost is no fault of the trial, which
+    would be the first of many that fail in this process, but a crash: it is tried once more, in a fresh worker.
+    """
     start = time.monotonic()
     try:
         evaluation = evaluator.evaluate(job)
@@ -154,12 +175,37 @@ def evaluate_safely(evaluator: Evaluator, job: Job) -> Evaluation:
         return evaluation
     except (Exception, SystemExit) as error:  # an evaluator that exits ends its trial, not the search
         outcome = Outcome.ERROR
-        # torch is not imported for the sake of its exception: its name, or what its CPU allocator says, tells.
-        if isinstance(error, MemoryError) or "OutOfMemory" in type(error).__name__ or "can't allocate" in str(error):
+        last = "".join(traceback.format_exception(error)[-3:]).strip()
+        if _is_out_of_memory(error):
             outcome = Outcome.OOM
+        elif in_worker and _is_device_lost(error):
+            outcome = Outcome.CRASH
+            # Last, because the last line is what is shown; what CUDA says goes on for lines of general advice.
+            last += f"\nthe device was lost: {str(error).partition(chr(10))[0]}"
         elif isinstance(error, GenotypeError):
             outcome = Outcome.INVALID
         elif isinstance(error, NotANumber):
             outcome = Outcome.NAN
-        last = "".join(traceback.format_exception(error)[-3:]).strip()
         return Evaluation.failed(outcome, last, seconds=time.monotonic() - start)
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    """Tell by the name of torch's exception, or by what its allocators say: it is not imported for their sake."""
+    words = str(error)
+    return (
+        isinstance(error, MemoryError)
+        or "OutOfMemory" in type(error).__name__
+        or "can't allocate" in words
+        or "out of memory" in words
+    )
+
+
+def _is_device_lost(error: BaseException) -> bool:
+    """Tell an error after which this process cannot use its device any more.
+
+    CUDA calls most of them sticky: whatever is asked of the device later fails in the same way, and only a new process
+    gets a new context (CUDA Runtime API, ``cudaErrorLaunchFailure`` and others: "the process must be terminated and
+    relaunched"). The few that are not cost a fresh worker for nothing. torch raises ``AcceleratorError``, older
+    versions a plain ``RuntimeError``. Untested on CUDA hardware.
+    """
+    return type(error).__name__ in ("AcceleratorError", "DeviceMissing") or str(error).startswith("CUDA error")

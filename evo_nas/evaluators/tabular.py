@@ -53,6 +53,11 @@ class TabularEvaluator(Evaluator):
         """The best of the column, a fraction in [0, 1]; ``None`` before ``prepare``."""
         return self._held.best if self._held else None
 
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """None: what is looked up is fitness and report."""
+        return ()
+
     def bind(self, space: SearchSpace, placement: Placement | None = None) -> None:
         """Take the space whose genotypes the table holds.
 

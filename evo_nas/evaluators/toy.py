@@ -26,6 +26,9 @@ class ToyEvaluator(Evaluator):
     In a space that grows, a smaller genotype scores 0 for every decision of a whole one that it has not made: one of b
     blocks reaches b / B, so that growing pays.
 
+    The metric ``parameters`` is a cost to set against that: option j of the i-th decision, both counted from 0, costs
+    (i + 1) * j. All decisions are worth the same, and the first ones are cheap.
+
     ``noise`` is the standard deviation, a fraction; it is drawn once a trial, so that the same genotype trained
     again differs. The report is the score without noise. ``seconds`` is the simulated duration of a trial, slept
     away; ``sigma`` spreads it log-normally.
@@ -58,6 +61,11 @@ class ToyEvaluator(Evaluator):
         levels = (self.space, *self.space.below) if isinstance(self.space, GrowingSpace) else (self.space,)
         return {level.spelling: tuple(len(d.options) - 1 for d in level.decisions) for level in levels}
 
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """A cost for each genotype."""
+        return ("parameters",)
+
     def truth(self, genotype: Genotype) -> float:
         """Give the fitness without noise."""
         whole = self._last[self.space.spelling]
@@ -77,4 +85,6 @@ class ToyEvaluator(Evaluator):
         seconds = self.seconds * math.exp(self.sigma * rng.standard_normal())
         if seconds:
             time.sleep(seconds)
-        return Evaluation(Outcome.OK, fitness=float(fitness), report=truth, seconds=seconds)
+        parameters = sum(i * choice for i, choice in enumerate(job.genotype.choices, start=1))
+        metrics = {"parameters": parameters}
+        return Evaluation(Outcome.OK, fitness=float(fitness), report=truth, seconds=seconds, metrics=metrics)

@@ -59,7 +59,7 @@ class Pool:
 
     ``hire`` makes a worker for a slot number, from 0. ``trial_timeout`` is in seconds from the moment when the worker
     says that it begins; whoever takes longer is killed. After ``recycle_after`` jobs, and after one that ran out of
-    memory, a worker is replaced.
+    memory or lost its device, a worker is replaced.
     """
 
     patience: ClassVar[float] = 60.0
@@ -174,13 +174,13 @@ class Pool:
         return results
 
     def _release(self, number: int, evaluation: Evaluation, *, dead: bool = False) -> tuple[int, Evaluation]:
-        """Free a slot; its worker stays for the next job unless it is dead, worn, or has run out of memory."""
+        """Free a slot; its worker stays for the next job unless it is dead, worn, out of memory or without a device."""
         slot = self._busy.pop(number)
         assert slot.job is not None, "it was busy"
         job, slot.job, slot.ended = slot.job, None, None
         slot.jobs_done += 1
         is_worn = self._recycle_after is not None and slot.jobs_done >= self._recycle_after
-        if dead or is_worn or evaluation.outcome is Outcome.OOM:
+        if dead or is_worn or evaluation.outcome in (Outcome.OOM, Outcome.CRASH):
             slot.worker.kill()
         else:
             self._idle[number] = slot

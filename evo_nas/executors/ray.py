@@ -144,7 +144,7 @@ class _Trainer:
         """Do nothing: that this was done says that the actor begins with what comes next."""
 
     def evaluate(self, job: Job) -> Evaluation:
-        return evaluate_safely(self._evaluator, job)
+        return evaluate_safely(self._evaluator, job, in_worker=True)
 
 
 def _die_with_raylet(pid: int) -> None:

@@ -237,4 +237,4 @@ def _begin() -> None:
 
 def _evaluate(job: Job) -> Evaluation:
     assert _evaluator is not None, "the initializer has run"
-    return evaluate_safely(_evaluator, job)
+    return evaluate_safely(_evaluator, job, in_worker=True)

@@ -68,3 +68,27 @@ def test_a_run_of_failures_has_empty_curves(make_run: MakeRun) -> None:
     assert best_so_far(frame).empty
     assert moving_mean(frame).empty
     assert mean_over_runs(best_so_far(frame)).empty
+
+
+def test_curves_over_time_are_averaged_where_every_run_was_going(make_run: MakeRun) -> None:
+    late = {"fitness": 0.6, "asked_at": 1_700_000_002.0, "told_at": 1_700_000_005.0}  # 4 seconds after the first ask
+    later = {"fitness": 0.7, "asked_at": 1_700_000_005.0, "told_at": 1_700_000_006.0}
+    runs = [
+        make_run("a", [{"fitness": 0.2}, {"fitness": 0.4}, {"fitness": 0.9}]),
+        make_run("b", [{"outcome": "oom"}, late, later]),
+    ]
+    curves = best_so_far(load_history(runs), "elapsed")
+    assert curves[["run", "elapsed", "fitness"]].to_numpy().tolist() == [
+        *(["a", 1.5, 0.2], ["a", 3.5, 0.4], ["a", 5.5, 0.9]),
+        *(["b", 4.0, 0.6], ["b", 5.0, 0.7]),
+    ]
+    mean = mean_over_runs(curves, "elapsed")
+    # b has no fitness before 4 seconds, and was not going any more after 5.
+    assert mean[["elapsed", "mean"]].to_numpy().ravel().tolist() == pytest.approx([4.0, 0.5, 5.0, 0.55])
+
+
+def test_the_moving_mean_can_be_taken_over_time(make_run: MakeRun) -> None:
+    trials = [{"fitness": 0.5}, {"outcome": "reused", "fitness": 0.5}, {"fitness": 0.7}]
+    curve = moving_mean(load_history(make_run(trials=trials)), window=2, x="elapsed")
+    # What is reused is no sample of its own, but it has a time of its own.
+    assert curve[["elapsed", "fitness"]].to_numpy().ravel().tolist() == pytest.approx([1.5, 0.5, 3.5, 0.5, 5.5, 0.6])

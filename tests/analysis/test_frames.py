@@ -10,11 +10,13 @@ from analysis import frames
 from analysis.frames import (
     COLUMNS,
     CURVE_COLUMNS,
+    METRIC_COLUMNS,
     NOTE_COLUMNS,
     HistoryError,
     find_runs,
     load_curves,
     load_history,
+    load_metrics,
     load_notes,
 )
 
@@ -124,6 +126,29 @@ def test_damaged_curves_and_notes_name_their_trial(make_run: MakeRun) -> None:
         load_curves(run)
     with pytest.raises(HistoryError, match="trial 3 of bad is damaged: its value cannot be None"):
         load_notes(run)
+
+
+def test_metrics_are_numbers_by_name(make_run: MakeRun, mixed: Path) -> None:
+    run = make_run(
+        "m", [{"fitness": 0.5, "metrics": '{"b": 2, "a": 0.5}'}, {"outcome": "oom"}, {"metrics": '{"a": 1}'}]
+    )
+    metrics = load_metrics([run, mixed])
+    assert list(metrics) == list(METRIC_COLUMNS)
+    assert metrics.to_numpy().tolist() == [["m", 1, "a", 0.5], ["m", 1, "b", 2.0], ["m", 3, "a", 1.0]]
+    assert metrics.dtypes.astype(str).to_dict() == {
+        "run": "category",
+        "trial": "int64",
+        "name": "string",
+        "value": "float64",
+    }
+    assert load_metrics(mixed).empty
+
+
+@pytest.mark.parametrize("text", ["{", "[1]", '{"a": "x"}', '{"a": null}', '{"a": true}', 3])
+def test_metrics_that_are_none_name_their_trial(make_run: MakeRun, text: object) -> None:
+    run = make_run("bad", [{"fitness": 0.5}, {"id": 7, "fitness": 0.5, "metrics": text}])
+    with pytest.raises(HistoryError, match=r"^trial 7 of bad is damaged: its metrics cannot be"):
+        load_metrics(run)
 
 
 @pytest.mark.parametrize("config", [None, "", '[run]\nspace = "x"\n', "run = 3\n"])

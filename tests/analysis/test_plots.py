@@ -7,7 +7,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from analysis.frames import HistoryError, load_history
-from analysis.plots import STRATEGY_COLOURS, plot_accuracy, plot_runs, save, strategy_colours
+from analysis.plots import ABSCISSAE, STRATEGY_COLOURS, plot_accuracy, plot_runs, save, strategy_colours
 
 MakeRun = Callable[..., Path]
 EVOLUTION = '[run]\nstrategy = "evolution"\n'
@@ -90,6 +90,39 @@ def test_pictures_go_to_the_report_of_the_first_run(make_run: MakeRun, mixed: Pa
     assert files == [mixed / "report" / "accuracy.png", mixed / "report" / "accuracy.svg"]
     assert files[0].read_bytes().startswith(b"\x89PNG")
     assert b"<svg" in files[1].read_bytes()
+
+
+def test_accuracy_is_drawn_against_time_on_request(make_run: MakeRun) -> None:
+    run = make_run(trials=[{"fitness": 0.2}, {"fitness": 0.4}, {"fitness": 0.9}])
+    ax = plot_accuracy(load_history(run), x="seconds", window=2)
+    assert line_named(ax, "random").tolist() == [[1.5, 0.2], [3.5, 0.4], [5.5, 0.9]]
+    (dots,) = [line for line in ax.get_lines() if line.get_linestyle() == "None" and len(line.get_xdata())]
+    (means,) = [line for line in ax.get_lines() if line.get_linestyle() == "--" and len(line.get_xdata())]
+    assert dots.get_xdata().tolist() == means.get_xdata().tolist() == [1.5, 3.5, 5.5]
+    assert ax.get_xlabel() == "seconds that the run was going for"
+    assert [file.name for file in plot_runs(run, x="seconds")] == ["accuracy-seconds.png", "accuracy-seconds.svg"]
+    with pytest.raises(ValueError, match="against trials or seconds, not 'hours'"):
+        plot_runs(run, x="hours")
+
+
+@pytest.mark.parametrize(
+    ("last", "unit", "seconds"), [(299, "seconds", 1), (2700, "minutes", 60), (90_000, "hours", 3600)]
+)
+def test_long_times_are_marked_in_minutes_and_hours(make_run: MakeRun, last: int, unit: str, seconds: int) -> None:
+    trials = [{"fitness": 0.2}, {"fitness": 0.4, "told_at": 1_700_000_001.0 + last}]
+    ax = plot_accuracy(load_history(make_run(trials=trials)), x="seconds")
+    assert ax.get_xlabel().split()[0] == unit
+    ax.figure.draw_without_rendering()
+    ticks = list(zip(ax.get_xticks(), ax.get_xticklabels(), strict=True))
+    assert 4 <= len(ticks) <= 12
+    assert [float(label.get_text()) * seconds for _, label in ticks] == pytest.approx([at for at, _ in ticks])
+
+
+def test_the_command_line_offers_what_can_be_drawn_against() -> None:
+    from evo_nas.cli import _parser
+
+    for name in ABSCISSAE:
+        assert _parser().parse_args(["plot", "RUN", "--x", name]).x == name
 
 
 def test_a_suffix_other_than_png_means_that_format_alone(mixed: Path, tmp_path: Path) -> None:

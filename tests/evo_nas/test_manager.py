@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from evo_nas.errors import TooManyFailures
+from evo_nas.errors import TooManyFailures, UsageError
 from evo_nas.evaluators.base import Cost, Evaluator, Job
 from evo_nas.executors.serial import SerialExecutor
 from evo_nas.history import History
@@ -485,3 +485,52 @@ def test_notes_and_curves_are_recorded(history: History) -> None:
     connection.close()
     assert [(trial, name) for trial, name, _ in notes] == [(1, "draw"), (2, "draw")]
     assert curve[:2] == [(1, 1, 0.1), (1, 2, 0.5)]
+
+
+# --- metrics that a strategy needs ------------------------------------------------------------------------------
+
+
+@dataclass
+class Weighing(Scripted):
+    """Needs one metric, and remembers what it was told."""
+
+    metrics: list[dict[str, float]] = field(default_factory=list)
+
+    name = "weighing"
+    needs = ("energy",)
+
+    def tell(self, individual: Individual, rng: Any) -> dict[str, float]:
+        self.metrics.append(dict(individual.metrics))
+        return super().tell(individual, rng)
+
+
+@dataclass
+class Measured(Table):
+    """Gives metrics of the network and of its training."""
+
+    def evaluate(self, job: Job) -> Evaluation:
+        network = {"parameters": 5.0, "latency": 0.25, "latency_spread": 0.01, "latency_noisy": 1.0, "energy": 3.0}
+        return replace(super().evaluate(job), metrics={**network, "train_seconds": 9.0})
+
+
+def test_a_reused_trial_has_what_belongs_to_its_network_and_what_is_needed(history: History) -> None:
+    evaluator = Measured()
+    evaluator.bind(SPACE)
+    strategy = Weighing([DISTINCT[0], DISTINCT[0]])
+    PopulationManager(SPACE, strategy, evaluator, SerialExecutor(evaluator), history, trials=10).run()
+    first, again = strategy.metrics
+    assert first.pop("train_seconds") == 9.0
+    assert again == first
+    assert evaluator.seen == [1]
+    again_told = Weighing([DISTINCT[0], DISTINCT[0]])
+    PopulationManager(SPACE, again_told, evaluator, SerialExecutor(evaluator), history, trials=10).run()
+    assert again_told.metrics == [{**first, "train_seconds": 9.0}, again], "told again it hears the same"
+
+
+def test_a_metric_that_is_needed_and_missing_ends_the_run(history: History) -> None:
+    table = Table(fitness={SPACE.key(DISTINCT[0]): None})
+    table.bind(SPACE)
+    search = PopulationManager(SPACE, Weighing(DISTINCT), table, SerialExecutor(table), history, trials=10)
+    with pytest.raises(UsageError, match="needs the metric 'energy', and trial 2 has no metrics: start a new run"):
+        search.run()
+    assert history.trained() == 2, "a failure lacks nothing"

@@ -44,6 +44,8 @@ def test_a_candidate_is_trained_and_measured(tmp_path: Path) -> None:
     assert evaluation.fitness == evaluation.curve[-1]
     assert len(evaluation.curve) == 5
     assert 0 < evaluation.metrics["train_seconds"] < evaluation.seconds
+    # One thread works at most all the time.
+    assert 0 < evaluation.metrics["cpu_seconds"] < 1.1 * evaluation.seconds
     cost = cost_of(SPACE.decode(GOOD), cells_per_stack=1, filters=4, image=8, channels=1)
     assert (evaluation.metrics["parameters"], evaluation.metrics["mult_adds"]) == (cost.parameters, cost.mult_adds)
 

@@ -36,6 +36,8 @@ def test_a_run_folder_holds_what_it_says(toy_run: Any) -> None:
         "sample": 2,
         "aging": True,
         "distinct": False,
+        "objective": "accuracy",
+        "costs": ["mult_adds"],
     }
     environment = json.loads((run.path / "env.json").read_text())
     assert environment["versions"]["evo_nas"] == evo_nas.__version__

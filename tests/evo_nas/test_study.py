@@ -26,7 +26,7 @@ STUDY = ("study", *BOTH, "--seeds", "2", *SMALL, "--study-dir", "study")
 FOLDERS = ("random", "evolution(population=5,sample=2)")
 
 EVALUATORS = """
-import os, pathlib
+import dataclasses, os, pathlib
 from dataclasses import dataclass
 from evo_nas.evaluators.toy import ToyEvaluator
 
@@ -52,6 +52,12 @@ class Dying(ToyEvaluator):
     "Takes its process with it."
     def evaluate(self, job):
         os._exit(9)
+
+@dataclass
+class Crowded(ToyEvaluator):
+    "Gives how many evaluations go on at a time."
+    def evaluate(self, job):
+        return dataclasses.replace(super().evaluate(job), metrics={"parameters": self.placement.workers})
 
 @dataclass
 class Changing(ToyEvaluator):
@@ -292,6 +298,12 @@ def test_a_list_of_strategies_is_read() -> None:
         ("evolution", {"population": 20, "sample": 5}),
         ("my.module:Class", {"ops": "a+b"}),
     ]
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_an_evaluator_knows_how_many_runs_are_at_work_beside_its_own(every_row: Any, jobs: int) -> None:
+    assert main(with_evaluator("Crowded", "--jobs", str(jobs))) == 0
+    assert {row["parameters"] for rows in every_row().values() for row in rows} == {jobs}
 
 
 @pytest.mark.parametrize("jobs", ["1", "2"])

@@ -23,8 +23,8 @@ Fitness = Callable[[tuple[int, ...], int], float | None]
 class Driver:
     """One search of one strategy, one trial at a time, with generators as the manager hands them out.
 
-    Genotypes are worth what the toy landscape says, with its ``noise``, unless :meth:`run` is given a fitness;
-    ``fails`` says which trials fail. ``notes`` holds what each tell returned.
+    Genotypes are worth what the toy landscape says, with its ``noise``, unless :meth:`run` is given a fitness; they
+    cost what it says. ``fails`` says which trials fail. ``notes`` holds what each tell returned.
     """
 
     strategy: SearchStrategy
@@ -58,14 +58,12 @@ class Driver:
 
     def ended(self, id: int, proposal: Proposal, fitness: Fitness | None = None) -> Individual:
         """Say what became of a proposal."""
-        worth = fitness(proposal.genotype.choices, id) if fitness else self.toyed(id, proposal)
+        toyed = self.toy.evaluate(Job(id, proposal.genotype, self.seed))
+        worth = fitness(proposal.genotype.choices, id) if fitness else toyed.fitness
         if self.fails(id):
             worth = None
         outcome = Outcome.NAN if worth is None else Outcome.OK
-        return Individual(id, proposal.genotype, outcome, worth, proposal.parent, proposal.memo)
-
-    def toyed(self, id: int, proposal: Proposal) -> float | None:
-        return self.toy.evaluate(Job(id, proposal.genotype, self.seed)).fitness
+        return Individual(id, proposal.genotype, outcome, worth, proposal.parent, proposal.memo, toyed.metrics)
 
     def step(self, fitness: Fitness | None = None) -> dict[str, float]:
         return self.tell(self.ended(len(self.individuals) + 1, self.ask(), fitness))

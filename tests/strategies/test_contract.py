@@ -24,13 +24,20 @@ SMALL: dict[str, dict[str, object]] = {
     "local": {"starts": 3},
     "guided": {"initial": 5, "children": 20, "strangers": 5},
 }
+VARIANTS: dict[str, tuple[str, dict[str, object]]] = {
+    "evolution of a front": (
+        "evolution",
+        {"population": 6, "sample": 3, "objective": "pareto", "costs": ("parameters",)},
+    ),
+}
+"""Options under which a strategy is another one: name here -> its name and these."""
 TRIALS = 17
 """Enough for three batches of RL, for a whole population to die of age, and for two levels of PNAS."""
 SPELLINGS = (*SPACES, "nasnet(blocks=1,combines=add)")
 
 
 def build(name: str) -> SearchStrategy:
-    return STRATEGIES.build(name, SMALL[name])
+    return STRATEGIES.build(*VARIANTS.get(name, (name, SMALL.get(name, {}))))
 
 
 def suits(name: str, spelling: str) -> bool:
@@ -41,7 +48,7 @@ def suits(name: str, spelling: str) -> bool:
         return False
 
 
-PAIRS = [(name, spelling) for name in STRATEGIES for spelling in SPELLINGS if suits(name, spelling)]
+PAIRS = [(name, spelling) for name in (*STRATEGIES, *VARIANTS) for spelling in SPELLINGS if suits(name, spelling)]
 
 
 FORGETFUL = [
@@ -67,7 +74,7 @@ def space(pair: tuple[str, str]) -> SearchSpace:
 
 def test_every_strategy_of_the_catalogue_is_tested() -> None:
     assert list(SMALL) == list(STRATEGIES)
-    assert {name for name, _ in PAIRS} == set(STRATEGIES)
+    assert {name for name, _ in PAIRS} == {*STRATEGIES, *VARIANTS}
     assert {spelling for _, spelling in PAIRS} == set(SPELLINGS)
 
 
@@ -206,6 +213,9 @@ def test_a_memo_is_what_the_history_can_give_back() -> None:
         ("evolution", {"population": 0}, "population must be at least 1"),
         ("evolution", {"sample": 0}, "sample must be at least 1"),
         ("evolution", {"population": 10, "sample": 11}, "sample must be from 1 to the population of 10, not 11"),
+        ("evolution", {"objective": "speed"}, "objective must be accuracy or pareto, not 'speed'"),
+        ("evolution", {"costs": ""}, r"costs names at least one metric, each once, not \[\]"),
+        ("evolution", {"costs": "latency,latency"}, "costs names at least one metric, each once, not"),
         ("evolution", {"batch": 5}, "strategy 'evolution' has no option 'batch'"),
         ("random", {"population": 5}, "strategy 'random' has no option 'population'; it has none"),
         ("rl", {"batch": 0}, "batch must be at least 1"),

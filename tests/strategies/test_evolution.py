@@ -11,6 +11,7 @@ import pytest
 from genotypes.catalogue import space_named
 from genotypes.genotype import Genotype
 from genotypes.individual import Individual, Outcome
+from genotypes.pareto import pareto_front
 from genotypes.population import Population
 from strategies.base import Proposal
 from strategies.evolution import RegularizedEvolution
@@ -187,6 +188,90 @@ def test_without_aging_a_search_that_is_told_again_goes_on_the_same(drive: Any) 
         again.tell(one)
     assert [again.ask(id) for id in range(61, 91)] == [lived.ask(id) for id in range(61, 91)]
     assert len(again.strategy._members) == 8
+
+
+# --- the Pareto front -------------------------------------------------------------------------------------------
+
+FRONT: dict[str, Any] = {"population": 30, "sample": 10, "distinct": False, "costs": ("parameters",)}
+
+
+def priced(id: int, fitness: float, cost: float) -> Individual:
+    return dataclasses.replace(individual(id, fitness), metrics={"parameters": cost})
+
+
+def hypervolume(individuals: list[Individual], dearest: float) -> float:
+    """Measure the share of the square from (0, dearest) to (1, 0), accuracy and cost, that is beaten by somebody."""
+    accuracy = np.array([one.score for one in individuals])
+    cost = np.array([one.metrics["parameters"] for one in individuals])
+    front = pareto_front(accuracy, cost[:, None])
+    steps = -np.diff(accuracy[front], append=0.0)
+    return float((steps * (dearest - cost[front])).sum() / dearest)
+
+
+def test_the_hypervolume_of_two_steps_is_their_area() -> None:
+    steps = [priced(1, f, c) for f, c in ((0.5, 2.0), (1.0, 6.0))]
+    assert hypervolume(steps, 8.0) == pytest.approx(0.5 * 6 / 8 + 0.5 * 2 / 8)
+
+
+def test_a_search_for_the_front_finds_a_better_one_than_a_search_for_accuracy(drive: Any) -> None:
+    """Twenty bits that are worth the same and cost 1 to 20, noise 0.01, 300 trials.
+
+    Over 10 seeds the hypervolume is 0.561 +- 0.012 (0.567 +- 0.011 without aging), for accuracy 0.503 +- 0.016, for
+    random search 0.520 +- 0.014; of two searches with the same seed the smallest difference is 0.040.
+    """
+    bits, dearest, seeds = space_named("bits(length=20)"), sum(range(21)), range(5)
+
+    def found(objective: str, seed: int, aging: bool = True) -> float:
+        strategy = RegularizedEvolution(**FRONT, objective=objective, aging=aging)
+        return hypervolume(drive(strategy, bits, seed=seed).run(300).individuals, dearest)
+
+    accuracy = [found("accuracy", seed) for seed in seeds]
+    for aging in (True, False):
+        front = [found("pareto", seed, aging) for seed in seeds]
+        assert np.mean(front) > np.mean(accuracy) + 0.03
+        assert min(np.subtract(front, accuracy)) > 0
+
+
+@pytest.mark.parametrize("aging", [True, False])
+def test_a_search_for_the_front_that_is_told_again_goes_on_the_same(drive: Any, aging: bool) -> None:
+    options = {**FRONT, "population": 8, "sample": 4, "aging": aging, "objective": "pareto"}
+    space = space_named("nasbench201")
+    lived = drive(RegularizedEvolution(**options), space, fails=lambda id: id % 5 == 0).run(60)
+    again = drive(RegularizedEvolution(**options), space)
+    for one in lived.individuals:
+        again.tell(one)
+    assert [again.ask(id) for id in range(61, 91)] == [lived.ask(id) for id in range(61, 91)]
+
+
+def test_aging_spares_nobody_on_the_front() -> None:
+    strategy = RegularizedEvolution(population=2, sample=2, objective="pareto", costs=("parameters",))
+    strategy.start(SPACE, np.random.default_rng(0))
+    for id, (fitness, cost) in enumerate([(1.0, 1.0), (0.5, 5.0), (0.4, 6.0)], start=1):
+        strategy.tell(priced(id, fitness, cost), np.random.default_rng(id))
+    strategy.toolbox.register("draw", list)
+    assert set(parents(strategy, 50)) == {2}, "1 dominates both but is dead, and 2 dominates 3"
+
+
+def test_without_aging_the_dominated_one_of_the_sample_dies() -> None:
+    strategy = RegularizedEvolution(population=3, sample=3, objective="pareto", costs=("parameters",), aging=False)
+    strategy.start(SPACE, np.random.default_rng(0))
+    for id, (fitness, cost) in enumerate([(0.2, 1.0), (0.8, 9.0), (0.7, 9.5)], start=1):
+        strategy.tell(priced(id, fitness, cost), np.random.default_rng(id))
+    strategy.toolbox.register("draw", list)
+    proposal = strategy.ask(Population(), (), np.random.default_rng(0))
+    assert (proposal.parent, proposal.memo) == (1, (3.0,)), "of the ends of the front the first drawn wins"
+
+
+def test_who_lacks_a_cost_is_refused_and_changes_nothing() -> None:
+    strategy = RegularizedEvolution(population=1, sample=1, objective="pareto", costs=("parameters",))
+    strategy.start(SPACE, np.random.default_rng(0))
+    assert strategy.needs == ("parameters",)
+    strategy.tell(priced(1, 0.5, 1.0), np.random.default_rng(1))
+    with pytest.raises(ValueError, match="individual 2 has no metric 'parameters'"):
+        strategy.tell(individual(2, 0.9), np.random.default_rng(2))
+    strategy.tell(individual(3, None), np.random.default_rng(3))
+    assert parents(strategy, 5) == [1] * 5
+    assert RegularizedEvolution(costs=("parameters",)).needs == (), "accuracy is all that counts by default"
 
 
 # --- distinct children ------------------------------------------------------------------------------------------

@@ -2,4 +2,6 @@
 
 Evaluator:  :mod:`evo_nas.evaluators.proxy.evaluator`  from a genotype to its validation accuracy
 Presets:    :mod:`evo_nas.evaluators.proxy.presets`    every number that decides a proxy training
+Latency:    :mod:`evo_nas.evaluators.proxy.latency`    how long the trained network takes for one image
+Stopping:   :mod:`evo_nas.evaluators.proxy.stopping`   rules that end a training that falls behind
 """

@@ -14,18 +14,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from evo_nas.data.catalogue import DATA_SETS
+from evo_nas.data.images import LARGEST
+from evo_nas.errors import UsageError
 from evo_nas.evaluators.base import Cost, Evaluator, Job, Placement, weights_file
 from evo_nas.evaluators.proxy.presets import PRESETS, Preset
+from evo_nas.evaluators.proxy.stopping import RULES, stopping_rule
 from evo_nas.phenotypes.plan import SMALLEST_IMAGE
 from genotypes.cell import CellPair
 from genotypes.genotype import Genotype
 from genotypes.individual import Evaluation, Outcome
+from genotypes.population import Population
 from genotypes.space import SearchSpace
 
 if TYPE_CHECKING:
     import torch
 
     from evo_nas.data.images import ImageSet
+    from evo_nas.evaluators.proxy.pace import Pace
     from evo_nas.phenotypes.network import CellNetwork
     from evo_nas.recipes import Recipe
     from evo_nas.training import Epoch, Examples
@@ -38,9 +43,17 @@ class ProxyEvaluator(Evaluator):
     ``dataset`` is a name of :data:`evo_nas.data.catalogue.DATA_SETS`. ``preset`` is a name of
     :data:`evo_nas.evaluators.proxy.presets.PRESETS`; by default ``digits`` for the digits, else ``gpu`` where there is
     a GPU and ``cpu`` where there is none; and the preset ``digits`` alone means the data set too. Every other field is
-    one of the preset's, and overrides it; a preset's ``validation_images`` are at most a fifth of the train part.
+    one of the preset's, and overrides it; a preset's ``validation_images`` are at most a fifth of the train part, its
+    ``batch_size`` at most what is left to train on.
     ``channels`` is 1 (grey) or 3 (colour), by default the data set's own. ``split_seed`` decides which images are held
     out: one split for all candidates, and for all runs that are to be compared. The test images are never read.
+    ``latency`` measures after each training how long the network takes for one image, see
+    :mod:`evo_nas.evaluators.proxy.latency`; as any time, it is not the same twice.
+
+    ``stopping`` is a name of :data:`evo_nas.evaluators.proxy.stopping.RULES`: whether a training that falls behind is
+    stopped before its last epoch. Its fitness is then the accuracy that it had. ``stopping_epochs`` is the first epoch
+    after which that may happen, ``stopping_trials`` and ``stopping_window`` how many trials decide, at least and at
+    most, and ``stopping_eta`` the reduction factor of ``halving``.
 
     Raises:
         ValueError: if a name is unknown or a number out of range.
@@ -68,6 +81,12 @@ class ProxyEvaluator(Evaluator):
     weight_decay: float | None = None
     drop_path_keep: float | None = None
     gradient_norm: float | None = None
+    latency: bool = False
+    stopping: str = "none"
+    stopping_epochs: int = 1
+    stopping_trials: int = 10
+    stopping_window: int = 200
+    stopping_eta: int = 4
 
     def __post_init__(self) -> None:
         self._given = {field.name for field in fields(self) if getattr(self, field.name) is not None}
@@ -81,16 +100,21 @@ class ProxyEvaluator(Evaluator):
             value = getattr(self, option)
             if value is not None and not lowest <= value < math.inf:
                 raise ValueError(f"{option} must be finite and at least {lowest}, not {value}")
+        if self.image_size is not None and self.image_size > LARGEST:
+            raise ValueError(f"image_size must be at most {LARGEST} pixels a side, not {self.image_size}")
         if self.channels not in (None, 1, 3):
             raise ValueError(f"channels must be 1 (grey) or 3 (colour), not {self.channels}")
         if self.drop_path_keep is not None and not 0 < self.drop_path_keep <= 1:
             raise ValueError(f"drop_path_keep must lie in (0, 1], not {self.drop_path_keep}")
+        if self.stopping not in RULES:
+            raise ValueError(f"there is no stopping rule {self.stopping!r}; the rules are: {', '.join(RULES)}")
 
     def bind(self, space: SearchSpace, placement: Placement | None = None) -> None:
         """Take space and placement, and settle every field that was not given.
 
         Raises:
-            ValueError: if the space describes no pair of cells, or the device is not there.
+            ValueError: if the space describes no pair of cells, the device is not there, or the stopping rule does not
+                fit the epochs.
         """
         import numpy as np
 
@@ -110,24 +134,65 @@ class ProxyEvaluator(Evaluator):
                 setattr(self, field.name, getattr(PRESETS[self.preset], field.name))
         if self.channels is None:
             self.channels = DATA_SETS[self.dataset or ""].channels
+        # Until the images have been seen.
+        known = DATA_SETS[self.dataset or ""]
+        self._classes = known.classes or 10
+        self._images_held = (self._int("train_images") or known.train or 0) + self._int("validation_images")
+        self._rule = stopping_rule(
+            self.stopping,
+            epochs=self._int("epochs"),
+            first=self.stopping_epochs,
+            trials=self.stopping_trials,
+            window=self.stopping_window,
+            eta=self.stopping_eta,
+        )
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """Costs, loss and times; with ``latency`` what is measured for it; with a stopping rule how far it went."""
+        extent = () if self.stopping == "none" else ("epochs", "stopped")
+        known = ("parameters", "mult_adds", "train_loss", "cpu_seconds", "train_seconds", "validation_seconds", *extent)
+        if not self.latency:
+            return known
+        from evo_nas.evaluators.proxy.latency import METRICS
+
+        return (*known, *METRICS)
 
     def prepare(self, directory: Path) -> None:
         """Find the images, decode them if this is the first time, and check that they can be split.
 
         Raises:
             DataError: if images are missing or damaged.
-            UsageError: if fewer images are there than are to be held out.
+            UsageError: if fewer images are there than are to be held out, or a batch takes more than are left.
         """
         super().prepare(directory)
         images = self._images()
         self._classes = len(images.classes)
         if "validation_images" not in self._given:
             self.validation_images = min(self._int("validation_images"), max(len(images.train) // 5, self._classes))
-        self._split(images)
+        train, validation = self._split(images)
+        if "batch_size" not in self._given:
+            self.batch_size = min(self._int("batch_size"), len(train))
+        if self._int("batch_size") > len(train):
+            raise UsageError(
+                f"a batch of {self.batch_size} needs more images than the {len(train)} that there are to train on "
+                f"({len(validation)} are held out for validation); choose another batch_size, such as "
+                f"--set evaluator.batch_size={min(64, len(train))}"
+            )
+        self._images_held = len(train) + len(validation)
 
     def fingerprint(self) -> dict[str, str]:
         """Give the SHA-256 of the train part's classes, labels and pixels."""
         return {str(self.dataset): self._images().fingerprint}
+
+    @property
+    def window(self) -> int:
+        """How many of the youngest individuals the stopping rule looks at; 0 without one."""
+        return 0 if self.stopping == "none" else self.stopping_window
+
+    def brief(self, population: Population) -> tuple[float, ...]:
+        """Give the thresholds of the stopping rule; nothing without one."""
+        return () if self._rule is None else self._rule.brief(population)
 
     def cost(self, genotype: Genotype) -> Cost:
         """Count the network at the size of the proxy training."""
@@ -136,7 +201,14 @@ class ProxyEvaluator(Evaluator):
         return cost_of(self.space.decode(genotype), image=self._int("image_size"), **self._size())
 
     def evaluate(self, job: Job) -> Evaluation:
-        """Train the candidate and measure it; a loss that is no number ends the training at once."""
+        """Train the candidate and measure it; a loss that is no number ends the training at once.
+
+        So does the stopping rule, if there is one: then ``epochs`` (how many were trained) and ``stopped`` (1 if those
+        are not all, else 0) are among the metrics.
+
+        ``cpu_seconds`` is the processor time of this process, all its threads together: the work, however crowded the
+        machine is. What a GPU does is not in it.
+        """
         import torch
 
         from evo_nas.devices import seeded
@@ -144,7 +216,7 @@ class ProxyEvaluator(Evaluator):
 
         loaded = self._loaded
         seed = int(job.rng().integers(2**62))
-        start = time.perf_counter()
+        start, cpu_start = time.perf_counter(), time.process_time()
         history: list[Epoch] = []
         with seeded(seed, loaded.device, self.placement.threads):
             network = self._network(job.genotype, loaded.device)
@@ -154,8 +226,11 @@ class ProxyEvaluator(Evaluator):
                 training = Training(network, self._recipe(), generator)
                 for epoch in training.epochs(loaded.train, loaded.validation):
                     history.append(epoch)  # one by one: those before a NaN are wanted too
+                    if self._rule is not None and self._rule.stops(_curve(history), job.brief):
+                        break
             except Diverged as error:
                 return Evaluation.failed(Outcome.NAN, str(error), time.perf_counter() - start, _curve(history))
+            latency = self._latency(network) if self.latency else {}
         if self.placement.keep_weights:
             self._save(network, job)
         return Evaluation(
@@ -167,33 +242,58 @@ class ProxyEvaluator(Evaluator):
                 "parameters": cost.parameters,
                 "mult_adds": cost.mult_adds,
                 "train_loss": history[-1].loss,
+                "cpu_seconds": time.process_time() - cpu_start,
                 "train_seconds": sum(epoch.train_seconds for epoch in history),
                 "validation_seconds": sum(epoch.validation_seconds for epoch in history),
+                **latency,
+                **self._extent(len(history)),
             },
         )
 
     def expected_seconds(self, genotypes: Sequence[Genotype]) -> float:
         """Time a few steps of these candidates, and multiply."""
-        from dataclasses import replace
+        train, validation = (len(examples) for examples in (self._loaded.train, self._loaded.validation))
+        return self.pace(genotypes).seconds(train, validation, self._int("epochs"))
 
-        import torch
+    def pace(self, genotypes: Sequence[Genotype], *, threads: int | None = None, noise: bool = False) -> Pace:
+        """Time a few steps of these candidates, by default with the threads of the placement.
 
-        from evo_nas.devices import seeded
-        from evo_nas.training import Training
+        With ``noise`` on random images of the right shape: then ``prepare`` need not have been called.
+        """
+        from evo_nas.devices import resolve_device, seeded
+        from evo_nas.evaluators.proxy.pace import measure_pace, random_examples
 
-        loaded = self._loaded
-        recipe = replace(self._recipe(), epochs=1)
-        few = loaded.train.first(3 * recipe.batch_size)
-        some = loaded.validation.first(recipe.batch_size)
-        total = 0.0
-        with seeded(0, loaded.device, self.placement.threads):
-            for genotype in genotypes:
-                network = self._network(genotype, loaded.device)
-                for _ in range(2):  # the first pays for whatever is set up once
-                    (epoch,) = Training(network, recipe, torch.Generator().manual_seed(0)).epochs(few, some)
-                total += epoch.train_seconds * len(loaded.train) / len(few)
-                total += epoch.validation_seconds * len(loaded.validation) / len(some)
-        return total * self._int("epochs") / len(genotypes)
+        if noise:
+            device = resolve_device(self.placement.device)
+            shape = {"image_size": self._int("image_size"), "channels": self._int("channels")}
+            train = random_examples(4 * self._int("batch_size"), **shape, classes=self._classes, device=device)
+            validation = train
+        else:
+            device, train, validation = self._loaded.device, self._loaded.train, self._loaded.validation
+        with seeded(0, device, threads or self.placement.threads):
+            networks = (self._network(genotype, device) for genotype in genotypes)
+            return measure_pace(networks, self._recipe(), train, validation)
+
+    def memory(self) -> int | None:
+        """Estimate what a worker takes from a few random candidates; ``None`` on a GPU, where nobody has measured it.
+
+        Before ``prepare`` a preset's number of images is taken for that of the data.
+        """
+        import numpy as np
+
+        from evo_nas.devices import resolve_device
+        from evo_nas.evaluators.proxy.memory import worker_bytes
+
+        if resolve_device(self.placement.device).type != "cpu":
+            return None
+        rng = np.random.default_rng(0)
+        return worker_bytes(
+            [self.space.decode(self.space.sample(rng)) for _ in range(_WEIGHED)],
+            images=self._images_held,
+            image_size=self._int("image_size"),
+            batch_size=self._int("batch_size"),
+            **self._size(),
+        )
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave the loaded data behind: a worker process loads it to its own device."""
@@ -244,6 +344,12 @@ class ProxyEvaluator(Evaluator):
         network.to(memory_format=torch.channels_last)
         return network
 
+    def _latency(self, network: CellNetwork) -> dict[str, float]:
+        from evo_nas.evaluators.proxy.latency import measure_latency
+
+        image, _ = self._loaded.validation.batch(slice(1))
+        return measure_latency(network, image, workers=self.placement.workers)
+
     def _save(self, network: CellNetwork, job: Job) -> None:
         """Keep the weights, with all that is needed to build the network again."""
         from evo_nas.phenotypes.blueprint import Blueprint, save_network
@@ -267,6 +373,10 @@ class ProxyEvaluator(Evaluator):
         """Give the size of the network as ``CellNetwork`` and ``cost_of`` take it."""
         size = {option: self._int(option) for option in ("cells_per_stack", "filters", "channels")}
         return {**size, "classes": self._classes}
+
+    def _extent(self, epochs: int) -> dict[str, float]:
+        """Say how far a training went, where trainings may be stopped."""
+        return {} if self._rule is None else {"epochs": epochs, "stopped": epochs < self._int("epochs")}
 
     def _recipe(self) -> Recipe:
         from evo_nas.recipes import Recipe
@@ -306,7 +416,15 @@ _LOWEST = {
     "weight_decay": 0,
     "gradient_norm": 0,
     "split_seed": 0,
+    "stopping_epochs": 1,
+    "stopping_trials": 1,
+    "stopping_window": 1,
+    "stopping_eta": 2,
 }
+
+
+_WEIGHED = 4
+"""Random candidates by whose largest the memory of a worker is judged."""
 
 
 def _curve(history: Sequence[Epoch]) -> tuple[float, ...]:

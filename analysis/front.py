@@ -1,0 +1,207 @@
+"""Pictures of Pareto fronts: what accuracy costs, every trial of a run and the front of the best trade-offs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+import pandas as pd
+from matplotlib.colors import to_hex, to_rgb
+from matplotlib.figure import Figure
+from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
+
+from analysis.frames import HistoryError, Paths, Run, find_runs, load_history, load_metrics
+from analysis.plots import report_file, save, strategy_colours
+from genotypes.genotype import shorten
+from genotypes.pareto import pareto_front
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+COUNTED: Final[dict[str, str]] = {
+    "parameters": "parameters",
+    "mult_adds": "multiply-adds of one image",
+}
+"""Cost that is a column of :func:`analysis.frames.load_history` -> how the axis calls it."""
+
+DEFAULT_COSTS: Final = ("mult_adds",)
+"""What accuracy is drawn against where neither the caller nor the first run says."""
+
+_INK: Final = "#22272e"
+_PANEL: Final = (6.2, 4.3)  # inches
+_LOOKS: Final = (("-", "o", 0.0), ((0, (5, 1.6)), "s", 0.5), ((0, (1.4, 1.3)), "^", 0.25), ("-", "D", 0.75))
+"""Style of line, marker, and how much ink is mixed into the colour: for the runs of a strategy in the order listed."""
+_WIDE: Final = 10.0  # times that a cost must grow to need a logarithmic axis
+_FENCE: Final = 3.0  # interquartile ranges below the quartile that the axis makes room for (Tukey's outer fence)
+_MANY: Final = 30  # points of a front, beyond which they would hide each other
+_MOST_PANELS: Final = 6
+_COLUMNS: Final = ("run", "strategy", "id", "fitness", "parameters", "mult_adds", "outcome", "trained")
+
+
+def load_costs(paths: Paths, costs: Sequence[str]) -> pd.DataFrame:
+    """Load what a front is drawn of: run, strategy, id, fitness, trained, outcome, and a column (float64) a cost.
+
+    A cost is ``parameters``, ``mult_adds``, or any metric that the evaluator gave; it is NaN where a trial has none.
+
+    Raises:
+        HistoryError: as :func:`analysis.frames.load_history` does.
+    """
+    frame = load_history(paths, columns=_COLUMNS)
+    if measured := [name for name in costs if name not in COUNTED]:
+        metrics = load_metrics(paths)
+        metrics = metrics[metrics["name"].isin(measured)]
+        wide = metrics.pivot(index=["run", "trial"], columns="name", values="value").reindex(columns=measured)
+        frame = frame.merge(wide, how="left", left_on=["run", "id"], right_index=True)
+    return frame.astype(dict.fromkeys(costs, "float64"))
+
+
+def plot_front(frame: pd.DataFrame, ax: Axes | None = None, *, cost: str = "mult_adds") -> Axes:
+    """Draw accuracy against a cost: every training as a dot, the front of each run as steps.
+
+    ``frame`` is one of :func:`load_costs`. Its steps say what accuracy can be had for at most so much. The colours are
+    those of the strategies; runs of one strategy differ in their shade, dashes and markers. A cost that grows tenfold
+    stands on a logarithmic axis. Without ``ax`` a new figure is made: ``plot_front(frame).figure``.
+
+    Raises:
+        HistoryError: if no trial has a fitness.
+        ValueError: if none that has one has this cost.
+    """
+    names = ", ".join(map(str, frame["run"].unique())) or "the run"
+    alive = frame[(frame["outcome"] == "ok") & frame["fitness"].notna()]
+    if alive.empty:
+        raise HistoryError(f"no trial of {names} has succeeded, so there is no front to draw")
+    alive = alive[alive[cost].notna()]
+    if alive.empty:
+        raise ValueError(
+            f"no trial of {names} has the metric {shorten(cost)!r} to draw accuracy against; name one that they have "
+            "with --costs, such as mult_adds or parameters"
+        )
+    if ax is None:
+        ax = Figure(figsize=_PANEL, layout="constrained").add_subplot()
+    colours = strategy_colours(alive["strategy"].astype(str))
+    lowest = 1.0
+    for strategy, group in alive.groupby("strategy", observed=True, sort=True):
+        _dots(group, cost, colours[str(strategy)], ax)
+        runs = [run for _, run in group.groupby("run", observed=True, sort=False)]
+        for number, run in enumerate(runs):
+            best = run.iloc[pareto_front(run["fitness"], run[[cost]])[::-1]]  # the cheapest first
+            lowest = min(lowest, best["fitness"].min())
+            dashes, marker, ink = _LOOKS[number % len(_LOOKS)]
+            ax.plot(
+                best[cost],
+                best["fitness"],
+                drawstyle="steps-post",
+                linestyle=dashes,
+                marker=marker,
+                markersize=4 if len(best) <= _MANY else 2.5,
+                markeredgecolor="white",
+                markeredgewidth=0.6 if len(best) <= _MANY else 0.0,
+                color=_mixed(colours[str(strategy)], ink),
+                linewidth=1.7 if len(best) <= _MANY else 1.2,
+                label=str(strategy) if len(runs) == 1 else f"{strategy}: {run['run'].iloc[0]}",
+                zorder=3,
+            )
+    ax.plot([], [], "o", markersize=3, markeredgewidth=0, color=_INK, alpha=0.4, label="one training")
+    _dress(alive, cost, lowest, ax)
+    return ax
+
+
+def plot_fronts(paths: Paths, output: Path | None = None, *, costs: Sequence[str] = ()) -> list[Path]:
+    """Draw the fronts of runs, a panel a cost, to ``output``, or to ``report/front.png`` and ``.svg`` of the first.
+
+    Without ``costs`` they are those of the first run's strategy, where it has any, else mult-adds. Gives the files.
+
+    Raises:
+        HistoryError: if there is no such run, none with a fitness, or a damaged one.
+        ValueError: if the suffix is no format of a picture, no trial has a cost, or there are too many to draw.
+    """
+    runs = find_runs(paths)
+    names = tuple(costs) or _own_costs(runs[0])
+    if len(names) > _MOST_PANELS:
+        raise ValueError(f"a picture has room for {_MOST_PANELS} costs, not {len(names)}: name fewer with --costs")
+    frame = load_costs([run.history for run in runs], names)
+    width, height = _PANEL
+    figure = Figure(figsize=(width * len(names), height), layout="constrained")
+    for position, name in enumerate(names, start=1):
+        plot_front(frame, figure.add_subplot(1, len(names), position), cost=name)
+    return save(figure, output or report_file(runs[0].folder, "front.png"))
+
+
+def _own_costs(run: Run) -> tuple[str, ...]:
+    """Give the costs that a run's strategy weighs, as ``run.toml`` has them."""
+    costs = run.table("strategy").get("costs")
+    if isinstance(costs, list) and costs and all(isinstance(name, str) for name in costs):
+        return tuple(dict.fromkeys(costs))
+    return DEFAULT_COSTS
+
+
+def _mixed(colour: str, ink: float) -> str:
+    """Darken a colour: 0 leaves it as it is, 1 is ink."""
+    red, green, blue = (1 - ink) * np.array(to_rgb(colour)) + ink * np.array(to_rgb(_INK))
+    return to_hex((red, green, blue))
+
+
+def _dots(group: pd.DataFrame, cost: str, colour: str, ax: Axes) -> None:
+    """Draw every training; as one picture even in an SVG, which a million dots would swell."""
+    crowd = max(1.0, (len(group) / 1000) ** 0.25)
+    ax.plot(
+        group[cost],
+        group["fitness"],
+        linestyle="none",
+        marker="o",
+        markersize=max(1.2, 3.2 / crowd),
+        markeredgewidth=0,
+        color=colour,
+        alpha=max(0.06, 0.3 / crowd),
+        rasterized=True,
+        zorder=1,
+    )
+
+
+def _dress(alive: pd.DataFrame, cost: str, lowest: float, ax: Axes) -> None:
+    """Set scales, limits, labels, grid and legend; say how many trials the limits leave out."""
+    spent, gained = alive[cost].to_numpy(), alive["fitness"].to_numpy()
+    if spent.min() > 0 and spent.max() >= _WIDE * spent.min():
+        ax.set_xscale("log")
+        ax.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        ax.xaxis.set_minor_formatter(NullFormatter())
+    ax.xaxis.set_major_formatter(EngFormatter(unit="s" if cost == "latency" else "", sep=" "))
+    # A few networks that learned nothing would flatten the front.
+    quarter, three_quarters = np.quantile(gained, [0.25, 0.75])
+    low, high = min(lowest, max(gained.min(), quarter - _FENCE * (three_quarters - quarter))), gained.max()
+    room = max(high - low, 0.01)
+    bottom = max(0.0, low - 0.05 * room)
+    ax.set_ylim(bottom, min(1.0, high + 0.08 * room))
+    hidden = int((gained < bottom).sum())
+    if hidden:
+        ax.annotate(
+            f"{hidden:,} of {len(gained):,} trials {'lies' if hidden == 1 else 'lie'} below",
+            (1.0, 0.0),
+            (-4, 5),
+            xycoords="axes fraction",
+            textcoords="offset points",
+            ha="right",
+            fontsize=7.5,
+            color="#6b737d",
+        )
+    called = {**COUNTED, "latency": "latency of one image"}.get(cost, shorten(cost))
+    ax.set_xlabel(called, color=_INK)
+    ax.set_ylabel("validation accuracy", color=_INK)
+    ax.yaxis.set_major_formatter(lambda y, _: f"{100 * y:.6g} %")
+    ax.grid(color="#e3e6ea", linewidth=0.8)
+    ax.set_axisbelow(True)
+    for side in ("top", "right"):
+        ax.spines[side].set_visible(False)
+    labels = ax.get_legend_handles_labels()[1]
+    # Above the picture, where it hides no point.
+    ax.legend(
+        loc="lower left",
+        bbox_to_anchor=(0.0, 1.0),
+        borderaxespad=0.2,
+        ncols=4 if max(map(len, labels)) <= 14 else 2,
+        frameon=False,
+        fontsize=9,
+        columnspacing=1.4,
+    )

@@ -1,0 +1,47 @@
+"""What a network may cost at most to be trained, and what to say of a search in which that refuses everything."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from evo_nas.evaluators.base import Cost
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """The largest network that is trained: its parameters and its mult-adds of one image; ``None`` for no limit."""
+
+    parameters: int | None = None
+    mult_adds: int | None = None
+
+    def __bool__(self) -> bool:
+        return self.parameters is not None or self.mult_adds is not None
+
+    def refusal(self, cost: Cost) -> str | None:
+        """Say why a network of this cost is not trained; ``None`` if it is within the limits."""
+        over = [f"{value} {word} are more than the {limit} allowed" for word, value, limit in self._beyond(cost)]
+        return " and ".join(over) or None
+
+    def advice(self, smallest: Cost) -> str:
+        """Say which limit refuses too much, and what to set.
+
+        ``smallest`` holds the fewest parameters and the fewest mult-adds among the refused networks, of which each may
+        be another network's.
+        """
+        beyond = [
+            f"the fewest {word} among them are {value:,}, and --max-{word} is {limit:,}"
+            for word, value, limit in self._beyond(smallest)
+        ]
+        which = "; ".join(beyond) or "none of them is within --max-parameters and within --max-mult-adds"
+        return f"{which}; begin a new run with a larger limit"
+
+    def _beyond(self, cost: Cost) -> Iterator[tuple[str, int, int]]:
+        """Yield the limits that a cost is beyond: what is limited, the cost and the limit."""
+        costs = (
+            ("parameters", cost.parameters, self.parameters),
+            ("mult-adds", cost.mult_adds, self.mult_adds),
+        )
+        for word, value, limit in costs:
+            if limit is not None and value > limit:
+                yield word, value, limit
