@@ -180,6 +180,14 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--run-dir", metavar="DIR", type=Path, help="run folder, new or empty (default: runs/<name>)")
     run.add_argument("--dry-run", action="store_true", help="print the configuration and what it would cost, then end")
 
+    doctor = _command(commands, "doctor", _doctor, "say what a search would use, how long it takes, and what to change")
+    doctor.add_argument("--strategy", metavar="NAME", help="a name of `list strategies` (default: evolution)")
+    doctor.add_argument("--seed", metavar="K", help="seed of everything random (default: 0)")
+    _science(doctor)
+    _budget_and_hardware(doctor)
+    doctor.add_argument("--run-dir", metavar="DIR", type=Path, help="where the run folder would lie (default: runs/)")
+    doctor.add_argument("--json", action="store_true", help="print JSON")
+
     study = _command(commands, "study", _study, "compare strategies over many seeds", epilog=_STUDY_EXAMPLES)
     study.add_argument("--strategies", metavar="LIST", help="names with commas; options in brackets: 'rl,rl(batch=10)'")
     study.add_argument("--seeds", metavar="N", type=_up_to(10**6), default=10, help="runs a strategy (default: 10)")
@@ -489,6 +497,19 @@ def _run(arguments: argparse.Namespace) -> int:
             return start(config, folder or path, parts, listeners=listeners, heeds_signals=True)
 
         return _search(path, config, parts, go)
+
+
+def _doctor(arguments: argparse.Namespace) -> int:
+    from evo_nas.doctor.report import examine
+    from evo_nas.run import configured
+
+    def hear(words: str) -> None:
+        print(f"evo_nas: {words} ...", file=sys.stderr, flush=True)
+
+    config = configured(_flags(arguments), settings=arguments.set, file=arguments.config)
+    report = examine(config, arguments.run_dir, hear)
+    print(json.dumps(report.to_json(), indent=2) if arguments.json else "\n".join(map(printable, report.lines())))
+    return report.exit_code
 
 
 def _resume(arguments: argparse.Namespace) -> int:

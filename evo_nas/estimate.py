@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final
 
-from evo_nas.config import RunConfig
+from evo_nas.config import Hardware, RunConfig
+from evo_nas.evaluators.base import Evaluator
+from evo_nas.machine import processor_quota
 from evo_nas.progress import duration
-from evo_nas.run import Parts, resolved
+from evo_nas.run import Parts, resolved, usable_cores
 
 CANDIDATES: Final = 4
 """Random candidates by which the others are judged."""
@@ -38,6 +41,24 @@ def dry_run(config: RunConfig, parts: Parts) -> Iterator[str]:
             f"{mult_adds:,.0f} mult-adds"
         )
     if seconds is not None:
-        whole = seconds * config.run.trials / config.hardware.workers
+        whole = whole_seconds(seconds, config, parts.evaluator)
         yield f"# a candidate takes about {seconds:.1f} seconds here"
         yield f"# {config.run.trials} trials on {config.hardware.workers} worker(s): about {duration(whole)}"
+
+
+def whole_seconds(seconds: float, config: RunConfig, evaluator: Evaluator) -> float:
+    """Say how long a search takes of whose candidates one takes so many seconds, alone on the machine."""
+    return seconds * config.run.trials / trainings_at_once(config.hardware, evaluator)
+
+
+def trainings_at_once(hardware: Hardware, evaluator: Evaluator) -> float:
+    """Say how many candidates' worth of work is done at a time: that of all workers, if there are the cores for it."""
+    workers = hardware.workers
+    if hardware.executor == "ray" or "torch" not in evaluator.preload:
+        return workers
+    from evo_nas.devices import resolve_device
+
+    if resolve_device(evaluator.placement.device).type != "cpu":
+        return workers
+    cores = min(usable_cores(), processor_quota() or math.inf)
+    return min(workers, max(1.0, cores / evaluator.placement.threads))

@@ -28,7 +28,7 @@ RAY_AT_HOME = "evo_nas/executors/ray.py"
 LAYERS = [
     # From the top down: a module may import from its own layer and from those below it.
     {"__main__", "cli"},
-    {"estimate", "doctor", "advice", "listing", "count", "show", "status", "repair", "study", "train", "export"},
+    {"estimate", "doctor", "listing", "count", "show", "status", "repair", "study", "train", "export"},
     {"trainings", "sources"},
     {"run"},
     {"progress", "manager", "signals", "weights", "capacity"},

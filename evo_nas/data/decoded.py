@@ -106,8 +106,7 @@ def decoded(source: Source, part: Part, size: int | None, channels: int) -> Entr
     Raises:
         DataError: if files of the source are missing or damaged, or the copy cannot be written.
     """
-    words = [str(VERSION), part, str(size), str(channels), source.stamp(part)]
-    folder = decoded_root() / hashlib.sha256("\n".join(words).encode("utf-8", "surrogateescape")).hexdigest()[:32]
+    folder = entry_folder(source, part, size, channels)
     entry = _whole(folder)
     if entry is None:
         if folder.exists():
@@ -115,6 +114,25 @@ def decoded(source: Source, part: Part, size: int | None, channels: int) -> Entr
         _log.info("decoding the %s images of %s, once, into %s", part, source.place, folder)
         entry = _decode(source, part, size, channels, folder)
     return entry
+
+
+def is_decoded(source: Source, part: Part, size: int | None, channels: int) -> bool:
+    """Say whether there is a decoded copy that is whole; nothing is decoded.
+
+    Raises:
+        DataError: if files of the source are missing.
+    """
+    return _whole(entry_folder(source, part, size, channels)) is not None
+
+
+def entry_folder(source: Source, part: Part, size: int | None, channels: int) -> Path:
+    """Name the folder of the decoded copy of one part of a source, whether there is one or not.
+
+    Raises:
+        DataError: if files of the source are missing.
+    """
+    words = [str(VERSION), part, str(size), str(channels), source.stamp(part)]
+    return decoded_root() / hashlib.sha256("\n".join(words).encode("utf-8", "surrogateescape")).hexdigest()[:32]
 
 
 def _whole(folder: Path) -> Entry | None:

@@ -172,13 +172,13 @@ def test_the_test_set_is_never_read(folder: Path, tmp_path: Path, monkeypatch: p
 def test_train_and_validation_images_are_apart_and_stratified(tmp_path: Path) -> None:
     evaluator = proxy(tmp_path, train_images=300)
     images = open_images("digits")
-    train, validation = evaluator._split(images)
+    train, validation = evaluator._split(images.train.labels)
     assert (len(train), len(validation)) == (300, 200)
     assert not set(train) & set(validation)
     for indices in (train, validation):
         counts = np.bincount(images.train.labels[indices], minlength=10)
         assert counts.max() - counts.min() <= 3
-    again, other = (list(proxy(tmp_path, split_seed=seed)._split(images))[1] for seed in (0, 1))
+    again, other = (list(proxy(tmp_path, split_seed=seed)._split(images.train.labels))[1] for seed in (0, 1))
     assert np.array_equal(again, validation)
     assert not np.array_equal(other, validation)
 
@@ -206,6 +206,7 @@ def test_defaults_are_settled_when_the_device_is_known(options: dict[str, str], 
 def test_the_cost_of_time_is_estimated(tmp_path: Path) -> None:
     evaluator = proxy(tmp_path)
     estimate = evaluator.expected_seconds([GOOD])
+    assert estimate is not None
     measured = min(evaluator.evaluate(Job(1, GOOD, 0)).seconds for _ in range(2))
     assert measured / 4 < estimate < measured * 4
 

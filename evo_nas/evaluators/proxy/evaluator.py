@@ -27,6 +27,7 @@ from genotypes.population import Population
 from genotypes.space import SearchSpace
 
 if TYPE_CHECKING:
+    import numpy as np
     import torch
 
     from evo_nas.data.images import ImageSet
@@ -137,7 +138,8 @@ class ProxyEvaluator(Evaluator):
         # Until the images have been seen.
         known = DATA_SETS[self.dataset or ""]
         self._classes = known.classes or 10
-        self._images_held = (self._int("train_images") or known.train or 0) + self._int("validation_images")
+        held_out = self._int("validation_images")
+        self._counts = self._int("train_images") or max(0, (known.train or 0) - held_out), held_out
         self._rule = stopping_rule(
             self.stopping,
             epochs=self._int("epochs"),
@@ -167,10 +169,18 @@ class ProxyEvaluator(Evaluator):
         """
         super().prepare(directory)
         images = self._images()
-        self._classes = len(images.classes)
+        self.settle(images.train.labels, len(images.classes))
+
+    def settle(self, labels: np.ndarray, classes: int) -> None:
+        """Fit what was not given to the images that there are, of which the labels are enough.
+
+        Raises:
+            UsageError: if fewer images are there than are to be held out, or a batch takes more than are left.
+        """
+        self._classes = classes
         if "validation_images" not in self._given:
-            self.validation_images = min(self._int("validation_images"), max(len(images.train) // 5, self._classes))
-        train, validation = self._split(images)
+            self.validation_images = min(self._int("validation_images"), max(len(labels) // 5, classes))
+        train, validation = self._split(labels)
         if "batch_size" not in self._given:
             self.batch_size = min(self._int("batch_size"), len(train))
         if self._int("batch_size") > len(train):
@@ -179,7 +189,7 @@ class ProxyEvaluator(Evaluator):
                 f"({len(validation)} are held out for validation); choose another batch_size, such as "
                 f"--set evaluator.batch_size={min(64, len(train))}"
             )
-        self._images_held = len(train) + len(validation)
+        self._counts = len(train), len(validation)
 
     def fingerprint(self) -> dict[str, str]:
         """Give the SHA-256 of the train part's classes, labels and pixels."""
@@ -250,13 +260,19 @@ class ProxyEvaluator(Evaluator):
             },
         )
 
-    def expected_seconds(self, genotypes: Sequence[Genotype]) -> float:
+    def expected_seconds(self, genotypes: Sequence[Genotype]) -> float | None:
         """Time a few steps of these candidates, and multiply."""
-        train, validation = (len(examples) for examples in (self._loaded.train, self._loaded.validation))
-        return self.pace(genotypes).seconds(train, validation, self._int("epochs"))
+        return self.seconds_at(self.pace(genotypes))
 
-    def pace(self, genotypes: Sequence[Genotype], *, threads: int | None = None, noise: bool = False) -> Pace:
-        """Time a few steps of these candidates, by default with the threads of the placement.
+    def seconds_at(self, pace: Pace) -> float | None:
+        """Say how long a training takes at this pace, if no rule stops it; ``None`` if the images are uncounted."""
+        train, validation = self._counts
+        return pace.seconds(train, validation, self._int("epochs")) if train else None
+
+    def pace(
+        self, genotypes: Sequence[Genotype], *, threads: int | None = None, steps: int = 3, noise: bool = False
+    ) -> Pace:
+        """Time a few steps of each of these candidates, by default with the threads of the placement.
 
         With ``noise`` on random images of the right shape: then ``prepare`` need not have been called.
         """
@@ -266,13 +282,13 @@ class ProxyEvaluator(Evaluator):
         if noise:
             device = resolve_device(self.placement.device)
             shape = {"image_size": self._int("image_size"), "channels": self._int("channels")}
-            train = random_examples(4 * self._int("batch_size"), **shape, classes=self._classes, device=device)
+            train = random_examples(steps * self._int("batch_size"), **shape, classes=self._classes, device=device)
             validation = train
         else:
             device, train, validation = self._loaded.device, self._loaded.train, self._loaded.validation
         with seeded(0, device, threads or self.placement.threads):
             networks = (self._network(genotype, device) for genotype in genotypes)
-            return measure_pace(networks, self._recipe(), train, validation)
+            return measure_pace(networks, self._recipe(), train, validation, steps)
 
     def memory(self) -> int | None:
         """Estimate what a worker takes from a few random candidates; ``None`` on a GPU, where nobody has measured it.
@@ -289,7 +305,7 @@ class ProxyEvaluator(Evaluator):
         rng = np.random.default_rng(0)
         return worker_bytes(
             [self.space.decode(self.space.sample(rng)) for _ in range(_WEIGHED)],
-            images=self._images_held,
+            images=sum(self._counts),
             image_size=self._int("image_size"),
             batch_size=self._int("batch_size"),
             **self._size(),
@@ -313,7 +329,8 @@ class ProxyEvaluator(Evaluator):
         device = resolve_device(self.placement.device)
         images = self._images()
         train, validation = (
-            Examples(*images.train.tensors(device, indices), images.mean, images.std) for indices in self._split(images)
+            Examples(*images.train.tensors(device, indices), images.mean, images.std)
+            for indices in self._split(images.train.labels)
         )
         return _Loaded(device, images, train, validation)
 
@@ -322,11 +339,10 @@ class ProxyEvaluator(Evaluator):
 
         return open_images(self.dataset or "", self.placement.data_dir, size=self.image_size, channels=self.channels)
 
-    def _split(self, images: ImageSet) -> Iterator[Any]:
+    def _split(self, labels: np.ndarray) -> Iterator[Any]:
         """Give the indices of the train and the validation images, both stratified."""
         from evo_nas.data.split import split_indices, subset_indices
 
-        labels = images.train.labels
         train, validation = split_indices(labels, self._int("validation_images"), self.split_seed)
         wanted = self._int("train_images")
         if 0 < wanted < len(train):

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import Final
 
 import torch
 
 from evo_nas.phenotypes.network import CellNetwork
 from evo_nas.recipes import Recipe
 from evo_nas.training import Examples, Training
-
-_STEPS: Final = 3
 
 
 @dataclass(frozen=True)
@@ -27,9 +24,11 @@ class Pace:
         return epochs * (train / self.train + validation / self.validation)
 
 
-def measure_pace(networks: Iterable[CellNetwork], recipe: Recipe, train: Examples, validation: Examples) -> Pace:
-    """Time a few steps of each network, and the validation of a batch."""
-    few = train.first(_STEPS * recipe.batch_size)
+def measure_pace(
+    networks: Iterable[CellNetwork], recipe: Recipe, train: Examples, validation: Examples, steps: int
+) -> Pace:
+    """Time so many steps of each network, and the validation of a batch."""
+    few = train.first(steps * recipe.batch_size)
     some = validation.first(recipe.batch_size)
     recipe = replace(recipe, epochs=1)
     count, train_seconds, validation_seconds = 0, 0.0, 0.0
