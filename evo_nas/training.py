@@ -15,6 +15,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from evo_nas.data.augment import augment, normalise
 from evo_nas.devices import autocast, synchronize
+from evo_nas.phenotypes import fast
 from evo_nas.phenotypes.network import CellNetwork
 from evo_nas.recipes import Recipe
 from genotypes.genotype import shorten
@@ -223,8 +224,8 @@ class Training:
     def _loss(self, images: Tensor, labels: Tensor) -> Tensor:
         smoothing = self.recipe.label_smoothing
         if not self.recipe.auxiliary_weight:
-            return functional.cross_entropy(self.network(images), labels, label_smoothing=smoothing)
-        logits, early = self.network.forward_both(images)
+            return functional.cross_entropy(fast.logits(self.network, images), labels, label_smoothing=smoothing)
+        logits, early = fast.both_logits(self.network, images)
         assert early is not None, "the network was built with an auxiliary classifier"
         loss = functional.cross_entropy(logits, labels, label_smoothing=smoothing)
         extra = functional.cross_entropy(early, labels, label_smoothing=smoothing)
@@ -241,7 +242,7 @@ def evaluate(network: nn.Module, data: Data) -> float:
     correct = torch.zeros((), dtype=torch.int64, device=data.device)
     with torch.inference_mode(), autocast(data.device):
         for images, labels in data.in_order():
-            logits = network(images)
+            logits = fast.logits(network, images)
             if not logits.isfinite().all():
                 raise Diverged("the network put out a value that is no finite number")
             correct += (logits.argmax(1) == labels).sum()

@@ -1,0 +1,165 @@
+"""Shortcuts on the CPU: the numbers and gradients of torch's own operations, by ways that are faster there.
+
+Each of them computes the same function up to rounding, with the weights of the plain layer in whose place it stands. A
+network is built, named, stored and exported as if there were none. docs/proxy.md has what each of them saves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any, Final
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+from evo_nas.phenotypes.depthwise import Padding, convolved, depthwise_conv2d, input_gradient, zeros_last
+from evo_nas.phenotypes.ops import FactorizedReduction, SameConv2d, SamePool2d, same_padding
+
+_TINY: Final = 16
+"""Pixels of a map that is so small that torch's own pooling is as fast."""
+
+
+def applied(layer: nn.Module, parts: Sequence[Tensor]) -> Tensor:
+    """Apply a layer to the concatenation of maps, each (n, c_i, h, w), by a shortcut where there is one."""
+    x = parts[0]
+    if are_open(x):
+        if isinstance(layer, SameConv2d):
+            if layer.kernel_size == layer.stride == (1, 1) and layer.groups == 1:
+                return pointwise(parts, layer.weight)
+            if 1 < layer.groups == layer.out_channels and layer.dilation == (1, 1) and torch.is_grad_enabled():
+                return depthwise_conv2d(
+                    _joined(parts), layer.weight, layer.stride[0], _same(x, layer.kernel_size, layer.stride)
+                )
+        elif isinstance(layer, FactorizedReduction):
+            even, odd = diagonal_pixels(parts)
+            halves = [pointwise([even], layer.even.weight), pointwise([odd], layer.odd.weight)]
+            y: Tensor = layer.norm(torch.cat(halves, dim=1))
+            return y
+        elif isinstance(layer, SamePool2d) and layer.kernel > 2 and not layer.pads_zeros and not _is_tiny(x):
+            padding = _same(x, (layer.kernel, layer.kernel), (layer.stride, layer.stride))
+            if layer.kind == "avg":
+                return average_pool(_joined(parts), layer.kernel, layer.stride, padding)
+            if layer.stride == 1 and layer.kernel > 3:
+                return max_pool(_joined(parts), layer.kernel, padding)
+    z: Tensor = layer(_joined(parts))
+    return z
+
+
+def _joined(parts: Sequence[Tensor]) -> Tensor:
+    return parts[0] if len(parts) == 1 else torch.cat(list(parts), dim=1)
+
+
+def _same(x: Tensor, kernel: tuple[int, ...], stride: tuple[int, ...]) -> Padding:
+    """Give SAME padding, as :func:`evo_nas.phenotypes.ops.same_padding` counts it for each axis."""
+    height, width = (same_padding(*axis) for axis in zip(x.shape[2:], kernel, stride, strict=True))
+    return (*width, *height)
+
+
+def are_open(x: Tensor) -> bool:
+    """Tell whether shortcuts may be taken: not where a network is traced, which shall look as it is described."""
+    return (
+        x.device.type == "cpu"
+        and x.dtype in (torch.float32, torch.float64)
+        and not torch.compiler.is_compiling()
+        and not torch.is_autocast_enabled("cpu")
+    )
+
+
+def pointwise(parts: Sequence[Tensor], weight: Tensor) -> Tensor:
+    """Convolve the concatenation of maps, each (n, c_i, h, w), by 1x1 kernels of shape (out, sum of c_i, 1, 1).
+
+    Matrix products do it several times faster than convolutions at few channels; and taken part by part, neither the
+    concatenation nor its gradient is ever laid out in memory.
+    """
+    flat = weight.flatten(1)
+    y: Tensor | None = None
+    first = 0
+    for part in parts:
+        own = flat if len(parts) == 1 else flat[:, first : first + part.shape[1]]
+        first += part.shape[1]
+        product = F.linear(part.permute(0, 2, 3, 1), own)  # (n, h, w, out)
+        y = product if y is None else y.add_(product)
+    assert y is not None, "there is at least one part"
+    return y.permute(0, 3, 1, 2)
+
+
+def diagonal_pixels(parts: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    """Pick of the concatenation of maps, (n, c_i, h, w), the pixels of even rows and columns, and those of odd ones.
+
+    Both are (n, c, ceil(h / 2), ceil(w / 2)), the second with zeros where an odd size has no more odd pixels.
+    """
+    even, odd = _Diagonal.apply(*parts)
+    return even, odd
+
+
+class _Diagonal(torch.autograd.Function):
+    """Slices by hand: torch would fill a whole map with zeros for each of them on the way back, and add these up."""
+
+    @staticmethod
+    def forward(ctx: Any, *parts: Tensor) -> tuple[Tensor, Tensor]:
+        ctx.shapes = [part.shape for part in parts]
+        height, width = parts[0].shape[2:]
+        even = torch.cat([part[:, :, ::2, ::2] for part in parts], 1)
+        odd = torch.cat([part[:, :, 1::2, 1::2] for part in parts], 1)
+        return even, F.pad(odd, (0, width % 2, 0, height % 2)) if height % 2 or width % 2 else odd
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, even: Tensor, odd: Tensor) -> tuple[Tensor, ...]:
+        grads, first = [], 0
+        for n, channels, height, width in ctx.shapes:
+            grad = zeros_last((n, channels, height, width), even)
+            own = slice(first, first + channels)
+            first += channels
+            grad[:, :, ::2, ::2] = even[:, own]
+            grad[:, :, 1::2, 1::2] = odd[:, own, : height // 2, : width // 2]
+            grads.append(grad)
+        return tuple(grads)
+
+
+def average_pool(x: Tensor, kernel: int, stride: int, padding: Padding) -> Tensor:
+    """Average over windows of kernel x kernel pixels; padded pixels do not count. Sizes are those of SAME padding."""
+    return _Average.apply(x, kernel, stride, padding)  # type: ignore[no-any-return]
+
+
+class _Average(torch.autograd.Function):
+    """A depthwise convolution with ones, divided by how many pixels each window has."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, kernel: int, stride: int, padding: Padding) -> Tensor:
+        ctx.kernel, ctx.stride, ctx.padding, ctx.shape = kernel, stride, padding, x.shape
+        ones = x.new_ones((x.shape[1], 1, kernel, kernel))
+        shares = _shares(tuple(x.shape[2:]), kernel, stride, padding).to(x.dtype)
+        return convolved(x, ones, stride, padding).mul_(shares)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:
+        shares = _shares(tuple(ctx.shape[2:]), ctx.kernel, ctx.stride, ctx.padding).to(grad.dtype)
+        ones = grad.new_ones((grad.shape[1], 1, ctx.kernel, ctx.kernel))
+        return input_gradient(grad * shares, ones, ctx.shape, ctx.stride, ctx.padding), None, None, None
+
+
+@lru_cache(maxsize=64)
+def _shares(size: tuple[int, int], kernel: int, stride: int, padding: Padding) -> Tensor:
+    """Give one over the number of pixels in each window: (1, 1, h, w)."""
+    ones = torch.ones(1, 1, *size, dtype=torch.float64)
+    return F.conv2d(F.pad(ones, padding), ones.new_ones(1, 1, kernel, kernel), stride=stride).reciprocal()
+
+
+def max_pool(x: Tensor, kernel: int, padding: Padding) -> Tensor:
+    """Take the largest of windows of kernel x kernel pixels at stride 1, along one axis after the other.
+
+    Of equal pixels the first wins, row by row, in both ways: so the gradient goes to the same one.
+    """
+    left, _, top, _ = padding
+    rows = F.max_pool2d(x, (1, kernel), 1, (0, left))
+    return F.max_pool2d(rows, (kernel, 1), 1, (top, 0))
+
+
+def _is_tiny(x: Tensor) -> bool:
+    """Tell whether a map is so small that torch's own pooling is as fast."""
+    return x.shape[2] * x.shape[3] <= _TINY
