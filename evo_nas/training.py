@@ -14,8 +14,9 @@ from torch.nn import functional
 from torch.optim.swa_utils import AveragedModel
 
 from evo_nas.data.augment import augment, normalise
+from evo_nas.descent import Descent
 from evo_nas.devices import autocast, synchronize
-from evo_nas.phenotypes import fast
+from evo_nas.phenotypes.fast import FastNetwork
 from evo_nas.phenotypes.network import CellNetwork
 from evo_nas.recipes import Recipe
 from genotypes.genotype import shorten
@@ -111,11 +112,12 @@ class Training:
     def __init__(self, network: CellNetwork, recipe: Recipe, generator: torch.Generator) -> None:
         self.network, self.recipe, self.generator = network, recipe, generator
         self.done = 0  # epochs
-        self._optimizer = torch.optim.SGD(
+        self._fast = FastNetwork(network)
+        self._descent = Descent(
             network.parameters(),
-            lr=recipe.learning_rate,
             momentum=recipe.momentum,
             weight_decay=recipe.weight_decay,
+            gradient_norm=recipe.gradient_norm,
         )
         self._average = (
             AveragedModel(network, multi_avg_fn=_moving_average(recipe.ema_decay)) if recipe.ema_decay else None
@@ -144,9 +146,8 @@ class Training:
             for step, (images, labels) in enumerate(batches, start=self.done * steps):
                 progress = step / (recipe.epochs * steps)
                 self.network.set_drop_path(progress)
-                for group in self._optimizer.param_groups:
-                    group["lr"] = recipe.learning_rate * (1 + math.cos(math.pi * progress)) / 2
-                losses.append(self._step(images, labels))
+                learning_rate = recipe.learning_rate * (1 + math.cos(math.pi * progress)) / 2
+                losses.append(self._step(images, labels, learning_rate))
             synchronize(device)
             middle = time.perf_counter()
             accuracy = None if validation is None else evaluate(self.measured, validation)
@@ -158,9 +159,7 @@ class Training:
         tensors = {f"network.{name}": tensor for name, tensor in self.network.state_dict().items()}
         if self._average is not None:
             tensors |= {f"average.{name}": tensor for name, tensor in self._average.state_dict().items()}
-        for index, slots in self._optimizer.state_dict()["state"].items():
-            if slots["momentum_buffer"] is not None:
-                tensors[f"momentum.{index}"] = slots["momentum_buffer"]
+        tensors |= {f"momentum.{index}": tensor for index, tensor in self._descent.velocities().items()}
         tensors["random.generator"] = self.generator.get_state()
         tensors["random.cpu"] = torch.get_rng_state()
         device = next(self.network.parameters()).device
@@ -194,16 +193,12 @@ class Training:
                 torch.cuda.set_rng_state(tensors["random.cuda"], device)
         except (KeyError, RuntimeError, TypeError) as error:
             raise ValueError(f"the checkpoint is not one of this training: {str(error).splitlines()[0]}") from error
-        record = self._optimizer.state_dict()
-        record["state"] = {
-            int(name): {"momentum_buffer": tensor} for name, tensor in _below("momentum.", tensors).items()
-        }
-        self._optimizer.load_state_dict(record)
+        self._descent.restore({int(name): tensor for name, tensor in _below("momentum.", tensors).items()})
         self.done = done
 
-    def _step(self, images: Tensor, labels: Tensor) -> float:
+    def _step(self, images: Tensor, labels: Tensor, learning_rate: float) -> float:
         """Take one step down the gradient, and give the loss before it."""
-        self._optimizer.zero_grad(set_to_none=True)
+        self._descent.forget()
         total = 0.0
         parts = self.recipe.accumulate
         for some, theirs in zip(images.chunk(parts), labels.chunk(parts), strict=True):
@@ -214,9 +209,7 @@ class Training:
             if not math.isfinite(total):
                 raise Diverged(f"the training loss became {total}")
             (loss if parts == 1 else loss * share).backward()  # type: ignore[no-untyped-call]
-        if self.recipe.gradient_norm:
-            nn.utils.clip_grad_norm_(self.network.parameters(), self.recipe.gradient_norm)
-        self._optimizer.step()
+        self._descent.step(learning_rate)
         if self._average is not None:
             self._average.update_parameters(self.network)
         return total
@@ -224,8 +217,8 @@ class Training:
     def _loss(self, images: Tensor, labels: Tensor) -> Tensor:
         smoothing = self.recipe.label_smoothing
         if not self.recipe.auxiliary_weight:
-            return functional.cross_entropy(fast.logits(self.network, images), labels, label_smoothing=smoothing)
-        logits, early = fast.both_logits(self.network, images)
+            return functional.cross_entropy(self._fast.logits(images), labels, label_smoothing=smoothing)
+        logits, early = self._fast.both_logits(images)
         assert early is not None, "the network was built with an auxiliary classifier"
         loss = functional.cross_entropy(logits, labels, label_smoothing=smoothing)
         extra = functional.cross_entropy(early, labels, label_smoothing=smoothing)
@@ -239,10 +232,11 @@ def evaluate(network: nn.Module, data: Data) -> float:
         Diverged: if an output is not finite.
     """
     network.eval()
+    fast = FastNetwork(network)
     correct = torch.zeros((), dtype=torch.int64, device=data.device)
     with torch.inference_mode(), autocast(data.device):
         for images, labels in data.in_order():
-            logits = fast.logits(network, images)
+            logits = fast.logits(images)
             if not logits.isfinite().all():
                 raise Diverged("the network put out a value that is no finite number")
             correct += (logits.argmax(1) == labels).sum()

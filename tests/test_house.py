@@ -35,6 +35,7 @@ LAYERS = [
     {"executors", "history", "schema", "salvage", "folder"},
     {"evaluators"},
     {"training"},
+    {"descent"},
     {"phenotypes", "data", "devices"},
     {"config", "recipes", "limits"},
     {"files", "failpoints", "links", "streams", "machine"},

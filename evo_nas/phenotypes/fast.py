@@ -8,63 +8,105 @@ states on without laying the concatenation out, and layers are replaced by :mod:
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import cast
+
 import torch
 from torch import Tensor, nn
 
 from evo_nas.phenotypes import shortcuts
 from evo_nas.phenotypes.cell import BlockModule, CellModule
 from evo_nas.phenotypes.network import CellNetwork
-from evo_nas.phenotypes.state import State
+from evo_nas.phenotypes.state import Layers, State, layers_of
 
 
-def logits(network: nn.Module, images: Tensor) -> Tensor:
-    """Give what a network gives for images, (n, channels, h, w): logits, (n, classes). Any other module is called."""
-    if isinstance(network, CellNetwork) and shortcuts.are_open(images):
-        return _both(network, images)[0]
-    plain: Tensor = network(images)
-    return plain
+class FastNetwork:
+    """Computes what a network computes, whichever way is fast where the images are.
 
+    The network is looked through once; its modules must stay the ones that they are. Any module that is not a
+    :class:`CellNetwork` is simply called.
+    """
 
-def both_logits(network: CellNetwork, images: Tensor) -> tuple[Tensor, Tensor | None]:
-    """Give what :meth:`evo_nas.phenotypes.network.CellNetwork.forward_both` gives, whichever way is fast here."""
-    if isinstance(network, CellNetwork) and shortcuts.are_open(images):
-        return _both(network, images)
-    return network.forward_both(images)
+    def __init__(self, network: nn.Module) -> None:
+        self.network = network
+        if isinstance(network, CellNetwork):
+            self._cells = [_cell(cell) if isinstance(cell, CellModule) else _handed_on for cell in network.cells]
+            self._counts = [
+                cast("Tensor", module.num_batches_tracked)
+                for module in network.cells.modules()
+                if isinstance(module, nn.BatchNorm2d)
+            ]
 
+    def logits(self, images: Tensor) -> Tensor:
+        """Map images, (n, channels, h, w), to logits, (n, classes)."""
+        if isinstance(self.network, CellNetwork) and shortcuts.are_open(images):
+            return self._classified(self._features(self.network, images)[0])
+        plain: Tensor = self.network(images)
+        return plain
 
-def _both(network: CellNetwork, images: Tensor) -> tuple[Tensor, Tensor | None]:
-    outputs = [State(output) for output in network.stem(images)]
-    early = outputs[-1]
-    for index, (layer, cell) in enumerate(zip(network.plan.layers, network.cells, strict=True)):
-        current = outputs[-1]
-        if isinstance(cell, CellModule):
+    def both_logits(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Give what :meth:`evo_nas.phenotypes.network.CellNetwork.forward_both` gives."""
+        network = cast("CellNetwork", self.network)
+        if not (isinstance(network, CellNetwork) and shortcuts.are_open(images)):
+            return network.forward_both(images)
+        features, early = self._features(network, images)
+        return self._classified(features), None if network.auxiliary is None else network.auxiliary(early.raw)
+
+    def _features(self, network: CellNetwork, images: Tensor) -> tuple[State, State]:
+        """Give the last cell's output, and that which the auxiliary classifier reads."""
+        if network.training:  # all at once: shortcuts leave the counting of batches to us
+            torch._foreach_add_(self._counts, 1)
+        outputs = [State(output) for output in network.stem(images)]
+        early = outputs[-1]
+        for index, (layer, cell) in enumerate(zip(network.plan.layers, self._cells, strict=True)):
+            current = outputs[-1]
             previous = current if layer.previous is None else outputs[-layer.previous]
-            outputs = [*outputs[-2:], _cell(cell, current, previous)]
-        else:  # nobody reads it: it hands on what it gets
-            outputs = [*outputs[-2:], current]
-        if index == network.plan.auxiliary:
-            early = outputs[-1]
-    means = torch.cat([part.mean((2, 3)) for part in outputs[-1].rectified], dim=1)
-    last: Tensor = network.classifier(network.dropout(means))
-    return last, None if network.auxiliary is None else network.auxiliary(early.raw)
+            outputs = [*outputs[-2:], cell(current, previous)]  # nobody reads further back
+            if index == network.plan.auxiliary:
+                early = outputs[-1]
+        return outputs[-1], early
+
+    def _classified(self, features: State) -> Tensor:
+        network = cast("CellNetwork", self.network)
+        means = torch.cat([part.mean((2, 3)) for part in features.rectified], dim=1)
+        logits: Tensor = network.classifier(network.dropout(means))
+        return logits
 
 
-def _cell(cell: CellModule, current: State, previous: State) -> State:
-    states = {0: _fitted(current, cell.fit_current), 1: _fitted(previous, cell.fit_previous)}
-    for number, block in zip(cell.created, cell.blocks, strict=True):
-        assert isinstance(block, BlockModule), "a cell is made of blocks"
-        states[number] = State(_block(block, states))
-    return State.joined(
-        [_fitted(states[number], fit) for number, fit in zip(cell.output, cell.fit_output, strict=True)]
-    )
+def _cell(cell: CellModule) -> Callable[[State, State], State]:
+    """Look through a cell once, and give what maps h_i and h_{i-1} to its output."""
+    fits = layers_of(cell.fit_current), layers_of(cell.fit_previous)
+    blocks = [
+        (number, _block(cast("BlockModule", block))) for number, block in zip(cell.created, cell.blocks, strict=True)
+    ]
+    outputs = [(number, layers_of(fit)) for number, fit in zip(cell.output, cell.fit_output, strict=True)]
+
+    def computed(current: State, previous: State) -> State:
+        states = {0: _fitted(current, fits[0]), 1: _fitted(previous, fits[1])}
+        for number, block in blocks:
+            states[number] = State(block(states))
+        return State.joined([_fitted(states[number], fit) for number, fit in outputs])
+
+    return computed
 
 
-def _block(block: BlockModule, states: dict[int, State]) -> Tensor:
-    left = states[block.block.left.source].through(block.left)
-    right = states[block.block.right.source].through(block.right)
-    joined: Tensor = block.norm(torch.cat([left, right], dim=1) if block.block.combine == "concat" else left + right)
-    return joined
+def _block(block: BlockModule) -> Callable[[dict[int, State]], Tensor]:
+    left, right = block.block.left.source, block.block.right.source
+    to_left, to_right, norm = layers_of(block.left), layers_of(block.right), layers_of(block.norm)
+    concatenates = block.block.combine == "concat"
+
+    def computed(states: dict[int, State]) -> Tensor:
+        a, b = states[left].through(to_left), states[right].through(to_right)
+        joined = torch.cat([a, b], dim=1) if concatenates else a + b
+        return State(joined).through(norm)
+
+    return computed
 
 
-def _fitted(state: State, fit: nn.Module) -> State:
-    return state if isinstance(fit, nn.Identity) else State(state.through(fit))
+def _handed_on(current: State, previous: State) -> State:
+    """Stand for a cell that nobody reads."""
+    return current
+
+
+def _fitted(state: State, fit: Layers) -> State:
+    return State(state.through(fit)) if fit else state

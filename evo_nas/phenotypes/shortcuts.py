@@ -23,7 +23,10 @@ _TINY: Final = 16
 
 
 def applied(layer: nn.Module, parts: Sequence[Tensor]) -> Tensor:
-    """Apply a layer to the concatenation of maps, each (n, c_i, h, w), by a shortcut where there is one."""
+    """Apply a layer to the concatenation of maps, each (n, c_i, h, w), by a shortcut where there is one.
+
+    A batch norm does not count the batches that it has seen: :class:`evo_nas.phenotypes.fast.FastNetwork` does.
+    """
     x = parts[0]
     if are_open(x):
         if isinstance(layer, SameConv2d):
@@ -36,14 +39,24 @@ def applied(layer: nn.Module, parts: Sequence[Tensor]) -> Tensor:
         elif isinstance(layer, FactorizedReduction):
             even, odd = diagonal_pixels(parts)
             halves = [pointwise([even], layer.even.weight), pointwise([odd], layer.odd.weight)]
-            y: Tensor = layer.norm(torch.cat(halves, dim=1))
-            return y
+            return applied(layer.norm, [torch.cat(halves, dim=1)])
         elif isinstance(layer, SamePool2d) and layer.kernel > 2 and not layer.pads_zeros and not _is_tiny(x):
             padding = _same(x, (layer.kernel, layer.kernel), (layer.stride, layer.stride))
             if layer.kind == "avg":
                 return average_pool(_joined(parts), layer.kernel, layer.stride, padding)
             if layer.stride == 1 and layer.kernel > 3:
                 return max_pool(_joined(parts), layer.kernel, padding)
+        elif isinstance(layer, nn.BatchNorm2d):
+            return F.batch_norm(
+                _joined(parts),
+                layer.running_mean,
+                layer.running_var,
+                layer.weight,
+                layer.bias,
+                layer.training,
+                layer.momentum or 0.0,
+                layer.eps,
+            )
     z: Tensor = layer(_joined(parts))
     return z
 

@@ -11,6 +11,9 @@ from torch import Tensor, nn
 from evo_nas.phenotypes import shortcuts
 from evo_nas.phenotypes.ops import SamePool2d
 
+Layers = tuple[nn.Module, ...]
+"""What is done one after another; nothing at all for an identity."""
+
 
 class State:
     """A hidden state, (n, c, h, w), or several of them that are meant as one, concatenated along the channels.
@@ -41,17 +44,18 @@ class State:
             return [tensor for part in self._parts for tensor in part.rectified]
         return [torch.relu(self._raw)]
 
-    def through(self, module: nn.Module) -> Tensor:
-        """Send the state through a module, but through a ReLU or a pooling at its beginning only once."""
-        first, *rest = _layers(module)
+    def through(self, layers: Layers) -> Tensor:
+        """Send the state through layers, but through a ReLU or a pooling at their beginning only once."""
+        if not layers:
+            return self.raw
+        first, start = layers[0], 1
         if isinstance(first, nn.ReLU):
-            second, *rest = rest
-            x = shortcuts.applied(second, self.rectified)
+            x, start = shortcuts.applied(layers[1], self.rectified), 2
         elif isinstance(first, SamePool2d):
             x = self._through_pool(first)
         else:
             x = shortcuts.applied(first, [self.raw])
-        for layer in rest:
+        for layer in layers[start:]:
             # Nobody else reads what comes out of a layer: its ReLU takes no memory of its own.
             x = torch.relu_(x) if isinstance(layer, nn.ReLU) else shortcuts.applied(layer, [x])
         return x
@@ -64,8 +68,10 @@ class State:
         return self._pooled[key]
 
 
-def _layers(module: nn.Module) -> list[nn.Module]:
-    """List what a sequence, of sequences perhaps, does one after another."""
+def layers_of(module: nn.Module) -> Layers:
+    """List what a module, a sequence of sequences perhaps, does one after another; nothing for an identity."""
+    if isinstance(module, nn.Identity):
+        return ()
     if not isinstance(module, nn.Sequential):
-        return [module]
-    return [layer for part in module for layer in _layers(part)]
+        return (module,)
+    return tuple(layer for part in module for layer in layers_of(part))

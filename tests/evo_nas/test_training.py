@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from evo_nas.descent import Descent
 from evo_nas.devices import resolve_device, seeded
 from evo_nas.recipes import Recipe
 from evo_nas.training import Diverged, Examples, Training, evaluate
@@ -77,13 +78,13 @@ def test_drop_path_is_told_how_far_the_training_has_come() -> None:
 
 def test_the_learning_rate_follows_one_period_of_a_cosine(monkeypatch: pytest.MonkeyPatch) -> None:
     rates: list[float] = []
-    step = torch.optim.SGD.step
+    step = Descent.step
 
-    def recorded(self: torch.optim.SGD, closure: None = None) -> None:
-        rates.append(self.param_groups[0]["lr"])
-        step(self, closure)
+    def recorded(self: Descent, learning_rate: float) -> None:
+        rates.append(learning_rate)
+        step(self, learning_rate)
 
-    monkeypatch.setattr(torch.optim.SGD, "step", recorded)
+    monkeypatch.setattr(Descent, "step", recorded)
     recipe = replace(RECIPE, epochs=5)
     list(Training(Scripted(), recipe, generator()).epochs(examples([0] * 8), examples([0])))  # type: ignore[arg-type]
     assert rates == pytest.approx([0.05 * (1 + math.cos(math.pi * i / 10)) for i in range(10)])
