@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from evo_nas.phenotypes.compiled import functions as compiled
 from evo_nas.phenotypes.depthwise import Padding, convolved, depthwise_conv2d, input_gradient, zeros_last
 from evo_nas.phenotypes.ops import FactorizedReduction, SameConv2d, SamePool2d, same_padding
 
@@ -22,52 +23,81 @@ _TINY: Final = 16
 """Pixels of a map that is so small that torch's own pooling is as fast."""
 
 
-def applied(layer: nn.Module, parts: Sequence[Tensor]) -> Tensor:
+def applied(layer: nn.Module, parts: Sequence[Tensor], *, rectifies: bool = False) -> Tensor:
     """Apply a layer to the concatenation of maps, each (n, c_i, h, w), by a shortcut where there is one.
 
-    A batch norm does not count the batches that it has seen: :class:`evo_nas.phenotypes.fast.FastNetwork` does.
+    ``rectifies`` sends the maps through a ReLU first; only where :func:`can_rectify` says so. A batch norm does not
+    count the batches that it has seen: :class:`evo_nas.phenotypes.fast.FastNetwork` does.
     """
     x = parts[0]
     if are_open(x):
         if isinstance(layer, SameConv2d):
             if layer.kernel_size == layer.stride == (1, 1) and layer.groups == 1:
                 return pointwise(parts, layer.weight)
-            if 1 < layer.groups == layer.out_channels and layer.dilation == (1, 1) and torch.is_grad_enabled():
-                return depthwise_conv2d(
-                    _joined(parts), layer.weight, layer.stride[0], _same(x, layer.kernel_size, layer.stride)
-                )
+            if _is_depthwise(layer):
+                return _depthwise(layer, _joined(parts), rectifies)
         elif isinstance(layer, FactorizedReduction):
             even, odd = diagonal_pixels(parts)
             halves = [pointwise([even], layer.even.weight), pointwise([odd], layer.odd.weight)]
             return applied(layer.norm, [torch.cat(halves, dim=1)])
-        elif isinstance(layer, SamePool2d) and layer.kernel > 2 and not layer.pads_zeros and not _is_tiny(x):
-            padding = _same(x, (layer.kernel, layer.kernel), (layer.stride, layer.stride))
-            if layer.kind == "avg":
-                return average_pool(_joined(parts), layer.kernel, layer.stride, padding)
-            if layer.stride == 1 and layer.kernel > 3:
-                return max_pool(_joined(parts), layer.kernel, padding)
+        elif isinstance(layer, SamePool2d) and not layer.pads_zeros:
+            return _pooled(layer, _joined(parts))
         elif isinstance(layer, nn.BatchNorm2d):
-            return F.batch_norm(
-                _joined(parts),
-                layer.running_mean,
-                layer.running_var,
-                layer.weight,
-                layer.bias,
-                layer.training,
-                layer.momentum or 0.0,
-                layer.eps,
-            )
+            return _normed(layer, _joined(parts))
     z: Tensor = layer(_joined(parts))
     return z
+
+
+def can_rectify(layer: nn.Module, x: Tensor) -> bool:
+    """Tell whether a layer takes in the ReLU of a map before it, which then needs no memory of its own."""
+    return are_open(x) and compiled.are_there(x) and isinstance(layer, SameConv2d) and _is_depthwise(layer)
+
+
+def _is_depthwise(layer: SameConv2d) -> bool:
+    return 1 < layer.groups == layer.in_channels == layer.out_channels and layer.stride[0] == layer.stride[1]
+
+
+def _depthwise(layer: SameConv2d, x: Tensor, rectifies: bool) -> Tensor:
+    padding = _same(x, layer.kernel_size, layer.stride, layer.dilation[0])
+    if compiled.are_there(x):
+        return compiled.depthwise_conv2d(
+            x, layer.weight, layer.stride[0], layer.dilation[0], padding, rectifies=rectifies
+        )
+    if layer.dilation == (1, 1) and torch.is_grad_enabled():
+        return depthwise_conv2d(x, layer.weight, layer.stride[0], padding)
+    y: Tensor = layer(x)
+    return y
+
+
+def _pooled(layer: SamePool2d, x: Tensor) -> Tensor:
+    kernel, stride, is_tiny = layer.kernel, layer.stride, x.shape[2] * x.shape[3] <= _TINY
+    padding = _same(x, (kernel, kernel), (stride, stride))
+    if layer.kind == "avg" and kernel > 2 and not is_tiny:
+        return average_pool(x, kernel, stride, padding)
+    if layer.kind == "max" and stride == 1 and kernel > 3 and not is_tiny:
+        return max_pool(x, kernel, padding)
+    if layer.kind == "max" and not is_tiny and compiled.are_there(x):
+        return compiled.max_pool2d(x, (kernel, kernel), stride, padding)
+    y: Tensor = layer(x)
+    return y
+
+
+def _normed(layer: nn.BatchNorm2d, x: Tensor) -> Tensor:
+    mean, variance, momentum = layer.running_mean, layer.running_var, layer.momentum or 0.0
+    assert mean is not None, "a network keeps running statistics"
+    assert variance is not None, "a network keeps running statistics"
+    if layer.training and compiled.are_there(x) and x.numel() > x.shape[1]:
+        return compiled.batch_norm(x, layer.weight, layer.bias, mean, variance, momentum, layer.eps)
+    return F.batch_norm(x, mean, variance, layer.weight, layer.bias, layer.training, momentum, layer.eps)
 
 
 def _joined(parts: Sequence[Tensor]) -> Tensor:
     return parts[0] if len(parts) == 1 else torch.cat(list(parts), dim=1)
 
 
-def _same(x: Tensor, kernel: tuple[int, ...], stride: tuple[int, ...]) -> Padding:
+def _same(x: Tensor, kernel: tuple[int, ...], stride: tuple[int, ...], dilation: int = 1) -> Padding:
     """Give SAME padding, as :func:`evo_nas.phenotypes.ops.same_padding` counts it for each axis."""
-    height, width = (same_padding(*axis) for axis in zip(x.shape[2:], kernel, stride, strict=True))
+    height, width = (same_padding(*axis, dilation) for axis in zip(x.shape[2:], kernel, stride, strict=True))
     return (*width, *height)
 
 
@@ -87,6 +117,8 @@ def pointwise(parts: Sequence[Tensor], weight: Tensor) -> Tensor:
     Matrix products do it several times faster than convolutions at few channels; and taken part by part, neither the
     concatenation nor its gradient is ever laid out in memory.
     """
+    if compiled.are_there(parts[0]):
+        return compiled.pointwise(parts, weight)
     flat = weight.flatten(1)
     y: Tensor | None = None
     first = 0
@@ -135,6 +167,10 @@ class _Diagonal(torch.autograd.Function):
 
 def average_pool(x: Tensor, kernel: int, stride: int, padding: Padding) -> Tensor:
     """Average over windows of kernel x kernel pixels; padded pixels do not count. Sizes are those of SAME padding."""
+    if compiled.are_there(x):
+        ones = x.new_ones((x.shape[1], 1, kernel, kernel))
+        shares = _shares(tuple(x.shape[2:]), kernel, stride, padding).to(x.dtype)
+        return compiled.depthwise_conv2d(x, ones, stride, 1, padding) * shares
     return _Average.apply(x, kernel, stride, padding)  # type: ignore[no-any-return]
 
 
@@ -168,11 +204,9 @@ def max_pool(x: Tensor, kernel: int, padding: Padding) -> Tensor:
 
     Of equal pixels the first wins, row by row, in both ways: so the gradient goes to the same one.
     """
-    left, _, top, _ = padding
+    left, right, top, bottom = padding
+    if compiled.are_there(x):
+        rows = compiled.max_pool2d(x, (1, kernel), 1, (left, right, 0, 0))
+        return compiled.max_pool2d(rows, (kernel, 1), 1, (0, 0, top, bottom))
     rows = F.max_pool2d(x, (1, kernel), 1, (0, left))
     return F.max_pool2d(rows, (kernel, 1), 1, (top, 0))
-
-
-def _is_tiny(x: Tensor) -> bool:
-    """Tell whether a map is so small that torch's own pooling is as fast."""
-    return x.shape[2] * x.shape[3] <= _TINY

@@ -48,17 +48,29 @@ class State:
         """Send the state through layers, but through a ReLU or a pooling at their beginning only once."""
         if not layers:
             return self.raw
-        first, start = layers[0], 1
-        if isinstance(first, nn.ReLU):
-            x, start = shortcuts.applied(layers[1], self.rectified), 2
-        elif isinstance(first, SamePool2d):
-            x = self._through_pool(first)
-        else:
-            x = shortcuts.applied(first, [self.raw])
-        for layer in layers[start:]:
-            # Nobody else reads what comes out of a layer: its ReLU takes no memory of its own.
-            x = torch.relu_(x) if isinstance(layer, nn.ReLU) else shortcuts.applied(layer, [x])
+        x: Tensor | None = None
+        rectifies = False
+        for layer in layers:
+            if isinstance(layer, nn.ReLU):
+                rectifies = True
+            elif x is None:
+                x = self._first(layer, rectifies)
+                rectifies = False
+            else:
+                if rectifies and not (fused := shortcuts.can_rectify(layer, x)):
+                    # Nobody else reads what comes out of a layer: its ReLU takes no memory of its own.
+                    x = torch.relu_(x)
+                x = shortcuts.applied(layer, [x], rectifies=rectifies and fused)
+                rectifies = False
+        assert x is not None, "a ReLU stands before a layer"
         return x
+
+    def _first(self, layer: nn.Module, rectifies: bool) -> Tensor:
+        if not rectifies:
+            return self._through_pool(layer) if isinstance(layer, SamePool2d) else shortcuts.applied(layer, [self.raw])
+        if shortcuts.can_rectify(layer, self.raw):
+            return shortcuts.applied(layer, [self.raw], rectifies=True)
+        return shortcuts.applied(layer, self.rectified)
 
     def _through_pool(self, pool: SamePool2d) -> Tensor:
         """Pool; it has no weights, so whoever pools in the same way gets the same."""

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from evo_nas.phenotypes.compiled import functions, library
 from evo_nas.phenotypes.fast import FastNetwork
 from evo_nas.phenotypes.network import CellNetwork
 from evo_nas.phenotypes.ops import SamePool2d, same_padding
@@ -18,6 +19,19 @@ from evo_nas.phenotypes.shortcuts import average_pool, max_pool
 from genotypes.catalogue import space_named
 from genotypes.cell import CellPair
 from genotypes.zoo import CELLS
+
+WAYS = ("compiled", "torch alone")
+
+
+@pytest.fixture(params=WAYS, autouse=True)
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Compute with the compiled kernels, and as on a machine without a C compiler."""
+    if request.param == "torch alone":
+        monkeypatch.setattr(functions, "are_there", lambda x: False)
+    elif library.why() is not None:
+        pytest.skip(f"no kernels: {library.why()}")
+    return str(request.param)
+
 
 SPACES = ("nasnet", "nasnet(combines=concat)", "amoebanet", "darts", "pnas")
 
@@ -29,7 +43,7 @@ def sampled(space: str, seed: int) -> CellPair:
     return pair
 
 
-PAIRS = {**CELLS, **{f"{space} {seed}": sampled(space, seed) for space in SPACES for seed in range(6)}}
+PAIRS = {**CELLS, **{f"{space} {seed}": sampled(space, seed) for space in SPACES for seed in range(3)}}
 
 
 def trained(network: CellNetwork, images: torch.Tensor, labels: torch.Tensor, forward: Any) -> dict[str, torch.Tensor]:
@@ -67,7 +81,8 @@ def compared(network: CellNetwork, image: int) -> None:
 @pytest.mark.parametrize("name", PAIRS)
 def test_it_is_the_same_function_with_the_same_gradients(name: str) -> None:
     torch.manual_seed(0)
-    compared(CellNetwork(PAIRS[name], cells_per_stack=2, filters=4, classes=5).double(), 16)
+    # With 8 filters no bottleneck has a single channel: that may hardly vary, and then batch norm makes 1e-9 of 1e-15.
+    compared(CellNetwork(PAIRS[name], cells_per_stack=1, filters=8, classes=5).double(), 16)
 
 
 @pytest.mark.parametrize("image", [8, 9, 15, 17])
