@@ -71,7 +71,7 @@ def fidelity_table(
             f"only {len(wide)} genotypes were trained with success everywhere, and {_FEWEST} are the fewest to rank"
         )
     accuracies = {name: wide[name].to_numpy(np.float64).T for name in settings}
-    counts = _resamples(len(wide), resamples, np.random.default_rng(seed))
+    counts = bootstrap_counts(len(wide), resamples, np.random.default_rng(seed))
     columns = {name: _correlations(accuracies, name, reference, counts) for name in settings}
     seconds = frame[frame["genotype"].isin(wide.index)].groupby("setting")["cpu_seconds"].mean()
     rows = []
@@ -91,7 +91,7 @@ def fidelity_table(
             "tau_per_cpu_second": column["tau"][0] / seconds[name],
         }
         for statistic in _INTERVALS:
-            low, high = _interval(column[statistic])
+            low, high = percentile_interval(column[statistic])
             row |= {statistic: column[statistic][0], f"{statistic}_low": low, f"{statistic}_high": high}
         rows.append(row)
     names = [
@@ -127,15 +127,24 @@ def spearman_correlation(a: Floats, b: Floats, counts: Floats) -> Floats:
         return np.asarray((counts * first * second).sum(axis=1) / spread)
 
 
-def _signs(values: Floats) -> Floats:
-    """Compare all pairs: 1 where the first is larger, -1 where it is smaller, 0 for ties; shape (n, n)."""
-    return np.sign(values[:, None] - values[None, :])
-
-
-def _resamples(individuals: int, resamples: int, rng: np.random.Generator) -> Floats:
+def bootstrap_counts(individuals: int, resamples: int, rng: np.random.Generator) -> Floats:
     """Give counts of shape (1 + resamples, individuals): the sample as it is, then draws with replacement."""
     drawn = rng.multinomial(individuals, np.full(individuals, 1 / individuals), size=resamples)
     return np.vstack([np.ones((1, individuals)), drawn])
+
+
+def percentile_interval(values: Floats) -> tuple[float, float]:
+    """Give the 95 % percentile interval of all but the first, passing over samples that had no correlation."""
+    drawn = values[1:][~np.isnan(values[1:])]
+    if not drawn.size:
+        return math.nan, math.nan
+    low, high = np.quantile(drawn, [0.025, 0.975])
+    return float(low), float(high)
+
+
+def _signs(values: Floats) -> Floats:
+    """Compare all pairs: 1 where the first is larger, -1 where it is smaller, 0 for ties; shape (n, n)."""
+    return np.sign(values[:, None] - values[None, :])
 
 
 def _correlations(accuracies: Mapping[str, Floats], name: str, reference: str, counts: Floats) -> dict[str, Floats]:
@@ -167,15 +176,6 @@ def _correlations(accuracies: Mapping[str, Floats], name: str, reference: str, c
 
 def _mean(values: list[Floats], missing: Floats) -> Floats:
     return np.mean(values, axis=0) if values else missing
-
-
-def _interval(values: Floats) -> tuple[float, float]:
-    """Give the 95 % percentile interval of all but the first, passing over samples that had no correlation."""
-    drawn = values[1:][~np.isnan(values[1:])]
-    if not drawn.size:
-        return math.nan, math.nan
-    low, high = np.quantile(drawn, [0.025, 0.975])
-    return float(low), float(high)
 
 
 def _noise_tau(own: float, reference: float, seeds: int) -> float:

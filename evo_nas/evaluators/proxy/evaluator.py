@@ -50,6 +50,8 @@ class ProxyEvaluator(Evaluator):
     out: one split for all candidates, and for all runs that are to be compared. The test images are never read.
     ``latency`` measures after each training how long the network takes for one image, see
     :mod:`evo_nas.evaluators.proxy.latency`; as any time, it is not the same twice.
+    ``scores`` are names of :data:`evo_nas.evaluators.proxy.scores.SCORES`: what is computed of each network before its
+    training, which goes on as without them. They count for nothing in the fitness.
 
     ``stopping`` is a name of :data:`evo_nas.evaluators.proxy.stopping.RULES`: whether a training that falls behind is
     stopped before its last epoch. Its fitness is then the accuracy that it had. ``stopping_epochs`` is the first epoch
@@ -83,6 +85,7 @@ class ProxyEvaluator(Evaluator):
     drop_path_keep: float | None = None
     gradient_norm: float | None = None
     latency: bool = False
+    scores: tuple[str, ...] = ()
     stopping: str = "none"
     stopping_epochs: int = 1
     stopping_trials: int = 10
@@ -109,6 +112,13 @@ class ProxyEvaluator(Evaluator):
             raise ValueError(f"drop_path_keep must lie in (0, 1], not {self.drop_path_keep}")
         if self.stopping not in RULES:
             raise ValueError(f"there is no stopping rule {self.stopping!r}; the rules are: {', '.join(RULES)}")
+        if self.scores:
+            from evo_nas.evaluators.proxy.scores import SCORES
+
+            if unknown := [name for name in self.scores if name not in SCORES]:
+                raise ValueError(f"there is no score {unknown[0]!r}; the scores are: {', '.join(SCORES)}")
+            if len(set(self.scores)) < len(self.scores):
+                raise ValueError(f"scores names each score once, not {list(self.scores)}")
 
     def bind(self, space: SearchSpace, placement: Placement | None = None) -> None:
         """Take space and placement, and settle every field that was not given.
@@ -151,9 +161,14 @@ class ProxyEvaluator(Evaluator):
 
     @property
     def metrics(self) -> tuple[str, ...]:
-        """Costs, loss and times; with ``latency`` what is measured for it; with a stopping rule how far it went."""
+        """Costs, loss and times; with ``latency`` and ``scores`` what they are; with a stopping rule how far it went.
+
+        A score that is no finite number is left out of an evaluation: see :mod:`evo_nas.evaluators.proxy.scores`.
+        """
         extent = () if self.stopping == "none" else ("epochs", "stopped")
-        known = ("parameters", "mult_adds", "train_loss", "cpu_seconds", "train_seconds", "validation_seconds", *extent)
+        scores = (*self.scores, "scores_seconds") if self.scores else ()
+        known = ("parameters", "mult_adds", "train_loss", "cpu_seconds", "train_seconds", "validation_seconds")
+        known = (*known, *scores, *extent)
         if not self.latency:
             return known
         from evo_nas.evaluators.proxy.latency import METRICS
@@ -217,11 +232,12 @@ class ProxyEvaluator(Evaluator):
         are not all, else 0) are among the metrics.
 
         ``cpu_seconds`` is the processor time of this process, all its threads together: the work, however crowded the
-        machine is. What a GPU does is not in it.
+        machine is. What a GPU does is not in it; what scores and latency take is.
         """
         import torch
 
         from evo_nas.devices import seeded
+        from evo_nas.phenotypes.cost import cost_of_network
         from evo_nas.training import Diverged, Training
 
         loaded = self._loaded
@@ -230,7 +246,8 @@ class ProxyEvaluator(Evaluator):
         history: list[Epoch] = []
         with seeded(seed, loaded.device, self.placement.threads):
             network = self._network(job.genotype, loaded.device)
-            cost = self.cost(job.genotype)
+            cost = cost_of_network(network, self._int("image_size"))
+            scores = self._scores(network) if self.scores else {}
             try:
                 generator = torch.Generator().manual_seed(seed)
                 training = Training(network, self._recipe(), generator)
@@ -256,6 +273,7 @@ class ProxyEvaluator(Evaluator):
                 "train_seconds": sum(epoch.train_seconds for epoch in history),
                 "validation_seconds": sum(epoch.validation_seconds for epoch in history),
                 **latency,
+                **scores,
                 **self._extent(len(history)),
             },
         )
@@ -365,6 +383,11 @@ class ProxyEvaluator(Evaluator):
 
         image, _ = self._loaded.validation.batch(slice(1))
         return measure_latency(network, image, workers=self.placement.workers)
+
+    def _scores(self, network: CellNetwork) -> dict[str, float]:
+        from evo_nas.evaluators.proxy.scores import measure_scores, mini_batch
+
+        return measure_scores(network, mini_batch(self._loaded.train), self.scores)
 
     def _save(self, network: CellNetwork, job: Job) -> None:
         """Keep the weights, with all that is needed to build the network again."""
