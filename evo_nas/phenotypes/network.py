@@ -115,7 +115,8 @@ class CellNetwork(nn.Module):
         if auxiliary_image is not None:
             width = outputs[len(plan.stem_outputs) + plan.auxiliary]
             self.auxiliary = AuxiliaryHead(plan, width, classes, _size_at(plan, are_read, auxiliary_image))
-        self.apply(_initialize)
+        if not self.classifier.weight.is_meta:  # there drawing takes long and leaves nothing
+            self.apply(_initialize)
         for module in self.modules():
             if isinstance(module, nn.BatchNorm2d) and macro == "imagenet":
                 module.eps = plan.stacking.large_epsilon

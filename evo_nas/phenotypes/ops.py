@@ -40,6 +40,11 @@ class SameConv2d(nn.Conv2d):
     ) -> None:
         super().__init__(in_channels, out_channels, kernel, stride, dilation=dilation, groups=groups, bias=False)
 
+    def reset_parameters(self) -> None:
+        """Draw the weights as torch does; not on the meta device, where it takes long and leaves nothing."""
+        if not self.weight.is_meta:
+            super().reset_parameters()
+
     def forward(self, x: Tensor) -> Tensor:
         """Map (n, in, h, w) to (n, out, ceil(h / stride), ceil(w / stride))."""
         height, width = (
