@@ -30,10 +30,12 @@ class FastNetwork:
     def __init__(self, network: nn.Module) -> None:
         self.network = network
         if isinstance(network, CellNetwork):
+            self._stages = [layers_of(stage) for stage in network.stem.stages]
             self._cells = [_cell(cell) if isinstance(cell, CellModule) else _handed_on for cell in network.cells]
             self._counts = [
                 cast("Tensor", module.num_batches_tracked)
-                for module in network.cells.modules()
+                for part in (network.stem, network.cells)
+                for module in part.modules()
                 if isinstance(module, nn.BatchNorm2d)
             ]
 
@@ -56,7 +58,9 @@ class FastNetwork:
         """Give the last cell's output, and that which the auxiliary classifier reads."""
         if network.training:  # all at once: shortcuts leave the counting of batches to us
             torch._foreach_add_(self._counts, 1)
-        outputs = [State(output) for output in network.stem(images)]
+        outputs: list[State] = []
+        for stage in self._stages:
+            outputs.append(State((outputs[-1] if outputs else State(images)).through(stage)))
         early = outputs[-1]
         for index, (layer, cell) in enumerate(zip(network.plan.layers, self._cells, strict=True)):
             current = outputs[-1]

@@ -6,7 +6,8 @@ network is built, named, stored and exported as if there were none. docs/proxy.m
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final
 
@@ -23,16 +24,40 @@ _TINY: Final = 16
 """Pixels of a map that is so small that torch's own pooling is as fast."""
 
 
-def applied(layer: nn.Module, parts: Sequence[Tensor], *, rectifies: bool = False) -> Tensor:
+@dataclass(frozen=True)
+class Unit:
+    """The layers of which nearly all operations are made: depthwise perhaps, then pointwise convolution, batch norm."""
+
+    depthwise: SameConv2d | None
+    pointwise: SameConv2d
+    norm: nn.BatchNorm2d
+
+
+def units(layers: Sequence[nn.Module]) -> Iterator[nn.Module | Unit]:
+    """Group layers that make up a unit; the others stay as they are."""
+    rest = list(layers)
+    while rest:
+        first = rest[0] if isinstance(rest[0], SameConv2d) and _is_depthwise(rest[0]) else None
+        match rest[0 if first is None else 1 :]:
+            case [SameConv2d() as pointwise, nn.BatchNorm2d() as norm, *others] if _is_pointwise(pointwise):
+                yield Unit(first, pointwise, norm)
+                rest = others
+            case _:
+                yield rest.pop(0)
+
+
+def applied(layer: nn.Module | Unit, parts: Sequence[Tensor], *, rectifies: bool = False) -> Tensor:
     """Apply a layer to the concatenation of maps, each (n, c_i, h, w), by a shortcut where there is one.
 
     ``rectifies`` sends the maps through a ReLU first; only where :func:`can_rectify` says so. A batch norm does not
     count the batches that it has seen: :class:`evo_nas.phenotypes.fast.FastNetwork` does.
     """
     x = parts[0]
+    if isinstance(layer, Unit):
+        return _unit(layer, parts, rectifies)
     if are_open(x):
         if isinstance(layer, SameConv2d):
-            if layer.kernel_size == layer.stride == (1, 1) and layer.groups == 1:
+            if _is_pointwise(layer):
                 return pointwise(parts, layer.weight)
             if _is_depthwise(layer):
                 return _depthwise(layer, _joined(parts), rectifies)
@@ -48,9 +73,32 @@ def applied(layer: nn.Module, parts: Sequence[Tensor], *, rectifies: bool = Fals
     return z
 
 
-def can_rectify(layer: nn.Module, x: Tensor) -> bool:
+def can_rectify(layer: nn.Module | Unit, x: Tensor) -> bool:
     """Tell whether a layer takes in the ReLU of a map before it, which then needs no memory of its own."""
+    layer = layer.depthwise or layer.pointwise if isinstance(layer, Unit) else layer
     return are_open(x) and compiled.are_there(x) and isinstance(layer, SameConv2d) and _is_depthwise(layer)
+
+
+def _unit(unit: Unit, parts: Sequence[Tensor], rectifies: bool) -> Tensor:
+    depthwise, norm, x = unit.depthwise, unit.norm, parts[0]
+    # A single pixel of a single image cannot be normed by itself: torch refuses it.
+    fits = len(x) > 1 if norm.training else not torch.is_grad_enabled()
+    if not (fits and are_open(x) and compiled.are_there(x)):
+        between = parts if depthwise is None else [applied(depthwise, parts, rectifies=rectifies)]
+        return applied(norm, [applied(unit.pointwise, between)])
+    if depthwise is None:
+        return compiled.unit(parts, None, compiled.Window(), unit.pointwise.weight, norm)
+    x = _joined(parts)
+    return compiled.unit([x], depthwise.weight, _window(depthwise, x, rectifies), unit.pointwise.weight, norm)
+
+
+def _window(layer: SameConv2d, x: Tensor, rectifies: bool) -> compiled.Window:
+    padding = _same(x, layer.kernel_size, layer.stride, layer.dilation[0])
+    return compiled.Window(layer.stride[0], layer.dilation[0], padding, rectifies)
+
+
+def _is_pointwise(layer: SameConv2d) -> bool:
+    return layer.kernel_size == layer.stride == (1, 1) and layer.groups == 1
 
 
 def _is_depthwise(layer: SameConv2d) -> bool:
@@ -58,13 +106,10 @@ def _is_depthwise(layer: SameConv2d) -> bool:
 
 
 def _depthwise(layer: SameConv2d, x: Tensor, rectifies: bool) -> Tensor:
-    padding = _same(x, layer.kernel_size, layer.stride, layer.dilation[0])
     if compiled.are_there(x):
-        return compiled.depthwise_conv2d(
-            x, layer.weight, layer.stride[0], layer.dilation[0], padding, rectifies=rectifies
-        )
+        return compiled.depthwise_conv2d(x, layer.weight, _window(layer, x, rectifies))
     if layer.dilation == (1, 1) and torch.is_grad_enabled():
-        return depthwise_conv2d(x, layer.weight, layer.stride[0], padding)
+        return depthwise_conv2d(x, layer.weight, layer.stride[0], _same(x, layer.kernel_size, layer.stride))
     y: Tensor = layer(x)
     return y
 
@@ -83,12 +128,10 @@ def _pooled(layer: SamePool2d, x: Tensor) -> Tensor:
 
 
 def _normed(layer: nn.BatchNorm2d, x: Tensor) -> Tensor:
-    mean, variance, momentum = layer.running_mean, layer.running_var, layer.momentum or 0.0
-    assert mean is not None, "a network keeps running statistics"
-    assert variance is not None, "a network keeps running statistics"
-    if layer.training and compiled.are_there(x) and x.numel() > x.shape[1]:
-        return compiled.batch_norm(x, layer.weight, layer.bias, mean, variance, momentum, layer.eps)
-    return F.batch_norm(x, mean, variance, layer.weight, layer.bias, layer.training, momentum, layer.eps)
+    if layer.training and len(x) > 1 and compiled.are_there(x):
+        return compiled.batch_norm(x, layer)
+    mean, variance = compiled.running(layer)
+    return F.batch_norm(x, mean, variance, layer.weight, layer.bias, layer.training, layer.momentum or 0.0, layer.eps)
 
 
 def _joined(parts: Sequence[Tensor]) -> Tensor:
@@ -170,7 +213,7 @@ def average_pool(x: Tensor, kernel: int, stride: int, padding: Padding) -> Tenso
     if compiled.are_there(x):
         ones = x.new_ones((x.shape[1], 1, kernel, kernel))
         shares = _shares(tuple(x.shape[2:]), kernel, stride, padding).to(x.dtype)
-        return compiled.depthwise_conv2d(x, ones, stride, 1, padding) * shares
+        return compiled.depthwise_conv2d(x, ones, compiled.Window(stride, padding=padding)) * shares
     return _Average.apply(x, kernel, stride, padding)  # type: ignore[no-any-return]
 
 

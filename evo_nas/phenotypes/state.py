@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 
 import torch
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from evo_nas.phenotypes import shortcuts
 from evo_nas.phenotypes.ops import SamePool2d
 
-Layers = tuple[nn.Module, ...]
+Layers = tuple[nn.Module | shortcuts.Unit, ...]
 """What is done one after another; nothing at all for an identity."""
 
 
@@ -65,7 +65,7 @@ class State:
         assert x is not None, "a ReLU stands before a layer"
         return x
 
-    def _first(self, layer: nn.Module, rectifies: bool) -> Tensor:
+    def _first(self, layer: nn.Module | shortcuts.Unit, rectifies: bool) -> Tensor:
         if not rectifies:
             return self._through_pool(layer) if isinstance(layer, SamePool2d) else shortcuts.applied(layer, [self.raw])
         if shortcuts.can_rectify(layer, self.raw):
@@ -82,8 +82,12 @@ class State:
 
 def layers_of(module: nn.Module) -> Layers:
     """List what a module, a sequence of sequences perhaps, does one after another; nothing for an identity."""
-    if isinstance(module, nn.Identity):
-        return ()
-    if not isinstance(module, nn.Sequential):
-        return (module,)
-    return tuple(layer for part in module for layer in layers_of(part))
+    return tuple(shortcuts.units(list(_flat(module))))
+
+
+def _flat(module: nn.Module) -> Iterator[nn.Module]:
+    if isinstance(module, nn.Sequential):
+        for part in module:
+            yield from _flat(part)
+    elif not isinstance(module, nn.Identity):
+        yield module

@@ -341,9 +341,10 @@ class ProxyEvaluator(Evaluator):
         return self._cache
 
     def _load(self) -> _Loaded:
-        from evo_nas.devices import resolve_device
+        from evo_nas.devices import keep_freed_memory, resolve_device
         from evo_nas.training import Examples
 
+        keep_freed_memory()
         device = resolve_device(self.placement.device)
         images = self._images()
         train, validation = (

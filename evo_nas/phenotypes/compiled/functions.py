@@ -6,12 +6,12 @@ Maps are (n, c, h, w) in the memory format channels last, on the CPU; anything e
 from __future__ import annotations
 
 from collections.abc import Sequence
-from ctypes import CDLL, byref
+from ctypes import CDLL, Array, byref, c_long, c_void_p
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from evo_nas.phenotypes.compiled.library import Geometry, library
@@ -29,11 +29,18 @@ def are_there(x: Tensor) -> bool:
     return x.dtype in _REALS and torch.get_num_threads() <= _THREADS and _kernels(x.dtype) is not None
 
 
-def depthwise_conv2d(
-    x: Tensor, weight: Tensor, stride: int, dilation: int, padding: Padding, rectifies: bool = False
-) -> Tensor:
-    """Convolve each channel of (n, c, h, w), or of its ReLU, with its own kernel of (c, 1, k_h, k_w)."""
-    y: Tensor = _Depthwise.apply(x, weight, (stride, dilation, padding, rectifies))
+class Window(NamedTuple):
+    """How a depthwise convolution goes over a map, or over its ReLU if it rectifies."""
+
+    stride: int = 1
+    dilation: int = 1
+    padding: Padding = (0, 0, 0, 0)
+    rectifies: bool = False
+
+
+def depthwise_conv2d(x: Tensor, kernels: Tensor, window: Window) -> Tensor:
+    """Convolve each channel of (n, c, h, w) with its own kernel of (c, 1, k_h, k_w)."""
+    y: Tensor = _Depthwise.apply(x, kernels, window)
     return y
 
 
@@ -49,29 +56,51 @@ def pointwise(parts: Sequence[Tensor], weight: Tensor) -> Tensor:
     return y
 
 
-def batch_norm(
-    x: Tensor,
-    weight: Tensor,
-    bias: Tensor,
-    running_mean: Tensor,
-    running_var: Tensor,
-    momentum: float,
-    eps: float,
+def unit(
+    parts: Sequence[Tensor], kernels: Tensor | None, window: Window, mixing: Tensor, norm: nn.BatchNorm2d
 ) -> Tensor:
-    """Norm each channel by the batch, and take its mean and variance into the running ones."""
-    y: Tensor = _BatchNorm.apply(x, weight, bias, running_mean, running_var, momentum, eps)
+    """Convolve pointwise, by ``mixing``, and norm; with ``kernels``, (c, 1, k_h, k_w), after a depthwise convolution.
+
+    Several parts, which are meant as one concatenated map, exclude kernels. In evaluation mode there are no gradients.
+    """
+    mean, variance = running(norm)
+    if norm.training:
+        running_in = mean, variance, norm.momentum or 0.0, norm.eps
+        y: Tensor = _Unit.apply(window, running_in, kernels, mixing, norm.weight, norm.bias, *parts)
+        return y
+    # The norm is a factor and a term by now: they go into the convolution.
+    factor = norm.weight * torch.rsqrt(variance + norm.eps)
+    mixing, bias = mixing * factor.view(-1, 1, 1, 1), norm.bias - mean * factor
+    dense = [_dense(part) for part in parts]
+    size = (1, 1) if kernels is None else kernels.shape[2:]
+    at = _geometry(dense[0].shape, size, *window)
+    y = _empty((at.n, len(mixing), at.out_height, at.out_width), dense[0])
+    kernels = None if kernels is None else kernels.contiguous()
+    _call("unit_inference", y.dtype, byref(at), *_listed(dense), kernels, mixing.contiguous(), bias, len(bias), y)
     return y
+
+
+def batch_norm(x: Tensor, norm: nn.BatchNorm2d) -> Tensor:
+    """Norm each channel by the batch, and take its mean and variance into the running ones."""
+    y: Tensor = _BatchNorm.apply(x, norm.weight, norm.bias, *running(norm), norm.momentum or 0.0, norm.eps)
+    return y
+
+
+def running(norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
+    """Give the running mean and variance, which every network here keeps."""
+    assert norm.running_mean is not None, "a network keeps running statistics"
+    assert norm.running_var is not None, "a network keeps running statistics"
+    return norm.running_mean, norm.running_var
 
 
 class _Depthwise(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, options: tuple[int, int, Padding, bool]) -> Tensor:
-        x = _dense(x)
-        stride, dilation, padding, rectifies = options
-        ctx.geometry = _geometry(x.shape, weight.shape[2:], stride, dilation, padding, rectifies)
+    def forward(ctx: Any, x: Tensor, weight: Tensor, window: Window) -> Tensor:
+        x, weight = _dense(x), weight.contiguous()
+        ctx.geometry = _geometry(x.shape, weight.shape[2:], *window)
         ctx.save_for_backward(x, weight)
         y = _output(x, ctx.geometry)
-        _call("depthwise_forward", x.dtype, byref(ctx.geometry), x, weight.contiguous(), y)
+        _call("depthwise_forward", x.dtype, byref(ctx.geometry), x, weight, y)
         return y
 
     @staticmethod
@@ -80,13 +109,8 @@ class _Depthwise(torch.autograd.Function):
         x, weight = ctx.saved_tensors
         of_input, of_weight, _ = ctx.needs_input_grad
         grad, geometry = _dense(grad), byref(ctx.geometry)
-        of_x = of_kernels = None
-        if of_input:
-            of_x = torch.empty_like(x)
-            _call("depthwise_of_input", x.dtype, geometry, x, weight.contiguous(), grad, of_x)
-        if of_weight:
-            of_kernels = torch.empty_like(weight, memory_format=torch.contiguous_format)
-            _call("depthwise_of_kernels", x.dtype, geometry, x, grad, of_kernels)
+        of_x, of_kernels = _like([x, weight], [of_input, of_weight])
+        _call("depthwise_backward", x.dtype, geometry, x, weight, grad, of_x, of_kernels)
         return of_x, of_kernels, None
 
 
@@ -116,37 +140,67 @@ class _Pointwise(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, weight: Tensor, *parts: Tensor) -> Tensor:
-        dense = [_dense(part) for part in parts]
+        weight, dense = weight.contiguous(), [_dense(part) for part in parts]
         ctx.save_for_backward(weight, *dense)
         n, _, height, width = parts[0].shape
         y = _empty((n, len(weight), height, width), parts[0])
-        shares = torch.split(weight.flatten(1), [part.shape[1] for part in parts], dim=1)
-        for index, (part, share) in enumerate(zip(dense, shares, strict=True)):
-            _call(
-                *("product", part.dtype, n * height * width, part.shape[1], len(weight)),
-                *(part, share.t().contiguous(), y, index > 0),
-            )
+        _call("pointwise_forward", y.dtype, n * height * width, *_listed(dense), weight, None, len(weight), y)
         return y
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         weight, *parts = ctx.saved_tensors
-        of_weight, *of_parts = ctx.needs_input_grad
-        grad, outputs = _dense(grad), len(weight)
-        rows = grad.numel() // outputs
-        shares = torch.split(weight.flatten(1), [part.shape[1] for part in parts], dim=1)
-        given: list[Tensor | None] = []
-        for part, share, wanted in zip(parts, shares, of_parts, strict=True):
-            given.append(torch.empty_like(part) if wanted else None)
-            if wanted:
-                _call("product", grad.dtype, rows, outputs, part.shape[1], grad, share.contiguous(), given[-1], False)
-        if not of_weight:
-            return None, *given
-        kernels = [weight.new_empty(outputs, part.shape[1]) for part in parts]
-        for part, own in zip(parts, kernels, strict=True):
-            _call("outer_product", grad.dtype, rows, outputs, part.shape[1], grad, part, own)
-        return (kernels[0] if len(kernels) == 1 else torch.cat(kernels, 1)).view(weight.shape), *given
+        _, *wanted = ctx.needs_input_grad
+        grad, of_weight, of_parts = _dense(grad), torch.empty_like(weight), _like(parts, wanted)
+        rows = grad.numel() // len(weight)
+        _call(
+            *("pointwise_backward", grad.dtype, rows, *_listed(parts), weight, len(weight)),
+            *(grad, _addresses(of_parts), of_weight),
+        )
+        return of_weight, *of_parts
+
+
+class _Unit(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        window: Window,
+        running: tuple[Tensor, Tensor, float, float],
+        kernels: Tensor | None,
+        mixing: Tensor,
+        scale: Tensor,
+        shift: Tensor,
+        *parts: Tensor,
+    ) -> Tensor:
+        dense, mixing = [_dense(part) for part in parts], mixing.contiguous()
+        kernels = None if kernels is None else kernels.contiguous()
+        x, channels = dense[0], len(mixing)
+        ctx.geometry = at = _geometry(x.shape, (1, 1) if kernels is None else kernels.shape[2:], *window)
+        mixed = _empty((at.n, channels, at.out_height, at.out_width), x)
+        y, kept = torch.empty_like(mixed), x.new_empty(2, channels)
+        mean, inverse = kept
+        between = None if kernels is None else _output(x, at)
+        _call(
+            *("unit_forward", x.dtype, byref(at), *_listed(dense), kernels, mixing, channels, scale, shift),
+            *(*running, between, mixed, y, mean, inverse),
+        )
+        ctx.save_for_backward(kernels, mixing, scale, mean, inverse, between, mixed, *dense)
+        return y
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        kernels, mixing, scale, mean, inverse, between, mixed, *parts = ctx.saved_tensors
+        of_kernels = None if kernels is None else torch.empty_like(kernels)
+        of_mixing, of_scale, of_shift = (torch.empty_like(tensor) for tensor in (mixing, scale, scale))
+        of_parts = _like(parts, ctx.needs_input_grad[6:])
+        _call(
+            *("unit_backward", grad.dtype, byref(ctx.geometry), *_listed(parts), kernels, mixing, len(mixing)),
+            *(scale, mean, inverse, between, mixed, _dense(grad)),
+            *(_addresses(of_parts), of_kernels, of_mixing, of_scale, of_shift),
+        )
+        return None, None, of_kernels, of_mixing, of_scale, of_shift, *of_parts
 
 
 class _BatchNorm(torch.autograd.Function):
@@ -214,6 +268,19 @@ def _call(name: str, dtype: torch.dtype, *arguments: Any) -> None:
 @lru_cache(maxsize=4)
 def _kernels(dtype: torch.dtype) -> CDLL | None:
     return library(_REALS[dtype])
+
+
+def _listed(parts: Sequence[Tensor]) -> tuple[int, Array[c_void_p], Array[c_long]]:
+    """Say how many tensors there are, where they lie, and how many channels each has."""
+    return len(parts), _addresses(parts), (c_long * len(parts))(*[part.shape[1] for part in parts])
+
+
+def _addresses(tensors: Sequence[Tensor | None]) -> Array[c_void_p]:
+    return (c_void_p * len(tensors))(*[None if tensor is None else tensor.data_ptr() for tensor in tensors])
+
+
+def _like(tensors: Sequence[Tensor], wanted: Sequence[bool]) -> list[Tensor | None]:
+    return [torch.empty_like(tensor) if own else None for tensor, own in zip(tensors, wanted, strict=True)]
 
 
 def _dense(x: Tensor) -> Tensor:

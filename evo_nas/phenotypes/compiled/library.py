@@ -19,7 +19,7 @@ from tempfile import TemporaryDirectory, gettempdir
 from typing import Final
 
 SWITCH: Final = "EVO_NAS_KERNELS"
-_SOURCE: Final = Path(__file__).with_name("kernels.c")
+_SOURCES: Final = Path(__file__).parent
 _FLAGS: Final = ("-O3", "-march=native", "-std=gnu11", "-shared", "-fPIC", "-fno-math-errno")
 _SECONDS: Final = 60
 
@@ -36,16 +36,23 @@ class Geometry(Structure):
     )
 
 
+_WINDOW: Final = POINTER(Geometry)
+_PARTS: Final = (c_long, c_void_p, c_void_p)  # how many, their addresses, their channels
 _ARGUMENTS: Final = {
-    "depthwise_forward": (POINTER(Geometry), *[c_void_p] * 3),
-    "depthwise_of_input": (POINTER(Geometry), *[c_void_p] * 4),
-    "depthwise_of_kernels": (POINTER(Geometry), *[c_void_p] * 3),
-    "max_pool_forward": (POINTER(Geometry), *[c_void_p] * 3),
-    "max_pool_backward": (POINTER(Geometry), *[c_void_p] * 3),
-    "product": (*[c_long] * 3, *[c_void_p] * 3, c_int),
-    "outer_product": (*[c_long] * 3, *[c_void_p] * 3),
+    "depthwise_forward": (_WINDOW, *[c_void_p] * 3),
+    "depthwise_backward": (_WINDOW, *[c_void_p] * 5),
+    "max_pool_forward": (_WINDOW, *[c_void_p] * 3),
+    "max_pool_backward": (_WINDOW, *[c_void_p] * 3),
     "norm_forward": (c_long, c_long, *[c_void_p] * 5, c_double, c_double, *[c_void_p] * 3),
     "norm_backward": (c_long, c_long, *[c_void_p] * 8),
+    "pointwise_forward": (c_long, *_PARTS, c_void_p, c_void_p, c_long, c_void_p),
+    "pointwise_backward": (c_long, *_PARTS, c_void_p, c_long, *[c_void_p] * 3),
+    "unit_forward": (
+        *(_WINDOW, *_PARTS, c_void_p, c_void_p, c_long, *[c_void_p] * 4, c_double, c_double),
+        *[c_void_p] * 5,
+    ),
+    "unit_inference": (_WINDOW, *_PARTS, *[c_void_p] * 3, c_long, c_void_p),
+    "unit_backward": (_WINDOW, *_PARTS, c_void_p, c_void_p, c_long, *[c_void_p] * 11),
 }
 
 
@@ -87,7 +94,8 @@ def _compiled(real: str) -> Path:
     # What the compiler predefines says which it is, and which instructions it takes the processor to have: a home
     # directory may be shared by machines of several kinds.
     macros = _run([*compiler, *_FLAGS, "-dM", "-E", "-x", "c", os.devnull])
-    key = hashlib.sha256(b"\0".join((_SOURCE.read_bytes(), macros, repr(_FLAGS).encode()))).hexdigest()
+    sources = [path.read_bytes() for path in sorted(_SOURCES.glob("*.[ch]"))]
+    key = hashlib.sha256(b"\0".join((*sources, macros, repr(_FLAGS).encode()))).hexdigest()
     name = f"kernels-{key[:16]}-{real}.so"
     for directory in _directories():
         path = directory / name
@@ -97,7 +105,7 @@ def _compiled(real: str) -> Path:
             directory.mkdir(parents=True, exist_ok=True, mode=0o700)
             with TemporaryDirectory(dir=directory) as scratch:
                 fresh = Path(scratch, name)
-                _run([*compiler, *_FLAGS, f"-DREAL={real}", str(_SOURCE), "-o", str(fresh)])
+                _run([*compiler, *_FLAGS, f"-DREAL={real}", str(_SOURCES / "kernels.c"), "-o", str(fresh)])
                 fresh.replace(path)  # at once: another process may be about to load it
         except OSError as error:
             if isinstance(error, FileNotFoundError) and error.filename == compiler[0]:
