@@ -58,6 +58,7 @@ class FastNetwork:
         """Give the last cell's output, and that which the auxiliary classifier reads."""
         if network.training:  # all at once: shortcuts leave the counting of batches to us
             torch._foreach_add_(self._counts, 1)
+        images = images.contiguous(memory_format=torch.channels_last)  # or the stem's output is not, nor all after it
         outputs: list[State] = []
         for stage in self._stages:
             outputs.append(State((outputs[-1] if outputs else State(images)).through(stage)))
