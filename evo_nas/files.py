@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all."""
+"""Files that are written whole or not at all, and where the cache of the user is."""
 
 from __future__ import annotations
 
@@ -34,3 +34,9 @@ def write_whole(path: Path, text: str) -> None:
     """Write a text file, whole or not at all."""
     with written_whole(path) as partial:
         partial.write_text(text, "utf-8")
+
+
+def user_cache() -> Path:
+    """Give our folder in the user's cache; the XDG specification says that a relative path is to be ignored."""
+    named = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    return (named if named.is_absolute() else Path.home() / ".cache") / "evo_nas"

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from evo_nas.errors import UsageError
+from evo_nas.files import user_cache
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,21 +57,15 @@ def data_root(data_dir: Path | None = None) -> Path:
     if data_dir is not None:
         return Path(data_dir).expanduser()
     named = os.environ.get("EVO_NAS_DATA")
-    return Path(named).expanduser() if named else _xdg_cache() / "data"
+    return Path(named).expanduser() if named else user_cache() / "data"
 
 
 def decoded_root() -> Path:
     """Give the folder of the decoded copies: ``EVO_NAS_CACHE``, else the XDG cache."""
     named = os.environ.get("EVO_NAS_CACHE")
-    return Path(named).expanduser() if named else _xdg_cache() / "decoded"
+    return Path(named).expanduser() if named else user_cache() / "decoded"
 
 
 def command(verb: str, dataset: str, data_dir: Path) -> str:
     """Spell the command that mends (``fetch``) or examines (``check``) a set, ready to be pasted into a shell."""
     return f"python -m evo_nas data {verb} --dataset {dataset} --data-dir {shlex.quote(str(data_dir))}"
-
-
-def _xdg_cache() -> Path:
-    """Give our folder in the user's cache; the XDG specification says that a relative path is to be ignored."""
-    named = Path(os.environ.get("XDG_CACHE_HOME", ""))
-    return (named if named.is_absolute() else Path.home() / ".cache") / "evo_nas"

@@ -37,6 +37,7 @@ def advise(report: Report) -> Iterator[Advice]:
     yield from _on_the_device(report)
     yield from _on_the_processor(report.machine)
     if report.parts is not None:
+        yield from _on_the_kernels(report)
         yield from _on_the_workers(report)
         yield from _on_memory(report)
         yield from _on_images(report)
@@ -76,6 +77,18 @@ def _on_the_processor(machine: Machine) -> Iterator[Advice]:
         yield Advice(
             f"{machine.load:.1f} processes wanted to run in the last minute, on {machine.cores} cores",
             "what is measured here is too slow for a machine that is free: ask again when it is",
+        )
+
+
+def _on_the_kernels(report: Report) -> Iterator[Advice]:
+    if (
+        report.machine.no_kernels is not None
+        and report.device == "cpu"
+        and isinstance(report.evaluator, ProxyEvaluator)
+    ):
+        yield Advice(
+            f"trainings go without the compiled kernels ({report.machine.no_kernels})",
+            "with a C compiler, such as gcc, trainings of one or two threads take about two thirds of the time",
         )
 
 

@@ -32,7 +32,8 @@ class Machine:
 
     ``cores`` are those that this process may use, ``quota`` how many cores' worth of time its control group grants;
     ``load`` is how many processes wanted to run in the last minute. Memory is in bytes. ``capability`` names the
-    instructions that torch uses, ``native`` the best ones that the processor has. ``gpus`` are the devices that torch
+    instructions that torch uses, ``native`` the best ones that the processor has; ``no_kernels`` says why there are none
+    of our own, see :mod:`evo_nas.phenotypes.compiled`. ``gpus`` are the devices that torch
     can use, ``nvidia`` says whether there is a driver of NVIDIA's, ``cuda`` for which CUDA torch was built. What is
     ``None`` is not known here, or there is none.
     """
@@ -47,6 +48,7 @@ class Machine:
     available: int | None
     capability: str
     native: str | None
+    no_kernels: str | None
     gpus: tuple[str, ...]
     nvidia: bool
     cuda: str | None
@@ -60,6 +62,8 @@ class Machine:
 def look_at_machine() -> Machine:
     """Look at this machine, as the process sees it."""
     import torch
+
+    from evo_nas.phenotypes.compiled.trust import why_not
 
     surroundings = environment()
     gpus = (
@@ -78,6 +82,7 @@ def look_at_machine() -> Machine:
         available=available_memory(),
         capability=torch.backends.cpu.get_cpu_capability(),
         native=native_capability(),
+        no_kernels=why_not(),
         gpus=tuple(gpus),
         nvidia=Path("/proc/driver/nvidia/version").exists() or shutil.which("nvidia-smi") is not None,
         cuda=torch.version.cuda,

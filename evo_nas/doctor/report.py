@@ -98,6 +98,7 @@ class Report:
         rows = {
             "versions": ", ".join(versions),
             "machine": f"{machine.processor}, {counted(machine.cores, 'core')}, {machine.capability}; {memory}",
+            "kernels": self._kernels() if self.device == "cpu" else "",
             "device": "" if self.device is None else f"{self.device} ({self.device_name}), {self._dtype}",
             "search": self._search(),
             "workers": self._workers(),
@@ -122,6 +123,10 @@ class Report:
     @property
     def _threads(self) -> int | None:
         return None if self.evaluator is None else self.evaluator.placement.threads
+
+    def _kernels(self) -> str:
+        reason = self.machine.no_kernels
+        return "compiled for this processor" if reason is None else f"torch's alone: {reason}"
 
     def _search(self) -> str:
         run = self.config.run

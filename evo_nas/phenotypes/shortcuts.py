@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from evo_nas.phenotypes.compiled import functions as compiled
+from evo_nas.phenotypes.compiled import trust
 from evo_nas.phenotypes.depthwise import Padding, convolved, depthwise_conv2d, input_gradient, zeros_last
 from evo_nas.phenotypes.ops import FactorizedReduction, SameConv2d, SamePool2d, same_padding
 
@@ -76,14 +77,14 @@ def applied(layer: nn.Module | Unit, parts: Sequence[Tensor], *, rectifies: bool
 def can_rectify(layer: nn.Module | Unit, x: Tensor) -> bool:
     """Tell whether a layer takes in the ReLU of a map before it, which then needs no memory of its own."""
     layer = layer.depthwise or layer.pointwise if isinstance(layer, Unit) else layer
-    return are_open(x) and compiled.are_there(x) and isinstance(layer, SameConv2d) and _is_depthwise(layer)
+    return are_open(x) and trust.are_there(x) and isinstance(layer, SameConv2d) and _is_depthwise(layer)
 
 
 def _unit(unit: Unit, parts: Sequence[Tensor], rectifies: bool) -> Tensor:
     depthwise, norm, x = unit.depthwise, unit.norm, parts[0]
     # A single pixel of a single image cannot be normed by itself: torch refuses it.
     fits = len(x) > 1 if norm.training else not torch.is_grad_enabled()
-    if not (fits and are_open(x) and compiled.are_there(x)):
+    if not (fits and are_open(x) and trust.are_there(x)):
         between = parts if depthwise is None else [applied(depthwise, parts, rectifies=rectifies)]
         return applied(norm, [applied(unit.pointwise, between)])
     if depthwise is None:
@@ -106,7 +107,7 @@ def _is_depthwise(layer: SameConv2d) -> bool:
 
 
 def _depthwise(layer: SameConv2d, x: Tensor, rectifies: bool) -> Tensor:
-    if compiled.are_there(x):
+    if trust.are_there(x):
         return compiled.depthwise_conv2d(x, layer.weight, _window(layer, x, rectifies))
     if layer.dilation == (1, 1) and torch.is_grad_enabled():
         return depthwise_conv2d(x, layer.weight, layer.stride[0], _same(x, layer.kernel_size, layer.stride))
@@ -121,14 +122,14 @@ def _pooled(layer: SamePool2d, x: Tensor) -> Tensor:
         return average_pool(x, kernel, stride, padding)
     if layer.kind == "max" and stride == 1 and kernel > 3 and not is_tiny:
         return max_pool(x, kernel, padding)
-    if layer.kind == "max" and not is_tiny and compiled.are_there(x):
+    if layer.kind == "max" and not is_tiny and trust.are_there(x):
         return compiled.max_pool2d(x, (kernel, kernel), stride, padding)
     y: Tensor = layer(x)
     return y
 
 
 def _normed(layer: nn.BatchNorm2d, x: Tensor) -> Tensor:
-    if layer.training and len(x) > 1 and compiled.are_there(x):
+    if layer.training and len(x) > 1 and trust.are_there(x):
         return compiled.batch_norm(x, layer)
     mean, variance = compiled.running(layer)
     return F.batch_norm(x, mean, variance, layer.weight, layer.bias, layer.training, layer.momentum or 0.0, layer.eps)
@@ -160,7 +161,7 @@ def pointwise(parts: Sequence[Tensor], weight: Tensor) -> Tensor:
     Matrix products do it several times faster than convolutions at few channels; and taken part by part, neither the
     concatenation nor its gradient is ever laid out in memory.
     """
-    if compiled.are_there(parts[0]):
+    if trust.are_there(parts[0]):
         return compiled.pointwise(parts, weight)
     flat = weight.flatten(1)
     y: Tensor | None = None
@@ -210,7 +211,7 @@ class _Diagonal(torch.autograd.Function):
 
 def average_pool(x: Tensor, kernel: int, stride: int, padding: Padding) -> Tensor:
     """Average over windows of kernel x kernel pixels; padded pixels do not count. Sizes are those of SAME padding."""
-    if compiled.are_there(x):
+    if trust.are_there(x):
         ones = x.new_ones((x.shape[1], 1, kernel, kernel))
         shares = _shares(tuple(x.shape[2:]), kernel, stride, padding).to(x.dtype)
         return compiled.depthwise_conv2d(x, ones, compiled.Window(stride, padding=padding)) * shares
@@ -248,7 +249,7 @@ def max_pool(x: Tensor, kernel: int, padding: Padding) -> Tensor:
     Of equal pixels the first wins, row by row, in both ways: so the gradient goes to the same one.
     """
     left, right, top, bottom = padding
-    if compiled.are_there(x):
+    if trust.are_there(x):
         rows = compiled.max_pool2d(x, (1, kernel), 1, (left, right, 0, 0))
         return compiled.max_pool2d(rows, (kernel, 1), 1, (0, 0, top, bottom))
     rows = F.max_pool2d(x, (1, kernel), 1, (0, left))

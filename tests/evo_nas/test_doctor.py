@@ -89,6 +89,10 @@ def test_advice_on_the_device_and_the_processor(report: Report) -> None:
     assert "torch uses the instructions DEFAULT, and the processor has AVX512" in words
     plain = replace(report.machine, nvidia=False, capability="AVX2", native="AVX2")
     assert "instructions" not in found(replace(report, machine=plain))
+    bare = replace(report.machine, no_kernels="there is no C compiler cc")
+    assert "without the compiled kernels (there is no C compiler cc)" in found(replace(report, machine=bare))
+    there = replace(report.machine, no_kernels=None)
+    assert "kernels" not in found(replace(report, machine=there))
 
 
 def test_the_instructions_of_a_processor_are_read_from_its_flags(tmp_path: Path) -> None:

@@ -14,19 +14,13 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from evo_nas.phenotypes.compiled.library import Geometry, library
+from evo_nas.phenotypes.compiled.library import LARGEST_WINDOW, Geometry, library
 
-_REALS: Final = {torch.float32: "float", torch.float64: "double"}
-_THREADS: Final = 2
-"""A kernel has one thread. So it is as fast as torch's own operations with two, which do not divide small work well."""
+REALS: Final = {torch.float32: "float", torch.float64: "double"}
+"""The types of numbers for which there are kernels, and their names in C."""
 
 Padding = tuple[int, int, int, int]
 """Pixels to the left, to the right, at the top and at the bottom, as ``torch.nn.functional.pad`` takes them."""
-
-
-def are_there(x: Tensor) -> bool:
-    """Tell whether there are kernels for numbers of the type of this tensor."""
-    return x.dtype in _REALS and torch.get_num_threads() <= _THREADS and _kernels(x.dtype) is not None
 
 
 class Window(NamedTuple):
@@ -246,6 +240,8 @@ def _geometry(
     n, channels, height, width = shape
     left, right, top, bottom = padding
     rows, columns = kernel
+    if rows * columns > LARGEST_WINDOW:
+        raise ValueError(f"a window has at most {LARGEST_WINDOW} pixels here, not {rows} x {columns}")
     out_height = (height + top + bottom - dilation * (rows - 1) - 1) // stride + 1
     out_width = (width + left + right - dilation * (columns - 1) - 1) // stride + 1
     return Geometry(
@@ -265,9 +261,10 @@ def _call(name: str, dtype: torch.dtype, *arguments: Any) -> None:
         raise MemoryError(f"the kernel {name} got no memory")
 
 
-@lru_cache(maxsize=4)
-def _kernels(dtype: torch.dtype) -> CDLL | None:
-    return library(_REALS[dtype])
+def _kernels(dtype: torch.dtype) -> CDLL:
+    found = library(REALS[dtype])
+    assert isinstance(found, CDLL), "trust.are_there says so before"
+    return found
 
 
 def _listed(parts: Sequence[Tensor]) -> tuple[int, Array[c_void_p], Array[c_long]]:

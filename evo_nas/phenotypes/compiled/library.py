@@ -1,4 +1,4 @@
-"""The kernels as a shared library: compiled on the machine that uses it, kept for the next process, and tried first.
+"""The kernels as a shared library: compiled on the machine that uses it, and kept for the next process.
 
 Needs a C compiler, ``cc`` or what the environment variable ``CC`` names. Where there is none, or anything else goes
 wrong, there are no kernels and torch's own operations do the work: the numbers are the same up to rounding.
@@ -8,20 +8,29 @@ wrong, there are no kernels and torch's own operations do the work: the numbers 
 from __future__ import annotations
 
 import ctypes
+import getpass
 import hashlib
 import os
 import shlex
 import subprocess
+from collections.abc import Iterator
+from contextlib import suppress
 from ctypes import POINTER, Structure, c_double, c_int, c_long, c_void_p
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory, gettempdir
 from typing import Final
 
+from evo_nas.files import user_cache
+
 SWITCH: Final = "EVO_NAS_KERNELS"
+LARGEST_WINDOW: Final = 256
+"""Pixels of the largest window for which there is a kernel, ``LARGEST`` in the C source."""
+
 _SOURCES: Final = Path(__file__).parent
 _FLAGS: Final = ("-O3", "-march=native", "-std=gnu11", "-shared", "-fPIC", "-fno-math-errno")
 _SECONDS: Final = 60
+"""For which a compiler is waited for; it takes one or two."""
 
 
 class Geometry(Structure):
@@ -57,39 +66,36 @@ _ARGUMENTS: Final = {
 
 
 @cache
-def library(real: str) -> ctypes.CDLL | None:
-    """Load the kernels for numbers of type ``float`` or ``double``; ``None`` where there are none, see :func:`why`."""
-    loaded = _loaded(real)
-    return loaded if isinstance(loaded, ctypes.CDLL) else None
-
-
-def why() -> str | None:
-    """Say in one line why there are no kernels for ``float``; ``None`` if there are."""
-    loaded = _loaded("float")
-    return loaded if isinstance(loaded, str) else None
-
-
-@cache
-def _loaded(real: str) -> ctypes.CDLL | str:
+def library(real: str) -> ctypes.CDLL | str:
+    """Load the kernels for numbers of the C type ``float`` or ``double``, or say in one line why there are none."""
     if os.environ.get(SWITCH, "").lower() in ("off", "0", "no", "false"):
         return f"switched off by {SWITCH}"
     try:
-        kernels = ctypes.CDLL(str(_compiled(real)))
-        for name, arguments in _ARGUMENTS.items():
-            function = getattr(kernels, name)
-            function.argtypes, function.restype = arguments, c_int
+        path = _compiled(real)
+        try:
+            return _declared(ctypes.CDLL(str(path)))
+        except (OSError, AttributeError):  # what lies there is no library of ours, cut off perhaps
+            path.unlink()
+            return _declared(ctypes.CDLL(str(_compiled(real))))
     except FileNotFoundError as error:
         return f"there is no C compiler {error.filename}; install one, or name it by the environment variable CC"
     except subprocess.CalledProcessError as error:
-        lines = error.stderr.decode(errors="replace").splitlines() or ["no message"]
-        return f"the C compiler failed: {lines[0]}"
+        said = [line.strip() for line in error.stderr.decode(errors="replace").splitlines()]
+        what = next((line for line in said if "error" in line), f"exit code {error.returncode}")
+        return f"the C compiler failed: {what}"
     except (OSError, AttributeError, ValueError, subprocess.TimeoutExpired) as error:
         return f"the kernels could not be compiled or loaded: {error}"
+
+
+def _declared(kernels: ctypes.CDLL) -> ctypes.CDLL:
+    for name, arguments in _ARGUMENTS.items():
+        function = getattr(kernels, name)
+        function.argtypes, function.restype = arguments, c_int
     return kernels
 
 
 def _compiled(real: str) -> Path:
-    """Find the library compiled before by this compiler for this processor, or compile it."""
+    """Find the library that this compiler has made for this processor before, or have it made."""
     compiler = shlex.split(os.environ.get("CC") or "cc")
     # What the compiler predefines says which it is, and which instructions it takes the processor to have: a home
     # directory may be shared by machines of several kinds.
@@ -101,24 +107,21 @@ def _compiled(real: str) -> Path:
         path = directory / name
         if path.is_file():
             return path
-        try:
+        with suppress(PermissionError, FileExistsError, NotADirectoryError), TemporaryDirectory(dir=directory) as made:
+            fresh = Path(made, name)
+            _run([*compiler, *_FLAGS, f"-DREAL={real}", str(_SOURCES / "kernels.c"), "-lm", "-o", str(fresh)])
+            fresh.replace(path)  # at once: another process may be about to load it
+            return path
+    raise OSError("neither the user's cache nor the folder for temporary files can be written")
+
+
+def _directories() -> Iterator[Path]:
+    """Give the folders in which libraries are kept, those that are there and are this user's alone."""
+    for directory in (user_cache() / "kernels", Path(gettempdir(), f"evo_nas-{getpass.getuser()}")):
+        with suppress(OSError):
             directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-            with TemporaryDirectory(dir=directory) as scratch:
-                fresh = Path(scratch, name)
-                _run([*compiler, *_FLAGS, f"-DREAL={real}", str(_SOURCES / "kernels.c"), "-o", str(fresh)])
-                fresh.replace(path)  # at once: another process may be about to load it
-        except OSError as error:
-            if isinstance(error, FileNotFoundError) and error.filename == compiler[0]:
-                raise
-            continue
-        return path
-    raise OSError(f"no directory to keep them in can be written: {', '.join(map(str, _directories()))}")
-
-
-def _directories() -> list[Path]:
-    """List where libraries are kept: among the user's caches, else among temporary files of this user alone."""
-    home = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
-    return [home / "evo_nas", Path(gettempdir(), f"evo_nas-{os.getuid()}")]
+            if directory.stat().st_uid == os.getuid() and not directory.stat().st_mode & 0o022:
+                yield directory
 
 
 def _run(command: list[str]) -> bytes:

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from evo_nas.phenotypes.compiled import functions, library
+from evo_nas.phenotypes.compiled import trust
 from evo_nas.phenotypes.fast import FastNetwork
 from evo_nas.phenotypes.network import CellNetwork
 from evo_nas.phenotypes.ops import SamePool2d, same_padding
@@ -27,9 +27,9 @@ WAYS = ("compiled", "torch alone")
 def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """Compute with the compiled kernels, and as on a machine without a C compiler."""
     if request.param == "torch alone":
-        monkeypatch.setattr(functions, "are_there", lambda x: False)
-    elif library.why() is not None:
-        pytest.skip(f"no kernels: {library.why()}")
+        monkeypatch.setattr(trust, "are_there", lambda x: False)
+    elif (reason := trust.why_not(torch.float64)) is not None:
+        pytest.skip(f"no kernels: {reason}")
     return str(request.param)
 
 
