@@ -1,16 +1,17 @@
 """Drawings of cells in the manner of figure 4 of the NASNet paper (Zoph et al. 2017).
 
-Inputs at the bottom, blocks of two operations and their combination above, the concatenation at the top. Everything,
-the letters too, is drawn in the inches of :mod:`analysis.layout`, so that a picture scales as a whole and no text
-outgrows its box.
+Inputs at the bottom, blocks of two operations and their combination above, the concatenation at the top; as there, a
+combination is green, a concatenation pink. Everything, the letters too, is drawn in the inches of
+:mod:`analysis.layout`, so that a picture scales as a whole and no text outgrows its box.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from functools import lru_cache
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
@@ -26,27 +27,31 @@ from genotypes.genotype import GenotypeError
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+Marks: TypeAlias = Collection[tuple[int, int]]
+"""Operations to be marked: hidden state of the block, and 0 for its left or 1 for its right operation."""
+
 _FONT: Final = FontProperties(family="DejaVu Sans")  # comes with matplotlib: the same picture everywhere
 _INK: Final = "#22272e"
-_LETTERS: Final = 8.0 / 72  # height of the letters, 8 points, in inches
-_LINE: Final = 1.25  # distance of two lines of text, as a multiple of the letters
+_LETTERS: Final = 9.0 / 72  # height of the letters, 9 points, in inches
+_LINE: Final = 1.2  # distance of two lines of text, as a multiple of the letters
 _WIRES: Final = {0: "#c2571a", 1: "#1f6fb2"}  # the two inputs; told apart by the colour-blind too
 _WIRE: Final = "#6b737d"
 _IDLE: Final = "#b4bac1"
 _RULE: Final = "#d5d9de"
+_MARK: Final = "#b8004e"
 _NAMES: Final = ("normal cell", "reduction cell")
 _CAPTION: Final = 0.3  # inches below a cell, for its name
-_FILLS: Final = (
-    ("sep", "#d8e9f7"),
-    ("dil_sep", "#d8e9f7"),
-    ("avg", "#dcefdc"),
-    ("max", "#dcefdc"),
-    ("identity", "#f1f1ef"),
-    ("none", "#f1f1ef"),
-    ("skip", "#f1f1ef"),
-)
-_OTHER_OP: Final = "#fdeccf"
-_KINDS: Final = {"combine": "#ffffff", "concat": "#e6def2", "output": "#ffffff", "input": "#ffffff"}
+_GAP: Final = 0.45  # inches between the cells of a pair
+FILLS: Final[dict[str, str]] = {
+    "separable convolution": "#fdeeb8",
+    "convolution": "#fad6b0",
+    "pooling": "#cfe3f5",
+    "identity": "#eeeeec",
+    "other": "#fbf7f0",
+}
+"""Kind of an operation -> the colour of its box."""
+_KINDS: Final = {"combine": "#c3e6cd", "concat": "#f6d1de", "output": "#ffffff", "input": "#ffffff"}
+_READABLE: Final = 6.0  # points; larger letters make no picture better
 
 
 def read_cells(text: str) -> CellPair | None:
@@ -57,9 +62,24 @@ def read_cells(text: str) -> CellPair | None:
         return None
 
 
-def draw_cell(cell: Cell, ax: Axes, *, title: str | None = None) -> Axes:
-    """Draw one cell into ``ax``, as large as fits; the axes show inches of the layout and no frame."""
-    return _draw(lay_out(cell), ax, title)
+def kind_of(op: str) -> str:
+    """Say which kind of operation it is, a key of :data:`FILLS`."""
+    words = op.replace("-", "_").split("_")
+    if "sep" in words:
+        return "separable convolution"
+    if "conv" in words:
+        return "convolution"
+    if {"avg", "max", "pool"} & set(words):
+        return "pooling"
+    return "identity" if {"identity", "skip", "none"} & set(words) else "other"
+
+
+def draw_cell(cell: Cell, ax: Axes, *, title: str | None = None, marked: Marks = frozenset()) -> Axes:
+    """Draw one cell into ``ax``, as large as fits; the axes show inches of the layout and no frame.
+
+    ``marked`` operations, each as its hidden state and 0 for the left or 1 for the right one, get a thick edge.
+    """
+    return _draw(lay_out(cell), ax, title, marked)
 
 
 def draw_pair(pair: CellPair, axes: Sequence[Axes]) -> Sequence[Axes]:
@@ -76,20 +96,47 @@ def draw_text(text: str, ax: Axes) -> Axes:
     return ax
 
 
-def pair_figure(pair: CellPair, title: str | None = None) -> Figure:
-    """Draw a pair of cells beside each other in a figure of its natural size."""
-    layouts = [lay_out(pair.normal), lay_out(pair.reduction)]
-    gap, head = 0.5, 0.45 if title else 0.0
-    width = sum(layout.width for layout in layouts) + gap
-    height = _CAPTION + max(layout.height for layout in layouts) + head
-    figure = Figure(figsize=(width, height))
-    x = 0.0
-    for layout, name in zip(layouts, _NAMES, strict=True):
-        place_cell(layout, figure, (x, _CAPTION), title=name)
-        x += layout.width + gap
+def pair_figure(pair: CellPair, title: str | None = None, *, width: float | None = None) -> Figure:
+    """Draw a pair of cells in a figure of its natural size, beside each other.
+
+    Where a ``width`` in inches is given, the figure is as wide as that. The cells stand then as their letters get
+    largest: beside each other or one above the other, their rows broken if they must be.
+    """
+    places, size = _arranged(pair, width)
+    head = 0.45 if title else 0.0
+    scale = 1.0 if width is None else min(1.0, width / size[0])
+    figure = Figure(figsize=(width or size[0], (size[1] + head) * scale))
+    left = (figure.get_figwidth() - size[0] * scale) / 2
+    for (layout, (x, y)), name in zip(places, _NAMES, strict=True):
+        place_cell(layout, figure, (left + x * scale, y * scale), title=name, scale=scale)
     if title:
-        figure.text(0.5, 1 - 0.2 / height, title, ha="center", va="center", fontsize=12, color=_INK, weight="bold")
+        x, y = 0.5, 1 - 0.2 * scale / figure.get_figheight()
+        figure.text(x, y, title, ha="center", va="center", fontsize=12 * scale, color=_INK, weight="bold")
     return figure
+
+
+_Place: TypeAlias = tuple[Layout, tuple[float, float]]
+"""A layout, and where its lower left corner stands, in inches."""
+
+
+def _arranged(pair: CellPair, width: float | None) -> tuple[list[_Place], tuple[float, float]]:
+    """Place the cells of a pair, the captions below them; give the places, and width and height of it all."""
+    best = None
+    for abreast in (None,) if width is None else (None, 4, 3, 2, 1):
+        normal, reduction = lay_out(pair.normal, abreast), lay_out(pair.reduction, abreast)
+        wide = normal.width + _GAP + reduction.width
+        beside = [(normal, (0.0, _CAPTION)), (reduction, (normal.width + _GAP, _CAPTION))]
+        options = [(beside, (wide, _CAPTION + max(normal.height, reduction.height)))]
+        if width is not None:
+            wide, y = max(normal.width, reduction.width), reduction.height + 2 * _CAPTION + 0.1
+            above = [(normal, ((wide - normal.width) / 2, y)), (reduction, ((wide - reduction.width) / 2, _CAPTION))]
+            options.append((above, (wide, y + normal.height)))
+        for places, size in options:
+            letters = 72 * _LETTERS * min(1.0, (width or size[0]) / size[0])
+            if best is None or min(letters, _READABLE) > best[0]:
+                best = min(letters, _READABLE), places, size
+    assert best is not None
+    return best[1:]
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +153,7 @@ class Column:
 
 def columns_figure(columns: Sequence[Column], footer: str = "") -> Figure:
     """Draw pairs of cells as columns, the normal cell above the reduction cell, all at one scale."""
-    gap, narrowest, foot = 0.6, 3.4, 0.45 if footer else 0.15
+    gap, narrowest, foot = 0.6, 3.1, 0.45 if footer else 0.15
     head = 0.8 + 0.17 * max(column.subhead.count("\n") for column in columns)
     pairs = [
         [lay_out(column.content.normal), lay_out(column.content.reduction)]
@@ -144,41 +191,51 @@ def columns_figure(columns: Sequence[Column], footer: str = "") -> Figure:
     return figure
 
 
-def place_cell(layout: Layout, figure: Figure, corner: tuple[float, float], *, title: str | None = None) -> Axes:
-    """Draw a laid out cell at its natural size, its lower left corner at ``corner``, in inches of the figure."""
+def place_cell(
+    layout: Layout,
+    figure: Figure,
+    corner: tuple[float, float],
+    *,
+    title: str | None = None,
+    scale: float = 1.0,
+    marked: Marks = frozenset(),
+) -> Axes:
+    """Draw a laid out cell at a scale of its natural size, its lower left corner at ``corner``, in inches."""
     width, height = figure.get_size_inches()
-    ax = figure.add_axes((corner[0] / width, corner[1] / height, layout.width / width, layout.height / height))
-    return _draw(layout, ax, title)
+    wide, high = layout.width * scale / width, layout.height * scale / height
+    return _draw(layout, figure.add_axes((corner[0] / width, corner[1] / height, wide, high)), title, marked)
 
 
-def _draw(layout: Layout, ax: Axes, title: str | None) -> Axes:
+def _draw(layout: Layout, ax: Axes, title: str | None, marked: Marks) -> Axes:
     ax.set_axis_off()
     ax.set_xlim(0.0, layout.width)
     ax.set_ylim(0.0, layout.height)
     ax.set_aspect("equal")
+    area = ax.get_window_extent()
+    # Lines and arrowheads have no size in inches of the layout: they are scaled as the boxes will be.
+    scale = min(area.width / layout.width, area.height / layout.height) / ax.figure.dpi
     for wire in layout.wires:
-        _draw_wire(wire, ax)
-    read = {str(wire.state) for wire in layout.wires}
+        _draw_wire(wire, ax, scale)
     for box in layout.boxes:
-        _draw_box(box, ax, idle=box.kind == "input" and box.name not in read)
+        _draw_box(box, ax, scale, marked=box.kind == "op" and (box.state, box.edge) in marked)
     if title:
         # Below, as in the paper: cells of unlike height stand on one line, their titles then too.
         ax.annotate(
             title,
             (0.5, 0.0),
-            (0, -3),
+            (0, -3 * scale),
             xycoords="axes fraction",
             textcoords="offset points",
             ha="center",
             va="top",
-            fontsize=10,
+            fontsize=10 * scale,
             color=_INK,
             annotation_clip=False,
         )
     return ax
 
 
-def _draw_wire(wire: Wire, ax: Axes) -> None:
+def _draw_wire(wire: Wire, ax: Axes, scale: float) -> None:
     points, codes = [wire.points[0]], [Path.MOVETO]
     for (x0, y0), (x1, y1) in zip(wire.points, wire.points[1:], strict=False):
         middle = (y0 + y1) / 2
@@ -188,9 +245,9 @@ def _draw_wire(wire: Wire, ax: Axes) -> None:
         FancyArrowPatch(
             path=Path(points, codes),
             arrowstyle="-|>" if wire.arrow else "-",
-            mutation_scale=7,
+            mutation_scale=7 * scale,
             color=_WIRES.get(wire.state, _WIRE),
-            linewidth=1.1,
+            linewidth=1.1 * scale,
             capstyle="butt",
             joinstyle="miter",
             zorder=1,
@@ -198,13 +255,16 @@ def _draw_wire(wire: Wire, ax: Axes) -> None:
     )
 
 
-def _draw_box(box: Box, ax: Axes, *, idle: bool = False) -> None:
-    """Draw a box and its text; an input that nothing reads is idle and stays pale."""
-    fill = _KINDS.get(box.kind) or next((c for word, c in _FILLS if box.name.startswith(word)), _OTHER_OP)
-    edge = _WIRES[int(box.name)] if box.kind == "input" else _INK
-    ink = _INK
-    if idle:
+def _draw_box(box: Box, ax: Axes, scale: float, *, marked: bool) -> None:
+    """Draw a box and its text; what is idle stays pale."""
+    fill = FILLS[kind_of(box.name)] if box.kind == "op" else _KINDS[box.kind]
+    edge = _WIRES[box.state] if box.kind == "input" else _INK
+    ink, width = _INK, 1.3 if box.kind == "input" else 0.7
+    if marked:
+        edge, width = _MARK, 2.0
+    if box.idle:
         edge = ink = _IDLE
+        fill = "#ffffff"
     radius = 0.05 if box.kind in ("op", "concat") else box.height / 2
     ax.add_patch(
         FancyBboxPatch(
@@ -214,7 +274,7 @@ def _draw_box(box: Box, ax: Axes, *, idle: bool = False) -> None:
             boxstyle=f"round,pad=0,rounding_size={radius}",
             facecolor=fill,
             edgecolor=edge,
-            linewidth=0.8 if box.kind != "input" else 1.3,
+            linewidth=width * scale,
             zorder=2,
         )
     )
@@ -231,8 +291,13 @@ def _baselines(box: Box) -> list[float]:
 
 def letters(line: str, box: Box, y: float) -> Path:
     """Give the outlines of a line of text in a box, its base line at height y; a line too long is drawn smaller."""
-    path = TextPath((0.0, 0.0), line, size=_LETTERS * 72, prop=_FONT)
+    path = _outlines(line)
     extent = path.get_extents()
     scale = min(1 / 72, (box.width - 0.06) / extent.width)
     move = Affine2D().translate(-(extent.x0 + extent.x1) / 2, 0.0).scale(scale).translate(box.x, y)
     return path.transformed(move)
+
+
+@lru_cache(maxsize=256)
+def _outlines(line: str) -> Path:
+    return TextPath((0.0, 0.0), line, size=_LETTERS * 72, prop=_FONT)

@@ -2,29 +2,35 @@
 
 Blocks stand in rows, each above everything that it reads (Sugiyama et al. 1981). A wire that passes a row on its way up
 gets a lane of its own between the blocks of that row, one for all readers of a state, so that no wire ever runs
-behind a box. Pure numbers; :mod:`analysis.cells` draws them.
+behind a box. For narrow pictures rows can be limited to so many blocks abreast, as Coffman and Graham (1972) limit the
+jobs of a time step. Pure numbers; :mod:`analysis.cells` draws them.
 """
 
 from __future__ import annotations
 
 import itertools
 import re
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from math import inf
 from statistics import fmean
 from typing import Literal
 
 from genotypes.cell import INPUTS, Cell
 
-OP_WIDTH, OP_HEIGHT = 0.68, 0.40
-OP_GAP = 0.08  # between the two operations of a block
-COMBINE_WIDTH, COMBINE_HEIGHT = 0.62, 0.24
-COMBINE_RISE = 0.18  # from the operations of a block to the box that joins them
-BLOCK_GAP = 0.24  # between the things of a row
-LANE_WIDTH = 0.04
-INPUT_WIDTH, INPUT_HEIGHT = 0.62, 0.30
-MARGIN = 0.08
-_LINE = 9  # letters that fit into an operation's box
+OP_WIDTH, OP_HEIGHT = 0.52, 0.38
+OP_GAP = 0.06  # between the two operations of a block
+COMBINE_WIDTH, COMBINE_HEIGHT = 0.42, 0.22  # of "add"; longer names take a wider box
+COMBINE_RISE = 0.17  # from the operations of a block to the box that joins them
+BLOCK_GAP = 0.15  # between the things of a row
+LANE_WIDTH = 0.03
+INPUT_WIDTH, INPUT_HEIGHT = 0.55, 0.28
+MARGIN = 0.06
+_LINE = 8  # letters that fit into an operation's box
+_LETTER = 0.08  # inches that a letter takes at most, on the average of a combination's name
+
+_SILENT = {"sep": "conv", "avg": "pool", "max": "pool"}
 
 Kind = Literal["input", "op", "combine", "concat", "output"]
 Point = tuple[float, float]
@@ -35,15 +41,20 @@ class Box:
     """A rectangle with its centre at (x, y), in inches from the lower left corner, and the lines of text in it.
 
     ``name`` is the operation or the combination as cells spell it; for an input "0" or "1", the index of its state.
+    ``state`` is the hidden state that it belongs to, -1 at the output; ``edge`` is 0 for the left operation of a block
+    and 1 for the right one, whichever side it stands on, and 0 for anything else. What is ``idle`` reaches no output.
     """
 
     kind: Kind
     name: str
+    state: int
     text: tuple[str, ...]
     x: float
     y: float
     width: float
     height: float
+    edge: int = 0
+    idle: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,17 +80,21 @@ class Layout:
 
 
 def op_text(op: str) -> tuple[str, ...]:
-    """Spell an operation as the papers do, kernel sizes in a line of their own: ("sep conv", "3×3").
+    """Spell an operation as the papers' figures do, kernel sizes in a line of their own: ("sep", "3×3").
 
-    What would be too long for its line goes on in the second, or loses "conv" if that is taken.
+    "conv" and "pool" go without saying after "sep", "avg" and "max", and where there are two kernels, one after the
+    other: ("1×7", "7×1"). What would be too long for its line goes on in the second.
     """
     words = op.replace("-", "_").split("_")
     sizes = [word.replace("x", "×") for word in words if re.fullmatch(r"\d+x\d+", word)]
     names = [word for word in words if not re.fullmatch(r"\d+x\d+", word)]
+    if sizes:
+        silent = {_SILENT[name] for name in names if name in _SILENT}
+        names = [name for name in names if name not in silent]
+    if names == ["conv"] and len(sizes) == 2:
+        return tuple(sizes)
     if len(" ".join(names)) > _LINE and not sizes:
         return tuple(line for line in (names[0], " ".join(names[1:])) if line)
-    if len(" ".join(names)) > _LINE and len(names) > 2:
-        names = [name for name in names if name != "conv"]
     return tuple(line for line in (" ".join(names), "–".join(sizes)) if line)
 
 
@@ -109,19 +124,39 @@ class _Item:
         return [0.0]
 
 
-def lay_out(cell: Cell) -> Layout:
-    """Lay out a cell: inputs at the bottom, its blocks in rows above what they read, the output at the top."""
-    rows = _rows(cell)
+def lay_out(cell: Cell, abreast: int | None = None) -> Layout:
+    """Lay out a cell: inputs at the bottom, its blocks in rows above what they read, the output at the top.
+
+    ``abreast`` limits how many blocks stand in a row; by default none waits for a higher row.
+    """
+    rows = _rows(cell, abreast)
     _order(rows)
     _place(rows)
     return _assemble(cell, rows)
 
 
-def _rows(cell: Cell) -> list[list[_Item]]:
-    """Put every state in the row above its highest source, and lanes for the wires that pass a row."""
-    level = [0] * INPUTS
-    for block in cell.blocks:
-        level.append(1 + max(level[edge.source] for edge in block.edges))
+def _levels(cell: Cell, abreast: int | None) -> list[int]:
+    """Give each state its row: the lowest with room above its sources, first for what most others wait for."""
+    states = range(INPUTS, INPUTS + len(cell.blocks))
+    waiting = dict.fromkeys(states, 0)  # state -> blocks in the longest chain that reads it
+    for state in reversed(states):
+        for edge in cell.blocks[state - INPUTS].edges:
+            if edge.source in waiting:
+                waiting[edge.source] = max(waiting[edge.source], waiting[state] + 1)
+    level, filled = dict.fromkeys(range(INPUTS), 0), Counter[int]()
+    # Whoever reads a state has fewer blocks waiting, so that sources come first.
+    for state in sorted(states, key=lambda state: -waiting[state]):
+        row = 1 + max(level[edge.source] for edge in cell.blocks[state - INPUTS].edges)
+        while abreast is not None and filled[row] >= abreast:
+            row += 1
+        level[state] = row
+        filled[row] += 1
+    return [level[state] for state in range(INPUTS + len(cell.blocks))]
+
+
+def _rows(cell: Cell, abreast: int | None) -> list[list[_Item]]:
+    """Fill the rows with inputs, blocks and output, and with lanes for the wires that pass a row."""
+    level = _levels(cell, abreast)
     top = 1 + max(level)
     rows: list[list[_Item]] = [[] for _ in range(top + 1)]
     # h_{i-1}, which is state 1, stands on the left, as in the papers.
@@ -226,10 +261,46 @@ def _place(rows: list[list[_Item]]) -> None:
     for sweep in range(24):
         for row in rows if sweep % 2 else rows[::-1]:
             _pack(row, [_wish(item) for item in row])
+        _straighten(rows)
     left = min(item.x - item.width / 2 for row in rows for item in row)
     for row in rows:
         for item in row:
             item.x += MARGIN - left
+
+
+def _straighten(rows: list[list[_Item]]) -> None:
+    """Make the lanes of a state one straight line, as far as their neighbours leave room for it."""
+    room = {}
+    for row in rows:
+        for index, item in enumerate(row):
+            if item.kind == "lane":
+                low = row[index - 1].x + _apart(row[index - 1], item) if index else -inf
+                high = row[index + 1].x - _apart(item, row[index + 1]) if index + 1 < len(row) else inf
+                room[item] = low, high
+    for first in room:
+        if first.reads[0].kind == "lane":
+            continue
+        lane: _Item | None = first
+        while lane is not None:  # as many lanes at a time as one straight line can join
+            line, (low, high) = [lane], room[lane]
+            while (lane := _next_lane(line[-1])) is not None:
+                low_, high_ = max(low, room[lane][0]), min(high, room[lane][1])
+                if low_ > high_:
+                    break
+                line.append(lane)
+                low, high = low_, high_
+            x = min(max(fmean(item.x for item in line), low), high)
+            for item in line:
+                item.x = x
+
+
+def _next_lane(lane: _Item) -> _Item | None:
+    return next((reader for reader in lane.readers if reader.kind == "lane"), None)
+
+
+def _apart(left: _Item, right: _Item) -> float:
+    """How far the middles of two neighbours in a row are apart at least."""
+    return (left.width + right.width) / 2 + BLOCK_GAP
 
 
 def _wish(item: _Item) -> float:
@@ -253,7 +324,7 @@ def _pack(row: list[_Item], wishes: Sequence[float]) -> None:
     """Place a row as close to its wishes as gaps allow, in the sense of least squares (pool adjacent violators)."""
     shifts = [0.0]
     for left, right in itertools.pairwise(row):
-        shifts.append(shifts[-1] + (left.width + right.width) / 2 + BLOCK_GAP)
+        shifts.append(shifts[-1] + _apart(left, right))
     pools: list[tuple[float, int]] = []
     for wish, shift in zip(wishes, shifts, strict=True):
         mean, size = wish - shift, 1
@@ -271,12 +342,13 @@ def _assemble(cell: Cell, rows: list[list[_Item]]) -> Layout:
     boxes: list[Box] = []
     wires: list[Wire] = []
     out: dict[_Item, Point] = {}
+    live = cell.live_states()
     y = MARGIN
     for row in rows:
         wired = [(item, port, source) for item in row for port, source in _wired(item)]
         if wired:
             reach = max(abs(item.x + port - source.x) for item, port, source in wired)
-            y += min(0.34 + 0.13 * reach, 1.0)
+            y += min(0.28 + 0.12 * reach, 0.8)
         tall = max(_height(item, cell) for item in row)
         for item, port, source in wired:
             start, end = out[source], (item.x + port, y)
@@ -287,7 +359,9 @@ def _assemble(cell: Cell, rows: list[list[_Item]]) -> Layout:
                 wires.append(Wire(item.state, ((item.x, y), (item.x, top)), arrow=False))
             else:
                 parts, joints = _parts(item, cell, y)
-                boxes += parts
+                boxes += (
+                    parts if item.state in live or item.kind == "output" else [replace(p, idle=True) for p in parts]
+                )
                 wires += joints
             out[item] = (item.x, top)
         y += tall
@@ -313,22 +387,25 @@ def _parts(item: _Item, cell: Cell, y: float) -> tuple[list[Box], list[Wire]]:
     """Give the boxes of a thing whose lower edge is at y, and the wires between them."""
     if item.kind == "input":
         text = ("$h_i$", "$h_{i-1}$")[item.state]
-        box = Box("input", str(item.state), (text,), item.x, y + INPUT_HEIGHT / 2, INPUT_WIDTH, INPUT_HEIGHT)
+        box = Box(
+            "input", str(item.state), item.state, (text,), item.x, y + INPUT_HEIGHT / 2, INPUT_WIDTH, INPUT_HEIGHT
+        )
         return [box], []
     if item.kind == "output":
         return _output(item, cell, y)
     block = cell.blocks[item.state - INPUTS]
     middle = y + OP_HEIGHT + COMBINE_RISE + COMBINE_HEIGHT / 2
-    combine = Box(
-        "combine", block.combine, (combine_text(block.combine),), item.x, middle, COMBINE_WIDTH, COMBINE_HEIGHT
-    )
+    text = combine_text(block.combine)
+    width = min(max(COMBINE_WIDTH, 0.14 + _LETTER * len(text)), item.width)
+    combine = Box("combine", block.combine, item.state, (text,), item.x, middle, width, COMBINE_HEIGHT)
     boxes, wires = [combine], []
     # The side of an operation means nothing; it stands on that of its source, so that its wire need not cross.
-    edges = sorted(block.edges, key=lambda edge: [source.state for source in _sorted(item)].index(edge.source))
-    for port, edge in zip(item.ports(), edges, strict=True):
+    below = [source.state for source in _sorted(item)]
+    edges = sorted(enumerate(block.edges), key=lambda numbered: below.index(numbered[1].source))
+    for port, (number, edge) in zip(item.ports(), edges, strict=True):
         x, middle = item.x + port, y + OP_HEIGHT / 2
-        boxes.append(Box("op", edge.op, op_text(edge.op), x, middle, OP_WIDTH, OP_HEIGHT))
-        foot = item.x + port * 0.4  # the two enter the box apart from each other
+        boxes.append(Box("op", edge.op, item.state, op_text(edge.op), x, middle, OP_WIDTH, OP_HEIGHT, number))
+        foot = item.x + port * 0.35  # the two enter the box apart from each other
         wires.append(Wire(item.state, ((x, y + OP_HEIGHT), (foot, y + OP_HEIGHT + COMBINE_RISE))))
     return boxes, wires
 
@@ -337,9 +414,10 @@ def _output(item: _Item, cell: Cell, y: float) -> tuple[list[Box], list[Wire]]:
     """Give the boxes at the top: a concatenation, where there is more than one state to put out, and h_{i+1}."""
     boxes, wires = [], []
     if len(cell.output) > 1:
-        boxes.append(Box("concat", "concat", ("concat",), item.x, y + COMBINE_HEIGHT / 2, item.width, COMBINE_HEIGHT))
+        middle = y + COMBINE_HEIGHT / 2
+        boxes.append(Box("concat", "concat", -1, ("concat",), item.x, middle, item.width, COMBINE_HEIGHT))
         y += COMBINE_HEIGHT + COMBINE_RISE
         wires.append(Wire(item.state, ((item.x, y - COMBINE_RISE), (item.x, y))))
     text = ("$h_{i+1}$",)
-    boxes.append(Box("output", "output", text, item.x, y + INPUT_HEIGHT / 2, INPUT_WIDTH, INPUT_HEIGHT))
+    boxes.append(Box("output", "output", -1, text, item.x, y + INPUT_HEIGHT / 2, INPUT_WIDTH, INPUT_HEIGHT))
     return boxes, wires
