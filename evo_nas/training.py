@@ -16,6 +16,7 @@ from torch.optim.swa_utils import AveragedModel
 from evo_nas.data.augment import augment, normalise
 from evo_nas.descent import Descent
 from evo_nas.devices import autocast, synchronize
+from evo_nas.graphs import GraphedLoss
 from evo_nas.phenotypes.fast import FastNetwork
 from evo_nas.phenotypes.network import CellNetwork
 from evo_nas.recipes import Recipe
@@ -106,10 +107,13 @@ class Diverged(Exception):
 class Training:
     """A training that can be stopped after any epoch, and be gone on with exactly from its state.
 
-    What is random comes from the generator, and from torch's default one of the device.
+    What is random comes from the generator, and from torch's default one of the device. ``graphs`` computes each step
+    as a CUDA graph, on a GPU, where the recipe allows it: no batch is cut into parts, and what is dropped stays alike.
     """
 
-    def __init__(self, network: CellNetwork, recipe: Recipe, generator: torch.Generator) -> None:
+    def __init__(
+        self, network: CellNetwork, recipe: Recipe, generator: torch.Generator, *, graphs: bool = False
+    ) -> None:
         self.network, self.recipe, self.generator = network, recipe, generator
         self.done = 0  # epochs
         self._fast = FastNetwork(network)
@@ -119,6 +123,9 @@ class Training:
             weight_decay=recipe.weight_decay,
             gradient_norm=recipe.gradient_norm,
         )
+        device = next(network.parameters()).device
+        fits = device.type == "cuda" and recipe.accumulate == 1 and recipe.drop_path_keep == 1
+        self._graph = GraphedLoss(self._loss, network) if graphs and fits else None
         self._average = (
             AveragedModel(network, multi_avg_fn=_moving_average(recipe.ema_decay)) if recipe.ema_decay else None
         )
@@ -198,31 +205,38 @@ class Training:
 
     def _step(self, images: Tensor, labels: Tensor, learning_rate: float) -> float:
         """Take one step down the gradient, and give the loss before it."""
-        self._descent.forget()
-        total = 0.0
-        parts = self.recipe.accumulate
-        for some, theirs in zip(images.chunk(parts), labels.chunk(parts), strict=True):
-            with autocast(images.device):
-                loss = self._loss(some, theirs)
-            share = len(some) / len(images)
-            total += loss.item() * share
-            if not math.isfinite(total):
-                raise Diverged(f"the training loss became {total}")
-            (loss if parts == 1 else loss * share).backward()  # type: ignore[no-untyped-call]
+        total = self._gradients(images, labels) if self._graph is None else self._graph(images, labels).item()
+        if not math.isfinite(total):
+            raise Diverged(f"the training loss became {total}")
         self._descent.step(learning_rate)
         if self._average is not None:
             self._average.update_parameters(self.network)
         return total
 
+    def _gradients(self, images: Tensor, labels: Tensor) -> float:
+        """Leave the gradients with the weights, part by part of the batch, and give the mean loss."""
+        self._descent.forget()
+        total = 0.0
+        parts = self.recipe.accumulate
+        for some, theirs in zip(images.chunk(parts), labels.chunk(parts), strict=True):
+            loss = self._loss(some, theirs)
+            share = len(some) / len(images)
+            total += loss.item() * share
+            if not math.isfinite(total):
+                break
+            (loss if parts == 1 else loss * share).backward()  # type: ignore[no-untyped-call]
+        return total
+
     def _loss(self, images: Tensor, labels: Tensor) -> Tensor:
         smoothing = self.recipe.label_smoothing
-        if not self.recipe.auxiliary_weight:
-            return functional.cross_entropy(self._fast.logits(images), labels, label_smoothing=smoothing)
-        logits, early = self._fast.both_logits(images)
-        assert early is not None, "the network was built with an auxiliary classifier"
-        loss = functional.cross_entropy(logits, labels, label_smoothing=smoothing)
-        extra = functional.cross_entropy(early, labels, label_smoothing=smoothing)
-        return loss + self.recipe.auxiliary_weight * extra
+        with autocast(images.device):
+            if not self.recipe.auxiliary_weight:
+                return functional.cross_entropy(self._fast.logits(images), labels, label_smoothing=smoothing)
+            logits, early = self._fast.both_logits(images)
+            assert early is not None, "the network was built with an auxiliary classifier"
+            loss = functional.cross_entropy(logits, labels, label_smoothing=smoothing)
+            extra = functional.cross_entropy(early, labels, label_smoothing=smoothing)
+            return loss + self.recipe.auxiliary_weight * extra
 
 
 def evaluate(network: nn.Module, data: Data) -> float:

@@ -35,7 +35,7 @@ LAYERS = [
     {"executors", "history", "schema", "salvage", "folder"},
     {"evaluators"},
     {"training"},
-    {"descent"},
+    {"descent", "graphs"},
     {"phenotypes", "data", "devices"},
     {"config", "recipes", "limits"},
     {"files", "failpoints", "links", "streams", "machine"},

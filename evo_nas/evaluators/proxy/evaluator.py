@@ -53,6 +53,9 @@ class ProxyEvaluator(Evaluator):
     ``scores`` are names of :data:`evo_nas.evaluators.proxy.scores.SCORES`: what is computed of each network before its
     training, which goes on as without them. They count for nothing in the fitness.
 
+    ``cuda_graphs`` computes each step of a training as one graph, on a GPU, see :mod:`evo_nas.graphs`; elsewhere, and
+    with paths that are dropped, nothing changes. Untested on CUDA hardware.
+
     ``stopping`` is a name of :data:`evo_nas.evaluators.proxy.stopping.RULES`: whether a training that falls behind is
     stopped before its last epoch. Its fitness is then the accuracy that it had. ``stopping_epochs`` is the first epoch
     after which that may happen, ``stopping_trials`` and ``stopping_window`` how many trials decide, at least and at
@@ -85,6 +88,7 @@ class ProxyEvaluator(Evaluator):
     drop_path_keep: float | None = None
     gradient_norm: float | None = None
     latency: bool = False
+    cuda_graphs: bool = False
     scores: tuple[str, ...] = ()
     stopping: str = "none"
     stopping_epochs: int = 1
@@ -250,7 +254,7 @@ class ProxyEvaluator(Evaluator):
             scores = self._scores(network) if self.scores else {}
             try:
                 generator = torch.Generator().manual_seed(seed)
-                training = Training(network, self._recipe(), generator)
+                training = Training(network, self._recipe(), generator, graphs=self.cuda_graphs)
                 for epoch in training.epochs(loaded.train, loaded.validation):
                     history.append(epoch)  # one by one: those before a NaN are wanted too
                     if self._rule is not None and self._rule.stops(_curve(history), job.brief):
