@@ -8,7 +8,6 @@ wrong, there are no kernels and torch's own operations do the work: the numbers 
 from __future__ import annotations
 
 import ctypes
-import getpass
 import hashlib
 import os
 import shlex
@@ -28,7 +27,9 @@ LARGEST_WINDOW: Final = 256
 """Pixels of the largest window for which there is a kernel, ``LARGEST`` in the C source."""
 
 _SOURCES: Final = Path(__file__).parent
-_FLAGS: Final = ("-O3", "-march=native", "-std=gnu11", "-shared", "-fPIC", "-fno-math-errno")
+_FLAGS: Final = ("-O3", "-std=gnu11", "-shared", "-fPIC", "-fno-math-errno")
+_NATIVE: Final = ("-march=native", "-mcpu=native", "")
+"""How compilers are asked for all that this processor has; some know the one, some the other, some neither."""
 _SECONDS: Final = 60
 """For which a compiler is waited for; it takes one or two."""
 
@@ -96,12 +97,9 @@ def _declared(kernels: ctypes.CDLL) -> ctypes.CDLL:
 
 def _compiled(real: str) -> Path:
     """Find the library that this compiler has made for this processor before, or have it made."""
-    compiler = shlex.split(os.environ.get("CC") or "cc")
-    # What the compiler predefines says which it is, and which instructions it takes the processor to have: a home
-    # directory may be shared by machines of several kinds.
-    macros = _run([*compiler, *_FLAGS, "-dM", "-E", "-x", "c", os.devnull])
+    command, macros = _compiler()
     sources = [path.read_bytes() for path in sorted(_SOURCES.glob("*.[ch]"))]
-    key = hashlib.sha256(b"\0".join((*sources, macros, repr(_FLAGS).encode()))).hexdigest()
+    key = hashlib.sha256(b"\0".join((*sources, macros, repr(command).encode()))).hexdigest()
     name = f"kernels-{key[:16]}-{real}.so"
     for directory in _directories():
         path = directory / name
@@ -109,15 +107,32 @@ def _compiled(real: str) -> Path:
             return path
         with suppress(PermissionError, FileExistsError, NotADirectoryError), TemporaryDirectory(dir=directory) as made:
             fresh = Path(made, name)
-            _run([*compiler, *_FLAGS, f"-DREAL={real}", str(_SOURCES / "kernels.c"), "-lm", "-o", str(fresh)])
+            _run([*command, f"-DREAL={real}", str(_SOURCES / "kernels.c"), "-lm", "-o", str(fresh)])
             fresh.replace(path)  # at once: another process may be about to load it
             return path
     raise OSError("neither the user's cache nor the folder for temporary files can be written")
 
 
+def _compiler() -> tuple[list[str], bytes]:
+    """Give the command with the flags that the compiler knows, and what it predefines with these.
+
+    That says which compiler it is, and which instructions it takes the processor to have: a home directory may be
+    shared by machines of several kinds.
+    """
+    compiler = shlex.split(os.environ.get("CC") or "cc")
+    for native in _NATIVE:
+        command = [*compiler, *_FLAGS, *filter(None, [native])]
+        try:
+            return command, _run([*command, "-dM", "-E", "-x", "c", os.devnull])
+        except subprocess.CalledProcessError:
+            if not native:
+                raise
+    raise AssertionError("the last is tried without")
+
+
 def _directories() -> Iterator[Path]:
     """Give the folders in which libraries are kept, those that are there and are this user's alone."""
-    for directory in (user_cache() / "kernels", Path(gettempdir(), f"evo_nas-{getpass.getuser()}")):
+    for directory in (user_cache() / "kernels", Path(gettempdir(), f"evo_nas-{os.getuid()}")):
         with suppress(OSError):
             directory.mkdir(parents=True, exist_ok=True, mode=0o700)
             if directory.stat().st_uid == os.getuid() and not directory.stat().st_mode & 0o022:

@@ -266,6 +266,19 @@ def test_without_them_it_says_why(name: str, value: str, reason: str, monkeypatc
 
 
 @pytest.mark.usefixtures("fresh")
+def test_a_compiler_that_does_not_know_the_processor_by_itself_is_good_enough(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    picky = tmp_path / "picky"
+    picky.write_text(
+        """#!/bin/sh\ncase "$*" in *=native*) echo "error: what is native?" >&2; exit 1;; esac\nexec cc "$@"\n"""
+    )
+    picky.chmod(0o700)
+    monkeypatch.setenv("CC", str(picky))
+    assert trust.why_not() is None
+
+
+@pytest.mark.usefixtures("fresh")
 def test_what_computes_something_else_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(library, "_FLAGS", (*library._FLAGS, "-D__builtin_sqrt="))
     assert trust.why_not() == "the kernels, as they were compiled here, do not compute what torch computes"
