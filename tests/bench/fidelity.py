@@ -49,7 +49,7 @@ SAMPLING_SEED: Final = 2018
 LONGER: Final = 4
 """Times as many epochs in the reference as in the preset."""
 VARIANTS: Final = (
-    *("epochs=2", "epochs=8", "train_images=1250", "train_images=5000"),
+    *("epochs=1", "epochs=4", "train_images=2500", "train_images=10000"),
     *("filters=4", "image_size=8", "image_size=12"),
 )
 """Of the preset ``cpu``: about half and twice its work, in as many ways as two cores have time for."""
