@@ -7,7 +7,7 @@ BIN = $(VENV)/bin
 READY = $(VENV)/.evo_nas-ready
 DEMO := runs/demo-$(shell date +%Y%m%d-%H%M%S)
 
-.PHONY: demo test lint format clean
+.PHONY: demo test browser lint format clean
 
 # Regularized evolution on the digits that scikit-learn ships: about 4 minutes on 2 cores.
 demo: $(READY)
@@ -20,6 +20,11 @@ demo: $(READY)
 
 test: lint
 	$(BIN)/python -m pytest -q -n 2 --dist loadfile
+
+# The report in a real browser: Chromium, as Debian and Ubuntu have it (apt-get install chromium); else it is skipped.
+browser: $(READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[browser]'
+	$(BIN)/python -m pytest -q tests/browser
 
 lint: $(READY)
 	$(BIN)/ruff check .

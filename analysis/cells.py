@@ -20,7 +20,7 @@ from matplotlib.path import Path
 from matplotlib.textpath import TextPath
 from matplotlib.transforms import Affine2D
 
-from analysis.layout import Box, Layout, Wire, lay_out
+from analysis.layout import FILLS, Box, Layout, Wire, kind_of, lay_out
 from genotypes.cell import Cell, CellPair
 from genotypes.genotype import GenotypeError
 
@@ -42,16 +42,14 @@ _MARK: Final = "#b8004e"
 _NAMES: Final = ("normal cell", "reduction cell")
 _CAPTION: Final = 0.3  # inches below a cell, for its name
 _GAP: Final = 0.45  # inches between the cells of a pair
-FILLS: Final[dict[str, str]] = {
-    "separable convolution": "#fdeeb8",
-    "convolution": "#fad6b0",
-    "pooling": "#cfe3f5",
-    "identity": "#eeeeec",
-    "other": "#fbf7f0",
+_KINDS: Final = {
+    "combine": FILLS["combination"],
+    "concat": FILLS["concatenation"],
+    "output": "#ffffff",
+    "input": "#ffffff",
 }
-"""Kind of an operation -> the colour of its box."""
-_KINDS: Final = {"combine": "#c3e6cd", "concat": "#f6d1de", "output": "#ffffff", "input": "#ffffff"}
-_READABLE: Final = 6.0  # points; larger letters make no picture better
+_READABLE: Final = 6.0  # points of the smallest letters that a picture of a given width should have
+_PAGE: Final = 9.0  # inches that it should not be taller than
 
 
 def read_cells(text: str) -> CellPair | None:
@@ -60,18 +58,6 @@ def read_cells(text: str) -> CellPair | None:
         return CellPair.from_json(json.loads(text))
     except (GenotypeError, json.JSONDecodeError, RecursionError, TypeError):
         return None
-
-
-def kind_of(op: str) -> str:
-    """Say which kind of operation it is, a key of :data:`FILLS`."""
-    words = op.replace("-", "_").split("_")
-    if "sep" in words:
-        return "separable convolution"
-    if "conv" in words:
-        return "convolution"
-    if {"avg", "max", "pool"} & set(words):
-        return "pooling"
-    return "identity" if {"identity", "skip", "none"} & set(words) else "other"
 
 
 def draw_cell(cell: Cell, ax: Axes, *, title: str | None = None, marked: Marks = frozenset()) -> Axes:
@@ -99,12 +85,11 @@ def draw_text(text: str, ax: Axes) -> Axes:
 def pair_figure(pair: CellPair, title: str | None = None, *, width: float | None = None) -> Figure:
     """Draw a pair of cells in a figure of its natural size, beside each other.
 
-    Where a ``width`` in inches is given, the figure is as wide as that. The cells stand then as their letters get
-    largest: beside each other or one above the other, their rows broken if they must be.
+    Where a ``width`` in inches is given, the figure is as wide as that. The cells stand then as their letters can be
+    read: beside each other or one above the other, rows broken if they must be, and no taller than a page if possible.
     """
-    places, size = _arranged(pair, width)
+    places, size, scale = _arranged(pair, width)
     head = 0.45 if title else 0.0
-    scale = 1.0 if width is None else min(1.0, width / size[0])
     figure = Figure(figsize=(width or size[0], (size[1] + head) * scale))
     left = (figure.get_figwidth() - size[0] * scale) / 2
     for (layout, (x, y)), name in zip(places, _NAMES, strict=True):
@@ -119,41 +104,50 @@ _Place: TypeAlias = tuple[Layout, tuple[float, float]]
 """A layout, and where its lower left corner stands, in inches."""
 
 
-def _arranged(pair: CellPair, width: float | None) -> tuple[list[_Place], tuple[float, float]]:
-    """Place the cells of a pair, the captions below them; give the places, and width and height of it all."""
-    best = None
+def _arranged(pair: CellPair, width: float | None) -> tuple[list[_Place], tuple[float, float], float]:
+    """Place the cells of a pair, captions below them; give the places, the size of it all, and the scale to draw it."""
+    fallback: tuple[float, list[_Place], tuple[float, float], float] | None = None
     for abreast in (None,) if width is None else (None, 4, 3, 2, 1):
         normal, reduction = lay_out(pair.normal, abreast), lay_out(pair.reduction, abreast)
-        wide = normal.width + _GAP + reduction.width
-        beside = [(normal, (0.0, _CAPTION)), (reduction, (normal.width + _GAP, _CAPTION))]
-        options = [(beside, (wide, _CAPTION + max(normal.height, reduction.height)))]
-        if width is not None:
-            wide, y = max(normal.width, reduction.width), reduction.height + 2 * _CAPTION + 0.1
-            above = [(normal, ((wide - normal.width) / 2, y)), (reduction, ((wide - reduction.width) / 2, _CAPTION))]
-            options.append((above, (wide, y + normal.height)))
+        size = normal.width + _GAP + reduction.width, _CAPTION + max(normal.height, reduction.height)
+        options: list[tuple[list[_Place], tuple[float, float]]] = [
+            ([(normal, (0.0, _CAPTION)), (reduction, (normal.width + _GAP, _CAPTION))], size)
+        ]
+        if width is None:
+            return *options[0], 1.0
+        wide, y = max(normal.width, reduction.width), reduction.height + 2 * _CAPTION + 0.1
+        above = [(normal, ((wide - normal.width) / 2, y)), (reduction, ((wide - reduction.width) / 2, _CAPTION))]
+        options.append((above, (wide, y + normal.height)))
         for places, size in options:
-            letters = 72 * _LETTERS * min(1.0, (width or size[0]) / size[0])
-            if best is None or min(letters, _READABLE) > best[0]:
-                best = min(letters, _READABLE), places, size
-    assert best is not None
-    return best[1:]
+            scale = min(1.0, width / size[0])
+            lowered = max(min(scale, _PAGE / size[1]), _READABLE / (72 * _LETTERS))
+            if scale * 72 * _LETTERS >= _READABLE:
+                return places, size, min(scale, lowered)
+            if fallback is None or scale > fallback[0]:
+                fallback = scale, places, size, scale
+    assert fallback is not None
+    return fallback[1:]
 
 
 @dataclass(frozen=True, slots=True)
 class Column:
     """One column of :func:`columns_figure`: a pair of cells or, where there is none, a text, under a head.
 
-    ``subhead`` may have several lines.
+    ``subhead`` may have several lines. ``marked`` are operations of the normal and of the reduction cell.
     """
 
     head: str
     subhead: str
     content: CellPair | str
+    marked: tuple[Marks, Marks] = (frozenset(), frozenset())
 
 
-def columns_figure(columns: Sequence[Column], footer: str = "") -> Figure:
-    """Draw pairs of cells as columns, the normal cell above the reduction cell, all at one scale."""
-    gap, narrowest, foot = 0.6, 3.1, 0.45 if footer else 0.15
+def columns_figure(columns: Sequence[Column], footer: str = "", *, room: float = 0.0) -> Figure:
+    """Draw pairs of cells as columns, the normal cell above the reduction cell, all at one scale.
+
+    ``room`` inches at the bottom are left for something else.
+    """
+    gap, narrowest, foot = 0.6, 3.1, room + (0.45 if footer else 0.15)
     head = 0.8 + 0.17 * max(column.subhead.count("\n") for column in columns)
     pairs = [
         [lay_out(column.content.normal), lay_out(column.content.reduction)]
@@ -180,14 +174,14 @@ def columns_figure(columns: Sequence[Column], footer: str = "") -> Figure:
         if isinstance(column.content, str):
             write(column.content, middle, height - head - 0.4, color=_WIRE)
         heights = (foot + tall[1] + _CAPTION + 0.25, foot + _CAPTION)
-        for layout, y, name in zip(layouts, heights, _NAMES, strict=False):
-            place_cell(layout, figure, (x + (wide - layout.width) / 2, y), title=name)
+        for layout, y, name, marked in zip(layouts, heights, _NAMES, column.marked, strict=False):
+            place_cell(layout, figure, (x + (wide - layout.width) / 2, y), title=name, marked=marked)
         x += wide + gap
         if column is not columns[-1]:
             rule = Path([((x - gap / 2) / width, foot / height), ((x - gap / 2) / width, 1 - 0.12 / height)])
             figure.add_artist(PathPatch(rule, edgecolor=_RULE, linewidth=0.8, transform=figure.transFigure))
     if footer:
-        write(footer, width / 2, 0.2, color=_WIRE, style="italic")
+        write(footer, width / 2, room + 0.2, color=_WIRE, style="italic")
     return figure
 
 
@@ -278,12 +272,12 @@ def _draw_box(box: Box, ax: Axes, scale: float, *, marked: bool) -> None:
             zorder=2,
         )
     )
-    for line, y in zip(box.text, _baselines(box), strict=True):
+    for line, y in zip(box.text, baselines(box), strict=True):
         ax.add_patch(PathPatch(letters(line, box, y), facecolor=ink, linewidth=0, zorder=3))
 
 
-def _baselines(box: Box) -> list[float]:
-    """Heights of the lines of text, which are centred by the height of a small letter with ascender."""
+def baselines(box: Box) -> list[float]:
+    """Give the heights of a box's lines of text, which are centred by the height of a small letter with ascender."""
     step = _LINE * _LETTERS
     first = box.y + (len(box.text) - 1) * step / 2 - 0.35 * _LETTERS
     return [first - i * step for i in range(len(box.text))]
@@ -291,13 +285,14 @@ def _baselines(box: Box) -> list[float]:
 
 def letters(line: str, box: Box, y: float) -> Path:
     """Give the outlines of a line of text in a box, its base line at height y; a line too long is drawn smaller."""
-    path = _outlines(line)
-    extent = path.get_extents()
-    scale = min(1 / 72, (box.width - 0.06) / extent.width)
-    move = Affine2D().translate(-(extent.x0 + extent.x1) / 2, 0.0).scale(scale).translate(box.x, y)
-    return path.transformed(move)
+    path, left, right = _outlines(line)
+    scale = min(1 / 72, (box.width - 0.09) / (right - left))
+    return path.transformed(Affine2D().translate(-(left + right) / 2, 0.0).scale(scale).translate(box.x, y))
 
 
 @lru_cache(maxsize=256)
-def _outlines(line: str) -> Path:
-    return TextPath((0.0, 0.0), line, size=_LETTERS * 72, prop=_FONT)
+def _outlines(line: str) -> tuple[Path, float, float]:
+    """Give the outlines in points, and their left and right end."""
+    path = TextPath((0.0, 0.0), line, size=_LETTERS * 72, prop=_FONT)
+    extent = path.get_extents()  # which takes longer than all else
+    return path, extent.x0, extent.x1

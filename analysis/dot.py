@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from analysis.layout import combine_text, op_text
+from analysis.layout import FILLS, combine_text, kind_of, op_text
 from genotypes.cell import INPUTS, Cell, CellPair
 
 _HEAD = """\
@@ -39,19 +39,17 @@ def _cluster(name: str, cell: Cell) -> Iterator[str]:
         yield f'    {name}_{state} [label="{text}"{"" if state in live else _IDLE}];'
     for state, block in enumerate(cell.blocks, start=INPUTS):
         look = "" if state in live else _IDLE
-        yield f'    {name}_{state} [label="{combine_text(block.combine)}"{look}];'
+        fill = f', fillcolor="{FILLS["combination"]}"'
+        yield f'    {name}_{state} [label="{combine_text(block.combine)}"{look or fill}];'
         for side, edge in zip(("left", "right"), block.edges, strict=True):
             op = f"{name}_{state}_{side}"
             label = "\\n".join(op_text(edge.op))
-            yield f'    {op} [label="{label}"{look or _fill(edge.op)}];'
+            fill = f', fillcolor="{FILLS[kind_of(edge.op)]}"'
+            yield f'    {op} [label="{label}"{look or fill}];'
             yield f"    {name}_{edge.source} -> {op} -> {name}_{state};"
-    yield f'    {name}_output [label="{"concat, " if len(cell.output) > 1 else ""}h[i+1]"];'
+    is_concat = len(cell.output) > 1
+    fill = f', fillcolor="{FILLS["concatenation"]}"' if is_concat else ""
+    yield f'    {name}_output [label="{"concat, " if is_concat else ""}h[i+1]"{fill}];'
     for state in cell.output:
         yield f"    {name}_{state} -> {name}_output;"
     yield "  }"
-
-
-def _fill(op: str) -> str:
-    fills = (("sep", "#d8e9f7"), ("avg", "#dcefdc"), ("max", "#dcefdc"), ("identity", "#f1f1ef"), ("skip", "#f1f1ef"))
-    colour = next((colour for word, colour in fills if op.startswith(word)), "#fdeccf")
-    return f', fillcolor="{colour}"'

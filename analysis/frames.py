@@ -13,7 +13,7 @@ import shutil
 import sqlite3
 import tempfile
 import tomllib
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from os import PathLike
@@ -117,6 +117,8 @@ _DTYPES: Final[dict[str, str]] = {
     "cell": "string",
 }
 
+_NUMBERS: Final = {"trial": "int64", "name": "string", "value": "float64"}
+
 TRAINED: Final = (
     "(told IS NOT NULL AND CASE (SELECT user_version FROM pragma_user_version) "
     "WHEN 1 THEN id IN (SELECT trial FROM attempt) ELSE seconds IS NOT NULL END)"
@@ -132,6 +134,9 @@ _SQL: Final[dict[str, str]] = {"run_seed": "seed", "trained": TRAINED}
 _FIRST_GENOTYPE: Final = (
     "SELECT genotype FROM trial WHERE typeof(genotype) = 'text' AND instr(genotype, ':') > 1 ORDER BY id LIMIT 1"
 )
+_BLOCK: Final = 2_000
+"""Rows that are Python objects at a time, before they join the typed columns: few enough to stay in the caches."""
+
 _PATIENCE: Final = 2.0
 """Seconds to wait for a writer that locks readers out, which one with a write-ahead log never does."""
 
@@ -252,7 +257,7 @@ def load_notes(paths: Paths) -> pd.DataFrame:
     Raises:
         HistoryError: as :func:`load_history` does.
     """
-    return _side_table(paths, "note", {"trial": "int64", "name": "string", "value": "float64"})
+    return _side_table(paths, "note", _NUMBERS)
 
 
 def load_metrics(paths: Paths) -> pd.DataFrame:
@@ -268,8 +273,8 @@ def load_metrics(paths: Paths) -> pd.DataFrame:
         with opened(run.history) as connection:
             refuse_damage(connection, run, "trial", ["metrics"])
             query = "SELECT trial.id, json_each.key, value FROM trial, json_each(trial.metrics) ORDER BY 1, 2"
-            values = _read(connection, query, ["trial", "name", "value"])
-        frames.append(_beside(run, values, {"trial": "int64", "name": "string", "value": "float64"}))
+            values = _read(connection, query, _NUMBERS)
+        frames.append(_beside(run, values, _NUMBERS))
     return _concatenated(frames)
 
 
@@ -409,15 +414,14 @@ def _trials(run: Run, wanted: list[str]) -> pd.DataFrame:
         stored.remove("genotype")
     with opened(run.history) as connection:
         first = connection.execute(_FIRST_GENOTYPE).fetchone()
-        refuse_damage(connection, run, "trial", stored)
-        values = _read(connection, f"SELECT {', '.join(_SQL.get(n, n) for n in stored)} FROM trial", stored)
+        values = _checked(connection, run, "trial", {name: _DTYPES[name] for name in stored})
     space = first[0].rpartition(":")[0] if first else run.said("space")
 
-    told = np.array(values["told"], dtype=np.float64)  # pending trials become NaN, which sorts last
+    told = np.concatenate(values["told"])  # pending trials are NaN, which sorts last
     order = np.argsort(told, kind="stable")
     pending = np.isnan(told[order])
-    clocks = [np.array(values[n], np.float64)[order] for n in ("asked_at", "told_at") if "elapsed" in wanted]
-    frame = pd.DataFrame({name: _series(name, values.pop(name)) for name in stored})
+    clocks = [np.concatenate(values[n])[order] for n in ("asked_at", "told_at") if "elapsed" in wanted]
+    frame = pd.DataFrame({name: _column(_DTYPES[name], values.pop(name)) for name in stored})
     # Rows come by id, so that a run with one worker stands in the order told already.
     if not np.array_equal(order, np.arange(len(order))):
         frame = frame.take(order).reset_index(drop=True)
@@ -444,12 +448,11 @@ def refuse_damage(connection: sqlite3.Connection, run: Run, table: str, names: I
         HistoryError: if a row is not sound; it names the trial of the first that is not.
     """
     columns = {name: _SQL.get(name, name) for name in names if name in _SOUND}
-    unsound = {name: f"WHEN NOT ({_SOUND[name].format(column)}) THEN" for name, column in columns.items()}
-    fault = " ".join(f"{when} '{name}'" for name, when in unsound.items())
-    value = " ".join(f"{when} {columns[name]}" for name, when in unsound.items())
+    fault = _fault(columns)
+    value = " ".join(f"WHEN NOT ({_SOUND[name].format(column)}) THEN {column}" for name, column in columns.items())
     identity = "id" if table == "trial" else "trial"
     found = connection.execute(
-        f"SELECT {identity}, CASE {fault} END AS fault, CASE {value} END FROM {table} WHERE fault IS NOT NULL LIMIT 1"
+        f"SELECT {identity}, {fault} AS fault, CASE {value} END FROM {table} WHERE fault IS NOT NULL LIMIT 1"
     ).fetchone()
     if found:
         trial, name, content = found
@@ -460,40 +463,77 @@ def refuse_damage(connection: sqlite3.Connection, run: Run, table: str, names: I
         )
 
 
-def _read(connection: sqlite3.Connection, query: str, names: list[str]) -> dict[str, list[Any]]:
-    """Read the answer to a query as one list a column."""
-    columns: list[list[Any]] = [[] for _ in names]
+def _fault(columns: Mapping[str, str]) -> str:
+    """Say in SQL which of these columns of a row is not sound, the first of them; NULL if all are."""
+    unsound = (f"WHEN NOT ({_SOUND[name].format(column)}) THEN '{name}'" for name, column in columns.items())
+    return f"CASE {' '.join(unsound)} END"
+
+
+def _checked(
+    connection: sqlite3.Connection, run: Run, table: str, dtypes: Mapping[str, str], order: str = ""
+) -> dict[str, list[Any]]:
+    """Read columns of a table as :func:`_read` does, and hold each row to :data:`_SOUND` in the same pass.
+
+    Raises:
+        HistoryError: as :func:`refuse_damage` does.
+    """
+    columns = {name: _SQL.get(name, name) for name in dtypes}
+    fault = _fault({name: column for name, column in columns.items() if name in _SOUND})
+    query = f"SELECT {fault}, {', '.join(columns.values())} FROM {table} {order}"
+
+    def refuse(faults: Sequence[str | None]) -> None:
+        if any(faults):
+            refuse_damage(connection, run, table, dtypes)
+
+    return _read(connection, query, dtypes, refuse)
+
+
+def _read(
+    connection: sqlite3.Connection,
+    query: str,
+    dtypes: Mapping[str, str],
+    first: Callable[[Sequence[Any]], None] | None = None,
+) -> dict[str, list[Any]]:
+    """Read the answer to a query as typed arrays, one a block of rows and column, for :func:`_column` to join.
+
+    With ``first`` the query has one more column in front, of which that sees each block before the others are read.
+    """
+    columns: dict[str, list[Any]] = {name: [_array(dtype, ())] for name, dtype in dtypes.items()}
     cursor = connection.execute(query)
     collecting = gc.isenabled()
     # Millions of new tuples make the collector of reference cycles start again and again, for nothing: half the time.
     gc.disable()
     try:
-        while rows := cursor.fetchmany(10_000):
-            for column, values in zip(columns, zip(*rows, strict=True), strict=True):
-                column.extend(values)
+        while rows := cursor.fetchmany(_BLOCK):
+            block = iter(zip(*rows, strict=True))
+            if first is not None:
+                first(next(block))
+            for (name, arrays), values in zip(columns.items(), block, strict=True):
+                arrays.append(_array(dtypes[name], values))
     finally:
         if collecting:
             gc.enable()
-    return dict(zip(names, columns, strict=True))
+    return columns
 
 
-def _series(name: str, values: list[Any]) -> pd.Series[Any]:
-    """Make a typed column of what SQLite stored."""
-    dtype: Any = _DTYPES[name]  # the stubs know types by literal names alone
-    column: pd.Series[Any]
+def _array(dtype: str, values: Sequence[Any]) -> Any:
+    """Make an array of what SQLite stored, in which missing values have a place."""
     if dtype == "category":
-        return pd.Series(pd.Categorical(values, categories=_OUTCOMES))
+        return pd.Categorical(values, categories=pd.Index(_OUTCOMES))
     if dtype == "string":
-        return pd.Series(values, dtype="string")
+        return pd.array(np.array(values, dtype=object), dtype="string")
+    # Counts go by way of floats, which take None: exact up to 2**53, far beyond any count here.
+    return np.array(values, dtype=np.float64 if dtype == "Int64" or dtype.startswith("datetime") else dtype)
+
+
+def _column(dtype: str, arrays: Sequence[Any]) -> pd.Series[Any]:
+    """Join the arrays of a column."""
+    if dtype in ("category", "string"):
+        return pd.concat([pd.Series(array) for array in arrays], ignore_index=True)
+    column: pd.Series[Any] = pd.Series(np.concatenate(arrays))
     if dtype.startswith("datetime"):
-        seconds = np.array(values, dtype=np.float64)
-        column = pd.Series(pd.to_datetime(seconds, unit="s", utc=True)).astype(dtype)
-        return column
-    if dtype == "Int64":
-        # By way of floats, which take None: exact up to 2**53, far beyond any count here.
-        column = pd.Series(np.array(values, dtype=np.float64)).astype(dtype)
-        return column
-    return pd.Series(np.array(values, dtype=dtype))
+        column = pd.to_datetime(column, unit="s", utc=True)
+    return column.astype(dtype)  # type: ignore[call-overload,no-any-return]  # the stubs know types by literal names alone
 
 
 def _side_table(paths: Paths, table: str, dtypes: Mapping[str, str]) -> pd.DataFrame:
@@ -501,17 +541,17 @@ def _side_table(paths: Paths, table: str, dtypes: Mapping[str, str]) -> pd.DataF
     frames = []
     for run in find_runs(paths):
         with opened(run.history) as connection:
-            refuse_damage(connection, run, table, dtypes)
-            values = _read(connection, f"SELECT {', '.join(dtypes)} FROM {table} ORDER BY 1, 2", list(dtypes))
+            values = _checked(connection, run, table, dtypes, "ORDER BY 2, 3")
         frames.append(_beside(run, values, dtypes))
     return _concatenated(frames)
 
 
 def _beside(run: Run, values: Mapping[str, list[Any]], dtypes: Mapping[str, str]) -> pd.DataFrame:
     """Make the frame of what one run keeps beside its trials."""
-    columns: dict[str, Any] = {"run": _constant(run.name, len(values["trial"]))}
-    columns |= {name: pd.Series(values[name], dtype=dtype) for name, dtype in dtypes.items()}
-    return pd.DataFrame(columns)
+    columns = {name: _column(dtype, values[name]) for name, dtype in dtypes.items()}
+    frame = pd.DataFrame(columns)
+    frame.insert(0, "run", pd.Series(_constant(run.name, len(frame))))
+    return frame
 
 
 def _constant(value: str, rows: int) -> pd.Categorical[str]:

@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-import numpy as np
 import pandas as pd
-from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
 
+from analysis.axes import SIZE, dress, fenced, left_out, legend, letters, new_axes, percents
 from analysis.frames import HistoryError, Paths, Run, find_runs, load_history, load_metrics
-from analysis.plots import report_file, save, strategy_colours
+from analysis.palette import GRID, INK, MARKERS, mixed, strategy_colours, strategy_markers
+from analysis.plots import report_file, save
 from genotypes.genotype import shorten
 from genotypes.pareto import pareto_front
 
@@ -29,12 +29,9 @@ COUNTED: Final[dict[str, str]] = {
 DEFAULT_COSTS: Final = ("mult_adds",)
 """What accuracy is drawn against where neither the caller nor the first run says."""
 
-_INK: Final = "#22272e"
-_PANEL: Final = (6.2, 4.3)  # inches
-_LOOKS: Final = (("-", "o", 0.0), ((0, (5, 1.6)), "s", 0.5), ((0, (1.4, 1.3)), "^", 0.25), ("-", "D", 0.75))
-"""Style of line, marker, and how much ink is mixed into the colour: for the runs of a strategy in the order listed."""
+_LOOKS: Final = (("-", 0.0), ((0, (5, 1.6)), 0.5), ((0, (1.4, 1.3)), 0.25), ((0, (6, 1.5, 1.4, 1.5)), 0.75))
+"""Style of line, and how much ink is mixed into the colour: for the runs of a strategy in the order listed."""
 _WIDE: Final = 10.0  # times that a cost must grow to need a logarithmic axis
-_FENCE: Final = 3.0  # interquartile ranges below the quartile that the axis makes room for (Tukey's outer fence)
 _MANY: Final = 30  # points of a front, beyond which they would hide each other
 _MOST_PANELS: Final = 6
 _COLUMNS: Final = ("run", "strategy", "id", "fitness", "parameters", "mult_adds", "outcome", "trained")
@@ -79,8 +76,9 @@ def plot_front(frame: pd.DataFrame, ax: Axes | None = None, *, cost: str = "mult
             "with --costs, such as mult_adds or parameters"
         )
     if ax is None:
-        ax = Figure(figsize=_PANEL, layout="constrained").add_subplot()
+        ax = new_axes()
     colours = strategy_colours(alive["strategy"].astype(str))
+    markers = strategy_markers(alive["strategy"].astype(str))
     lowest = 1.0
     for strategy, group in alive.groupby("strategy", observed=True, sort=True):
         _dots(group, cost, colours[str(strategy)], ax)
@@ -88,7 +86,9 @@ def plot_front(frame: pd.DataFrame, ax: Axes | None = None, *, cost: str = "mult
         for number, run in enumerate(runs):
             best = run.iloc[pareto_front(run["fitness"], run[[cost]])[::-1]]  # the cheapest first
             lowest = min(lowest, best["fitness"].min())
-            dashes, marker, ink = _LOOKS[number % len(_LOOKS)]
+            dashes, ink = _LOOKS[number % len(_LOOKS)]
+            # The first run has the marker of its strategy, the others those that follow.
+            marker = MARKERS[(MARKERS.index(markers[str(strategy)]) + number) % len(MARKERS)]
             ax.plot(
                 best[cost],
                 best["fitness"],
@@ -98,12 +98,12 @@ def plot_front(frame: pd.DataFrame, ax: Axes | None = None, *, cost: str = "mult
                 markersize=4 if len(best) <= _MANY else 2.5,
                 markeredgecolor="white",
                 markeredgewidth=0.6 if len(best) <= _MANY else 0.0,
-                color=_mixed(colours[str(strategy)], ink),
+                color=mixed(colours[str(strategy)], INK, ink),
                 linewidth=1.7 if len(best) <= _MANY else 1.2,
                 label=str(strategy) if len(runs) == 1 else f"{strategy}: {run['run'].iloc[0]}",
                 zorder=3,
             )
-    ax.plot([], [], "o", markersize=3, markeredgewidth=0, color=_INK, alpha=0.4, label="one training")
+    ax.plot([], [], "o", markersize=3, markeredgewidth=0, color=INK, alpha=0.4, label="one training")
     _dress(alive, cost, lowest, ax)
     return ax
 
@@ -122,7 +122,7 @@ def plot_fronts(paths: Paths, output: Path | None = None, *, costs: Sequence[str
     if len(names) > _MOST_PANELS:
         raise ValueError(f"a picture has room for {_MOST_PANELS} costs, not {len(names)}: name fewer with --costs")
     frame = load_costs([run.history for run in runs], names)
-    width, height = _PANEL
+    width, height = SIZE
     figure = Figure(figsize=(width * len(names), height), layout="constrained")
     for position, name in enumerate(names, start=1):
         plot_front(frame, figure.add_subplot(1, len(names), position), cost=name)
@@ -135,12 +135,6 @@ def _own_costs(run: Run) -> tuple[str, ...]:
     if isinstance(costs, list) and costs and all(isinstance(name, str) for name in costs):
         return tuple(dict.fromkeys(costs))
     return DEFAULT_COSTS
-
-
-def _mixed(colour: str, ink: float) -> str:
-    """Darken a colour: 0 leaves it as it is, 1 is ink."""
-    red, green, blue = (1 - ink) * np.array(to_rgb(colour)) + ink * np.array(to_rgb(_INK))
-    return to_hex((red, green, blue))
 
 
 def _dots(group: pd.DataFrame, cost: str, colour: str, ax: Axes) -> None:
@@ -169,39 +163,14 @@ def _dress(alive: pd.DataFrame, cost: str, lowest: float, ax: Axes) -> None:
         ax.xaxis.set_minor_formatter(NullFormatter())
     ax.xaxis.set_major_formatter(EngFormatter(unit="s" if cost == "latency" else "", sep=" "))
     # A few networks that learned nothing would flatten the front.
-    quarter, three_quarters = np.quantile(gained, [0.25, 0.75])
-    low, high = min(lowest, max(gained.min(), quarter - _FENCE * (three_quarters - quarter))), gained.max()
+    low, high = min(lowest, fenced(gained)), gained.max()
     room = max(high - low, 0.01)
     bottom = max(0.0, low - 0.05 * room)
     ax.set_ylim(bottom, min(1.0, high + 0.08 * room))
-    hidden = int((gained < bottom).sum())
-    if hidden:
-        ax.annotate(
-            f"{hidden:,} of {len(gained):,} trials {'lies' if hidden == 1 else 'lie'} below",
-            (1.0, 0.0),
-            (-4, 5),
-            xycoords="axes fraction",
-            textcoords="offset points",
-            ha="right",
-            fontsize=7.5,
-            color="#6b737d",
-        )
+    left_out(ax, int((gained < bottom).sum()), len(gained))
     called = {**COUNTED, "latency": "latency of one image"}.get(cost, shorten(cost))
-    ax.set_xlabel(called, color=_INK)
-    ax.set_ylabel("validation accuracy", color=_INK)
-    ax.yaxis.set_major_formatter(lambda y, _: f"{100 * y:.6g} %")
-    ax.grid(color="#e3e6ea", linewidth=0.8)
-    ax.set_axisbelow(True)
-    for side in ("top", "right"):
-        ax.spines[side].set_visible(False)
-    labels = ax.get_legend_handles_labels()[1]
-    # Above the picture, where it hides no point.
-    ax.legend(
-        loc="lower left",
-        bbox_to_anchor=(0.0, 1.0),
-        borderaxespad=0.2,
-        ncols=4 if max(map(len, labels)) <= 14 else 2,
-        frameon=False,
-        fontsize=9,
-        columnspacing=1.4,
-    )
+    dress(ax, "validation accuracy")
+    ax.set_xlabel(called, color=INK, fontsize=letters(ax))
+    percents(ax)
+    ax.grid(color=GRID, linewidth=0.8)
+    legend(ax)

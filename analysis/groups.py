@@ -12,6 +12,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+import pandas as pd
+
 from analysis.frames import UNKNOWN, Run
 from genotypes.genotype import printable, shorten
 
@@ -71,6 +73,13 @@ def group_runs(runs: Sequence[Run], spaces: Mapping[str, str] | None = None) -> 
         found.setdefault(key, []).append(run)
     labels = _labels(parts, {key: members[0].name for key, members in found.items()})
     return [Group(labels[key], *parts[key], tuple(members)) for key, members in found.items()]
+
+
+def labels_of(runs: Sequence[Run], frame: pd.DataFrame) -> dict[str, str]:
+    """Give the label of each run's group, by the run's name; the spaces are those of a frame of their histories."""
+    spaces = frame.drop_duplicates("run")[["run", "space"]].astype(str)
+    groups = group_runs(runs, dict(zip(spaces["run"], spaces["space"], strict=True)))
+    return {run.name: group.label for group in groups for run in group.runs}
 
 
 def settings_of(run: Run) -> dict[str, str]:

@@ -15,12 +15,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from math import inf
 from statistics import fmean
-from typing import Literal
+from typing import Final, Literal
 
 from genotypes.cell import INPUTS, Cell
 
-OP_WIDTH, OP_HEIGHT = 0.52, 0.38
-OP_GAP = 0.06  # between the two operations of a block
+OP_WIDTH, OP_HEIGHT = 0.54, 0.38
+OP_GAP = 0.05  # between the two operations of a block
 COMBINE_WIDTH, COMBINE_HEIGHT = 0.42, 0.22  # of "add"; longer names take a wider box
 COMBINE_RISE = 0.17  # from the operations of a block to the box that joins them
 BLOCK_GAP = 0.15  # between the things of a row
@@ -30,7 +30,18 @@ MARGIN = 0.06
 _LINE = 8  # letters that fit into an operation's box
 _LETTER = 0.08  # inches that a letter takes at most, on the average of a combination's name
 
-_SILENT = {"sep": "conv", "avg": "pool", "max": "pool"}
+_SILENT: Final = {"sep": "conv", "avg": "pool", "max": "pool"}
+
+FILLS: Final[dict[str, str]] = {
+    "separable convolution": "#fdeeb8",
+    "convolution": "#fad6b0",
+    "pooling": "#cfe3f5",
+    "identity": "#eeeeec",
+    "other": "#fbf7f0",
+    "combination": "#c3e6cd",
+    "concatenation": "#f6d1de",
+}
+"""Kind of an operation, or what joins operations or states -> the colour of its box."""
 
 Kind = Literal["input", "op", "combine", "concat", "output"]
 Point = tuple[float, float]
@@ -96,6 +107,18 @@ def op_text(op: str) -> tuple[str, ...]:
     if len(" ".join(names)) > _LINE and not sizes:
         return tuple(line for line in (names[0], " ".join(names[1:])) if line)
     return tuple(line for line in (" ".join(names), "–".join(sizes)) if line)
+
+
+def kind_of(op: str) -> str:
+    """Say which kind of operation it is, one of the first keys of :data:`FILLS`."""
+    words = op.replace("-", "_").split("_")
+    if "sep" in words:
+        return "separable convolution"
+    if "conv" in words:
+        return "convolution"
+    if {"avg", "max", "pool"} & set(words):
+        return "pooling"
+    return "identity" if {"identity", "skip", "none"} & set(words) else "other"
 
 
 def combine_text(combine: str) -> str:
@@ -262,6 +285,9 @@ def _place(rows: list[list[_Item]]) -> None:
         for row in rows if sweep % 2 else rows[::-1]:
             _pack(row, [_wish(item) for item in row])
         _straighten(rows)
+    for item, other in (rows[0], rows[0][::-1]):
+        if not item.readers:  # nothing pulls it anywhere: it stands beside the other input
+            item.x = other.x + (_apart(item, other) if item is rows[0][1] else -_apart(item, other))
     left = min(item.x - item.width / 2 for row in rows for item in row)
     for row in rows:
         for item in row:

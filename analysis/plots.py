@@ -5,54 +5,53 @@ Drawn with matplotlib's figures alone, never with pyplot: no global state, and n
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, MultipleLocator
+from matplotlib.lines import Line2D
+from numpy.typing import NDArray
 
-from analysis.curves import best_so_far, mean_over_runs, moving_mean
-from analysis.frames import HistoryError, Paths, find_runs, load_history
+from analysis.axes import (
+    abscissa,
+    column_of,
+    dress,
+    fenced,
+    left_out,
+    legend,
+    letters,
+    marked,
+    new_axes,
+    percents,
+    settle,
+)
+from analysis.curves import best_so_far, grouped, mean_over_runs, moving_mean
+from analysis.frames import HistoryError
+from analysis.palette import INK, Look, looks
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-STRATEGY_COLOURS: Final[dict[str, str]] = {
-    "random": "#7a7a7a",
-    "evolution": "#d55e00",
-    "rl": "#0072b2",
-    "pnas": "#009e73",
-    "local": "#56b4e9",
-    "guided": "#cc79a7",
-}
-"""The colours of our own strategies, the same in every picture (Okabe and Ito 2008: safe for the colour-blind)."""
+_BY: Final = ("group",)
 
-_OTHER_COLOURS: Final = ("#e69f00", "#000000", "#8b5a2b", "#6a51a3")
-_INK: Final = "#22272e"
-_SIZE: Final = (7.2, 4.3)  # inches
-_FENCE: Final = 3.0  # interquartile ranges below the quartile that the axis makes room for (Tukey's outer fence)
-_COLUMNS: Final = ("run", "strategy", "space", "fitness", "told", "trained", "sample", "best_so_far", "outcome")
-
-ABSCISSAE: Final[dict[str, str]] = {"trials": "sample", "seconds": "elapsed"}
-"""What accuracy can be drawn against -> the column of :data:`analysis.frames.COLUMNS` that holds it."""
-
-
-def strategy_colours(strategies: Iterable[str]) -> dict[str, str]:
-    """Give each strategy its colour; those that are not ours share out the other colours by alphabet."""
-    names = sorted(set(strategies))
-    others = [name for name in names if name not in STRATEGY_COLOURS]
-    colours = {name: _OTHER_COLOURS[i % len(_OTHER_COLOURS)] for i, name in enumerate(others)}
-    return {name: STRATEGY_COLOURS.get(name) or colours[name] for name in names}
+Groups: TypeAlias = Mapping[str, str] | None
+"""Name of a run -> label of its group; ``None`` groups runs by strategy and space."""
 
 
 def plot_accuracy(
-    frame: pd.DataFrame, ax: Axes | None = None, *, trials: bool = True, window: int | None = None, x: str = "trials"
+    frame: pd.DataFrame,
+    ax: Axes | None = None,
+    *,
+    trials: bool = True,
+    window: int | None = None,
+    x: str = "trials",
+    groups: Groups = None,
 ) -> Axes:
-    """Draw the best accuracy so far against samples, a line a run; several runs of a strategy also get their mean.
+    """Draw the best accuracy so far against samples, a line a run; several runs of a group also get their mean.
 
     With ``x="seconds"`` it is drawn against the time that each run had been going for, its sessions added up.
     ``trials`` adds every trial as a faint dot; ``window`` adds the mean of the last so many as a dashed line. Without
@@ -62,50 +61,104 @@ def plot_accuracy(
         HistoryError: if no trial has a fitness.
         ValueError: if ``x`` is neither.
     """
-    if x not in ABSCISSAE:
-        raise ValueError(f"accuracy is drawn against {' or '.join(ABSCISSAE)}, not {x!r}")
-    at = ABSCISSAE[x]
-    curves = best_so_far(frame, at)
+    at = column_of(x)
+    frame = grouped(frame, groups)
+    curves = grouped(best_so_far(frame, at), groups)
     if curves.empty:
-        raise HistoryError(_nothing(frame))
-    if ax is None:
-        ax = Figure(figsize=_SIZE, layout="constrained").add_subplot()
-    colours = strategy_colours(frame["strategy"].astype(str))
-    spaces = curves["space"].nunique()
-    means = mean_over_runs(curves, at)
-    groups = curves.groupby(["strategy", "space"], observed=True, sort=False)
-    for (strategy, space), group in sorted(groups, key=lambda pair: -pair[1]["fitness"].max()):
-        label = f"{strategy} on {space}" if spaces > 1 else str(strategy)
-        colour, runs = colours[str(strategy)], group["run"].nunique()
-        for _, run in group.groupby("run", observed=True, sort=False):
-            _steps(run[at], run["fitness"], ax, colour, label if runs == 1 else None, bold=runs == 1)
-        if runs > 1:
-            mean = means[(means["strategy"] == strategy) & (means["space"] == space)]
-            _steps(mean[at], mean["mean"], ax, colour, f"{label}, mean of {runs} runs", bold=True)
+        raise HistoryError(nothing(frame))
+    ax = new_axes() if ax is None else ax
+    styles = looks_of(frame)
+    draw_runs(curves, at, styles, ax)
     if trials:
-        _dots(frame, at, colours, ax)
+        _dots(frame, at, styles, ax)
+        ax.plot([], [], "o", markersize=3, markeredgewidth=0, color=INK, alpha=0.4, label="one training")
     if window is not None:
-        _moving_means(frame, window, at, colours, ax)
-    _dress(frame, curves, at, ax)
+        _moving_means(frame, window, at, styles, ax)
+    alive = _trainings(frame)["fitness"].to_numpy(np.float64)
+    last = float(curves[at].max())
+    if trials:
+        bests = curves.groupby("run", observed=True)["fitness"].max()
+        low, high = min(fenced(alive), bests.min()), bests.max()
+        room = max(high - low, 0.01)
+        ax.set_ylim(bottom := max(0.0, low - 0.05 * room), min(1.0, high + 0.08 * room))
+        left_out(ax, int((alive < bottom).sum()), len(alive))
+    else:
+        settle(ax, _lines(curves, at), last)
+    dress(ax, "validation accuracy, best so far")
+    percents(ax)
+    abscissa(ax, at, last)
+    legend(ax)
     return ax
 
 
-def plot_runs(paths: Paths, output: Path | None = None, *, x: str = "trials") -> list[Path]:
-    """Draw the accuracy of runs to ``output``, or to ``report/accuracy.png`` and ``.svg`` of the first; give the files.
-
-    ``x`` is that of :func:`plot_accuracy`; over seconds the files are called ``accuracy-seconds``.
+def plot_best(frame: pd.DataFrame, ax: Axes | None = None, *, x: str = "trials", groups: Groups = None) -> Axes:
+    """Draw the best accuracy so far as :func:`plot_accuracy` does, without the trials: the curves fill the picture.
 
     Raises:
-        HistoryError: if there is no such run, none with a fitness, or a damaged one.
-        ValueError: if the suffix is no format of a picture, or ``x`` is unknown.
+        HistoryError: if no trial has a fitness.
+        ValueError: if ``x`` is none of :data:`analysis.axes.ABSCISSAE`.
     """
-    runs = find_runs(paths)
-    histories = [run.history for run in runs]
-    figure = Figure(figsize=_SIZE, layout="constrained")
-    columns = (*_COLUMNS, "elapsed") if x == "seconds" else _COLUMNS
-    plot_accuracy(load_history(histories, columns=columns), figure.add_subplot(), x=x)
-    name = "accuracy.png" if x == "trials" else f"accuracy-{x}.png"
-    return save(figure, output or report_file(runs[0].folder, name))
+    return plot_accuracy(frame, ax, trials=False, x=x, groups=groups)
+
+
+def plot_mean(
+    frame: pd.DataFrame, ax: Axes | None = None, *, window: int = 100, x: str = "trials", groups: Groups = None
+) -> Axes:
+    """Draw the mean accuracy of the last ``window`` individuals told, a line a run; a group also gets its mean.
+
+    Raises:
+        HistoryError: if no trial has a fitness.
+        ValueError: if ``x`` is none of :data:`analysis.axes.ABSCISSAE`, or the window is less than 1.
+    """
+    at = column_of(x)
+    curves = grouped(moving_mean(frame, window, at), groups)
+    if curves.empty:
+        raise HistoryError(nothing(frame))
+    ax = new_axes() if ax is None else ax
+    draw_runs(curves, at, looks_of(grouped(frame, groups)), ax, steps=False)
+    last = float(curves[at].max())
+    settle(ax, _lines(curves, at), last)
+    dress(ax, "validation accuracy" if window == 1 else f"mean accuracy of the last {window:,}")
+    percents(ax)
+    abscissa(ax, at, last)
+    legend(ax)
+    return ax
+
+
+def plot_trials(frame: pd.DataFrame, ax: Axes | None = None, *, x: str = "trials", groups: Groups = None) -> Axes:
+    """Draw the accuracy of every training that had one, as a marker of its strategy's shape.
+
+    Raises:
+        HistoryError: if no trial has a fitness.
+        ValueError: if ``x`` is none of :data:`analysis.axes.ABSCISSAE`.
+    """
+    at = column_of(x)
+    frame = grouped(frame, groups)
+    alive = _trainings(frame)
+    if alive.empty:
+        raise HistoryError(nothing(frame))
+    ax = new_axes() if ax is None else ax
+    styles = looks_of(frame)
+    _dots(frame, at, styles, ax, shaped=True)
+    fitness = alive["fitness"].to_numpy(np.float64)
+    low, high = fenced(fitness), fitness.max()
+    room = max(high - low, 0.01)
+    ax.set_ylim(bottom := max(0.0, low - 0.05 * room), min(1.0, high + 0.08 * room))
+    left_out(ax, int((fitness < bottom).sum()), len(fitness))
+    dress(ax, "validation accuracy of a training")
+    percents(ax)
+    abscissa(ax, at, float(alive[at].max()))
+    there = [label for label in styles if (alive["group"] == label).any()]
+    size = 0.6 * letters(ax)
+    legend(
+        ax,
+        [
+            Line2D([], [], linestyle="none", marker=styles[label].marker, markersize=size, markeredgewidth=0,
+                   color=styles[label].colour, label=label)
+            for label in there
+        ],
+    )  # fmt: skip
+    return ax
 
 
 def report_file(folder: Path, name: str) -> Path:
@@ -154,113 +207,113 @@ def picture_files(path: Path) -> list[Path]:
     return [path, path.with_suffix(".svg")] if path.suffix.lower() == ".png" else [path]
 
 
-def _dots(frame: pd.DataFrame, at: str, colours: dict[str, str], ax: Axes) -> None:
-    """Draw every trained trial; as one picture even in an SVG, which a million dots would swell."""
-    alive = frame[frame["fitness"].notna() & frame["trained"]]
-    crowd = max(1.0, (len(alive) / 1000) ** 0.5)
-    for strategy, group in alive.groupby("strategy", observed=True, sort=True):
-        ax.plot(
-            group[at].to_numpy(np.float64),
-            group["fitness"],
-            linestyle="none",
-            marker="o",
-            markersize=max(1.2, 3.2 / crowd**0.5),
-            markeredgewidth=0,
-            color=colours[str(strategy)],
-            alpha=max(0.06, 0.28 / crowd**0.5),
-            rasterized=True,
-            zorder=1,
-        )
-    ax.plot([], [], "o", markersize=3, markeredgewidth=0, color=_INK, alpha=0.4, label="one training")
+def looks_of(frame: pd.DataFrame) -> dict[str, Look]:
+    """Give each group of a frame of :func:`analysis.curves.grouped` its look."""
+    strategies = frame.drop_duplicates("group")
+    return looks(dict(zip(strategies["group"], strategies["strategy"].astype(str), strict=True)))
 
 
-def _steps(x: pd.Series[Any], y: pd.Series[float], ax: Axes, colour: str, label: str | None, *, bold: bool) -> None:
-    """Draw a curve as steps: a best holds until it is beaten; only the points at which it changes are drawn."""
-    values = y.to_numpy()
-    keep = np.ones(len(values), dtype=bool)
-    keep[1:-1] = values[1:-1] != values[:-2]
+def draw_runs(curves: pd.DataFrame, at: str, styles: Mapping[str, Look], ax: Axes, *, steps: bool = True) -> None:
+    """Draw the curves of runs, with the column ``group``; of several runs of a group thin, with their mean thick.
+
+    The legend stands in the order of the highest points. As ``steps`` a value holds until the next one.
+    """
+    means = mean_over_runs(curves, at, _BY)
+    groups = sorted(curves.groupby("group", observed=True, sort=False), key=lambda pair: -pair[1]["fitness"].max())
+    for number, (label, group) in enumerate(groups):
+        look, shift = styles[str(label)], number / len(groups)
+        runs = [run for _, run in group.groupby("run", observed=True, sort=False)]
+        for run in runs:
+            said = str(label) if len(runs) == 1 else None
+            draw_line(run[at], run["fitness"], ax, look, said, bold=len(runs) == 1, shift=shift, steps=steps)
+        mean = means[means["group"] == label]
+        if len(runs) > 1 and len(mean):
+            said = f"{label} (mean of {len(runs)})"
+            draw_line(mean[at], mean["mean"], ax, look, said, bold=True, shift=shift, steps=steps)
+        elif len(runs) > 1:  # the shortest had ended before another had a fitness
+            ax.lines[-1].set_label(f"{label} ({len(runs)} runs)")
+
+
+def draw_line(
+    x: pd.Series[Any],
+    y: pd.Series[float],
+    ax: Axes,
+    look: Look,
+    label: str | None,
+    *,
+    bold: bool,
+    shift: float = 0.0,
+    steps: bool = True,
+) -> None:
+    """Draw a curve, as steps only the points at which it changes; a bold one has a few markers.
+
+    ``shift`` in [0, 1] moves these, so that curves that lie upon each other do not hide each other's markers.
+    """
+    abscissae, values = x.to_numpy(np.float64), y.to_numpy(np.float64)
+    if steps:
+        keep = np.ones(len(values), dtype=bool)
+        keep[1:-1] = values[1:-1] != values[:-2]
+        abscissae, values = abscissae[keep], values[keep]
     ax.plot(
-        x.to_numpy()[keep],
-        values[keep],
-        drawstyle="steps-post",
-        color=colour,
-        linewidth=1.9 if bold else 0.9,
-        alpha=1.0 if bold else 0.55,
+        abscissae,
+        values,
+        drawstyle="steps-post" if steps else "default",
+        color=look.colour,
+        linestyle=look.dashes,
+        linewidth=1.6 if bold else 0.7,
+        alpha=1.0 if bold else 0.5,
         label=label,
-        solid_joinstyle="miter",
+        marker=look.marker if bold else "",
+        markevery=marked(abscissae, shift),
+        markersize=0.6 * letters(ax),
+        markeredgecolor="white",
+        markeredgewidth=0.5,
+        solid_joinstyle="miter" if steps else "round",
         zorder=3 if bold else 2,
     )
 
 
-def _moving_means(frame: pd.DataFrame, window: int, at: str, colours: dict[str, str], ax: Axes) -> None:
-    for _, run in moving_mean(frame, window, at).groupby("run", observed=True, sort=False):
-        ax.plot(run[at], run["fitness"], "--", color=colours[str(run["strategy"].iloc[0])], linewidth=1.1)
-    ax.plot([], [], "--", color=_INK, linewidth=1.1, label=f"mean of the last {window}")
-
-
-def _dress(frame: pd.DataFrame, curves: pd.DataFrame, at: str, ax: Axes) -> None:
-    """Set limits, labels, grid and legend; say how many trials the limits leave out."""
-    alive = frame.loc[frame["fitness"].notna() & frame["trained"], "fitness"].to_numpy()
-    # A few networks that learned nothing would flatten the curves of all others.
-    quarter, three_quarters = np.quantile(alive, [0.25, 0.75])
-    last_bests = curves.groupby("run", observed=True)["fitness"].max()
-    low = max(alive.min(), quarter - _FENCE * (three_quarters - quarter))
-    low, high = min(low, last_bests.min()), last_bests.max()
-    room = max(high - low, 0.01)
-    bottom, top = max(0.0, low - 0.05 * room), min(1.0, high + 0.08 * room)
-    ax.set_ylim(bottom, top)
-    last = float(curves[at].max())
-    ax.set_xlim(0, max(last * 1.02, 2))
-    hidden = int((alive < bottom).sum())
-    if hidden:
-        ax.annotate(
-            f"{hidden:,} of {len(alive):,} trials {'lies' if hidden == 1 else 'lie'} below",
-            (1.0, 0.0),
-            (-4, 5),
-            xycoords="axes fraction",
-            textcoords="offset points",
-            ha="right",
-            fontsize=7.5,
-            color="#6b737d",
-        )
-    if at == "elapsed":
-        _clock(ax, last)
-    else:
-        ax.set_xlabel("samples (trainings that ended)", color=_INK)
-        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
-        ax.xaxis.set_major_formatter("{x:,.0f}")
-    ax.set_ylabel("validation accuracy, best so far", color=_INK)
-    # A tick says exactly where it stands: rounded to whole percents, 22.5 and 25 would read 22 and 25.
-    ax.yaxis.set_major_formatter(lambda y, _: f"{100 * y:.6g} %")
-    ax.grid(axis="y", color="#e3e6ea", linewidth=0.8)
-    ax.set_axisbelow(True)
-    for side in ("top", "right"):
-        ax.spines[side].set_visible(False)
-    labels = ax.get_legend_handles_labels()[1]
-    # Above the picture, where it hides no point.
-    ax.legend(
-        loc="lower left",
-        bbox_to_anchor=(0.0, 1.0),
-        borderaxespad=0.2,
-        ncols=4 if max(map(len, labels)) <= 20 else 2,
-        frameon=False,
-        fontsize=9,
-        columnspacing=1.4,
-    )
-
-
-def _clock(ax: Axes, last: float) -> None:
-    """Mark an axis of seconds in whichever unit gives small numbers."""
-    unit, name = next(((n, word) for n, word in ((3600, "hours"), (60, "minutes")) if last >= 5 * n), (1, "seconds"))
-    step = float(MaxNLocator(steps=[1, 2, 5, 10]).tick_values(0, max(last, 2) / unit)[1])
-    ax.xaxis.set_major_locator(MultipleLocator(step * unit))
-    ax.xaxis.set_major_formatter(lambda x, _: f"{x / unit:,.6g}")
-    ax.set_xlabel(f"{name} that the run was going for", color=_INK)
-
-
-def _nothing(frame: pd.DataFrame) -> str:
+def nothing(frame: pd.DataFrame) -> str:
     """Say why there is nothing to draw."""
-    names = ", ".join(map(str, frame["run"].unique())) or "the run"
+    names = list(map(str, frame["run"].unique()))
+    said = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
     failures = frame.loc[frame["trained"], "outcome"].value_counts()
-    said = ", ".join(f"{count} {outcome}" for outcome, count in failures.items() if count)
-    return f"no finished trials in {names}" + (f" but failures: {said}" if said else "")
+    counts = ", ".join(f"{count} {outcome}" for outcome, count in failures.items() if count)
+    return f"no finished trials in {said or 'the run'}" + (f" but failures: {counts}" if counts else "")
+
+
+def _trainings(frame: pd.DataFrame) -> pd.DataFrame:
+    """Take the trainings that had a fitness."""
+    return frame[frame["fitness"].notna() & frame["trained"]]
+
+
+def _lines(curves: pd.DataFrame, at: str) -> list[tuple[NDArray[Any], NDArray[Any]]]:
+    return [(run[at].to_numpy(), run["fitness"].to_numpy()) for _, run in curves.groupby("run", observed=True)]
+
+
+def _dots(frame: pd.DataFrame, at: str, styles: Mapping[str, Look], ax: Axes, *, shaped: bool = False) -> None:
+    """Draw every trained trial; as one picture even in an SVG, which a million dots would swell."""
+    alive = _trainings(frame)
+    crowd = max(1.0, (len(alive) / 1000) ** 0.5)
+    size = max(1.2, 3.2 / crowd**0.5) * letters(ax) / 9 * (1.25 if shaped else 1.0)
+    for label, group in alive.groupby("group", observed=True, sort=True):
+        look = styles[str(label)]
+        ax.plot(
+            group[at].to_numpy(np.float64),
+            group["fitness"],
+            linestyle="none",
+            marker=look.marker if shaped else "o",
+            markersize=size,
+            markeredgewidth=0,
+            color=look.colour,
+            alpha=max(0.06, (0.55 if shaped else 0.28) / crowd**0.5),
+            rasterized=True,
+            zorder=1,
+        )
+
+
+def _moving_means(frame: pd.DataFrame, window: int, at: str, styles: Mapping[str, Look], ax: Axes) -> None:
+    groups = frame.drop_duplicates("run").astype({"run": str}).set_index("run")["group"]
+    for name, run in moving_mean(frame, window, at).groupby("run", observed=True, sort=False):
+        ax.plot(run[at], run["fitness"], "--", color=styles[groups[str(name)]].colour, linewidth=1.1)
+    ax.plot([], [], "--", color=INK, linewidth=1.1, label=f"mean of the last {window}")

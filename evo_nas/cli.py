@@ -12,6 +12,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -73,6 +74,35 @@ examples:
   python -m evo_nas export --cell nasnet-a --size 6@768 --format module -o nasnet.py
 
 Without --weights they are random. docs/export.md says how to use each file."""
+
+_DIFF_EXAMPLES = """\
+examples:
+  python -m evo_nas diff runs/RUN nasnet-a -o diff.png
+  python -m evo_nas diff amoebanet-a nasnet-a --json
+
+The graph edit distance counts what must be added, removed or given another name to get B from A: a block, or an
+operation that one block applies to one hidden state. To read another state is two edits. It is 0 exactly for cells
+that are the same network. Where it would take too long, it is an upper bound and says so with <=."""
+
+_TABLE_EXAMPLES = """\
+examples:
+  python -m evo_nas table runs/RUN --top 10
+  python -m evo_nas table 'runs/evolution-*' --columns run,id,fitness,elapsed --format csv
+  python -m evo_nas table runs/RUN --sort seconds:desc,id -o trials.parquet
+
+A row is a trial, in the order told, pending ones last. Columns and units:
+  run, strategy, space, evaluator, run_seed   what the trial is of
+  id, parent                   counts asks from 1; the individual that was mutated
+  genotype, key, cell          as text; canonical spelling; readable form
+  outcome, error, trained      how it ended; why it failed; whether it is an ended training
+  fitness, report, best_so_far   accuracy, a fraction in [0, 1]
+  seconds, elapsed             in seconds: of the evaluation; that the run had been going for
+  parameters, mult_adds        counts; mult-adds of one image
+  asked, told, sample          positions among events; trainings ended until then
+  asked_at, told_at            wall clock, UTC
+
+Without --columns: in CSV, JSON and parquet all of them; in a table those that fit a terminal. Missing values are -,
+in CSV nothing, in JSON null. docs/analysis.md says more."""
 
 _STUDY_EXAMPLES = """\
 examples:
@@ -230,19 +260,52 @@ def _parser() -> argparse.ArgumentParser:
     repair.add_argument("run", metavar="RUN", type=Path, help="run folder")
     repair.add_argument("--json", action="store_true", help="print JSON")
 
-    plot = _command(commands, "plot", _plot, "draw accuracy against samples or time, one line a run")
-    plot.add_argument(
-        "--kind", choices=("curve", "front"), default="curve", help="curve (default), or the Pareto front"
+    table = _command(commands, "table", _table, "print the trials of runs, or write them", epilog=_TABLE_EXAMPLES)
+    table.add_argument("runs", metavar="RUN", nargs="+", help="run folder, or a pattern of them")
+    table.add_argument(
+        "--format", choices=("table", "csv", "json", "parquet"), help="default: as FILE is called, else table"
     )
+    table.add_argument("--columns", metavar="LIST", type=_names, default=(), help="names with commas, or all")
+    table.add_argument("--sort", metavar="LIST", type=_names, default=(), help="columns with commas, NAME or NAME:desc")
+    table.add_argument(
+        "--top", metavar="N", type=_up_to(10**9), help="only the first N; without --sort by fitness, the highest first"
+    )
+    table.add_argument("-o", "--output", metavar="FILE", type=Path, help="file to write (default: the standard output)")
+
+    plot = _command(commands, "plot", _plot, "draw what runs did, such as accuracy against samples or time")
+    plot.add_argument("--kind", choices=_KINDS, default="curve", metavar="KIND", help=_KINDS_HELP)
     _costs(plot)
     plot.add_argument("--x", choices=("trials", "seconds"), default="trials", help="what against (default: trials)")
-    compare = _command(commands, "compare", _compare, "compare the strategies of runs and draw their best cells")
+    plot.add_argument(
+        "--window", metavar="P", type=_up_to(10**9), help="mean, population: of the last P (default: the run's P)"
+    )
+    plot.add_argument("--width", metavar="CM", type=_up_to(200), help="centimetres of the picture")
+    compare = _command(commands, "compare", _compare, "compare strategies over their runs, and draw their best cells")
     for command in (plot, compare):
         command.add_argument("runs", metavar="RUN", nargs="+", help="run folder, or a pattern of them")
         command.add_argument(
             "-o", "--output", metavar="FILE", type=Path, help="picture to write (default: RUN/report/)"
         )
+    compare.add_argument("--target", metavar="ACC", type=_fraction, help="samples to reach it, a fraction in [0, 1]")
+    compare.add_argument(
+        "--trials", metavar="N", type=_up_to(10**9), help="compare after N trainings (default: what all runs have)"
+    )
     compare.add_argument("--json", action="store_true", help="print JSON")
+
+    report = _command(commands, "report", _report, "write what runs found as one HTML file, to look at and to pass on")
+    report.add_argument("runs", metavar="RUN", nargs="+", help="run folder, or a pattern of them")
+    report.add_argument(
+        "--top", metavar="N", type=_up_to(10**4), default=200, help="trials in the table of the best (default: 200)"
+    )
+    report.add_argument(
+        "-o", "--output", metavar="FILE", type=Path, help="file to write (default: RUN/report/report.html)"
+    )
+
+    diff = _command(commands, "diff", _diff, "say what tells two pairs of cells apart", epilog=_DIFF_EXAMPLES)
+    for name, what in (("first", "A"), ("second", "B")):
+        diff.add_argument(name, metavar=what, help="run folder (its best), genotype text, JSON file or published cell")
+    diff.add_argument("-o", "--output", metavar="FILE", type=Path, help="picture to write (default: none)")
+    diff.add_argument("--json", action="store_true", help="print JSON")
 
     count = _command(commands, "count", _count, "count the parameters and mult-adds of a network")
     _cells(count)
@@ -436,6 +499,17 @@ def _up_to(largest: int, least: int = 1) -> Callable[[str], int]:
         return int(text)
 
     return read
+
+
+def _fraction(text: str) -> float:
+    """Read a fraction in [0, 1]."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"must be a fraction from 0 to 1, as in 0.9, not {text[:40]!r}")
+    return value
 
 
 def _names(text: str) -> tuple[str, ...]:
@@ -694,31 +768,143 @@ def _repair(arguments: argparse.Namespace) -> None:
     print(json.dumps(result.to_json(), indent=2) if arguments.json else "\n".join(result.lines()))
 
 
-def _plot(arguments: argparse.Namespace) -> None:
-    from analysis.front import plot_fronts
-    from analysis.plots import plot_runs
+def _table(arguments: argparse.Namespace) -> None:
+    from analysis.tables import ALL, for_the_eye, format_named, select, write_table
+    from evo_nas.files import written_whole
 
+    format, file = format_named(arguments.format, arguments.output), arguments.output
+    is_seen = file is None and sys.stdout.isatty()
+    if is_seen and format == "parquet":
+        raise UsageError("parquet is nothing for a terminal: name a file with -o FILE, or send it through a pipe")
+    with _looking_back():
+        if format == "table" and not arguments.columns:
+            frame = for_the_eye(arguments.runs, sort=arguments.sort, top=arguments.top)
+        else:
+            columns = () if arguments.columns == (ALL,) else arguments.columns
+            frame = select(arguments.runs, columns=columns, sort=arguments.sort, top=arguments.top)
+    try:
+        if file is None:
+            width = shutil.get_terminal_size().columns if is_seen else None
+            write_table(frame, sys.stdout.buffer, format, width=width, plain=is_seen)
+            return
+        with written_whole(file) as partial, partial.open("wb") as stream:
+            write_table(frame, stream, format)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    except OSError as error:
+        if file is None:  # a pipe that nobody reads, a full disk: said, or not, as everywhere
+            raise
+        raise UsageError(f"cannot write {file}: {error.strerror}; name another place with -o FILE") from error
+    print(file)
+
+
+_KINDS = (
+    *("curve", "best", "mean", "trials", "seeds", "top", "controller", "population"),
+    *("front", "cells", "operations"),
+)
+_KINDS_HELP = (
+    "curve (default): best so far and trials; best; mean: of the last P; trials; seeds: mean and band over seeds; "
+    "top: best 1, 5 and 25; controller: reward and entropy; population: age and diversity; front: accuracy against "
+    "costs; cells: the best; operations: how they drift"
+)
+
+
+def _plot(arguments: argparse.Namespace) -> None:
+    from analysis.changes import plot_operations
+    from analysis.front import plot_fronts
+    from analysis.kinds import KINDS, plot_kind
+
+    is_curve = arguments.kind in KINDS
     if arguments.costs and arguments.kind != "front":
         raise UsageError("--costs says what a front is drawn against: add --kind front")
-    if arguments.x != "trials" and arguments.kind != "curve":
+    if arguments.x != "trials" and not is_curve:
         raise UsageError("--x says what a curve is drawn against; a front has --costs")
+    if arguments.window and not is_curve:
+        raise UsageError("--window is that of a mean or of a population: add --kind mean or --kind population")
+    if arguments.width and not is_curve and arguments.kind != "cells":
+        raise UsageError(f"--width is for curves and cells, not for --kind {arguments.kind}")
     with _looking_back():
-        if arguments.kind == "front":
+        if arguments.kind == "cells":
+            files = _plot_cells(arguments)
+        elif arguments.kind == "operations":
+            files = plot_operations(arguments.runs, arguments.output)
+        elif arguments.kind == "front":
             files = plot_fronts(arguments.runs, arguments.output, costs=arguments.costs)
         else:
-            files = plot_runs(arguments.runs, arguments.output, x=arguments.x)
+            width = arguments.width and arguments.width / 2.54
+            files = plot_kind(
+                *(arguments.kind, arguments.runs, arguments.output),
+                x=arguments.x,
+                window=arguments.window,
+                width=width,
+            )
     print("\n".join(map(str, files)))
+
+
+def _plot_cells(arguments: argparse.Namespace) -> list[Path]:
+    """Draw the best cells of runs, or whatever else stands for cells."""
+    from analysis.changes import plot_cells
+    from analysis.frames import find_runs
+    from analysis.plots import report_file
+    from evo_nas.sources import cells_meant
+
+    texts: list[str] = []
+    for text in arguments.runs:
+        is_pattern = ":" not in text and any(letter in text for letter in "*?[")
+        texts += [str(run.folder) for run in find_runs(text)] if is_pattern else [text]
+    sources = [cells_meant(text) for text in texts]
+    output = arguments.output
+    if output is None:
+        if not (Path(texts[0]) / "history.db").is_file():
+            raise UsageError("these cells have no run folder to draw them into: name a file with -o FILE")
+        output = report_file(Path(texts[0]), "cells.png")
+    said = ["" if source.fitness is None else f"{100 * source.fitness:.2f} %" for source in sources]
+    named = [(source.label, words, source.cells) for source, words in zip(sources, said, strict=True)]
+    return plot_cells(named, output, width=arguments.width and arguments.width / 2.54)
+
+
+def _diff(arguments: argparse.Namespace) -> None:
+    from analysis.difference import difference
+    from evo_nas.sources import cells_meant
+
+    first, second = cells_meant(arguments.first), cells_meant(arguments.second)
+    found = difference((first.label, second.label), (first.cells, second.cells))
+    files: list[Path] = []
+    if arguments.output is not None:
+        from analysis.changes import difference_figure
+        from analysis.plots import save
+
+        with _looking_back():
+            files = save(difference_figure(found), arguments.output)
+    if arguments.json:
+        print(json.dumps(found.to_json() | {"files": list(map(str, files))}, indent=2))
+    else:
+        print("\n".join([*found.lines(), *map(str, files)]))
 
 
 def _compare(arguments: argparse.Namespace) -> None:
     from analysis.compare import compare_runs
 
     with _looking_back():
-        comparison = compare_runs(arguments.runs, arguments.output)
+        comparison = compare_runs(arguments.runs, arguments.output, target=arguments.target, trials=arguments.trials)
     if arguments.json:
         print(json.dumps(comparison.to_json(), indent=2))
     else:
         print("\n".join(comparison.lines()))
+
+
+def _report(arguments: argparse.Namespace) -> None:
+    from analysis.frames import find_runs
+    from analysis.plots import report_file
+    from analysis.report.page import report_page
+    from evo_nas.files import write_whole
+
+    with _looking_back():
+        file = arguments.output or report_file(find_runs(arguments.runs)[0].folder, "report.html")
+        page = report_page(arguments.runs, top=arguments.top, command=["python", "-m", "evo_nas", *arguments.words])
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(file, page)
+    print(file)
 
 
 @contextmanager

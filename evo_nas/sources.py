@@ -78,6 +78,19 @@ def cells_named(source: str | None, cell: str | None, trial: int | None = None) 
         raise UsageError(f"{_spelled(path)}: lists or objects are nested too deep for cells or a genotype") from error
 
 
+def cells_meant(text: str) -> Source:
+    """Find the cells that one word means: a published cell by its name, or whatever :func:`cells_named` takes.
+
+    A run or a file that is called like a published cell goes before it.
+
+    Raises:
+        UsageError: if it cannot be read, or what is written there cannot exist.
+        RunFolderError: if the run cannot be read.
+    """
+    is_published = text in CELLS and not _is_run(text) and not _is_file(text)
+    return cells_named(None, text) if is_published else cells_named(text, None)
+
+
 def of_text(text: str) -> Source:
     """Decode the cells of a genotype text, as in ``nasnet:0.1.2``; no file is looked at.
 

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from analysis.kinds import KINDS
 from analysis.study import STUDY_TABLE
 from evo_nas.errors import EvoNasError
 from evo_nas.evaluators.proxy.presets import PRESETS, Preset
@@ -104,6 +105,7 @@ def test_a_benchmark_of_ones_own_is_searched_as_the_guide_says(tmp_path: Path) -
 
 def test_the_study_of_the_guide_works(tmp_path: Path) -> None:
     found = commands("docs/study.md")
+    comparing = found.pop()
     assert len(found) == 3
     # As printed, but for the budgets, which would take a minute: of two the last counts.
     budgets = (["--seeds", "2", "--trials", "100"], [], ["--seeds", "3", "--trials", "120"])
@@ -111,6 +113,9 @@ def test_the_study_of_the_guide_works(tmp_path: Path) -> None:
         done = run(tmp_path, sys.executable, *shlex.split(line)[1:], *budget)
     rows = [line.split() for line in done.stdout.splitlines()]
     assert [row[2] for row in rows if row[1:2] == ["120"]] == ["3"] * 3
+    compared = run(tmp_path, sys.executable, *shlex.split(comparing)[1:]).stdout
+    assert "(0/3)" in compared
+    assert "3 seeds each are not enough to say anything" in compared
     ((name, text),) = examples("docs/study.md").items()
     (tmp_path / name).write_text(text.replace("[100, 300]", "[100, 120]"))
     assert "(3, 120)" in run(tmp_path, sys.executable, name).stdout
@@ -128,6 +133,52 @@ def test_what_happens_when_is_as_the_guide_says(tmp_path: Path) -> None:
     errors = (EvoNasError, *EvoNasError.__subclasses__())
     codes = {0, *(error.exit_code for error in errors), *EXIT_CODES.values()}
     assert sorted(codes) == sorted(map(int, re.findall(r"^\| (\d+) \|", text, flags=re.MULTILINE)))
+
+
+@pytest.mark.data
+def test_the_guide_to_analysis_prints_what_it_shows(tmp_path: Path, shared_data: Path) -> None:
+    text = (DOCS / "analysis.md").read_text("utf-8")
+    cells = re.findall(r"```python\n(.*?)```(?:\n\n```text\n(.*?)```)?", text, flags=re.DOTALL)
+    assert len(cells) >= 8
+    assert len([shown for _, shown in cells if shown]) == text.count("```text\n"), "each stands below its code"
+    (tmp_path / "nasbench201.csv.gz").symlink_to(shared_data / "nasbench201.csv.gz")
+    mark = "-- next cell --"
+    done = run(tmp_path, sys.executable, "-c", f"\nprint({mark!r})\n".join(code for code, _ in cells))
+    printed = done.stdout.split(f"{mark}\n")
+    assert [trimmed(out) for out in printed] == [trimmed(shown) for _, shown in cells]
+    found = commands("docs/analysis.md")
+    drawing = [line for line in found if " plot " in line]
+    assert len(drawing) == 6
+    for line in drawing:
+        files = run(tmp_path, sys.executable, *shlex.split(line)[1:]).stdout.split()
+        assert all((tmp_path / file).stat().st_size > 1000 for file in files)
+    assert all(f"`{kind}`" in text for kind in KINDS)
+    found = [line for line in found if " table " in line]
+    assert len(found) == 4
+    outs = [run(tmp_path, sys.executable, *shlex.split(line)[1:]).stdout for line in found]
+    assert [len(out.splitlines()) for out in (outs[0], outs[1])] == [1 + 10, 1 + 451 + 2]
+    assert len(json.loads(outs[2])) == 150
+    assert (tmp_path / "trials.parquet").is_file()
+    (line,) = (line for line in commands("docs/analysis.md") if " report " in line)
+    run(tmp_path, sys.executable, *shlex.split(line)[1:])
+    assert "evolution-0, evolution-1, random-0" in (tmp_path / "report.html").read_text("utf-8")
+
+
+def trimmed(text: str) -> list[str]:
+    """Lines without the blanks that pandas leaves at their ends."""
+    return [line.rstrip() for line in text.splitlines()]
+
+
+def test_the_cells_of_the_guide_are_drawn_and_compared(tmp_path: Path) -> None:
+    found = commands("docs/cells.md")
+    assert len(found) == 7
+    for line in found:
+        run(tmp_path, sys.executable, *shlex.split(line)[1:])
+    (code,) = blocks("docs/cells.md", "python")
+    assert "graph edit distance 22" in run(tmp_path, sys.executable, "-c", code).stdout
+    names = ("published.svg", "column.pdf", "nasnet.dot", "diff.png", "diff.svg", "drift.png")
+    reports = [f"runs/cells/report/{name}.png" for name in ("cells", "operations")]
+    assert all((tmp_path / name).stat().st_size > 1000 for name in (*names, *reports))
 
 
 def test_the_training_of_the_guide_works(tmp_path: Path) -> None:

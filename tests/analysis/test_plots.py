@@ -1,15 +1,20 @@
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
+from analysis.axes import ABSCISSAE
 from analysis.frames import HistoryError, load_history
-from analysis.plots import ABSCISSAE, STRATEGY_COLOURS, plot_accuracy, plot_runs, save, strategy_colours
+from analysis.kinds import plot_kind
+from analysis.palette import STRATEGY_COLOURS, strategy_colours
+from analysis.plots import plot_accuracy, save
 
 MakeRun = Callable[..., Path]
+plot_runs = partial(plot_kind, "curve")
 EVOLUTION = '[run]\nstrategy = "evolution"\n'
 
 
@@ -36,7 +41,7 @@ def test_dots_show_every_training_with_a_fitness(mixed: Path) -> None:
 def test_several_runs_of_a_strategy_get_their_mean_in_the_same_colour(make_run: MakeRun) -> None:
     runs = [make_run(f"e{i}", [{"fitness": 0.5 + i / 10}], config=EVOLUTION) for i in range(2)]
     ax = plot_accuracy(load_history([*runs, make_run("r", [{"fitness": 0.2}])]), trials=False)
-    assert line_named(ax, "evolution, mean of 2 runs").tolist() == [[1, 0.55]]
+    assert line_named(ax, "evolution (mean of 2)").tolist() == [[1, 0.55]]
     colours = [line.get_color() for line in ax.get_lines()]
     assert colours.count(STRATEGY_COLOURS["evolution"]) == 3
     assert colours.count(STRATEGY_COLOURS["random"]) == 1
@@ -163,7 +168,7 @@ def test_drawing_needs_neither_pyplot_nor_a_display(mixed: Path) -> None:
 
     root = Path(__file__).parents[2]
     code = (
-        "import sys\nfrom pathlib import Path\nfrom analysis.plots import plot_runs\n"
-        f"plot_runs(Path({str(mixed)!r}))\nassert 'matplotlib.pyplot' not in sys.modules\n"
+        "import sys\nfrom pathlib import Path\nfrom analysis.kinds import plot_kind\n"
+        f"plot_kind('curve', Path({str(mixed)!r}))\nassert 'matplotlib.pyplot' not in sys.modules\n"
     )
     subprocess.run([sys.executable, "-c", code], cwd=root, check=True, env={"PATH": "", "HOME": str(mixed)})

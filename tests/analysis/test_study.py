@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 
 from analysis.bands import plot_study, study_figure
 from analysis.frames import HistoryError
-from analysis.plots import STRATEGY_COLOURS
+from analysis.palette import STRATEGY_COLOURS
 from analysis.study import (
     CHECKPOINTS,
     STUDY_TABLE,

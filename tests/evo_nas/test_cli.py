@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import resource
 import signal
 import subprocess
@@ -20,8 +21,9 @@ ROOT = Path(__file__).parents[2]
 TOY = ("run", "--strategy", "random", "--evaluator", "toy")
 TABLE = ("run", "--strategy", "random", "--space", "bits", "--evaluator", "tabular", "--column", "a", "--table")
 NASNET_A_COUNT = ("count", "--cell", "nasnet-a")
-COMMANDS = [[], ["run"], ["resume"], ["show"], ["plot"], ["compare"], ["count"], ["data"], ["data", "fetch"]]
-COMMANDS += [["data", "check"], ["list"], ["study"], ["train"], ["export"], ["status"], ["repair"]]
+COMMANDS = [[], ["run"], ["resume"], ["show"], ["plot"], ["compare"], ["diff"], ["count"], ["data"], ["data", "fetch"]]
+COMMANDS += [["data", "check"], ["list"], ["study"], ["train"], ["export"], ["status"]]
+COMMANDS += [["repair"], ["table"], ["report"]]
 
 
 @pytest.fixture(autouse=True)
@@ -139,8 +141,13 @@ def test_plot_and_compare_write_into_the_report_of_the_first_run(capsys: pytest.
     assert main(["plot", "a", "-o", "mine.svg"]) == 0
     assert Path("mine.svg").exists()
     capsys.readouterr()
-    assert main(["compare", "a", "b", "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)
+    assert main(["compare", "a", "b", "--json", "--target", "0.5", "--trials", "4"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["target"], told["budget"], told["runs"][0]["samples"]) == (0.5, 4, 4)
+    for wrong in (["--target", "1.5"], ["--target", "nan"], ["--trials", "0"]):
+        with pytest.raises(SystemExit) as ended:
+            main(["compare", "a", "b", *wrong])
+        assert ended.value.code == 2
 
 
 @pytest.mark.parametrize(
@@ -276,6 +283,8 @@ BAD = [
     (("show", "nowhere"), 3, "nowhere holds no run"),
     (("plot", "nowhere"), 3, "nowhere"),
     (("compare", "nowhere"), 3, "nowhere"),
+    (("table", "nowhere"), 3, "there is no run at nowhere"),
+    (("table", "nowhere", "--top", "0"), 2, "argument --top"),
     (
         ("count", "--cells", "1", "--filters", "1"),
         2,
@@ -390,6 +399,141 @@ def test_a_reader_that_goes_away_is_no_error_to_speak_of() -> None:
     assert done.stderr == ""
 
 
+def test_the_trials_of_runs_are_a_table(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    main([*TOY, "--trials", "6", "--run-dir", "runs/one"])
+    main([*TOY, "--trials", "4", "--run-dir", "runs/two", "--seed", "1"])
+    capsys.readouterr()
+    assert main(["table", "runs/*", "--columns", "run,id,fitness", "--sort", "run:desc,id", "--format", "csv"]) == 0
+    heading, *rows = capsys.readouterr().out.splitlines()
+    assert heading == "run,id,fitness"
+    expected = [("two", 4), ("one", 6)]
+    assert [row.rpartition(",")[0] for row in rows] == [f"{run},{i + 1}" for run, n in expected for i in range(n)]
+    assert main(["table", "runs/one", "--top", "2"]) == 0
+    heading, *rows = capsys.readouterr().out.splitlines()
+    assert " ".join(heading.split()) == "id outcome fitness report parameters seconds told_at (UTC) genotype"
+    assert len(rows) == 2
+    assert main(["table", "runs/one", "-o", "trials.json", "--columns", "all"]) == 0
+    assert capsys.readouterr().out == "trials.json\n"
+    assert len(json.loads(Path("trials.json").read_text())[0]) == 25
+    before = Path("trials.json").read_bytes()
+    monkeypatch.setattr("analysis.tables.write_table", lambda *_, **__: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        main(["table", "runs/one", "-o", "trials.json"])
+    assert Path("trials.json").read_bytes() == before
+    assert not Path("trials.json.partial").exists()
+
+
+def test_the_help_of_table_names_every_column_with_its_unit(capsys: pytest.CaptureFixture[str]) -> None:
+    from analysis.frames import COLUMNS
+
+    with pytest.raises(SystemExit):
+        main(["table", "--help"])
+    out = capsys.readouterr().out
+    listed = re.findall(r"^  ((?:[a-z_]+, )*[a-z_]+)   ", out, flags=re.MULTILINE)
+    assert sorted(", ".join(listed).split(", ")) == sorted(COLUMNS)
+    for unit in ("fraction in [0, 1]", "UTC", "in seconds", "one image"):
+        assert unit in out
+
+
+def test_a_table_into_a_pipe_that_closes_ends_quietly() -> None:
+    main([*TOY, "--trials", "3", "--run-dir", "run"])
+    for format in ("table", "csv", "json", "parquet"):
+        command = f"{sys.executable} -m evo_nas table run --format {format} | true; echo ${{PIPESTATUS[0]}}"
+        environment = os.environ | {"PYTHONPATH": str(ROOT)}
+        done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, env=environment, check=False)
+        assert (done.stdout, done.stderr) == ("1\n", ""), format
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_table_onto_a_full_disk_is_said_in_one_line() -> None:
+    main([*TOY, "--trials", "2", "--run-dir", "run"])
+    with Path("/dev/full").open("w") as full:
+        done = evo_nas_to(full, "table", "run")
+    assert (done.returncode, done.stderr) == (1, "evo_nas: cannot use the output: No space left on device\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--columns", "nosuch"), "a history has no column 'nosuch'; its columns are: run,"),
+        (("--sort", "id:up"), "sort by a column as in 'fitness' or 'fitness:desc', not 'id:up'"),
+        (("-o", "nowhere/trials.csv"), "cannot write nowhere/trials.csv: No such file or directory"),
+        (("-o", "run"), "cannot write run: Is a directory"),
+    ],
+)
+def test_a_table_that_cannot_be_is_bad_input(
+    capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], message: str
+) -> None:
+    main([*TOY, "--trials", "2", "--run-dir", "run"])
+    capsys.readouterr()
+    assert main(["table", "run", *arguments]) == 2
+    out, err = capsys.readouterr()
+    assert (out, err.count("\n")) == ("", 1)
+    assert message in err
+
+
+def test_cells_and_operations_are_drawn_and_two_pairs_compared(capsys: pytest.CaptureFixture[str]) -> None:
+    for name, seed in (("a", "1"), ("b", "2")):
+        main([*TOY, "--trials", "3", "--seed", seed, "--run-dir", name])
+    capsys.readouterr()
+    assert main(["plot", "a", "--kind", "cells"]) == 0
+    assert capsys.readouterr().out.split() == ["a/report/cells.png", "a/report/cells.svg"]
+    assert main(["plot", "[ab]", "nasnet-a", "--kind", "cells", "-o", "mine.svg"]) == 0
+    assert main(["plot", "a", "b", "--kind", "operations", "-o", "mine.pdf"]) == 0
+    assert capsys.readouterr().out.split() == ["mine.svg", "mine.pdf"]
+    assert main(["diff", "a", "b", "-o", "diff.svg", "--json"]) == 0
+    record = json.loads(capsys.readouterr().out)
+    assert record["edits"] == record["normal"]["edits"] + record["reduction"]["edits"] > 0
+    assert record["files"] == ["diff.svg"]
+    assert main(["diff", "nasnet-a", "nasnet-a"]) == 0
+    assert "graph edit distance 0:" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["plot", "nasnet-a", "--kind", "cells"], "name a file with -o FILE"),
+        (["plot", "nasnet-a", "--kind", "cells", "-o", "x.docx"], "x.docx cannot be written"),
+        (["plot", "nasnet-a", "nasnet-a", "--kind", "cells", "-o", "x.dot"], "one pair of cells"),
+        (["plot", "nasnet-a", "--kind", "cells", "--width", "0"], "from 1 to 200"),
+        (["plot", "a", "--kind", "front", "--width", "8"], "not for --kind front"),
+        (["plot", "a", "--kind", "front", "--window", "8"], "add --kind mean"),
+        (["plot", "a", "--kind", "best", "--window", "8"], "a window is that of mean or population"),
+        (["plot", "a", "--kind", "population", "--x", "seconds"], "against trials alone"),
+        (["plot", "a", "--kind", "pie"], "invalid choice: 'pie'"),
+        (["plot", "nowhere", "--kind", "cells"], "there is no run or file nowhere"),
+        (["diff", "nasnet-a", "bits(length=2):0.1"], "does not describe a pair of cells"),
+        (["diff", "nasnet-a"], "required: B"),
+    ],
+)
+def test_what_cannot_be_drawn_or_compared_is_bad_input(
+    words: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    try:
+        code = main(words)
+    except SystemExit as end:
+        code = end.code  # type: ignore[assignment]
+    error = capsys.readouterr().err
+    assert code == 2
+    assert said in error
+    assert error.count("\n") == 1
+
+
+def test_curves_of_any_kind_are_drawn(capsys: pytest.CaptureFixture[str]) -> None:
+    for name, seed in (("a", "1"), ("b", "2")):
+        main([*TOY, "--trials", "3", "--seed", seed, "--run-dir", name])
+    capsys.readouterr()
+    assert main(["plot", "a", "b", "--kind", "best", "--x", "seconds"]) == 0
+    assert [Path(file).name for file in capsys.readouterr().out.split()] == ["best-seconds.png", "best-seconds.svg"]
+    assert main(["plot", "a", "--kind", "population", "--window", "2", "--width", "8", "-o", "mine.pdf"]) == 0
+    assert Path("mine.pdf").read_bytes().startswith(b"%PDF")
+    capsys.readouterr()
+    assert main(["plot", "a", "--kind", "population"]) == 2
+    assert "random keeps no population; --window P" in capsys.readouterr().err
+    assert main(["plot", "a", "--kind", "controller"]) == 3
+    assert "no controller has learned in a (random)" in capsys.readouterr().err
+
+
 def test_a_picture_of_an_unknown_kind_is_bad_input(capsys: pytest.CaptureFixture[str]) -> None:
     main([*TOY, "--trials", "2", "--run-dir", "run"])
     capsys.readouterr()
@@ -440,3 +584,24 @@ def test_it_runs_from_a_plain_checkout() -> None:
     done = evo_nas("list", "spaces")
     assert done.returncode == 0
     assert done.stdout.startswith("nasnet ")
+
+
+def test_a_report_is_one_file(capsys: pytest.CaptureFixture[str]) -> None:
+    for name, strategy in (("a", "random"), ("b", "evolution")):
+        main(["run", "--strategy", strategy, "--evaluator", "toy", "--trials", "5", "--run-dir", name])
+    capsys.readouterr()
+    assert main(["report", "a"]) == 0
+    assert capsys.readouterr().out == f"{Path('a/report/report.html').resolve()}\n"
+    assert main(["report", "[ab]", "--top", "3", "-o", "new/both.html"]) == 0
+    page = Path("new/both.html").read_text("utf-8")
+    assert "python -m evo_nas report &#39;[ab]&#39; --top 3 -o new/both.html" in page
+    assert "python -m evo_nas run --config a/run.toml --run-dir ANOTHER" in page
+    assert "The 3 best trials" in page
+    capsys.readouterr()
+    for wrong, code in ((["nowhere"], 3), (["a", "-o", "a/run.toml/x.html"], 2), (["a", "--top", "0"], 2)):
+        try:
+            found = main(["report", *wrong])
+        except SystemExit as end:
+            found = end.code
+        assert found == code
+        assert capsys.readouterr().err.count("\n") == 1

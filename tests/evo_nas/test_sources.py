@@ -13,7 +13,7 @@ import pytest
 from evo_nas.errors import RunFolderError, UsageError
 from evo_nas.history import History
 from evo_nas.run import Run
-from evo_nas.sources import best_of_run, cells_named, of_run
+from evo_nas.sources import best_of_run, cells_meant, cells_named, of_run
 from evo_nas.train import Wanted, planned
 from genotypes.catalogue import space_named
 from genotypes.cell import CellPair
@@ -34,6 +34,18 @@ def test_a_published_cell_is_found_by_its_name() -> None:
     for name, pair in CELLS.items():
         source = cells_named(None, name)
         assert (source.cells, source.label, source.genotype, source.fitness) == (pair, name, None, None)
+
+
+def test_one_word_means_a_published_cell_unless_a_file_or_run_is_called_so(
+    toy_run: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert cells_meant("pnasnet-5").cells == PNASNET_5
+    run = toy_run("nasnet-a", trials=2)
+    monkeypatch.chdir(run.path.parent)
+    assert cells_meant("nasnet-a").label.startswith("nasnet-a-trial")
+    with pytest.raises(UsageError, match="no run or file nasnet-z"):
+        cells_meant("nasnet-z")
 
 
 def test_a_genotype_is_read_as_text_and_as_json(tmp_path: Path) -> None:

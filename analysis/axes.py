@@ -1,0 +1,189 @@
+"""What the axes of all curves have in common: their size, samples or a clock below, per cents, grid and legend."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator, MultipleLocator
+from numpy.typing import NDArray
+
+from analysis.palette import FAINT, GRID, INK
+from genotypes.genotype import shorten
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+SIZE: Final = (4.72, 3.1)
+"""Inches of a picture: 12 cm wide, so that its letters of 9 points have 6 where it is printed 8 cm wide."""
+
+ABSCISSAE: Final[dict[str, str]] = {"trials": "sample", "seconds": "elapsed"}
+"""What accuracy can be drawn against -> the column of :data:`analysis.frames.COLUMNS` that holds it."""
+
+FENCE: Final = 3.0
+"""Interquartile ranges below the quartile that an axis makes room for (Tukey's outer fence)."""
+
+_LETTERS: Final = (6.5, 9.0)  # points of the smallest letters and of the largest
+_SHARE: Final = 0.775  # of its figure that matplotlib gives to the axes at first
+_WIDE: Final = 0.56  # width of a letter on average, as a multiple of its height
+_LEFT: Final = 0.12  # of the axes' width that a legend begins left of them, above the ticks
+_HANDLE: Final = 4.0  # letters that a line of the legend and its gaps take up
+_ROWS: Final = 4  # of a legend: more would leave no picture
+_MARKS: Final = 5  # markers of a curve
+_SETTLED: Final = 0.03  # of the whole after which a curve must be in the picture: at first any search is far from it
+
+
+def new_axes(width: float | None = None) -> Axes:
+    """Make axes of a figure of their own, :data:`SIZE` or as wide as ``width`` inches."""
+    return new_figure(width).add_subplot()
+
+
+def new_figure(width: float | None = None, panels: int = 1) -> Figure:
+    """Make an empty figure for panels one above the other, :data:`SIZE` for one or as wide as ``width`` inches."""
+    wide, high = SIZE
+    scale = (width or wide) / wide
+    return Figure(figsize=(wide * scale, high * scale * (1 + 0.55 * (panels - 1))), layout="constrained")
+
+
+def column_of(x: str) -> str:
+    """Give the column of an entry of :data:`ABSCISSAE`.
+
+    Raises:
+        ValueError: if it is none.
+    """
+    if x not in ABSCISSAE:
+        raise ValueError(f"accuracy is drawn against {' or '.join(ABSCISSAE)}, not {x!r}")
+    return ABSCISSAE[x]
+
+
+def letters(ax: Axes) -> float:
+    """Give the points of letters that suit the width of the axes."""
+    smallest, largest = _LETTERS
+    inches = ax.bbox.width / ax.figure.dpi
+    return float(np.clip(largest * inches / (_SHARE * SIZE[0]), smallest, largest))
+
+
+def dress(ax: Axes, what: str) -> None:
+    """Set the label of the ordinate, the size of letters, the grid and the frame."""
+    ax.set_ylabel(what, color=INK, fontsize=letters(ax))
+    ax.tick_params(labelsize=letters(ax), color=FAINT)
+    ax.grid(axis="y", color=GRID, linewidth=0.8)
+    ax.set_axisbelow(True)
+    for side in ("top", "right"):
+        ax.spines[side].set_visible(False)
+
+
+def percents(ax: Axes) -> None:
+    """Write the ordinate in per cents, each tick exactly where it stands: rounded, 22.5 and 25 would read 22 and 25."""
+    ax.yaxis.set_major_locator(MaxNLocator(nbins=7, steps=[1, 2, 2.5, 5, 10]))
+    ax.yaxis.set_major_formatter(lambda y, _: f"{100 * y:.6g} %")
+
+
+def abscissa(ax: Axes, at: str, last: float) -> None:
+    """Mark the abscissa from 0 to the ``last`` sample, or second where ``at`` is ``elapsed``."""
+    ax.set_xlim(0, max(last * 1.02, 2))
+    if at == "elapsed":
+        _clock(ax, last)
+        return
+    ax.set_xlabel("samples (trainings that ended)", color=INK, fontsize=letters(ax))
+    ax.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
+    ax.xaxis.set_major_formatter("{x:,.0f}")
+
+
+def _clock(ax: Axes, last: float) -> None:
+    """Mark an axis of seconds in whichever unit gives small numbers."""
+    unit, name = next(((n, word) for n, word in ((3600, "hours"), (60, "minutes")) if last >= 5 * n), (1, "seconds"))
+    step = float(MaxNLocator(steps=[1, 2, 5, 10]).tick_values(0, max(last, 2) / unit)[1])
+    ax.xaxis.set_major_locator(MultipleLocator(step * unit))
+    ax.xaxis.set_major_formatter(lambda x, _: f"{x / unit:,.6g}")
+    ax.set_xlabel(f"{name} that the run was going for", color=INK, fontsize=letters(ax))
+
+
+def settle(ax: Axes, curves: Iterable[tuple[NDArray[Any], NDArray[Any]]], last: float, start: float = _SETTLED) -> None:
+    """Set the limits of the ordinate so that every curve, given as (x, y), is in the picture but for its start.
+
+    ``start`` is the share of the abscissa, up to ``last``, in which a curve may be anywhere.
+    """
+    low, high = np.inf, -np.inf
+    for x, y in curves:
+        first = min(int(np.searchsorted(np.asarray(x), start * last)), len(y) - 1)
+        rest = np.asarray(y)[first:]
+        low, high = min(low, float(np.nanmin(rest))), max(high, float(np.nanmax(y)))
+    room = max(high - low, 0.01)
+    ax.set_ylim(max(0.0, low - 0.05 * room), min(1.0, high + 0.08 * room))
+
+
+def fenced(values: NDArray[np.float64]) -> float:
+    """Give the lowest value that an axis makes room for: a few that learned nothing would flatten all others."""
+    quarter, three_quarters = np.quantile(values, [0.25, 0.75])
+    return float(max(values.min(), quarter - FENCE * (three_quarters - quarter)))
+
+
+def left_out(ax: Axes, hidden: int, every: int) -> None:
+    """Say how many trials lie below the axes."""
+    if hidden:
+        note(ax, f"{hidden:,} of {every:,} trials {'lies' if hidden == 1 else 'lie'} below")
+
+
+def note(ax: Axes, text: str, *, above: bool = False) -> None:
+    """Write into the right corner that curves leave free: below rising ones, above falling ones."""
+    ax.annotate(
+        text,
+        (1.0, float(above)),
+        (-3, -3 if above else 4),
+        xycoords="axes fraction",
+        textcoords="offset points",
+        ha="right",
+        va="top" if above else "bottom",
+        linespacing=1.4,
+        fontsize=max(_LETTERS[0] - 0.5, 0.85 * letters(ax)),
+        color=FAINT,
+        bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.75, "pad": 1.0},
+        zorder=1.5,
+    )
+
+
+def legend(ax: Axes, handles: Sequence[Any] | None = None, *, columns: int = 5, rows: int = _ROWS) -> None:
+    """Put the legend above the picture, where it hides no point: what goes into so many ``columns`` and ``rows``.
+
+    Fewer columns are used where the names are too long.
+    """
+    found = list(handles) if handles is not None else ax.get_legend_handles_labels()[0]
+    if not found:
+        return
+    size = letters(ax)
+    line = (1 + _LEFT) * ax.bbox.width / ax.figure.dpi * 72 / (_WIDE * size)  # letters
+    names = [shorten(str(handle.get_label()), max(12, int(line - _HANDLE))) for handle in found]
+    abreast = max(1, min(columns, int(line // (max(map(len, names)) + _HANDLE))))
+    if len(found) > (most := rows * abreast):
+        rest = len(found) - most + 1
+        found, names = [*found[: most - 1], Line2D([], [], linestyle="none")], names[: most - 1]
+        names.append(f"and {rest} more")
+    ax.legend(
+        found,
+        names,
+        loc="lower left",
+        bbox_to_anchor=(-_LEFT, 1.0),
+        borderaxespad=0.2,
+        ncols=abreast,
+        frameon=False,
+        fontsize=size,
+        labelcolor=INK,
+        columnspacing=1.2,
+        handlelength=2.0,
+        labelspacing=0.3,
+    )
+
+
+def marked(x: NDArray[Any], shift: float = 0.0) -> list[int]:
+    """Give the points of a curve that have a marker: those nearest to even distances, ``shift`` in [0, 1] further."""
+    if not len(x):
+        return []
+    targets = x[0] + (x[-1] - x[0]) * (np.arange(_MARKS) + 0.35 + 0.6 * shift) / _MARKS
+    after = np.searchsorted(x, targets).clip(1, max(1, len(x) - 1)) if len(x) > 1 else np.zeros(1, dtype=int)
+    before = np.maximum(after - 1, 0)
+    nearest = np.where(targets[: len(after)] - x[before] < x[after] - targets[: len(after)], before, after)
+    return sorted({int(place) for place in nearest})
