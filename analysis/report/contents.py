@@ -214,6 +214,7 @@ def _curve(name: str, group: str, rows: pd.DataFrame) -> dict[str, Any]:
     Columns: ``sample``, ``elapsed`` (seconds), ``fitness`` and ``id``, of the trial that was the best from there on.
     """
     told = rows[rows["best_so_far"].notna() & (rows["sample"] > 0)]
+    told = told.assign(elapsed=told["elapsed"].ffill().fillna(0.0))  # a damaged row may have no clock
     values = told["best_so_far"].to_numpy()
     change = np.ones(len(values), dtype=bool)
     change[1:] = values[1:] != values[:-1]

@@ -214,8 +214,8 @@ def _tables(report: Mapping[str, Any]) -> Iterable[Table]:
         {
             "outcome": lambda row: Entry(row["outcome"]),
             "trials": lambda row: _whole(row["count"]),
-            "among them": lambda row: Entry(", ".join(row["trials"])),
             "error": lambda row: Entry(row["error"] or "-", is_code=bool(row["error"])),
+            "among them": lambda row: Entry(", ".join(row["trials"])),
         },
         sorts=True,
     )

@@ -118,6 +118,13 @@ def test_runs_without_a_finished_trial_have_a_report_that_says_so(make_run: Make
     assert len(report_page([make_run("a", trials), make_run("b", trials)])) > 10_000
 
 
+def test_trials_without_a_clock_are_on_the_curve_all_the_same(make_run: MakeRun) -> None:
+    trials = [{"fitness": 0.5, "told_at": None}, {"fitness": 0.6}, {"fitness": 0.7, "told_at": None}]
+    (run,) = data_of(report_page(make_run("clockless", trials)))["runs"]
+    assert run["fitness"] == [0.5, 0.6, 0.7]
+    assert run["elapsed"] == sorted(run["elapsed"])
+
+
 def test_what_is_no_run_is_one_clear_line(make_run: MakeRun, tmp_path: Path) -> None:
     (tmp_path / "text.db").write_text("no history\n" * 500)
     for wrong in (tmp_path / "text.db", tmp_path / "nowhere", make_run("later", [], version=99)):
