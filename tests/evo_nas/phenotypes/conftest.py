@@ -11,6 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
+from evo_nas.phenotypes.compiled import library, trust
+
 
 class ShiftedDepthwise(TorchFunctionMode):
     """Compute depthwise convolutions tap by tap: torch goes through the channels one by one, nine times as long."""
@@ -60,3 +62,11 @@ def convolved(
 def shifted_depthwise() -> Iterator[None]:
     with ShiftedDepthwise(), torch.no_grad():
         yield
+
+
+@pytest.fixture(scope="session")
+def kernels() -> None:
+    """Need the compiled kernels: skip where none can be compiled, fail where they compute something else."""
+    if isinstance(found := library.library("double"), str):
+        pytest.skip(f"no kernels: {found}")
+    assert trust.why_not(torch.float64) is None

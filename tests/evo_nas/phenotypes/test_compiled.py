@@ -28,10 +28,7 @@ CHANNELS = (1, 3, 8, 20)
 SIZES = ((1, 1), (2, 5), (7, 6), (16, 16))
 
 
-@pytest.fixture(autouse=True)
-def _kernels() -> None:
-    if (reason := trust.why_not(torch.float64)) is not None:
-        pytest.skip(f"no kernels: {reason}")
+pytestmark = pytest.mark.usefixtures("kernels")
 
 
 def image(*shape: int) -> Tensor:
