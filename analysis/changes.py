@@ -125,7 +125,7 @@ def plot_operations(paths: Paths, output: Path | None = None) -> list[Path]:
         ValueError: if the suffix of ``output`` is no format of a picture, or there are too many strategies.
     """
     runs = find_runs(paths)
-    drift = operation_drift(load_history([run.history for run in runs]))
+    drift = operation_drift(load_history([run.history for run in runs], cells=True))
     groups = list(drift.groupby(["strategy", "space"], observed=True))
     if not groups:
         raise HistoryError("there are no finished trials whose operations could be followed")

@@ -14,6 +14,7 @@ import sqlite3
 import tempfile
 import tomllib
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from os import PathLike
@@ -24,7 +25,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.sessions import elapsed
-from genotypes.checksum import damage, good_trials, is_garbled, is_untouched, one_line, sum_file
+from genotypes.checksum import damage, good_trials, is_garbled, is_untouched, may_be_untouched, one_line, sum_file
 from genotypes.genotype import shorten
 
 Paths: TypeAlias = str | PathLike[str] | Iterable[str | PathLike[str]]
@@ -61,7 +62,7 @@ COLUMNS: Final[dict[str, str]] = {
     "best_so_far": "highest fitness told in the run until then, fraction in [0, 1]; missing while pending",
     "elapsed": "seconds that the run had been going for by this tell, without the time between its sessions",
     "error": "why the trial failed",
-    "cell": "JSON text of the readable cell, or of whatever the space describes",
+    "cell": "JSON text of the readable cell, or of whatever the space describes; loaded with cells=True",
 }
 """Column of :func:`load_history` -> what it holds, with its unit."""
 
@@ -143,21 +144,47 @@ _PATIENCE: Final = 2.0
 _FROM_CONFIG: Final = ("run", "strategy", "space", "evaluator")
 _DERIVED: Final = ("sample", "best_so_far", "elapsed")
 _OUTCOMES: Final = ("ok", "reused", "refused", "nan", "oom", "timeout", "crash", "invalid", "error")
+_CODES: Final = {None: -1} | {outcome: code for code, outcome in enumerate(_OUTCOMES)}
 
-# SQLite lets any column hold anything: each of these is true of what can be read, and never false of a missing value
-# that may be missing. There every text is above every number, and a comparison with NULL is neither true nor false.
-_INTEGER: Final = "typeof({}) = 'integer'"
-_REAL: Final = "typeof({}) = 'real'"
-_TEXT: Final = "typeof({}) = 'text'"
-_COUNT: Final = "typeof({}) IN ('integer', 'null')"
-_FRACTION: Final = "{} BETWEEN 0 AND 1"
-_SECONDS: Final = "{} BETWEEN 0 AND 9e9"  # as a wall clock until 2255, which nanoseconds in 64 bits can say
-_SOUND: Final[dict[str, str]] = {
+
+@dataclass(frozen=True, slots=True)
+class _Sound:
+    """What a stored value must be, for SQLite lets any column hold anything: said in SQL, and again in Python.
+
+    ``sql`` is true of what can be read, and never false of a missing value that may be missing: in SQLite every text
+    is above every number, and a comparison with NULL is neither true nor false. Python looks at every value as it goes
+    by, which is far cheaper: it must be of one of ``types``, one of the ``words`` if there are any, and a number in
+    [0, ``most``].
+    """
+
+    sql: str
+    types: tuple[type, ...] = ()
+    words: frozenset[str | None] = frozenset()
+    most: float = np.inf
+
+    def fits(self, values: Sequence[Any]) -> bool:
+        """Say whether values, as SQLite gives them, can become an array."""
+        return set(map(type, values)).issubset(self.types) and (not self.words or self.words.issuperset(values))
+
+    def bounds(self, array: Any) -> bool:
+        """Say whether an array of numbers is within bounds; missing ones are NaN, which no comparison finds."""
+        return self.most == np.inf or not ((array < 0) | (array > self.most)).any()
+
+
+_NONE: Final = type(None)
+_INTEGER: Final = _Sound("typeof({}) = 'integer'", (int,))
+_REAL: Final = _Sound("typeof({}) = 'real'", (float,))
+_TEXT: Final = _Sound("typeof({}) = 'text'", (str,))
+_COUNT: Final = _Sound("typeof({}) IN ('integer', 'null')", (int, _NONE))
+_FRACTION: Final = _Sound("{} BETWEEN 0 AND 1", (int, float, _NONE), most=1)
+# As a wall clock until 2255, which nanoseconds in 64 bits can say.
+_SECONDS: Final = _Sound("{} BETWEEN 0 AND 9e9", (int, float, _NONE), most=9e9)
+_SOUND: Final[dict[str, _Sound]] = {
     "run_seed": _INTEGER,
     "parent": _COUNT,
     "genotype": _TEXT,
     "key": _TEXT,
-    "outcome": f"{{}} IN {_OUTCOMES}",
+    "outcome": _Sound(f"{{}} IN {_OUTCOMES}", (str, _NONE), words=frozenset((*_OUTCOMES, None))),
     "fitness": _FRACTION,
     "report": _FRACTION,
     "seconds": _SECONDS,
@@ -167,9 +194,9 @@ _SOUND: Final[dict[str, str]] = {
     "told": _COUNT,
     "asked_at": _SECONDS,
     "told_at": _SECONDS,
-    "error": "typeof({}) IN ('text', 'null')",
+    "error": _Sound("typeof({}) IN ('text', 'null')", (str, _NONE)),
     "cell": _TEXT,
-    "metrics": (
+    "metrics": _Sound(
         "CASE WHEN json_valid({0}) THEN json_type({0}) = 'object' AND NOT EXISTS "
         "(SELECT 1 FROM json_each({0}) WHERE type NOT IN ('integer', 'real')) ELSE 0 END"
     ),
@@ -223,18 +250,20 @@ def find_runs(paths: Paths) -> list[Run]:
     ]
 
 
-def load_history(paths: Paths, *, columns: Collection[str] | None = None) -> pd.DataFrame:
+def load_history(paths: Paths, *, columns: Collection[str] | None = None, cells: bool = False) -> pd.DataFrame:
     """Load one or many runs, one row a trial, in the order told, pending ones last; :data:`COLUMNS` says what is in it.
 
-    ``columns`` names the ones to load, all by default; a long history takes half the time without its texts. A run
-    may still be going on: it is opened for reading only and never blocks its writer. An empty history gives an
-    empty frame with all columns.
+    ``columns`` names the ones to load, by default all but the readable cell, which is longer than all the rest of a
+    trial; ``cells`` adds that. A run may still be going on: it is opened for reading only and never blocks its writer.
+    An empty history gives an empty frame with the same columns.
 
     Raises:
         HistoryError: if there is no such run, a file is no history of this schema, or a trial is damaged.
         ValueError: if a column does not exist.
     """
-    wanted = list(COLUMNS) if columns is None else [name for name in COLUMNS if name in columns]
+    wanted = [name for name in COLUMNS if (name in columns if columns is not None else name != "cell")]
+    if cells and "cell" not in wanted:
+        wanted.append("cell")
     if columns is not None and (unknown := sorted(set(columns) - set(COLUMNS))):
         raise ValueError(f"a history has no column {unknown[0]!r}; its columns are: {', '.join(COLUMNS)}")
     frames = [_trials(run, wanted) for run in find_runs(paths)]
@@ -324,33 +353,52 @@ def _config(folder: Path) -> dict[str, Any]:
 def opened(history: Path) -> Iterator[sqlite3.Connection]:
     """Open a history for reading only, check that it is one, and turn what goes wrong on the way into one line.
 
-    One that was closed in order is believed while it is what it was then. Any other is read completely first: one
-    that is being written, one whose run was killed, and one of schema version 1, which has no checksums.
+    One that was closed in order is believed while it is what it was then, which is found out while it is being read:
+    what was read counts if nothing is raised at the end. Any other is read completely first: one that is being
+    written, one whose run was killed, and one of schema version 1, which has no checksums.
     """
-    untouched = is_untouched(history)  # looked at before SQLite touches anything
+    believed = may_be_untouched(history)  # looked at before SQLite touches anything
     try:
-        with tempfile.TemporaryDirectory() as scratch, closing(_connect(history, Path(scratch))) as connection:
-            (version,) = connection.execute("PRAGMA user_version").fetchone()
-            tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
-            if not untouched and is_garbled(connection):
-                raise _damaged(history, f"its schema version reads {version}", connection)
-            if version > SCHEMA or version < 0:
-                raise HistoryError(
-                    f"{history} has schema version {version}, but this version of evo_nas reads versions up to "
-                    f"{SCHEMA}: look at it with the version that wrote it"
-                )
-            if version == 0 or not {"trial", "curve", "note", "attempt"} <= tables:
-                # A log or a checksum are the trace of what was there.
-                if version or sum_file(history).exists() or (history.parent / "log.jsonl").exists():
-                    raise _damaged(history, "it lacks tables of a history", connection)
-                raise HistoryError(f"{history} is no history of a run: it lacks the tables of one")
-            if not untouched and (found := damage(connection)):
-                raise _damaged(history, found, connection)
-            yield connection
+        with (
+            tempfile.TemporaryDirectory() as scratch,
+            closing(_connect(history, Path(scratch))) as connection,
+            ThreadPoolExecutor(max_workers=1) as beside,
+        ):
+            untouched = beside.submit(is_untouched, history) if believed else None
+            try:
+                _check(history, connection, believed)
+                yield connection
+            finally:
+                if untouched is not None and not untouched.result():
+                    _check(history, connection, believed=False)
     except (sqlite3.Error, UnicodeDecodeError) as error:  # of a damaged schema SQLite quotes what is no text
         if getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & 0xFF in _OF_THE_PLACE:
             raise HistoryError(f"{history} cannot be read as a history: {error}") from None
         raise _damaged(history, str(error)) from None
+
+
+def _check(history: Path, connection: sqlite3.Connection, believed: bool) -> None:
+    """Refuse what is no history, is of a later version, or is damaged; a believed one is not looked through.
+
+    Raises:
+        HistoryError: saying so.
+    """
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
+    if not believed and is_garbled(connection):
+        raise _damaged(history, f"its schema version reads {version}", connection)
+    if version > SCHEMA or version < 0:
+        raise HistoryError(
+            f"{history} has schema version {version}, but this version of evo_nas reads versions up to "
+            f"{SCHEMA}: look at it with the version that wrote it"
+        )
+    if version == 0 or not {"trial", "curve", "note", "attempt"} <= tables:
+        # A log or a checksum are the trace of what was there.
+        if version or sum_file(history).exists() or (history.parent / "log.jsonl").exists():
+            raise _damaged(history, "it lacks tables of a history", connection)
+        raise HistoryError(f"{history} is no history of a run: it lacks the tables of one")
+    if not believed and (found := damage(connection)):
+        raise _damaged(history, found, connection)
 
 
 _OF_THE_PLACE: Final = {
@@ -448,11 +496,12 @@ def refuse_damage(connection: sqlite3.Connection, run: Run, table: str, names: I
         HistoryError: if a row is not sound; it names the trial of the first that is not.
     """
     columns = {name: _SQL.get(name, name) for name in names if name in _SOUND}
-    fault = _fault(columns)
-    value = " ".join(f"WHEN NOT ({_SOUND[name].format(column)}) THEN {column}" for name, column in columns.items())
+    unsound = {name: f"NOT ({_SOUND[name].sql.format(column)})" for name, column in columns.items()}
+    fault = " ".join(f"WHEN {condition} THEN '{name}'" for name, condition in unsound.items())
+    value = " ".join(f"WHEN {condition} THEN {columns[name]}" for name, condition in unsound.items())
     identity = "id" if table == "trial" else "trial"
     found = connection.execute(
-        f"SELECT {identity}, {fault} AS fault, CASE {value} END FROM {table} WHERE fault IS NOT NULL LIMIT 1"
+        f"SELECT {identity}, CASE {fault} END AS fault, CASE {value} END FROM {table} WHERE fault IS NOT NULL LIMIT 1"
     ).fetchone()
     if found:
         trial, name, content = found
@@ -461,12 +510,6 @@ def refuse_damage(connection: sqlite3.Connection, run: Run, table: str, names: I
             f"trial {trial} of {run.name} is damaged: its {name} cannot be {shorten(repr(content))} ({meaning}); "
             f"mend or remove that row of {run.history}"
         )
-
-
-def _fault(columns: Mapping[str, str]) -> str:
-    """Say in SQL which of these columns of a row is not sound, the first of them; NULL if all are."""
-    unsound = (f"WHEN NOT ({_SOUND[name].format(column)}) THEN '{name}'" for name, column in columns.items())
-    return f"CASE {' '.join(unsound)} END"
 
 
 def _checked(
@@ -478,25 +521,16 @@ def _checked(
         HistoryError: as :func:`refuse_damage` does.
     """
     columns = {name: _SQL.get(name, name) for name in dtypes}
-    fault = _fault({name: column for name, column in columns.items() if name in _SOUND})
-    query = f"SELECT {fault}, {', '.join(columns.values())} FROM {table} {order}"
-
-    def refuse(faults: Sequence[str | None]) -> None:
-        if any(faults):
-            refuse_damage(connection, run, table, dtypes)
-
-    return _read(connection, query, dtypes, refuse)
+    query = f"SELECT {', '.join(columns.values())} FROM {table} {order}"
+    return _read(connection, query, dtypes, lambda: refuse_damage(connection, run, table, dtypes))
 
 
 def _read(
-    connection: sqlite3.Connection,
-    query: str,
-    dtypes: Mapping[str, str],
-    first: Callable[[Sequence[Any]], None] | None = None,
+    connection: sqlite3.Connection, query: str, dtypes: Mapping[str, str], refuse: Callable[[], None] | None = None
 ) -> dict[str, list[Any]]:
     """Read the answer to a query as typed arrays, one a block of rows and column, for :func:`_column` to join.
 
-    With ``first`` the query has one more column in front, of which that sees each block before the others are read.
+    With ``refuse``, which raises, each value is held to :data:`_SOUND` on the way.
     """
     columns: dict[str, list[Any]] = {name: [_array(dtype, ())] for name, dtype in dtypes.items()}
     cursor = connection.execute(query)
@@ -505,11 +539,13 @@ def _read(
     gc.disable()
     try:
         while rows := cursor.fetchmany(_BLOCK):
-            block = iter(zip(*rows, strict=True))
-            if first is not None:
-                first(next(block))
-            for (name, arrays), values in zip(columns.items(), block, strict=True):
+            for (name, arrays), values in zip(columns.items(), zip(*rows, strict=True), strict=True):
+                sound = _SOUND.get(name)
+                if refuse and sound and not sound.fits(values):
+                    refuse()
                 arrays.append(_array(dtypes[name], values))
+                if refuse and sound and not sound.bounds(arrays[-1]):
+                    refuse()
     finally:
         if collecting:
             gc.enable()
@@ -519,9 +555,10 @@ def _read(
 def _array(dtype: str, values: Sequence[Any]) -> Any:
     """Make an array of what SQLite stored, in which missing values have a place."""
     if dtype == "category":
-        return pd.Categorical(values, categories=pd.Index(_OUTCOMES))
+        codes = np.fromiter(map(_CODES.__getitem__, values), np.int8, len(values))
+        return pd.Categorical.from_codes(codes, categories=pd.Index(_OUTCOMES))
     if dtype == "string":
-        return pd.array(np.array(values, dtype=object), dtype="string")
+        return pd.array(values, dtype="string")  # not by way of numpy's objects, which takes five times as long
     # Counts go by way of floats, which take None: exact up to 2**53, far beyond any count here.
     return np.array(values, dtype=np.float64 if dtype == "Int64" or dtype.startswith("datetime") else dtype)
 
@@ -541,7 +578,7 @@ def _side_table(paths: Paths, table: str, dtypes: Mapping[str, str]) -> pd.DataF
     frames = []
     for run in find_runs(paths):
         with opened(run.history) as connection:
-            values = _checked(connection, run, table, dtypes, "ORDER BY 2, 3")
+            values = _checked(connection, run, table, dtypes, "ORDER BY 1, 2")
         frames.append(_beside(run, values, dtypes))
     return _concatenated(frames)
 

@@ -59,14 +59,16 @@ def operation_counts(pairs: Mapping[str, CellPair]) -> pd.DataFrame:
 def operation_drift(frame: pd.DataFrame, window: int | None = None) -> pd.DataFrame:
     """Follow the shares of the operations over searches; :data:`DRIFT_COLUMNS` says what is in it.
 
-    ``frame`` comes from :func:`~analysis.frames.load_history`; its trainings count, failed ones too, because the search
-    chose them all. ``window`` is in samples; by default the longest run has :data:`WINDOWS` of at least 10. The last
-    window of a run may have fewer samples. No training gives an empty frame.
+    ``frame`` comes from :func:`~analysis.frames.load_history` with ``cells=True``; its trainings count, failed ones
+    too, because the search chose them all. ``window`` is in samples; by default the longest run has :data:`WINDOWS` of
+    at least 10. The last window of a run may have fewer samples. No training gives an empty frame.
 
     Raises:
         HistoryError: if the cells of none of them name an operation.
-        ValueError: if the window is below 1.
+        ValueError: if the window is below 1, or the frame has no cells.
     """
+    if "cell" not in frame:
+        raise ValueError("the frame has no cells: load it with load_history(..., cells=True)")
     if window is not None and window < 1:
         raise ValueError(f"a window has at least 1 sample, not {window}")
     trained = frame[frame["trained"]]

@@ -228,6 +228,7 @@ def _parser() -> argparse.ArgumentParser:
     study.add_argument("--device", metavar="NAME", help="auto (default), cpu, cuda, cuda:N or mps")
     study.add_argument("--data-dir", metavar="DIR", help="where image sets lie (default: EVO_NAS_DATA, or the cache)")
     study.add_argument("--keep-weights", metavar="K", help="keep the weights of the K best trials (default: 1)")
+    _tensorboard(study)
     study.add_argument("--study-dir", metavar="DIR", type=Path, help="folder of the study (default: runs/study-...)")
     study.add_argument("--json", action="store_true", help="print JSON")
     study.add_argument(
@@ -449,6 +450,17 @@ def _budget_and_hardware(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", metavar="NAME", help="auto (default), cpu, cuda, cuda:N or mps")
     parser.add_argument("--data-dir", metavar="DIR", help="where image sets lie (default: EVO_NAS_DATA, or the cache)")
     parser.add_argument("--keep-weights", metavar="K", help="keep the weights of the K best trials (default: 1)")
+    _tensorboard(parser)
+
+
+def _tensorboard(parser: argparse.ArgumentParser) -> None:
+    """Add the second view of a run, for whoever has TensorBoard open anyway."""
+    parser.add_argument(
+        "--tensorboard",
+        action=argparse.BooleanOptionalAction,
+        default=None,
+        help="write events that TensorBoard shows while the search goes on, in RUN/tensorboard",
+    )
 
 
 def _costs(parser: argparse.ArgumentParser) -> None:
@@ -608,6 +620,7 @@ def _resume(arguments: argparse.Namespace) -> int:
 
 def _search(path: Path, config: RunConfig, parts: Parts, go: Callable[[Sequence[Listener]], Run]) -> int:
     """Search with live progress, end with a summary and the next commands to type, and give the exit code."""
+    from evo_nas.manager import MEAN_OF
     from evo_nas.progress import WHY, Progress
     from evo_nas.show import summarise
     from evo_nas.signals import EXIT_CODES, EndedAtOnce
@@ -620,7 +633,7 @@ def _search(path: Path, config: RunConfig, parts: Parts, go: Callable[[Sequence[
     progress = Progress(
         f"run folder {path}: {', '.join(words)}",
         config.run.trials,
-        parts.strategy.window or 100,
+        parts.strategy.window or MEAN_OF,
         target=config.run.target_accuracy,
         time_limit=config.hardware.time_limit,
         grace=config.hardware.grace,

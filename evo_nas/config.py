@@ -46,7 +46,7 @@ FLAGS: Final = {
     "strategy": ("population", "sample", "aging", "objective", "batch"),
     "evaluator": ("dataset", "preset", "stopping", "table", "column", "report_column", "table_unit"),
     "hardware": (
-        *("workers", "executor", "threads", "device", "data_dir", "keep_weights"),
+        *("workers", "executor", "threads", "device", "data_dir", "keep_weights", "tensorboard"),
         *("trial_timeout", "time_limit", "grace", "recycle_after"),
         *("ray_address", "cpus_per_trial", "gpus_per_trial"),
     ),
@@ -115,7 +115,8 @@ class Hardware:
     ``executor`` is ``serial`` (in this process), ``slots`` (a process a worker), ``ray`` (an actor a worker, on a
     cluster) or ``auto``: slots, but serial for one worker whose evaluator can do no harm. ``threads`` a worker; 0
     shares the cores out. ``data_dir`` is kept as an absolute path, because a run may be resumed from another folder
-    than the one that it was started in. ``keep_weights`` is how many of the best trials keep their weights.
+    than the one that it was started in. ``keep_weights`` is how many of the best trials keep their weights;
+    ``tensorboard`` says whether the run writes TensorBoard's events too.
 
     A trial that takes longer than ``trial_timeout`` is stopped; after ``time_limit`` the run stops, and what is being
     trained when it is to stop has ``grace`` to end: all in seconds. After ``recycle_after`` trials a worker is
@@ -132,6 +133,7 @@ class Hardware:
     device: str = "auto"
     data_dir: Path | None = None
     keep_weights: int = 1
+    tensorboard: bool = False
     trial_timeout: float | None = None
     time_limit: float | None = None
     grace: float = 30.0

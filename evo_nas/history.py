@@ -77,6 +77,25 @@ class Ended:
 
 
 @dataclass(frozen=True, slots=True)
+class Told:
+    """How an ask ended, for whoever follows a run: event ``event`` of it, ``at`` seconds since the epoch.
+
+    ``fitness`` is a fraction in [0, 1] and missing after a failure; ``seconds`` is missing for what was not trained.
+    ``notes`` are the strategy's own numbers.
+    """
+
+    event: int
+    at: float
+    id: int
+    genotype: str
+    outcome: Outcome
+    fitness: float | None
+    seconds: float | None
+    metrics: Mapping[str, float]
+    notes: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
 class Refused:
     """Networks that were beyond a limit: how many, and the fewest parameters and mult-adds that any of them had."""
 
@@ -407,6 +426,17 @@ class History:
         """Yield what was told after event ``after``, in the order in which it was told."""
         yield from self._individuals("told > ? ORDER BY told", after)
 
+    def follow(self, after: int = 0) -> Iterator[Told]:
+        """Yield how asks ended after event ``after``, in that order, with what the strategy noted."""
+        columns = "id, told, told_at, genotype, outcome, fitness, seconds, parameters, mult_adds, metrics"
+        for row in self._rows(f"SELECT {columns} FROM trial WHERE told > ? ORDER BY told", after):
+            id = row["id"]
+            notes = {name: float(value) for name, value in self._rows(_NOTES, id)}
+            with _explained(self.path, id):
+                outcome, metrics = Outcome(row["outcome"]), _metrics(row)
+            told, fitness, seconds = row["told"], row["fitness"], row["seconds"]
+            yield Told(told, row["told_at"], id, row["genotype"], outcome, fitness, seconds, metrics, notes)
+
     def told_after(self, event: int) -> int:
         """Count what was told after an event."""
         return int(self._one("SELECT count(*) FROM trial WHERE told > ?", event))
@@ -441,11 +471,11 @@ class History:
                     row["parent"],
                     () if memo == "[]" else tuple(json.loads(memo)),
                     _metrics(row),
-                    () if row["seconds"] is None else self._curve(id),
+                    () if row["seconds"] is None else self.curve(id),
                 )
             yield individual
 
-    def _curve(self, id: int) -> tuple[float, ...]:
+    def curve(self, id: int) -> tuple[float, ...]:
         """Give the learning curve of a trial; empty if it has none."""
         rows = self._rows("SELECT accuracy FROM curve WHERE trial = ? ORDER BY epoch", id)
         return tuple(float(accuracy) for (accuracy,) in rows)
@@ -612,6 +642,9 @@ class History:
     def _one(self, query: str, *values: object) -> Any:
         with _explained(self.path):
             return self._db.execute(query, values).fetchone()[0]
+
+
+_NOTES: Final = "SELECT name, value FROM note WHERE trial = ? ORDER BY name"
 
 
 class _explained:

@@ -26,6 +26,9 @@ from strategies.base import Proposal, SearchStrategy
 if TYPE_CHECKING:
     import numpy as np
 
+MEAN_OF: Final = 100
+"""Individuals of the mean that is shown while a strategy without a population of its own searches."""
+
 _ASK, _TELL = 1, 2  # tags of the generators; a training has 3 (evo_nas.evaluators.base.Job)
 
 

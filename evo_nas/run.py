@@ -37,8 +37,9 @@ from evo_nas.failpoints import Failpoint, reach
 from evo_nas.folder import RunFolder, repair_command
 from evo_nas.history import History
 from evo_nas.limits import Limits
-from evo_nas.manager import Listener, PopulationManager, Reason
+from evo_nas.manager import MEAN_OF, Listener, PopulationManager, Reason
 from evo_nas.signals import heeded
+from evo_nas.tensorboard import TensorBoard, check_installed
 from evo_nas.weights import WeightKeeper
 from genotypes.catalogue import SPACES, space_named
 from genotypes.genotype import shorten
@@ -115,6 +116,8 @@ def build(config: RunConfig) -> Parts:
     Raises:
         UsageError: if a name or an option is unknown, a value impossible, or the parts do not suit each other.
     """
+    if config.hardware.tensorboard:
+        check_installed()
     try:
         name = config.run.space
         # A spelling alone imports no code; a plug-in is named by whoever runs the search.
@@ -373,6 +376,7 @@ def _search(
     if not folder.has_locks:
         _warn_of_missing_locks(folder)
     science, hardware = config.run, config.hardware
+    tensorboard = TensorBoard(folder.path, history, parts.strategy.window or MEAN_OF) if hardware.tensorboard else None
     executor = _executor(hardware, parts.evaluator, folder.path / "alive.lock")
     manager = PopulationManager(
         parts.space,
@@ -390,11 +394,11 @@ def _search(
         max_consecutive_failures=science.max_consecutive_failures,
         time_limit=hardware.time_limit,
         grace=hardware.grace,
-        listeners=[WeightKeeper(folder.path, hardware.keep_weights), *listeners],
+        listeners=[WeightKeeper(folder.path, hardware.keep_weights), *filter(None, [tensorboard]), *listeners],
     )
     folder.log("start", evo_nas=__version__, process=os.getpid(), trials=science.trials, asked=history.last_id)
     try:
-        with heeded(manager.stop) if heeds_signals else nullcontext():
+        with heeded(manager.stop) if heeds_signals else nullcontext(), tensorboard or nullcontext():
             reason = manager.run()
     except BaseException as error:
         folder.log("stop", error=f"{type(error).__name__}: {error}")

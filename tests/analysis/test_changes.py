@@ -47,7 +47,7 @@ def test_counts_are_bars_in_axes_that_are_given_and_handed_back() -> None:
 
 
 def test_a_drift_is_a_map_with_the_last_most_frequent_operation_on_top(make_run: MakeRun) -> None:
-    drift = operation_drift(load_history(make_run("run", TRIALS)), window=10)
+    drift = operation_drift(load_history(make_run("run", TRIALS), cells=True), window=10)
     drift = drift[drift["cell"] == "normal"]
     ax = Figure().add_subplot()
     assert plot_drift(drift, ax) is ax
@@ -73,7 +73,7 @@ def test_nothing_to_follow_is_said_in_one_line(make_run: MakeRun, tmp_path: Path
     with pytest.raises(HistoryError, match="no finished trials whose operations"):
         plot_operations(run, tmp_path / "x.png")
     with pytest.raises(HistoryError, match="no finished trials whose operations"):
-        plot_drift(operation_drift(load_history(run)))
+        plot_drift(operation_drift(load_history(run, cells=True)))
 
 
 def test_operations_of_runs_are_drawn_beside_each_other(make_run: MakeRun, tmp_path: Path) -> None:

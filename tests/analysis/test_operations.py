@@ -54,7 +54,7 @@ def test_every_block_of_a_published_pair_counts_two_operations(name: str) -> Non
 
 def test_shares_drift_by_windows_of_samples(make_run: MakeRun) -> None:
     run = make_run("run", trials(*[pair_of("conv_1x1")] * 3, pair_of("conv_3x3"), pair_of("identity")))
-    drift = operation_drift(load_history(run), window=2)
+    drift = operation_drift(load_history(run, cells=True), window=2)
     assert list(drift) == list(DRIFT_COLUMNS)
     normal = drift[drift["cell"] == "normal"].set_index(["first", "operation"])
     assert normal["share"].to_dict() == {
@@ -76,14 +76,14 @@ def test_failures_count_and_what_was_not_trained_does_not(make_run: MakeRun) -> 
     rows = trials(pair_of("conv_1x1"), pair_of("conv_3x3"), pair_of("max_pool_3x3"))
     rows[1] |= {"outcome": "oom", "fitness": None}
     rows[2] |= {"outcome": "reused"}
-    drift = operation_drift(load_history(make_run("run", rows)))
+    drift = operation_drift(load_history(make_run("run", rows), cells=True))
     assert set(drift["operation"]) == {"conv_1x1", "conv_3x3", "identity"}
 
 
 def test_runs_keep_apart_and_shares_add_up(make_run: MakeRun) -> None:
     one = make_run("one", trials(*[pair_of("conv_1x1")] * 30))
     two = make_run("two", trials(*[pair_of("conv_3x3")] * 500))
-    drift = operation_drift(load_history([one, two]))
+    drift = operation_drift(load_history([one, two], cells=True))
     assert drift.groupby(["run", "cell", "first"], observed=True)["share"].sum().round(9).eq(1.0).all()
     assert drift[drift["run"] == "two"]["first"].nunique() == WINDOWS
     assert drift.query("run == 'one' and operation == 'conv_3x3'")["count"].eq(0).all()
@@ -91,7 +91,7 @@ def test_runs_keep_apart_and_shares_add_up(make_run: MakeRun) -> None:
 
 def test_a_space_of_one_cell_is_followed_too(make_run: MakeRun) -> None:
     cell = {"architecture": "|none~0|+...", "1<-0": "nor_conv_3x3", "2<-0": "none", "2<-1": "none"}
-    drift = operation_drift(load_history(make_run("run", trials(cell))))
+    drift = operation_drift(load_history(make_run("run", trials(cell)), cells=True))
     assert drift.set_index("operation")["count"].to_dict() == {"none": 2, "nor_conv_3x3": 1}
     assert set(drift["cell"]) == {"cell"}
 
@@ -99,25 +99,30 @@ def test_a_space_of_one_cell_is_followed_too(make_run: MakeRun) -> None:
 def test_spaces_do_not_lend_each_other_operations(make_run: MakeRun) -> None:
     one = make_run("one", [row | {"genotype": "a:0"} for row in trials(pair_of("conv_1x1"))])
     two = make_run("two", [row | {"genotype": "b:0"} for row in trials({"edge": "none"})])
-    drift = operation_drift(load_history([one, two]))
+    drift = operation_drift(load_history([one, two], cells=True))
     operations = drift.groupby("space", observed=True)["operation"].agg(set).to_dict()
     assert operations == {"a": {"conv_1x1", "identity"}, "b": {"none"}}
 
 
 @pytest.mark.parametrize("cell", [{"layer_1": 8}, {"bit": "0"}, "no object", {}])
 def test_a_space_without_operations_is_refused_in_one_line(make_run: MakeRun, cell: Any) -> None:
-    frame = load_history(make_run("run", trials(cell)))
+    frame = load_history(make_run("run", trials(cell)), cells=True)
     with pytest.raises(HistoryError, match=r"no operations to follow: nasnet describes none"):
         operation_drift(frame)
 
 
 def test_an_empty_history_gives_an_empty_frame(make_run: MakeRun) -> None:
-    drift = operation_drift(load_history(make_run("run")))
+    drift = operation_drift(load_history(make_run("run"), cells=True))
     assert drift.empty
     assert list(drift) == list(DRIFT_COLUMNS)
 
 
 def test_a_window_of_nothing_is_refused(make_run: MakeRun) -> None:
-    frame = load_history(make_run("run", trials(pair_of("identity"))))
+    frame = load_history(make_run("run", trials(pair_of("identity"))), cells=True)
     with pytest.raises(ValueError, match="at least 1 sample, not 0"):
         operation_drift(frame, window=0)
+
+
+def test_a_frame_without_cells_says_how_to_load_them(make_run: MakeRun) -> None:
+    with pytest.raises(ValueError, match="cells=True"):
+        operation_drift(load_history(make_run("run", trials(pair_of("identity")))))

@@ -28,7 +28,7 @@ def text(frame: pd.DataFrame, format: str, **options: Any) -> str:
 
 
 def test_without_wishes_it_is_the_history(mixed: Path) -> None:
-    pd.testing.assert_frame_equal(select(mixed), load_history(mixed))
+    pd.testing.assert_frame_equal(select(mixed), load_history(mixed, columns=COLUMNS))
 
 
 def test_columns_come_in_the_order_given_each_once(mixed: Path) -> None:

@@ -1,4 +1,4 @@
-"""What a long history costs to load: seconds of processor and wall clock, and memory, with and without its texts.
+"""What a long history costs to load: seconds of processor and wall clock, and memory, with cells, without them, and without any text.
 
     python -m tests.bench.frames --trials 1000000
 
@@ -28,6 +28,13 @@ from genotypes.checksum import ASK, TELL, file_sum, row_sum, sum_file
 from genotypes.nasnet import NASNetSpace
 
 TEXTS: Final = ("genotype", "key", "error", "cell")
+WHAT: Final[dict[str, dict[str, Any]]] = {
+    "default": {},
+    "cells too": {"cells": True},
+    "no texts": {"columns": [name for name in COLUMNS if name not in TEXTS]},
+}
+"""What is loaded, and how that is said."""
+
 _NETWORKS: Final = 4000  # different ones: what a row says has no part in what reading it costs
 
 
@@ -69,11 +76,11 @@ def _rows(trials: int) -> Iterator[tuple[Any, ...]]:
         yield (*ask, *tell, row_sum(*ask), row_sum(id, *tell, 0))
 
 
-def load_once(path: Path, *, texts: bool) -> dict[str, float]:
+def load_once(path: Path, what: str) -> dict[str, float]:
     """Load a history in this process; give seconds of processor and wall clock, and megabytes at most."""
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     wall, processor = time.perf_counter(), time.process_time()
-    load_history(path, columns=None if texts else [name for name in COLUMNS if name not in TEXTS])
+    load_history(path, **WHAT[what])
     return {
         "processor": time.process_time() - processor,
         "wall": time.perf_counter() - wall,
@@ -81,9 +88,9 @@ def load_once(path: Path, *, texts: bool) -> dict[str, float]:
     }
 
 
-def loaded_elsewhere(path: Path, *, texts: bool, times: int) -> dict[str, float]:
+def loaded_elsewhere(path: Path, what: str, times: int) -> dict[str, float]:
     """Measure :func:`load_once` in processes of their own; give the best."""
-    command = [sys.executable, "-m", "tests.bench.frames", "--load", str(path), *(["--texts"] if texts else [])]
+    command = [sys.executable, "-m", "tests.bench.frames", "--load", str(path), "--what", what]
     found = [json.loads(subprocess.run(command, capture_output=True, check=True).stdout) for _ in range(times)]
     return {name: min(one[name] for one in found) for name in found[0]}
 
@@ -95,17 +102,17 @@ def main() -> None:
     parser.add_argument("--times", type=int, default=3)
     parser.add_argument("--dir", type=Path, help="where to put the run (default: a temporary folder)")
     parser.add_argument("--load", type=Path, help=argparse.SUPPRESS)
-    parser.add_argument("--texts", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--what", choices=WHAT, help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.load:
-        print(json.dumps(load_once(given.load, texts=given.texts)))
+        print(json.dumps(load_once(given.load, given.what)))
         return
     with TemporaryDirectory(dir=given.dir) as folder:
         insert_history(Path(folder) / "run", given.trials)
         print(f"{given.trials:,} trials  processor     wall   memory")
-        for label, texts in (("all columns", True), ("no texts", False)):
-            best = loaded_elsewhere(Path(folder) / "run", texts=texts, times=given.times)
-            print(f"{label:>15}  {best['processor']:>7.2f} s {best['wall']:>6.2f} s {best['megabytes']:>5.0f} MB")
+        for what in WHAT:
+            best = loaded_elsewhere(Path(folder) / "run", what, given.times)
+            print(f"{what:>15}  {best['processor']:>7.2f} s {best['wall']:>6.2f} s {best['megabytes']:>5.0f} MB")
 
 
 if __name__ == "__main__":

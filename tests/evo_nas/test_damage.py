@@ -185,7 +185,7 @@ def asked(run: Path, capsys: Capture, *command: str) -> str | int:
 def looked_back(run: Path) -> tuple[pd.DataFrame, ...] | int:
     """Give what analysis makes of a run, or the last trial that it calls good where it refuses."""
     try:
-        history = load_history(run)
+        history = load_history(run, cells=True)
         return history, load_curves(run), load_notes(run), pd.DataFrame(records(compare(history)))
     except HistoryError as error:
         return refusal(str(error), run)
@@ -289,7 +289,7 @@ def test_no_byte_of_the_header_or_the_schema_can_lie(runs: Path, tmp_path: Path,
     place = shutil.copytree(runs / "whole", tmp_path / "run")
     shown = asked(place, capsys, "show", "--json")
     sound = (place / "history.db").read_bytes()
-    told = load_history(place)
+    told = load_history(place, cells=True)
     (place / "history.sum").unlink()
     rng = np.random.default_rng(7)
     refused = 0
@@ -302,7 +302,7 @@ def test_no_byte_of_the_header_or_the_schema_can_lie(runs: Path, tmp_path: Path,
         assert isinstance(answer, int) or answer == shown, at
         refused += isinstance(answer, int)
         try:
-            pd.testing.assert_frame_equal(load_history(place), told)
+            pd.testing.assert_frame_equal(load_history(place, cells=True), told)
         except HistoryError as error:
             refusal(str(error), place)
     assert refused > 100

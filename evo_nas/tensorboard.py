@@ -1,0 +1,147 @@
+"""A search in TensorBoard while it goes on: a view of the run's history, which stays the record."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections import Counter, deque
+from collections.abc import Mapping
+from importlib.util import find_spec
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Final, Self
+
+from evo_nas.errors import UsageError
+from evo_nas.history import History, Told
+from evo_nas.manager import Listener
+from genotypes.individual import Evaluation, Individual, Outcome
+from genotypes.population import Population
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard.writer import FileWriter
+
+FOLDER: Final = "tensorboard"
+"""Where the events lie in a run folder."""
+
+SECONDS_BETWEEN_WRITES: Final = 1.0
+"""A table answers thousands of trials a second; nobody watches that closely."""
+
+_TOGETHER: Final = {"search": {"accuracy": ["Multiline", ["accuracy/.*"]]}}
+"""The chart of TensorBoard's tab "custom scalars": all trials, the best and the mean in one."""
+
+
+def check_installed() -> None:
+    """Refuse a run whose events nobody could write.
+
+    Raises:
+        UsageError: if TensorBoard is not installed.
+    """
+    if find_spec("tensorboard") is None:
+        raise UsageError("--tensorboard needs TensorBoard: python -m pip install 'evo_nas[tensorboard]'")
+
+
+class TensorBoard(Listener):
+    """Writes what the history of a run holds, and what is added to it, as TensorBoard's events.
+
+    ``run`` is the run folder, ``last`` the P of "mean of the last P". The step is the number of trainings that had
+    ended, the wall time that of the history. Accuracies are fractions in [0, 1]. What an earlier part of the run
+    wrote is written anew, so that nothing is missing after a crash, or where the option came later than the run.
+
+    A view is no reason to end a search: if the events cannot be written it says so, once, and is silent from then on.
+    It is a context manager; leaving it writes what is left.
+    """
+
+    def __init__(self, run: Path, history: History, last: int) -> None:
+        self.folder = run / FOLDER
+        self.history = history
+        self._writer: FileWriter | None = None
+        self._is_broken = False
+        self._written = float("-inf")
+        self._event = 0
+        self._trained = 0
+        self._best: float | None = None
+        self._recent: deque[float] = deque(maxlen=max(1, last))
+        self._outcomes: Counter[Outcome] = Counter()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._write(ends=True)
+
+    def restored(self, population: Population, trained: int) -> None:
+        """Write what the history holds already."""
+        self._write()
+
+    def told(self, individual: Individual, evaluation: Evaluation, population: Population, trained: int) -> None:
+        """Write whatever ended since the last time, unless that was just now."""
+        if time.monotonic() - self._written >= SECONDS_BETWEEN_WRITES:
+            self._write()
+
+    def _write(self, *, ends: bool = False) -> None:
+        """Bring the events up to the history, which holds every trial before any listener hears of it."""
+        if self._is_broken:
+            return
+        try:
+            if self._writer is None:
+                self._writer = self._begin()
+            for told in self.history.follow(self._event):
+                self._add(self._writer, told)
+                self._event = told.event
+            if ends:
+                self._writer.close()
+            else:
+                self._writer.flush()
+        except OSError as error:
+            self._is_broken = True
+            print(f"evo_nas: warning: no more events for TensorBoard in {self.folder}: {error}", file=sys.stderr)
+        self._written = time.monotonic()
+
+    def _begin(self) -> FileWriter:
+        """Take away the events of an earlier part, and open a new file."""
+        from torch.utils.tensorboard.summary import custom_scalars
+        from torch.utils.tensorboard.writer import FileWriter
+
+        for old in self.folder.glob("events.out.tfevents.*"):
+            old.unlink()
+        writer = FileWriter(str(self.folder))
+        writer.add_summary(custom_scalars(_TOGETHER))
+        return writer
+
+    def _add(self, writer: FileWriter, told: Told) -> None:
+        """Write one event with all that a trial has to say, and what else there is of a new incumbent."""
+        from torch.utils.tensorboard.summary import scalar, text
+
+        self._outcomes[told.outcome] += 1
+        self._trained += told.seconds is not None
+        is_incumbent = told.fitness is not None and (self._best is None or told.fitness > self._best)
+        if told.fitness is not None:
+            self._recent.append(told.fitness)
+            self._best = told.fitness if is_incumbent else self._best
+        values = [scalar(name, value) for name, value in self._numbers(told).items()]
+        if is_incumbent:
+            values.append(text("incumbent", f"trial {told.id}\n\n    {told.genotype}"))  # 4 spaces: as it stands
+        event = type(values[0])()
+        for value in values:
+            event.MergeFrom(value)
+        writer.add_summary(event, self._trained, told.at)
+        if is_incumbent:
+            for epoch, accuracy in enumerate(self.history.curve(told.id), 1):
+                curve = scalar(f"incumbents_learning_curve/trial_{told.id}", accuracy)
+                writer.add_summary(curve, epoch, told.at)
+
+    def _numbers(self, told: Told) -> Mapping[str, float]:
+        """Name the numbers of a trial, and of the search so far."""
+        numbers = {f"trials/{outcome}": float(count) for outcome, count in self._outcomes.items()}
+        if told.fitness is not None and self._best is not None:
+            numbers |= {
+                "accuracy/best_so_far": self._best,
+                f"accuracy/mean_of_last_{self._recent.maxlen}": sum(self._recent) / len(self._recent),
+            }
+        if told.fitness is not None and told.seconds is not None:
+            numbers["accuracy/trial"] = told.fitness
+        if told.seconds is not None:
+            numbers |= {f"trial/{name}": value for name, value in {"seconds": told.seconds, **told.metrics}.items()}
+        return numbers | {f"strategy/{name}": value for name, value in told.notes.items()}
