@@ -15,7 +15,7 @@ from analysis.controller import plot_entropy, plot_reward
 from analysis.frames import HistoryError, Paths, Run, find_runs, load_history, load_notes
 from analysis.groups import labels_of
 from analysis.learning import learning
-from analysis.living import living, population_of
+from analysis.living import living, mean_window, population_of
 from analysis.plots import nothing, plot_accuracy, plot_best, plot_mean, plot_trials, report_file, save
 from analysis.population import plot_age, plot_diversity
 from analysis.seeds import plot_seeds
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _ACCURACY: Final = ("run", "strategy", "space", "fitness", "told", "trained", "sample", "best_so_far", "outcome")
-_WINDOW: Final = 100  # P of Real et al. 2018, where no run has one
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,8 +87,7 @@ def plot_kind(
 
 
 def _mean(order: Order, figure: Figure) -> None:
-    sizes = [size for run in order.runs if isinstance(size := run.table("strategy").get("population"), int)]
-    window = order.window or next((size for size in sizes if size >= 1), _WINDOW)
+    window = order.window or mean_window(order.runs)
     plot_mean(order.frame, figure.add_subplot(), window=window, x=order.x, groups=order.groups)
 
 

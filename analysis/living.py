@@ -6,7 +6,7 @@ strategy let live need not be recorded.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -28,6 +28,7 @@ LIVING_COLUMNS: Final[dict[str, str]] = {
 }
 """Column of :func:`living` -> what it holds, with its unit."""
 
+_WINDOW: Final = 100  # P of Real et al. 2018
 _POINTS: Final = 400  # more than a picture has room for
 
 
@@ -47,6 +48,12 @@ def population_of(run: Run) -> int | None:
             "not say which; --window P follows the last P told instead"
         )
     return size
+
+
+def mean_window(runs: Sequence[Run]) -> int:
+    """Give the P of "mean of the last P" of these runs: the population of the first that has one, else 100."""
+    sizes = (run.table("strategy").get("population") for run in runs)
+    return next((size for size in sizes if isinstance(size, int) and size >= 1), _WINDOW)
 
 
 def living(frame: pd.DataFrame, sizes: Mapping[str, int], *, points: int = _POINTS) -> pd.DataFrame:

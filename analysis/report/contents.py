@@ -15,9 +15,11 @@ import pandas as pd
 
 from analysis.comparable import ending
 from analysis.compare import comparison_of
+from analysis.curves import moving_mean
 from analysis.frames import Paths, Run, find_runs, load_history, opened
 from analysis.groups import environment, group_runs, seed_of
 from analysis.lineage import lineage
+from analysis.living import mean_window
 from genotypes.genotype import printable, shorten
 
 TOP: Final = 200
@@ -25,6 +27,9 @@ TOP: Final = 200
 
 DOTS: Final = 12_000
 """So many trials are dots beside the curves; of more an even choice, and every one that was the best so far."""
+
+MEANS: Final = 20_000
+"""So many points all moving means together have at most."""
 
 MOST_RUNS: Final = 1000
 """Runs that a report has room for."""
@@ -34,6 +39,7 @@ _COLUMNS: Final = (
     *("mult_adds", "told", "told_at", "trained", "sample", "best_so_far", "elapsed", "error"),
 )
 _OF_LINEAGE: Final = ("run", "id", "parent", "told", "fitness", "trained", "key", "genotype", "sample")
+_POINTS: Final = 500  # of the moving mean of one run
 _PAIRS: Final = 6  # groups whose best cells are shown
 _KINDS: Final = 50  # kinds of failures that are listed
 _ANCESTORS: Final = 100  # the youngest of a long lineage
@@ -61,7 +67,7 @@ def report_of(paths: Paths, *, top: int = TOP) -> dict[str, Any]:
     """Gather what a report says of one or many runs, ended or still going on.
 
     Keys: ``runs`` (a dict each), ``winner`` (or ``None`` while nothing has a fitness), ``comparison`` (or ``None`` for
-    one run), ``curves`` and ``dots`` (columns), ``cells``, ``top``, ``failures``, ``lineage``, ``settings``,
+    one run), ``curves``, ``means`` and ``dots`` (columns), ``cells``, ``top``, ``failures``, ``lineage``, ``settings``,
     ``versions``, ``commands``, ``until`` (UTC, of the last tell). Accuracies are fractions in [0, 1], times seconds;
     what is missing is ``None``. The same histories give the same report.
 
@@ -90,6 +96,7 @@ def report_of(paths: Paths, *, top: int = TOP) -> dict[str, Any]:
         "winner": _trials(best, by_name)[0] if len(best) else None,
         "comparison": _comparison(runs) if len(runs) > 1 and frame["trained"].any() else None,
         "curves": [_curve(name, group_of[name], rows) for name, rows in frames.items()],
+        "means": _means(runs, frame),
         "dots": _dots(frames),
         "cells": _cells(frame, [[run.name for run in group.runs] for group in groups], by_name, group_of),
         "top": _trials(_highest(frame, top), by_name),
@@ -229,6 +236,26 @@ def _curve(name: str, group: str, rows: pd.DataFrame) -> dict[str, Any]:
         "samples": int(told["sample"].max()) if len(told) else 0,
         "seconds": round(float(told["elapsed"].max()), 2) if len(told) else 0.0,
     }
+
+
+def _means(runs: Sequence[Run], frame: pd.DataFrame) -> dict[str, Any]:
+    """Give the mean of the last ``window`` told in each run, at some of its samples, evenly chosen, and at its last."""
+    window = mean_window(runs)
+    clocks = frame[["run", "sample", "elapsed"]].drop_duplicates(["run", "sample"], keep="last")
+    every = moving_mean(frame, window).merge(clocks, on=["run", "sample"])
+    columns = []
+    for run in runs:
+        own = every[every["run"] == run.name]
+        points = min(len(own), max(2, min(_POINTS, MEANS // len(runs))))
+        some = own.iloc[np.linspace(0, len(own) - 1, points).round().astype(int)]
+        columns.append(
+            {
+                "sample": some["sample"].tolist(),
+                "elapsed": [round(seconds, 1) for seconds in some["elapsed"].ffill().fillna(0.0)],
+                "fitness": [round(fitness, 5) for fitness in some["fitness"]],
+            }
+        )
+    return {"window": window, "runs": columns}
 
 
 def _dots(frames: Mapping[str, pd.DataFrame]) -> dict[str, Any]:

@@ -65,13 +65,14 @@
 (function chart() {
   const source = document.getElementById("data");
   if (!source) return;
-  const { groups, runs } = JSON.parse(source.textContent);
+  const { groups, window: last, runs } = JSON.parse(source.textContent);
   const box = document.getElementById("chart");
   const reading = document.getElementById("reading");
   const showDots = document.getElementById("dots");
   const margin = { left: 58, right: 14, top: 10, bottom: 44 };
   const hidden = new Set();
   let axis = "sample";
+  let what = "best"; // or "mean": which curve of a run is drawn
   let view = null; // what is zoomed to, in data; null for the whole
   let at = null; // the run and the step that the keys have come to
   let size = { width: 0, height: 0 };
@@ -92,6 +93,7 @@
   const digits = new Intl.NumberFormat("en", { maximumFractionDigits: 1 });
   const place = (x) => (axis === "sample" ? `sample ${digits.format(x)}` : `${digits.format(x)} seconds`);
   const end = (run) => (axis === "sample" ? run.samples : run.seconds);
+  const curve = (run) => (what === "mean" ? run.mean : run); // columns: sample, elapsed, fitness
   const visible = () => runs.filter((run) => !hidden.has(run.group));
   const colour = (run) => `var(--c${run.group})`;
 
@@ -130,13 +132,15 @@
     return [found, step];
   }
 
-  function steps(run) {
-    let path = "";
-    const xs = run[axis];
+  function path(run) {
+    const { fitness } = curve(run), xs = curve(run)[axis];
+    let drawn = "";
     for (let i = 0; i < xs.length; i += 1) {
-      path += i ? `H${px(xs[i]).toFixed(1)}V${py(run.fitness[i]).toFixed(1)}` : `M${px(xs[0]).toFixed(1)} ${py(run.fitness[0]).toFixed(1)}`;
+      const x = px(xs[i]).toFixed(1), y = py(fitness[i]).toFixed(1);
+      if (!i) drawn = `M${x} ${y}`;
+      else drawn += what === "best" ? `H${x}V${y}` : `L${x} ${y}`;
     }
-    return xs.length ? `${path}H${px(end(run)).toFixed(1)}` : "";
+    return drawn && what === "best" ? `${drawn}H${px(end(run)).toFixed(1)}` : drawn;
   }
 
   function draw() {
@@ -169,17 +173,17 @@
     if (showDots.checked) {
       for (const run of visible()) {
         const { fitness } = run.dots, xs = run.dots[axis];
-        let path = "";
+        let drawn = "";
         for (let i = 0; i < xs.length; i += 1) {
-          if (xs[i] >= x0 && xs[i] <= x1 && fitness[i] >= y0 && fitness[i] <= y1) path += `M${px(xs[i]).toFixed(1)} ${py(fitness[i]).toFixed(1)}h0`;
+          if (xs[i] >= x0 && xs[i] <= x1 && fitness[i] >= y0 && fitness[i] <= y1) drawn += `M${px(xs[i]).toFixed(1)} ${py(fitness[i]).toFixed(1)}h0`;
         }
-        const dot = make("path", { class: "dot", d: path, "stroke-width": Math.max(2, (5 * Math.min(1, size.width / 700)) / Math.sqrt(crowd)) });
+        const dot = make("path", { class: "dot", d: drawn, "stroke-width": Math.max(2, (5 * Math.min(1, size.width / 700)) / Math.sqrt(crowd)) });
         dot.style.stroke = colour(run);
         inside.append(dot);
       }
     }
     for (const run of visible()) {
-      const line = make("path", { class: groups[run.group].runs > 1 ? "line thin" : "line", d: steps(run) });
+      const line = make("path", { class: groups[run.group].runs > 1 ? "line thin" : "line", d: path(run) });
       line.style.stroke = colour(run);
       if (groups[run.group].dashes !== "none") line.style.strokeDasharray = groups[run.group].dashes;
       inside.append(line);
@@ -213,7 +217,7 @@
         const { fitness, id } = run.dots, xs = run.dots[axis];
         for (let i = 0; i < xs.length; i += 1) {
           const d = (px(xs[i]) - mouseX) ** 2 + (py(fitness[i]) - mouseY) ** 2;
-          if (d < distance) [found, distance] = [{ run, id: id[i], x: xs[i], y: fitness[i], what: "" }, d];
+          if (d < distance) [found, distance] = [{ run, x: xs[i], y: fitness[i], said: `trial ${id[i]}` }, d];
         }
       }
       if (found) return found;
@@ -221,19 +225,21 @@
     distance = Infinity;
     const x = ux(mouseX);
     for (const run of visible()) {
-      const xs = run[axis];
+      const { fitness } = curve(run), xs = curve(run)[axis];
       let i = xs.length - 1;
       while (i >= 0 && xs[i] > x) i -= 1;
       if (i < 0) continue;
-      const d = Math.abs(py(run.fitness[i]) - mouseY);
-      if (d < distance) [found, distance] = [{ run, id: run.id[i], x: Math.min(x, end(run)), y: run.fitness[i], what: "best so far, " }, d];
+      const d = Math.abs(py(fitness[i]) - mouseY);
+      const at = what === "best" ? Math.min(x, end(run)) : xs[i];
+      const said = what === "best" ? `best so far, trial ${run.id[i]}` : `mean of the last ${last}`;
+      if (d < distance) [found, distance] = [{ run, x: at, y: fitness[i], said }, d];
     }
     return found;
   }
 
   function say(found) {
     const x = axis === "sample" ? Math.round(found.x) : found.x;
-    return `${found.run.run}: ${percent(found.y)}\n${found.what}trial ${found.id}, ${place(x)}`;
+    return `${found.run.run}: ${percent(found.y)}\n${found.said}, ${place(x)}`;
   }
 
   function zoom(factor, x, y) {
@@ -319,19 +325,20 @@
   });
 
   function walk(down, along) {
-    const some = visible().filter((run) => run.fitness.length);
+    const some = visible().filter((run) => curve(run).fitness.length);
     if (!some.length) return;
-    if (!at || !some.includes(at.run)) at = { run: some[0], step: some[0].fitness.length - 1 };
+    const end = (run) => curve(run).fitness.length - 1;
+    if (!at || !some.includes(at.run)) at = { run: some[0], step: end(some[0]) };
     else {
       const next = some[Math.min(some.length - 1, Math.max(0, some.indexOf(at.run) + down))];
-      const step = next === at.run ? at.step + along : next.fitness.length - 1;
-      at = { run: next, step: Math.min(next.fitness.length - 1, Math.max(0, step)) };
+      const step = next === at.run ? at.step + along : end(next);
+      at = { run: next, step: Math.min(end(next), Math.max(0, step)) };
     }
     const { run, step } = at;
-    const [x, y] = [run[axis][step], run.fitness[step]];
+    const [x, y] = [curve(run)[axis][step], curve(run).fitness[step]];
     const { x0, x1, y0, y1 } = now();
     if (x < x0 || x > x1 || y < y0 || y > y1) see(null);
-    const text = say({ run, id: run.id[step], x, y, what: "best so far from " });
+    const text = say({ run, x, y, said: what === "best" ? `best so far from trial ${run.id[step]}` : `mean of the last ${last}` });
     point(text, x, y);
     reading.textContent = text.replace("\n", ", ");
   }
@@ -340,6 +347,14 @@
   document.getElementById("farther").addEventListener("click", () => zoom(1 / 0.7));
   document.getElementById("whole").addEventListener("click", () => see(null));
   showDots.addEventListener("change", () => { clear(); draw(); });
+  for (const input of document.querySelectorAll('input[name="curve"]')) {
+    input.addEventListener("change", () => {
+      what = input.value;
+      at = null;
+      clear();
+      draw();
+    });
+  }
   for (const input of document.querySelectorAll('input[name="x"]')) {
     input.addEventListener("change", () => {
       axis = input.value;
@@ -371,4 +386,10 @@
   new ResizeObserver(draw).observe(box);
   window.addEventListener("beforeprint", () => { clear(); draw(); });
   draw();
+})();
+
+(function print() {
+  window.addEventListener("beforeprint", () => {
+    for (const part of document.querySelectorAll("details")) part.open = true; // paper has nothing to click on
+  });
 })();

@@ -117,8 +117,11 @@ def _drawn(report: Mapping[str, Any], dashes: Sequence[str]) -> dict[str, Any]:
         {"label": group["label"], "runs": group["runs"], "dashes": dash}
         for group, dash in zip(report["groups"], dashes, strict=True)
     ]
-    pairs = zip(report["curves"], report["dots"]["runs"], strict=True)
-    return {"groups": groups, "runs": [{**c, "group": place[c["group"]], "dots": dots} for c, dots in pairs]}
+    runs = [
+        {**curve, "group": place[curve["group"]], "mean": mean, "dots": dots}
+        for curve, mean, dots in zip(report["curves"], report["means"]["runs"], report["dots"]["runs"], strict=True)
+    ]
+    return {"groups": groups, "window": report["means"]["window"], "runs": runs}
 
 
 def _dashes(dashes: Any) -> str:

@@ -90,6 +90,27 @@ def test_the_best_so_far_is_exact_and_the_dots_are_thinned(make_run: MakeRun, mo
     assert f"{report['dots']['drawn']} of 300 trials are drawn as dots" in render(report)
 
 
+def test_the_moving_mean_is_that_of_the_population_and_thinned(
+    make_run: MakeRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(contents, "MEANS", 40)
+    fitness = np.random.default_rng(3).random(300)
+    config = '[run]\nstrategy = "evolution"\n[strategy]\npopulation = 7\n'
+    one = make_run("one", [{"fitness": value} for value in fitness], config=config)
+    two = make_run("two", [{"outcome": "oom"}, {"fitness": 0.25}, {"fitness": 0.75}])
+    report = report_of([one, two, make_run("empty")])
+    means = report["means"]
+    assert means["window"] == 7
+    assert means["runs"][2] == {"sample": [], "elapsed": [], "fitness": []}
+    assert means["runs"][1]["sample"] == [2, 3]
+    assert means["runs"][1]["fitness"] == [0.25, 0.5]
+    mean = means["runs"][0]
+    assert len(mean["sample"]) == 13
+    assert mean["sample"][0] == 1
+    assert mean["sample"][-1] == 300
+    assert mean["fitness"] == [round(float(fitness[max(0, n - 7) : n].mean()), 5) for n in mean["sample"]]
+
+
 def test_several_runs_are_compared_and_their_settings_parted(make_run: MakeRun) -> None:
     config = '[run]\nstrategy = "{}"\nspace = "nasnet"\nevaluator = "toy"\nseed = {}\ntrials = 2\n'
     trials = [{"fitness": 0.5}, {"fitness": 0.6}]

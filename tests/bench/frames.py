@@ -1,4 +1,4 @@
-"""What a long history costs to load: seconds of processor and wall clock, and memory, with cells, without them, and without any text.
+"""What a long history costs to load, in seconds and in memory: with its cells, without them, without any text.
 
     python -m tests.bench.frames --trials 1000000
 

@@ -232,6 +232,14 @@ def test_the_curve_is_hovered_zoomed_and_walked_along(file: Path, visit: Visit, 
     chart.press("ArrowDown")
     assert reading.inner_text().startswith(report["curves"][1]["run"])
 
+    page.get_by_label("mean of the last").check()
+    assert page.locator("#chart .line").count() == 4
+    chart.press("ArrowRight")
+    mean = report["means"]["runs"][0]
+    assert reading.inner_text().startswith(f"{run['run']}: {100 * mean['fitness'][-1]:.2f} %, mean of the last")
+    page.mouse.move(box["x"] + 0.6 * box["width"], box["y"] + 0.3 * box["height"])
+    assert re.search(r"(evolution|random)-[01]: \d+\.\d\d %\n", tip.inner_text())
+
     page.get_by_label("seconds").check()
     assert any("seconds that the run" in text for text in ticks(page))
     page.get_by_label("random").uncheck()
@@ -265,6 +273,7 @@ def test_it_prints_and_is_read_without_javascript(file: Path, visit: Visit) -> N
     assert page.locator("#chart .line").first.is_visible()
     assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
     assert page.pdf()[:5] == b"%PDF-"
+    assert page.locator("details:not([open])").count() == 0, "paper has nothing to click on"
     plain = visit(file, java_script_enabled=False)
     assert plain.locator("#trials-table tbody tr").count() == 200
     assert plain.get_by_text("The curves need JavaScript").is_visible()
