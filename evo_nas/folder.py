@@ -27,6 +27,9 @@ FILES: Final = (
 
 FOLDERS: Final = ("weights", "report")
 
+EVENTS: Final = "tensorboard"
+"""The folder of TensorBoard's events, there only where they are asked for."""
+
 _PATIENCE: Final = 0.1
 """Seconds to wait for a lock: whoever looks whether a run is alive holds it for an instant."""
 
@@ -153,7 +156,7 @@ class RunFolder:
 
     def _take_lock(self) -> None:
         """Lock the folder for this process, or say who holds it."""
-        refuse_links(self.path, (*FILES, *FOLDERS))
+        refuse_links(self.path, (*FILES, *FOLDERS, EVENTS))
         self._lock, self.has_locks = take_lock(self.path / "run.lock", f"the run folder {self.path}")
 
 

@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Final, Self
 
 from evo_nas.errors import UsageError
+from evo_nas.folder import EVENTS
 from evo_nas.history import History, Told
 from evo_nas.manager import Listener
 from genotypes.individual import Evaluation, Individual, Outcome
@@ -19,9 +20,6 @@ from genotypes.population import Population
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard.writer import FileWriter
-
-FOLDER: Final = "tensorboard"
-"""Where the events lie in a run folder."""
 
 SECONDS_BETWEEN_WRITES: Final = 1.0
 """A table answers thousands of trials a second; nobody watches that closely."""
@@ -52,7 +50,7 @@ class TensorBoard(Listener):
     """
 
     def __init__(self, run: Path, history: History, last: int) -> None:
-        self.folder = run / FOLDER
+        self.folder = run / EVENTS
         self.history = history
         self._writer: FileWriter | None = None
         self._is_broken = False
@@ -94,7 +92,7 @@ class TensorBoard(Listener):
                 self._writer.close()
             else:
                 self._writer.flush()
-        except OSError as error:
+        except (OSError, ImportError) as error:
             self._is_broken = True
             print(f"evo_nas: warning: no more events for TensorBoard in {self.folder}: {error}", file=sys.stderr)
         self._written = time.monotonic()

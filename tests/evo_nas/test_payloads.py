@@ -721,10 +721,15 @@ def test_a_study_is_not_written_through_a_link(name: str, capsys: Capture) -> No
     assert Path("mine").read_text() == MINE
 
 
-@pytest.mark.parametrize("name", ["run.lock", "log.jsonl", "history.db", "run.toml", "env.json", "weights", "report"])
+@pytest.mark.parametrize(
+    "name",
+    ["run.lock", "log.jsonl", "history.db", "run.toml", "env.json", "weights", "report", "tensorboard"],
+)
 def test_a_run_is_not_written_through_a_link(name: str, toy_run: Start, capsys: Capture) -> None:
     run = toy_run("run", trials=2, settings=("space.blocks=1",))
     place = run.path / name
+    if name == "tensorboard":  # there only on request
+        place.mkdir()
     if place.is_dir():
         place.rename("moved")
         Path("elsewhere").mkdir()
