@@ -225,7 +225,10 @@ def draw_runs(curves: pd.DataFrame, at: str, styles: Mapping[str, Look], ax: Axe
         runs = [run for _, run in group.groupby("run", observed=True, sort=False)]
         for run in runs:
             said = str(label) if len(runs) == 1 else None
-            draw_line(run[at], run["fitness"], ax, look, said, bold=len(runs) == 1, shift=shift, steps=steps)
+            alpha = min(0.5, 1.6 / len(runs) ** 0.5)  # a crowd must not hide the means
+            draw_line(
+                run[at], run["fitness"], ax, look, said, bold=len(runs) == 1, thin=alpha, shift=shift, steps=steps
+            )
         mean = means[means["group"] == label]
         if len(runs) > 1 and len(mean):
             said = f"{label} (mean of {len(runs)})"
@@ -242,12 +245,14 @@ def draw_line(
     label: str | None,
     *,
     bold: bool,
+    thin: float = 0.5,
     shift: float = 0.0,
     steps: bool = True,
 ) -> None:
     """Draw a curve, as steps only the points at which it changes; a bold one has a few markers.
 
-    ``shift`` in [0, 1] moves these, so that curves that lie upon each other do not hide each other's markers.
+    ``thin`` in [0, 1] is how opaque one is that is not. ``shift`` in [0, 1] moves the markers, so that curves that lie
+    upon each other do not hide each other's.
     """
     abscissae, values = x.to_numpy(np.float64), y.to_numpy(np.float64)
     if steps:
@@ -261,7 +266,7 @@ def draw_line(
         color=look.colour,
         linestyle=look.dashes,
         linewidth=1.6 if bold else 0.7,
-        alpha=1.0 if bold else 0.5,
+        alpha=1.0 if bold else thin,
         label=label,
         marker=look.marker if bold else "",
         markevery=marked(abscissae, shift),
