@@ -31,7 +31,7 @@ LAYERS = [
     {"estimate", "doctor", "listing", "count", "show", "status", "repair", "study", "train", "export"},
     {"trainings", "sources"},
     {"run"},
-    {"progress", "manager", "signals", "weights", "capacity"},
+    {"progress", "manager", "signals", "weights", "tensorboard", "capacity"},
     {"executors", "history", "schema", "salvage", "folder"},
     {"evaluators"},
     {"training"},
