@@ -135,7 +135,7 @@ _SQL: Final[dict[str, str]] = {"run_seed": "seed", "trained": TRAINED}
 _FIRST_GENOTYPE: Final = (
     "SELECT genotype FROM trial WHERE typeof(genotype) = 'text' AND instr(genotype, ':') > 1 ORDER BY id LIMIT 1"
 )
-_BLOCK: Final = 2_000
+_BLOCK: Final = 8_000
 """Rows that are Python objects at a time, before they join the typed columns: few enough to stay in the caches."""
 
 _MAPPED: Final = 1 << 40
