@@ -53,7 +53,7 @@ TABLE: Final[dict[str, str]] = {
     "best_id": "id of that trial",
     "best_fitness": "its fitness, fraction in [0, 1]",
     "best_genotype": "its genotype in text form",
-    "best_cell": "JSON text of what it describes",
+    "best_cell": "JSON text of what it describes; missing if the frame was loaded without cells",
 }
 """Column of :func:`compare` -> what it holds, with its unit."""
 
@@ -438,7 +438,7 @@ def _row(group: pd.DataFrame, measured: pd.DataFrame, target: float | None) -> d
         row |= {"reached": int(np.isfinite(waits).sum()), "to_target": median if math.isfinite(median) else np.nan}
     if len(alive):
         best = alive.iloc[int(alive["fitness"].argmax())]
-        row |= {f"best_{name}": best[name] for name in ("run", "id", "fitness", "genotype", "cell")}
+        row |= {f"best_{name}": best.get(name) for name in ("run", "id", "fitness", "genotype", "cell")}
     return row
 
 

@@ -375,11 +375,21 @@ def opened(history: Path) -> Iterator[sqlite3.Connection]:
                 yield connection
             finally:
                 if untouched is not None and not untouched.result():
-                    _check(history, connection, believed=False)
+                    _look_through(history)
     except (sqlite3.Error, UnicodeDecodeError) as error:  # of a damaged schema SQLite quotes what is no text
         if getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & 0xFF in _OF_THE_PLACE:
             raise HistoryError(f"{history} cannot be read as a history: {error}") from None
         raise _damaged(history, str(error)) from None
+
+
+def _look_through(history: Path) -> None:
+    """Refuse a damaged history, over a connection of its own: another may be in the middle of a query.
+
+    Raises:
+        HistoryError: as :func:`_check` does.
+    """
+    with tempfile.TemporaryDirectory() as scratch, closing(_connect(history, Path(scratch))) as connection:
+        _check(history, connection, believed=False)
 
 
 def _check(history: Path, connection: sqlite3.Connection, believed: bool) -> None:

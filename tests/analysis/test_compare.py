@@ -71,7 +71,7 @@ def test_a_strategy_that_only_failed_has_a_row_without_fitness(six: list[Path]) 
 
 
 def test_records_are_json_and_keep_every_digit(six: list[Path]) -> None:
-    table = compare(load_history(six))
+    table = compare(load_history(six, cells=True))
     rows = json.loads(json.dumps(records(table), allow_nan=False))
     assert rows[0]["best_sd"] == pytest.approx(table.loc[0, "best_sd"], abs=1e-15)
     assert set(rows[0]["best_cell"]) == {"normal", "reduction"}

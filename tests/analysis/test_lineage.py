@@ -24,7 +24,7 @@ FAMILY: list[dict[str, Any]] = [
 
 @pytest.fixture
 def family(make_run: MakeRun) -> pd.DataFrame:
-    return load_history(make_run("family", FAMILY))
+    return load_history(make_run("family", FAMILY), cells=True)
 
 
 def test_ancestors_come_oldest_first_across_what_was_reused(family: pd.DataFrame) -> None:
