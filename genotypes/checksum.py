@@ -74,10 +74,7 @@ def sum_file(history: Path) -> Path:
 def is_untouched(history: Path) -> bool:
     """Say whether a history is what it was when it was last closed in order; a live or killed run's is not."""
     try:
-        if sum_file(history).read_text("ascii").strip() != file_sum(history):
-            return False
-        log = history.with_name(history.name + "-wal")
-        return not log.exists() or log.stat().st_size == 0  # somebody else has written since
+        return may_be_untouched(history) and sum_file(history).read_text("ascii").strip() == file_sum(history)
     except (OSError, ValueError):
         return False
 
@@ -86,7 +83,7 @@ def may_be_untouched(history: Path) -> bool:
     """Say as much of :func:`is_untouched` as can be known without reading the file: its size, and that of its log."""
     try:
         size = sum_file(history).read_text("ascii").split()[-1]
-        log = history.with_name(history.name + "-wal")
+        log = history.with_name(history.name + "-wal")  # if it holds anything, somebody else has written since
         return size == str(history.stat().st_size) and (not log.exists() or log.stat().st_size == 0)
     except (OSError, ValueError, IndexError):
         return False
