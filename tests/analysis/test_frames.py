@@ -36,6 +36,22 @@ def test_an_empty_history_gives_an_empty_frame_with_the_same_types(make_run: Mak
     assert (empty.dtypes.astype(str) == load_history(mixed).dtypes.astype(str)).all()
 
 
+@pytest.mark.parametrize("storage", ["python", "pyarrow"])
+def test_texts_are_the_same_whatever_pandas_keeps_them_in(
+    mixed: Path, storage: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("pyarrow")
+    texts = ["genotype", "key", "error", "cell"]
+    expected = load_history(mixed, columns=texts)
+    with pd.option_context("mode.string_storage", storage):
+        with_pyarrow = load_history(mixed, columns=texts)
+        monkeypatch.setattr(frames, "pyarrow", None)
+        without = load_history(mixed, columns=texts)
+        assert {dtype.storage for dtype in [*with_pyarrow.dtypes, *without.dtypes]} == {storage}
+    for frame in (with_pyarrow, without):
+        assert frame.astype(object).equals(expected.astype(object))
+
+
 def test_rows_come_in_the_order_told_and_pending_ones_last(mixed: Path) -> None:
     assert load_history(mixed)["id"].tolist() == [2, 1, 3, 4, 5, 6, 9, 8, 10]
 

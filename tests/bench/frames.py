@@ -3,7 +3,7 @@
     python -m tests.bench.frames --trials 1000000
 
 The history is inserted directly, rows as a search by evolution on the space nasnet leaves them, with checksums and
-closed in order; every measurement is of a process of its own, the best of three. A million trials are 2.5 GB.
+closed in order; every measurement is of a process of its own. A million trials are 2.5 GB.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from tempfile import TemporaryDirectory
 from typing import Any, Final
 
 import numpy as np
+import pandas as pd
 
 from analysis.frames import COLUMNS, load_history
 from evo_nas.schema import make
@@ -88,18 +89,19 @@ def load_once(path: Path, what: str) -> dict[str, float]:
     }
 
 
-def loaded_elsewhere(path: Path, what: str, times: int) -> dict[str, float]:
-    """Measure :func:`load_once` in processes of their own; give the best."""
+def loaded_elsewhere(path: Path, what: str, times: int) -> pd.DataFrame:
+    """Measure :func:`load_once` so many times, each in a process of its own: one row each."""
     command = [sys.executable, "-m", "tests.bench.frames", "--load", str(path), "--what", what]
-    found = [json.loads(subprocess.run(command, capture_output=True, check=True).stdout) for _ in range(times)]
-    return {name: min(one[name] for one in found) for name in found[0]}
+    return pd.DataFrame(
+        json.loads(subprocess.run(command, capture_output=True, check=True).stdout) for _ in range(times)
+    )
 
 
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--trials", type=int, default=1_000_000)
-    parser.add_argument("--times", type=int, default=3)
+    parser.add_argument("--times", type=int, default=5)
     parser.add_argument("--dir", type=Path, help="where to put the run (default: a temporary folder)")
     parser.add_argument("--load", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--what", choices=WHAT, help=argparse.SUPPRESS)
@@ -109,10 +111,12 @@ def main() -> None:
         return
     with TemporaryDirectory(dir=given.dir) as folder:
         insert_history(Path(folder) / "run", given.trials)
-        print(f"{given.trials:,} trials  processor     wall   memory")
+        print(f"{given.trials:,} trials, n = {given.times}: mean, standard deviation, and memory at most")
+        print(f"{'':>10}    wall           processor      memory")
         for what in WHAT:
-            best = loaded_elsewhere(Path(folder) / "run", what, given.times)
-            print(f"{what:>15}  {best['processor']:>7.2f} s {best['wall']:>6.2f} s {best['megabytes']:>5.0f} MB")
+            found = loaded_elsewhere(Path(folder) / "run", what, given.times)
+            seconds = [f"{found[name].mean():>5.2f} ± {found[name].std():.2f} s" for name in ("wall", "processor")]
+            print(f"{what:>10}  {'  '.join(seconds)}  {found['megabytes'].max():>6.0f} MB")
 
 
 if __name__ == "__main__":
