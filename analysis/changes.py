@@ -36,10 +36,12 @@ _CELLS: Final = {"normal": "normal cell", "reduction": "reduction cell", "cell":
 
 
 def plot_counts(counts: pd.DataFrame, ax: Axes | None = None) -> Axes:
-    """Draw how often each operation stands in both cells of a pair, a bar a pair beside those of the others.
+    """Draw how often each operation stands in the cells of a pair, a bar a pair beside those of the others.
 
-    ``counts`` comes from :func:`~analysis.operations.operation_counts`. Without ``ax`` a new figure is made.
+    ``counts`` comes from :func:`~analysis.operations.operation_counts`, whole or of one kind of cell. Without ``ax`` a
+    new figure is made.
     """
+    cells = counts["cell"].unique()
     table = counts.pivot_table(index="operation", columns="pair", values="count", aggfunc="sum", sort=False)
     if ax is None:
         ax = Figure(figsize=(3.15, 0.6 + 0.3 * len(table)), layout="constrained").add_subplot()
@@ -55,7 +57,8 @@ def plot_counts(counts: pd.DataFrame, ax: Axes | None = None) -> Axes:
         )
     ax.set_yticks(rows, [_spelled(str(op)) for op in table.index], fontsize=8)
     ax.set_ylim(len(table) - 0.5, -0.5)
-    ax.set_xlabel("operations in both cells", fontsize=8, color=_INK)
+    place = f"the {_CELLS[cells[0]]}" if len(cells) == 1 else "both cells"
+    ax.set_xlabel(f"operations in {place}", fontsize=8, color=_INK)
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.tick_params(axis="x", labelsize=8)
     ax.tick_params(axis="y", length=0)
@@ -169,8 +172,12 @@ def difference_figure(difference: Difference) -> Figure:
     tall = 0.9 + 0.3 * difference.counts["operation"].nunique()
     figure = columns_figure(columns, f"graph edit distance {distance}: {apart}", room=tall)
     width, height = figure.get_size_inches()
-    ax = figure.add_axes((1.2 / width, 0.5 / height, (min(width, 6.5) - 1.6) / width, (tall - 0.9) / height))
-    plot_counts(difference.counts, ax)
+    part = width / 2
+    for number, (_, counts) in enumerate(difference.counts.groupby("cell", sort=False)):
+        left, wide = number * part + 1.2, min(part, 6.5) - 1.6
+        ax = figure.add_axes((left / width, 0.5 / height, wide / width, (tall - 0.9) / height))
+        plot_counts(counts, ax)
+        ax.set_xlim(0, 1.05 * difference.counts["count"].max())  # of the other cell too: the bars compare
     return figure
 
 

@@ -43,6 +43,7 @@ def test_counts_are_bars_in_axes_that_are_given_and_handed_back() -> None:
     ax = Figure().add_subplot()
     assert plot_counts(counts, ax) is ax
     assert sum(bar.get_width() for bar in ax.patches) == counts["count"].sum() == 40
+    assert ax.get_xlabel() == "operations in both cells"
     assert [text.get_text() for text in ax.get_legend().get_texts()] == ["A", "B"]
 
 
@@ -101,6 +102,9 @@ def test_a_difference_marks_what_one_pair_has_alone() -> None:
     assert "graph edit distance 22: 12 in the normal cell, 10 in the reduction cell" in [
         text.get_text() for text in figure.texts
     ]
+    counts = found.counts.groupby("cell")["count"].sum()
+    drawn = {ax.get_xlabel(): sum(bar.get_width() for bar in ax.patches) for ax in figure.axes[4:]}
+    assert drawn == {f"operations in the {cell} cell": counts[cell] for cell in ("normal", "reduction")}
 
 
 @pytest.mark.parametrize("suffix", ["pdf", "svg", "dot", "gv"])
