@@ -177,7 +177,7 @@ def difference_figure(difference: Difference) -> Figure:
         left, wide = number * part + 1.2, min(part, 6.5) - 1.6
         ax = figure.add_axes((left / width, 0.5 / height, wide / width, (tall - 0.9) / height))
         plot_counts(counts, ax)
-        ax.set_xlim(0, 1.05 * difference.counts["count"].max())  # of the other cell too: the bars compare
+        ax.set_xlim(0, difference.counts["count"].max())  # of the other cell too: the bars compare
     return figure
 
 
