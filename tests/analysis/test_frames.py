@@ -1,3 +1,4 @@
+import gc
 import sqlite3
 import time
 from collections.abc import Callable
@@ -50,6 +51,16 @@ def test_texts_are_the_same_whatever_pandas_keeps_them_in(
         assert {dtype.storage for dtype in [*with_pyarrow.dtypes, *without.dtypes]} == {storage}
     for frame in (with_pyarrow, without):
         assert frame.astype(object).equals(expected.astype(object))
+
+
+@pytest.mark.parametrize("collects", [True, False])
+def test_the_collector_of_reference_cycles_is_left_as_it_was(mixed: Path, collects: bool) -> None:
+    try:
+        (gc.enable if collects else gc.disable)()
+        load_history(mixed)
+        assert gc.isenabled() == collects
+    finally:
+        gc.enable()
 
 
 def test_rows_come_in_the_order_told_and_pending_ones_last(mixed: Path) -> None:

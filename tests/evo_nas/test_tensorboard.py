@@ -21,6 +21,7 @@ from genotypes.population import Population
 from strategies.catalogue import STRATEGIES
 
 pytest.importorskip("tensorboard", reason="needs the extra tensorboard")
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 Series = Mapping[str, list[tuple[int, float]]]
 """Tag -> (step, value), as TensorBoard reads it."""
@@ -28,12 +29,16 @@ Series = Mapping[str, list[tuple[int, float]]]
 EVOLUTION = {"strategy": "evolution", "evaluator": "toy", "population": 8, "sample": 3, "tensorboard": True}
 
 
-def series(run: Path) -> Series:
+def reload(run: Path) -> EventAccumulator:
     """Read the events as TensorBoard does."""
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-
     events = EventAccumulator(str(run / "tensorboard"), size_guidance={"scalars": 0, "tensors": 0})
     events.Reload()
+    return events
+
+
+def series(run: Path) -> Series:
+    """Give the steps and values of each tag; a text counts as 1."""
+    events = reload(run)
     scalars = {tag: [(event.step, event.value) for event in events.Scalars(tag)] for tag in events.Tags()["scalars"]}
     texts = {tag: [(event.step, 1.0) for event in events.Tensors(tag)] for tag in events.Tags()["tensors"]}
     return scalars | texts
@@ -82,6 +87,26 @@ def test_failures_and_notes_of_the_strategy_are_shown_too(tmp_path: Path) -> Non
     assert [step for step, _ in seen["strategy/entropy"]] == [4, 8, 12, 16, 20, 24]
     assert seen["accuracy/mean_of_last_100"], "a strategy without a population has a mean too"
     assert seen["trial/parameters"]
+
+
+class Steady(ToyEvaluator):
+    """Every network is as good as every other, and learns alike."""
+
+    def evaluate(self, job: Job) -> Evaluation:
+        return Evaluation(Outcome.OK, fitness=0.5, curve=(0.25, 0.5))
+
+
+def test_the_incumbent_is_the_first_of_the_best_with_its_epochs_and_times_are_the_historys(tmp_path: Path) -> None:
+    space, evaluator = NASNetSpace(blocks=1), Steady()
+    evaluator.bind(space)
+    with History.create(tmp_path / "history.db") as history, TensorBoard(tmp_path, history, MEAN_OF) as view:
+        executor, strategy = SerialExecutor(evaluator), STRATEGIES.build("random", {})
+        PopulationManager(space, strategy, evaluator, executor, history, trials=6, listeners=[view]).run()
+        times = [told.at for told in history.follow(0)]
+    seen = series(tmp_path)
+    assert seen["incumbent/text_summary"] == [(1, 1.0)]
+    assert seen["incumbents_learning_curve/trial_1"] == [(1, 0.25), (2, 0.5)]
+    assert [event.wall_time for event in reload(tmp_path).Scalars("accuracy/trial")] == times
 
 
 def test_the_events_are_there_while_the_search_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
