@@ -76,6 +76,13 @@ def dress(ax: Axes, what: str) -> None:
         ax.spines[side].set_visible(False)
 
 
+def dress_fractions(ax: Axes, what: str, at: str, last: float) -> None:
+    """Dress axes of fractions, in per cents, against samples or seconds up to the ``last``."""
+    dress(ax, what)
+    percents(ax)
+    abscissa(ax, at, last)
+
+
 def percents(ax: Axes) -> None:
     """Write the ordinate in per cents, each tick exactly where it stands: rounded, 22.5 and 25 would read 22 and 25."""
     ax.yaxis.set_major_locator(MaxNLocator(nbins=7, steps=[1, 2, 2.5, 5, 10]))
@@ -112,20 +119,28 @@ def settle(ax: Axes, curves: Iterable[tuple[NDArray[Any], NDArray[Any]]], last: 
         first = min(int(np.searchsorted(np.asarray(x), start * last)), len(y) - 1)
         rest = np.asarray(y)[first:]
         low, high = min(low, float(np.nanmin(rest))), max(high, float(np.nanmax(y)))
+    _bound(ax, low, high)
+
+
+def fence(ax: Axes, trials: NDArray[np.float64], shown: Iterable[float] = ()) -> None:
+    """Set the limits of the ordinate by the accuracies of trials, and say how many of them lie below.
+
+    A few that learned nothing would flatten all others; those in ``shown`` are in the picture whatever they are.
+    """
+    quarter, three_quarters = np.quantile(trials, [0.25, 0.75])
+    shown = list(shown)
+    lowest = max(trials.min(), quarter - FENCE * (three_quarters - quarter))
+    bottom = _bound(ax, min([lowest, *shown]), max([trials.max(), *shown]))
+    if hidden := int((trials < bottom).sum()):
+        note(ax, f"{hidden:,} of {len(trials):,} trials {'lies' if hidden == 1 else 'lie'} below")
+
+
+def _bound(ax: Axes, low: float, high: float) -> float:
+    """Set the limits of an ordinate of fractions with some room; give the lower one."""
     room = max(high - low, 0.01)
-    ax.set_ylim(max(0.0, low - 0.05 * room), min(1.0, high + 0.08 * room))
-
-
-def fenced(values: NDArray[np.float64]) -> float:
-    """Give the lowest value that an axis makes room for: a few that learned nothing would flatten all others."""
-    quarter, three_quarters = np.quantile(values, [0.25, 0.75])
-    return float(max(values.min(), quarter - FENCE * (three_quarters - quarter)))
-
-
-def left_out(ax: Axes, hidden: int, every: int) -> None:
-    """Say how many trials lie below the axes."""
-    if hidden:
-        note(ax, f"{hidden:,} of {every:,} trials {'lies' if hidden == 1 else 'lie'} below")
+    bottom = max(0.0, low - 0.05 * room)
+    ax.set_ylim(bottom, min(1.0, high + 0.08 * room))
+    return bottom
 
 
 def note(ax: Axes, text: str, *, above: bool = False) -> None:

@@ -10,7 +10,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
 
-from analysis.axes import SIZE, dress, fenced, left_out, legend, letters, new_axes, percents
+from analysis.axes import SIZE, dress, fence, legend, letters, new_axes, percents
 from analysis.frames import HistoryError, Paths, Run, find_runs, load_history, load_metrics
 from analysis.palette import GRID, INK, MARKERS, mixed, strategy_colours, strategy_markers
 from analysis.plots import report_file, save
@@ -162,12 +162,7 @@ def _dress(alive: pd.DataFrame, cost: str, lowest: float, ax: Axes) -> None:
         ax.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
         ax.xaxis.set_minor_formatter(NullFormatter())
     ax.xaxis.set_major_formatter(EngFormatter(unit="s" if cost == "latency" else "", sep=" "))
-    # A few networks that learned nothing would flatten the front.
-    low, high = min(lowest, fenced(gained)), gained.max()
-    room = max(high - low, 0.01)
-    bottom = max(0.0, low - 0.05 * room)
-    ax.set_ylim(bottom, min(1.0, high + 0.08 * room))
-    left_out(ax, int((gained < bottom).sum()), len(gained))
+    fence(ax, gained, [lowest])
     called = {**COUNTED, "latency": "latency of one image"}.get(cost, shorten(cost))
     dress(ax, "validation accuracy")
     ax.set_xlabel(called, color=INK, fontsize=letters(ax))

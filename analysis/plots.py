@@ -16,19 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
-from analysis.axes import (
-    abscissa,
-    column_of,
-    dress,
-    fenced,
-    left_out,
-    legend,
-    letters,
-    marked,
-    new_axes,
-    percents,
-    settle,
-)
+from analysis.axes import column_of, dress_fractions, fence, legend, letters, marked, new_axes, settle
 from analysis.curves import best_so_far, grouped, mean_over_runs, moving_mean
 from analysis.frames import HistoryError
 from analysis.palette import INK, Look, looks
@@ -74,19 +62,13 @@ def plot_accuracy(
         ax.plot([], [], "o", markersize=3, markeredgewidth=0, color=INK, alpha=0.4, label="one training")
     if window is not None:
         _moving_means(frame, window, at, styles, ax)
-    alive = _trainings(frame)["fitness"].to_numpy(np.float64)
     last = float(curves[at].max())
     if trials:
         bests = curves.groupby("run", observed=True)["fitness"].max()
-        low, high = min(fenced(alive), bests.min()), bests.max()
-        room = max(high - low, 0.01)
-        ax.set_ylim(bottom := max(0.0, low - 0.05 * room), min(1.0, high + 0.08 * room))
-        left_out(ax, int((alive < bottom).sum()), len(alive))
+        fence(ax, _trainings(frame)["fitness"].to_numpy(np.float64), bests)
     else:
         settle(ax, _lines(curves, at), last)
-    dress(ax, "validation accuracy, best so far")
-    percents(ax)
-    abscissa(ax, at, last)
+    dress_fractions(ax, "validation accuracy, best so far", at, last)
     legend(ax)
     return ax
 
@@ -118,9 +100,7 @@ def plot_mean(
     draw_runs(curves, at, looks_of(grouped(frame, groups)), ax, steps=False)
     last = float(curves[at].max())
     settle(ax, _lines(curves, at), last)
-    dress(ax, "validation accuracy" if window == 1 else f"mean accuracy of the last {window:,}")
-    percents(ax)
-    abscissa(ax, at, last)
+    dress_fractions(ax, "validation accuracy" if window == 1 else f"mean accuracy of the last {window:,}", at, last)
     legend(ax)
     return ax
 
@@ -140,14 +120,8 @@ def plot_trials(frame: pd.DataFrame, ax: Axes | None = None, *, x: str = "trials
     ax = new_axes() if ax is None else ax
     styles = looks_of(frame)
     _dots(frame, at, styles, ax, shaped=True)
-    fitness = alive["fitness"].to_numpy(np.float64)
-    low, high = fenced(fitness), fitness.max()
-    room = max(high - low, 0.01)
-    ax.set_ylim(bottom := max(0.0, low - 0.05 * room), min(1.0, high + 0.08 * room))
-    left_out(ax, int((fitness < bottom).sum()), len(fitness))
-    dress(ax, "validation accuracy of a training")
-    percents(ax)
-    abscissa(ax, at, float(alive[at].max()))
+    fence(ax, alive["fitness"].to_numpy(np.float64))
+    dress_fractions(ax, "validation accuracy of a training", at, float(alive[at].max()))
     there = [label for label in styles if (alive["group"] == label).any()]
     size = 0.6 * letters(ax)
     legend(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 from matplotlib.lines import Line2D
 
-from analysis.axes import abscissa, dress, legend, new_axes, percents
+from analysis.axes import abscissa, dress, dress_fractions, legend, new_axes
 from analysis.curves import grouped
 from analysis.palette import INK
 from analysis.plots import Groups, draw_runs, looks_of
@@ -43,8 +43,6 @@ def plot_diversity(lives: pd.DataFrame, ax: Axes | None = None, *, groups: Group
     numbers = grouped(lives.rename(columns={"diversity": "fitness"}).dropna(subset=["fitness"]), groups)
     draw_runs(numbers, "sample", looks_of(grouped(lives, groups)), ax, steps=False)
     ax.set_ylim(0, 1.08 * max([0.05, *numbers["fitness"]]))
-    dress(ax, "choices that two differ in")
-    percents(ax)
-    abscissa(ax, "sample", float(lives["sample"].max()))
+    dress_fractions(ax, "choices that two differ in", "sample", float(lives["sample"].max()))
     legend(ax)
     return ax

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 import pandas as pd
 
-from analysis.axes import abscissa, column_of, dress, legend, new_axes, note, percents, settle
+from analysis.axes import column_of, dress_fractions, legend, new_axes, note, settle
 from analysis.curves import band_over_runs, best_so_far, grouped
 from analysis.frames import HistoryError
 from analysis.plots import Groups, draw_line, looks_of, nothing
@@ -55,9 +55,7 @@ def plot_seeds(frame: pd.DataFrame, ax: Axes | None = None, *, x: str = "trials"
         for edge in ("low", "high")
     ]
     settle(ax, edges, last)
-    dress(ax, "validation accuracy, best so far")
-    percents(ax)
-    abscissa(ax, at, last)
+    dress_fractions(ax, "validation accuracy, best so far", at, last)
     legend(ax)
     words = []
     several = bands.loc[bands["runs"] > 1, "runs"]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 import pandas as pd
 from matplotlib.lines import Line2D
 
-from analysis.axes import abscissa, column_of, dress, legend, letters, new_axes, percents, settle
+from analysis.axes import column_of, dress_fractions, legend, letters, new_axes, settle
 from analysis.curves import band_over_runs, grouped, top_mean
 from analysis.frames import HistoryError
 from analysis.palette import INK, Look
@@ -64,9 +64,7 @@ def plot_top(
         )
     last = max(float(band[at].max()) for *_, band in lines)
     settle(ax, [(band[at].to_numpy(), band["mean"].to_numpy()) for *_, band in lines], last, _START)
-    dress(ax, "validation accuracy")
-    percents(ax)
-    abscissa(ax, at, last)
+    dress_fractions(ax, "validation accuracy", at, last)
     runs = {label: max(runs for _, other, runs, _ in lines if other == label) for label in there}
     size = 0.6 * letters(ax)
     handles = [
