@@ -143,7 +143,9 @@ def plot_operations(paths: Paths, output: Path | None = None) -> list[Path]:
     panels = figure.subplots(len(groups), columns, squeeze=False, height_ratios=heights)
     for (keys, group), line in zip(groups, panels, strict=True):
         strategy, space = map(str, keys)
-        of = f", mean of {number} runs" if (number := group["run"].nunique()) > 1 else ""
+        number = group["run"].nunique()
+        fewest = group.groupby("first")["run"].nunique().min()  # some end before others
+        of = f", mean of {f'{fewest} to ' * (fewest < number)}{number} runs" if number > 1 else ""
         named = f"{strategy} on {shorten(space, 24)}" if drift["space"].nunique() > 1 else strategy
         cells = [cell for cell in _CELLS if (group["cell"] == cell).any()]
         for ax in line[len(cells) :]:

@@ -8,7 +8,7 @@ from itertools import combinations
 from typing import Final
 
 from analysis.frames import Paths, Run, find_runs
-from analysis.groups import Group, environment, settings_of
+from analysis.groups import Group, settings_of
 from analysis.wording import by_value, listed
 from genotypes.genotype import shorten
 
@@ -147,7 +147,7 @@ def _other_versions(runs: Sequence[Run]) -> list[str]:
     """Give a sentence if runs were made with other versions of libraries, as far as ``env.json`` tells."""
     said: dict[str, Mapping[str, object]] = {}
     for run in runs:
-        versions = environment(run).get("versions")
+        versions = run.environment().get("versions")
         if isinstance(versions, Mapping):
             said[run.name] = versions
     libraries = dict.fromkeys(str(name) for versions in said.values() for name in versions)

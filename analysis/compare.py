@@ -196,7 +196,7 @@ def outcomes(frame: pd.DataFrame, budget: int, target: float | None = None) -> p
         height = np.nan_to_num(best)
         row["auc"] = (height.sum() + (budget - len(best)) * height[-1]) / budget
         if target is not None and best[-1] >= target:
-            row["to_target"] = int((height >= target).argmax()) + 1
+            row["to_target"] = int((best >= target).argmax()) + 1  # nothing yet is below every target
         rows.append(row)
     return pd.DataFrame(rows, columns=list(OUTCOMES)).astype(
         {"run": "str", "report": "float64", "best_id": "Int64", "to_target": "Int64"}
@@ -305,7 +305,8 @@ def comparison_of(paths: Paths, *, target: float | None = None, trials: int | No
     measured.insert(1, "group", measured["run"].map(counted))
     seeds = {run.name: seed_of(run) for run in kept}
     measured.insert(2, "seed", pd.Series([seeds[run] for run in measured["run"]], dtype="Int64"))
-    measure = "report" if measured.loc[measured["best"].notna(), "report"].notna().all() else "fitness"
+    found = measured.loc[measured["best"].notna(), "report"]
+    measure = "report" if len(found) and found.notna().all() else "fitness"
     column = "report" if measure == "report" else "best"
     table = compare(frame, counted, budget=budget, target=target)
     table = table.sort_values(column, ascending=False, kind="stable", ignore_index=True)

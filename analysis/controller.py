@@ -8,7 +8,7 @@ import pandas as pd
 
 from analysis.axes import abscissa, dress, legend, new_axes, percents
 from analysis.curves import grouped
-from analysis.plots import Groups, draw_runs, looks_of
+from analysis.plots import Groups, draw_runs
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -38,7 +38,7 @@ def _plot(learned: pd.DataFrame, name: str, ax: Axes | None, groups: Groups) -> 
     # A batch of networks that were known already is told at the same sample as the one before.
     numbers = learned.dropna(subset=[name]).drop_duplicates(["run", "sample"], keep="last")
     numbers = grouped(numbers.rename(columns={name: "fitness"}), groups)
-    draw_runs(numbers, "sample", looks_of(numbers), ax, steps=False)
+    draw_runs(numbers, "sample", numbers, ax, steps=False)
     abscissa(ax, "sample", float(numbers["sample"].max()))
     legend(ax)
     return ax

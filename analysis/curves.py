@@ -36,18 +36,20 @@ def best_so_far(frame: pd.DataFrame, x: str = "sample") -> pd.DataFrame:
 def moving_mean(frame: pd.DataFrame, window: int = 100, x: str = "sample") -> pd.DataFrame:
     """Give the mean fitness of the last ``window`` individuals told: the mean of an aging population of that size.
 
-    Columns as of :func:`best_so_far`. Failures have no fitness and are passed over; reused individuals count, as
-    they do in a population. The first rows are means of fewer.
+    Columns as of :func:`best_so_far`. Failures have no fitness and are passed over: they leave the mean as it was;
+    reused individuals count, as they do in a population. The first rows are means of fewer.
 
     Raises:
         ValueError: if the window is less than 1.
     """
     if window < 1:
         raise ValueError(f"a moving mean needs a window of at least 1, not {window}")
-    alive = frame[frame["fitness"].notna() & (frame["sample"] > 0)]
-    curve = alive[[*_RUN, x]].copy()
+    told = frame[frame["best_so_far"].notna() & (frame["sample"] > 0)]
+    alive = told[told["fitness"].notna()]
+    curve = told[[*_RUN, x]].copy()
     means = alive.groupby("run", observed=True, sort=False)["fitness"].rolling(window, min_periods=1).mean()
     curve["fitness"] = means.droplevel(0)
+    curve["fitness"] = curve.groupby("run", observed=True, sort=False)["fitness"].ffill()
     return _one_a_point(curve, x)
 
 

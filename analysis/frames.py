@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gc
 import glob
+import json
 import shlex
 import shutil
 import sqlite3
@@ -45,7 +46,7 @@ UNKNOWN: Final = "unknown"
 COLUMNS: Final[dict[str, str]] = {
     "run": "name of the run's folder, with as many parent folders as it takes to tell the runs apart",
     "strategy": "name of the strategy, from run.toml",
-    "space": "full spelling of the space, as its genotypes name it",
+    "space": "full spelling of the space that was searched",
     "evaluator": "name of the evaluator, from run.toml",
     "run_seed": "seed of the run",
     "id": "counts the asks of the run from 1",
@@ -136,7 +137,7 @@ has no attempt.
 """
 
 _SQL: Final[dict[str, str]] = {"run_seed": "seed", "trained": TRAINED}
-# Damaged ones are passed over: the space is the same for all.
+# Damaged ones are passed over: but for progressive search, which begins with fewer blocks, the space is that of all.
 _FIRST_GENOTYPE: Final = (
     "SELECT genotype FROM trial WHERE typeof(genotype) = 'text' AND instr(genotype, ':') > 1 ORDER BY id LIMIT 1"
 )
@@ -241,6 +242,19 @@ class Run:
     def said(self, name: str) -> str:
         """Give an entry of the table ``[run]`` as text, or ``unknown``."""
         return str(self.table("run").get(name, UNKNOWN))
+
+    def environment(self) -> Mapping[str, Any]:
+        """Read ``env.json``; empty if there is none, or it cannot be read."""
+        try:
+            found = json.loads((self.folder / "env.json").read_text("utf-8"))
+        except (OSError, ValueError, RecursionError):
+            return {}
+        return found if isinstance(found, Mapping) else {}
+
+    def space(self) -> str | None:
+        """Give the full spelling of the space that is searched; ``None`` if only its genotypes may tell."""
+        space = self.environment().get("space")
+        return space if isinstance(space, str) and space else None
 
 
 def find_runs(paths: Paths) -> list[Run]:
@@ -482,7 +496,7 @@ def _trials(run: Run, wanted: list[str]) -> pd.DataFrame:
         stored = [name for name in stored if name != "trained"] + (["trained"] if version == 1 else [])
         first = connection.execute(_FIRST_GENOTYPE).fetchone()
         values = _checked(connection, run, "trial", {name: _DTYPES[name] for name in stored})
-    space = first[0].rpartition(":")[0] if first else run.said("space")
+    space = run.space() or (first[0].rpartition(":")[0] if first else run.said("space"))
 
     told = np.concatenate(values["told"])  # pending trials are NaN, which sorts last
     order = np.argsort(told, kind="stable")

@@ -60,13 +60,13 @@ def seed_of(run: Run) -> int | None:
 def group_runs(runs: Sequence[Run], spaces: Mapping[str, str] | None = None) -> list[Group]:
     """Group runs, in the order of the first of each group.
 
-    ``spaces``: name of a run -> full spelling of its space, by default what ``run.toml`` says. A run without a
-    configuration is a group of its own, since nobody knows whether it is like another.
+    ``spaces``: name of a run -> full spelling of its space, by default what ``env.json`` or else ``run.toml`` says. A
+    run without a configuration is a group of its own, since nobody knows whether it is like another.
     """
     found: dict[str, list[Run]] = {}
     parts: dict[str, tuple[str, str, Settings, Settings]] = {}
     for run in runs:
-        space = (spaces or {}).get(run.name) or run.said("space")
+        space = (spaces or {}).get(run.name) or run.space() or run.said("space")
         part = (run.said("strategy"), space, _spelled(run.table("strategy")), settings_of(run))
         key = json.dumps([*part, None if run.config else run.name], sort_keys=True)
         parts[key] = part
@@ -88,7 +88,7 @@ def settings_of(run: Run) -> dict[str, str]:
     A file that the evaluator reads is known by its fingerprint where there is one: a path can lead to another file on
     another machine.
     """
-    data = environment(run).get("data")
+    data = run.environment().get("data")
     data = data if isinstance(data, Mapping) else {}
     options = {k: v for k, v in _spelled(run.table("evaluator")).items() if not (k == "table" and data)}
     settings = {"evaluator": run.said("evaluator")} | {f"evaluator.{k}": v for k, v in options.items()}
@@ -97,15 +97,6 @@ def settings_of(run: Run) -> dict[str, str]:
         settings["data"] = " ".join(sorted(shorten(mark)[:_FINGERPRINT] for mark in data.values()))
     settings |= {k: v for k, v in _spelled(run.table("run")).items() if k not in _NO_SETTINGS}
     return settings
-
-
-def environment(run: Run) -> Mapping[str, Any]:
-    """Read ``env.json`` of a run; empty if there is none, or it cannot be read."""
-    try:
-        found = json.loads((run.folder / "env.json").read_text("utf-8"))
-    except (OSError, ValueError, RecursionError):
-        return {}
-    return found if isinstance(found, Mapping) else {}
 
 
 def _spelled(table: Mapping[str, Any]) -> dict[str, str]:

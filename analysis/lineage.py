@@ -12,7 +12,7 @@ from analysis.frames import HistoryError
 LINEAGE: Final[dict[str, str]] = {
     "generation": "counts from 0, the ancestor that has no parent, up to the individual itself",
     "trained_as": "id of the training that the fitness comes from: of a reused one, the first of the same network",
-    "changes": "number of choices that differ from the parent's; missing for the first",
+    "changes": "choices that differ from the parent's; missing for the first, and where a parent has other blocks",
 }
 """Column that :func:`lineage` adds -> what it holds; the others are those of :data:`analysis.frames.COLUMNS`."""
 

@@ -56,7 +56,7 @@ def plot_accuracy(
         raise HistoryError(nothing(frame))
     ax = new_axes() if ax is None else ax
     styles = looks_of(frame)
-    draw_runs(curves, at, styles, ax)
+    draw_runs(curves, at, frame, ax)
     if trials:
         _dots(frame, at, styles, ax)
         ax.plot([], [], "o", markersize=3, markeredgewidth=0, color=INK, alpha=0.4, label="one training")
@@ -97,7 +97,7 @@ def plot_mean(
     if curves.empty:
         raise HistoryError(nothing(frame))
     ax = new_axes() if ax is None else ax
-    draw_runs(curves, at, looks_of(grouped(frame, groups)), ax, steps=False)
+    draw_runs(curves, at, grouped(frame, groups), ax, steps=False)
     last = float(curves[at].max())
     settle(ax, _lines(curves, at), last)
     dress_fractions(ax, "validation accuracy" if window == 1 else f"mean accuracy of the last {window:,}", at, last)
@@ -187,28 +187,42 @@ def looks_of(frame: pd.DataFrame) -> dict[str, Look]:
     return looks(dict(zip(strategies["group"], strategies["strategy"].astype(str), strict=True)))
 
 
-def draw_runs(curves: pd.DataFrame, at: str, styles: Mapping[str, Look], ax: Axes, *, steps: bool = True) -> None:
+def runs_of(frame: pd.DataFrame) -> dict[str, int]:
+    """Count the runs of each group of a frame of :func:`analysis.curves.grouped`."""
+    return {str(label): int(runs) for label, runs in frame.groupby("group", observed=True)["run"].nunique().items()}
+
+
+def so_many(runs: int, every: int, unit: str = "") -> str:
+    """Say how many runs of a group are meant; those without a fitness have no curve."""
+    return f"{runs}{f' of {every}' if runs < every else ''}{unit}"
+
+
+def draw_runs(curves: pd.DataFrame, at: str, frame: pd.DataFrame, ax: Axes, *, steps: bool = True) -> None:
     """Draw the curves of runs, with the column ``group``; of several runs of a group thin, with their mean thick.
 
-    The legend stands in the order of the highest points. As ``steps`` a value holds until the next one.
+    ``frame``, with that column too, is what the curves come from. The legend stands in the order of the highest points.
+    As ``steps`` a value holds until the next one.
     """
+    styles, every = looks_of(frame), runs_of(frame)
     means = mean_over_runs(curves, at, _BY)
     groups = sorted(curves.groupby("group", observed=True, sort=False), key=lambda pair: -pair[1]["fitness"].max())
     for number, (label, group) in enumerate(groups):
         look, shift = styles[str(label)], number / len(groups)
         runs = [run for _, run in group.groupby("run", observed=True, sort=False)]
+        number_of_them = so_many(len(runs), every[str(label)])
+        alone = str(label) if every[str(label)] == 1 else f"{label} ({number_of_them} runs)"
         for run in runs:
-            said = str(label) if len(runs) == 1 else None
+            said = alone if len(runs) == 1 else None
             alpha = min(0.5, 1.6 / len(runs) ** 0.5)  # a crowd must not hide the means
             draw_line(
                 run[at], run["fitness"], ax, look, said, bold=len(runs) == 1, thin=alpha, shift=shift, steps=steps
             )
         mean = means[means["group"] == label]
         if len(runs) > 1 and len(mean):
-            said = f"{label} (mean of {len(runs)})"
+            said = f"{label} (mean of {number_of_them})"
             draw_line(mean[at], mean["mean"], ax, look, said, bold=True, shift=shift, steps=steps)
         elif len(runs) > 1:  # the shortest had ended before another had a fitness
-            ax.lines[-1].set_label(f"{label} ({len(runs)} runs)")
+            ax.lines[-1].set_label(alone)
 
 
 def draw_line(

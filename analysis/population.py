@@ -25,7 +25,7 @@ def plot_age(lives: pd.DataFrame, ax: Axes | None = None, *, groups: Groups = No
     ax = new_axes() if ax is None else ax
     numbers = grouped(lives.rename(columns={"age": "fitness"}), groups)
     styles = looks_of(numbers)
-    draw_runs(numbers, "sample", styles, ax, steps=False)
+    draw_runs(numbers, "sample", numbers, ax, steps=False)
     for _, run in numbers.groupby("run", sort=False):
         colour = styles[str(run["group"].iloc[0])].colour
         ax.plot(run["sample"], run["oldest"], color=colour, linestyle=(0, (1, 1.5)), linewidth=0.9, alpha=0.8, zorder=2)
@@ -41,7 +41,7 @@ def plot_diversity(lives: pd.DataFrame, ax: Axes | None = None, *, groups: Group
     """Draw the mean share of choices in which two of the living differ as :func:`plot_age` draws ages."""
     ax = new_axes() if ax is None else ax
     numbers = grouped(lives.rename(columns={"diversity": "fitness"}).dropna(subset=["fitness"]), groups)
-    draw_runs(numbers, "sample", looks_of(grouped(lives, groups)), ax, steps=False)
+    draw_runs(numbers, "sample", grouped(lives, groups), ax, steps=False)
     ax.set_ylim(0, 1.08 * max([0.05, *numbers["fitness"]]))
     dress_fractions(ax, "choices that two differ in", "sample", float(lives["sample"].max()))
     legend(ax)

@@ -9,7 +9,7 @@ import pandas as pd
 from analysis.axes import column_of, dress_fractions, legend, new_axes, note, settle
 from analysis.curves import band_over_runs, best_so_far, grouped
 from analysis.frames import HistoryError
-from analysis.plots import Groups, draw_line, looks_of, nothing
+from analysis.plots import Groups, draw_line, looks_of, nothing, runs_of, so_many
 from genotypes.genotype import shorten
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 _SHARED: Final = {"sample": "sample", "elapsed": "time"}
 _ENOUGH: Final = 5
-"""Runs below which the band is much too narrow: that of four, their range, holds the mean seven times in eight."""
+"""Runs below which the band is much too narrow: that of three, their range, holds the mean three times in four."""
 
 
 def plot_seeds(frame: pd.DataFrame, ax: Axes | None = None, *, x: str = "trials", groups: Groups = None) -> Axes:
@@ -38,7 +38,8 @@ def plot_seeds(frame: pd.DataFrame, ax: Axes | None = None, *, x: str = "trials"
     if bands.empty:
         raise HistoryError("no group has runs that were going at the same time: draw them one by one with --kind best")
     ax = new_axes() if ax is None else ax
-    styles = looks_of(grouped(frame, groups))
+    frame = grouped(frame, groups)
+    styles, every = looks_of(frame), runs_of(frame)
     drawn = sorted(bands.groupby("group", sort=False), key=lambda pair: -pair[1]["mean"].iloc[-1])
     for number, (label, band) in enumerate(drawn):
         look, runs = styles[str(label)], int(band["runs"].iloc[0])
@@ -46,7 +47,7 @@ def plot_seeds(frame: pd.DataFrame, ax: Axes | None = None, *, x: str = "trials"
             ax.fill_between(
                 band[at], band["low"], band["high"], step="post", color=look.colour, alpha=0.18, linewidth=0, zorder=2
             )
-        said = f"{label} ({runs} seed{'s' * (runs > 1)})"
+        said = f"{label} ({so_many(runs, every[str(label)])} seed{'s' * (every[str(label)] > 1)})"
         draw_line(band[at], band["mean"], ax, look, said, bold=True, shift=number / len(drawn))
     last = float(bands[at].max())
     edges = [

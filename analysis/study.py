@@ -19,6 +19,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from analysis.comparable import EARLY, ending
 from analysis.frames import TRAINED, HistoryError, Run, find_runs, opened, refuse_damage
 from genotypes.genotype import shorten
 
@@ -40,7 +41,6 @@ STUDY_TABLE: Final[dict[str, str]] = {
 """Column of :func:`study_table` -> what it holds, with its unit. What is not known is missing."""
 
 _VERSION: Final = 1
-_ENDS: Final = ("converged", "exhausted", "refused")
 
 Floats = NDArray[np.float64]
 
@@ -283,7 +283,7 @@ def _curve(folder: Path, trials: int) -> tuple[Floats, Floats, Floats] | None:
         return None
     (run,) = find_runs(folder)
     keys, fitness, report = _trained(run, trials)
-    if len(keys) < trials and not _ended_early(folder):
+    if len(keys) < trials and ending(run) not in EARLY:
         return None
     if not keys:  # everything that it asked was refused
         return np.full(trials, math.nan), np.full(trials, math.nan), np.zeros(trials)
@@ -309,15 +309,6 @@ def _trained(run: Run, trials: int) -> tuple[list[str], Floats, Floats]:
         ).fetchall()
     numbers = np.array([row[1:] for row in rows], dtype=np.float64).reshape(len(rows), 2)
     return [row[0] for row in rows], numbers[:, 0], numbers[:, 1]
-
-
-def _ended_early(folder: Path) -> bool:
-    """Say whether the log of a run ends with there being nothing more to try."""
-    try:
-        last = json.loads((folder / "log.jsonl").read_text("utf-8").splitlines()[-1])
-        return last["event"] == "end" and last["reason"] in _ENDS
-    except (OSError, ValueError, KeyError, TypeError, IndexError):
-        return False
 
 
 def _plus_minus(mean: float, error: float, digits: int) -> str:

@@ -12,7 +12,7 @@ from analysis.axes import column_of, dress_fractions, legend, letters, new_axes,
 from analysis.curves import band_over_runs, grouped, top_mean
 from analysis.frames import HistoryError
 from analysis.palette import INK, Look
-from analysis.plots import Groups, draw_line, looks_of, nothing
+from analysis.plots import Groups, draw_line, looks_of, nothing, runs_of, so_many
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -36,7 +36,7 @@ def plot_top(
     """Draw the mean accuracy of the best 1, 5 and 25 networks so far, a network once; over seeds their mean.
 
     ``frame`` has the column ``key``. The colour and the marker are those of the group, the dashes say of how many. What
-    no run has trained enough networks for is left out. Without ``ax`` a new figure is made.
+    not every run of a group has trained enough networks for is left out. Without ``ax`` a new figure is made.
 
     Raises:
         HistoryError: if no trial has a fitness, or fewer networks have one than the smallest of ``best``.
@@ -46,17 +46,21 @@ def plot_top(
     if not 0 < len(best) <= len(_DASHES):
         raise ValueError(f"a picture of the best has room for 1 to {len(_DASHES)} numbers, not {len(best)}")
     frame = grouped(frame, groups)
-    styles = looks_of(frame)
-    lines: list[tuple[int, str, int, pd.DataFrame]] = []
+    styles, every, able = looks_of(frame), runs_of(frame), runs_of(frame[frame["fitness"].notna()])
+    lines: list[tuple[int, str, pd.DataFrame]] = []
     for position, number in enumerate(best):
         bands = band_over_runs(grouped(top_mean(frame, number, at), groups), at, ["group"], resamples=0)
-        lines += [(position, str(label), int(band["runs"].iloc[0]), band) for label, band in bands.groupby("group")]
+        lines += [
+            (position, str(label), band)
+            for label, band in bands.groupby("group")
+            if band["runs"].iloc[0] == able[str(label)]
+        ]
     if not lines:
         enough = f"no group has runs that all had {min(best)} networks at one time"
         raise HistoryError(nothing(frame) if frame["fitness"].isna().all() else enough)
     ax = new_axes() if ax is None else ax
-    there = sorted({label for _, label, _, _ in lines}, key=list(styles).index)
-    for position, label, _, band in lines:
+    there = sorted({label for _, label, _ in lines}, key=list(styles).index)
+    for position, label, band in lines:
         look = styles[label]
         shift = (there.index(label) + position / len(best)) / len(there)
         draw_line(
@@ -65,11 +69,10 @@ def plot_top(
     last = max(float(band[at].max()) for *_, band in lines)
     settle(ax, [(band[at].to_numpy(), band["mean"].to_numpy()) for *_, band in lines], last, _START)
     dress_fractions(ax, "validation accuracy", at, last)
-    runs = {label: max(runs for _, other, runs, _ in lines if other == label) for label in there}
     size = 0.6 * letters(ax)
     handles = [
         Line2D([], [], color=styles[label].colour, marker=styles[label].marker, markersize=size,
-               label=label if runs[label] == 1 else f"{label} (mean of {runs[label]})")
+               label=label if every[label] == 1 else f"{label} (mean of {so_many(able[label], every[label])})")
         for label in there
     ]  # fmt: skip
     drawn = sorted({position for position, *_ in lines})

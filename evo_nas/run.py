@@ -248,7 +248,7 @@ def _begin(
     heeds_signals: bool,
 ) -> Run:
     """Search in a folder that has a configuration and nothing else yet."""
-    record = {**environment(), "data": dict(parts.evaluator.fingerprint())}
+    record = {**environment(), "space": parts.space.spelling, "data": dict(parts.evaluator.fingerprint())}
     folder.write_environment(json.dumps(record, indent=2) + "\n")
     reach(Failpoint.ENVIRONMENT_WRITTEN)
     with History.create(folder.history, locks=folder.has_locks, durable=durable) as history:

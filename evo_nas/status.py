@@ -327,7 +327,7 @@ def status_of(path: Path, clock: Callable[[], float] = time.time) -> Status:
     holder = folder.holder()
     if holder is None:  # else it is a run, even if there is nothing in it yet
         RunFolder.existing(path)
-    log = _log(folder.log_file)
+    log = read_log(folder.log_file)
     if holder is None and log.last == "start":  # it may have been started a moment ago
         holder = folder.holder()
     config = _config(folder)
@@ -382,7 +382,7 @@ def _config(folder: RunFolder) -> RunConfig | None:
         raise RunFolderError(f"{folder.path} is damaged: {error}") from error
 
 
-def _log(path: Path) -> Log:
+def read_log(path: Path) -> Log:
     """Read the log; lines that are none, such as one that a full disk cut short, are passed over."""
     began = started = None
     starts = 0

@@ -27,6 +27,7 @@ from evo_nas.history import History
 from evo_nas.links import refuse_links
 from evo_nas.manager import Listener, Reason
 from evo_nas.run import Parts, build, configured, resolved, resume, start, stored
+from evo_nas.status import read_log
 from genotypes.genotype import shorten
 from genotypes.individual import Evaluation, Individual
 from genotypes.population import Population
@@ -304,10 +305,10 @@ def finished(folder: Path, trials: int) -> bool:
         with History.read(folder / "history.db") as history:
             if history.trained() >= trials:
                 return True
-        last = json.loads((folder / "log.jsonl").read_text("utf-8").splitlines()[-1])
-    except (RunFolderError, OSError, ValueError, IndexError):
+    except (RunFolderError, OSError):
         return False  # whoever runs it says what is wrong
-    return bool(last.get("event") == "end" and last.get("reason") in _NOTHING_LEFT)
+    log = read_log(folder / "log.jsonl")
+    return log.last == "end" and log.reason in _NOTHING_LEFT
 
 
 class _Watch(Listener):

@@ -17,7 +17,7 @@ from analysis.comparable import ending
 from analysis.compare import comparison_of
 from analysis.curves import moving_mean
 from analysis.frames import Paths, Run, find_runs, load_history, opened
-from analysis.groups import environment, group_runs, seed_of
+from analysis.groups import group_runs, seed_of
 from analysis.lineage import lineage
 from analysis.living import mean_window
 from genotypes.genotype import printable, shorten
@@ -121,7 +121,7 @@ def _run(run: Run, group: str, rows: pd.DataFrame, spaces: Mapping[str, str]) ->
         "name": run.name,
         "group": group,
         "strategy": shorten(run.said("strategy")),
-        "space": shorten(spaces.get(run.name) or run.said("space")),
+        "space": shorten(spaces.get(run.name) or run.space() or run.said("space")),
         "evaluator": shorten(run.said("evaluator")),
         "seed": seed_of(run),
         "state": _state(run, len(trained), budget),
@@ -345,7 +345,8 @@ def _flat(table: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, str
 
 def _versions(run: Run) -> dict[str, str]:
     """Give what ``env.json`` says of libraries, machine and data."""
-    return {name.removeprefix("versions."): value for name, value in _flat(environment(run)) if name != "command"}
+    said = {name: value for name, value in run.environment().items() if name not in ("command", "space")}
+    return {name.removeprefix("versions."): value for name, value in _flat(said)}
 
 
 def _tabled(tables: Mapping[str, Mapping[str, str]]) -> dict[str, Any]:
@@ -364,7 +365,7 @@ def _tabled(tables: Mapping[str, Mapping[str, str]]) -> dict[str, Any]:
 
 def _commands(run: Run) -> dict[str, Any]:
     """Give the words of the command that began a run, and its folder, relative to where we are if it lies below."""
-    words = environment(run).get("command")
+    words = run.environment().get("command")
     said = [printable(word) for word in words] if isinstance(words, list) else []
     if said and Path(said[0]).name in _OURSELVES:
         said[:1] = ["python", "-m", "evo_nas"]

@@ -145,6 +145,8 @@ def test_outcomes_are_those_worked_out_by_hand(make_run: MakeRun) -> None:
     (row,) = outcomes(frame, 10, target=0.95).to_dict(orient="records")
     assert row["auc"] == pytest.approx((0 + 0.5 + 3 * 0.7 + 0.9 + 4 * 0.9) / 10), "a run that ended keeps its best"
     assert row["to_target"] is None
+    (row,) = outcomes(frame, 5, target=0.0).to_dict(orient="records")
+    assert row["to_target"] == 2, "what failed reached no target"
 
 
 def test_spread_area_and_samples_to_a_target_are_over_seeds(seeded: Any) -> None:
@@ -159,6 +161,13 @@ def test_spread_area_and_samples_to_a_target_are_over_seeds(seeded: Any) -> None
     (row,) = compare(frame, target=0.75).to_dict(orient="records")
     assert row["reached"] == 1
     assert np.isnan(row["to_target"]), "most never got there: their median is not known"
+
+
+def test_runs_that_all_found_nothing_are_compared_by_no_report(seeded: Any) -> None:
+    runs = [run for name in "ab" for run in seeded(name, *[[{"outcome": "oom"}] * 3] * 4)]
+    comparison = comparison_of(runs)
+    assert comparison.to_json()["measure"] == "fitness"
+    assert not any("report" in sentence for sentence in comparison.conclusions)
 
 
 def test_a_run_that_found_nothing_leaves_no_mean_and_ranks_last(seeded: Any) -> None:
@@ -233,7 +242,7 @@ def test_three_seeds_are_not_enough_and_four_are(seeded: Any) -> None:
     three = comparison_of([run for run in runs if run.name[1] != "3"])
     (said,) = three.conclusions
     assert said.startswith("3 seeds each are not enough to say anything: even if all runs of one were better")
-    assert "p would be 0.1. It takes 4 seeds each at least." in said
+    assert "p would be 0.1. It is possible with 4 seeds each." in said
     assert said.endswith("That all runs were better, as for b over a, is a reason for more seeds and no result.")
     four = comparison_of(runs)
     assert four.conclusions[0].startswith("b ends better than a (p = 0.029): one run beats another in 100 % of cases")

@@ -21,8 +21,8 @@ def test_best_so_far_has_one_point_a_sample(mixed: Path) -> None:
 def test_the_moving_mean_is_the_mean_of_the_last_individuals_with_a_fitness(mixed: Path) -> None:
     curve = moving_mean(load_history(mixed), window=2)
     # Told: 0.5, 0.6, reused 0.6 at the same sample, a failure, 0.9.
-    assert curve["sample"].tolist() == [1, 2, 4]
-    assert curve["fitness"].tolist() == pytest.approx([0.5, 0.6, 0.75])
+    assert curve["sample"].tolist() == [1, 2, 3, 4]
+    assert curve["fitness"].tolist() == pytest.approx([0.5, 0.6, 0.6, 0.75])
 
 
 def test_the_moving_mean_does_not_run_on_from_one_run_into_the_next(make_run: MakeRun) -> None:

@@ -6,8 +6,8 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-from analysis.frames import find_runs
-from analysis.groups import group_runs
+from analysis.frames import find_runs, load_history
+from analysis.groups import group_runs, labels_of
 
 MakeRun = Callable[..., Path]
 
@@ -69,6 +69,18 @@ def test_data_make_a_group_and_the_place_of_a_table_does_not(make_run: MakeRun) 
         "evolution(data=11111111)": 2,
         "evolution(data=22222222)": 1,
     }
+
+
+def test_the_space_is_what_was_searched_and_not_where_progressive_search_began(make_run: MakeRun) -> None:
+    folders = [make_run(f"r{i}", [{"genotype": "pnas(blocks=1):0.0.0"}], config=config(seed=i)) for i in range(3)]
+    for folder, space in zip(folders, ("pnas", "pnas", "pnas(blocks=3)"), strict=True):
+        (folder / "env.json").write_text(json.dumps({"space": space}))
+    frame = load_history(folders)
+    assert frame["space"].tolist() == ["pnas", "pnas", "pnas(blocks=3)"]
+    assert [len(group.runs) for group in group_runs(find_runs(folders))] == [2, 1]
+    begun = make_run("begun", config=config(seed=4))
+    (begun / "env.json").write_text(json.dumps({"space": "pnas"}))
+    assert set(labels_of(find_runs([*folders[:2], begun]), frame).values()) == {"evolution"}, "it has no trial yet"
 
 
 def test_runs_of_which_nothing_is_known_are_not_put_together(make_run: MakeRun) -> None:

@@ -165,6 +165,24 @@ def test_a_short_run_has_no_top_25_and_too_many_numbers_are_refused(make_run: Ma
         plot_top(frame, best=range(1, 6))
 
 
+def test_no_mean_goes_on_without_a_run_and_the_legend_counts_those_without_a_fitness(make_run: MakeRun) -> None:
+    runs = [make_run(f"r{i}", rising(i, 40 if i else 7)) for i in range(3)]
+    failed = make_run("failed", [{"outcome": "oom"}] * 7)
+    frame = load_history([*runs, failed])
+    ax = plot_top(frame)
+    assert labels(ax)[0] == "random (mean of 3 of 4)"
+    assert {float(line.get_xdata()[-1]) for line in ax.lines} == {7.0}, "the mean of 25 would be one of two runs"
+    assert labels(plot_seeds(frame)) == ["random (3 of 4 seeds)"]
+    assert labels(plot_best(frame)) == ["random (mean of 3 of 4)"]
+    assert labels(plot_best(load_history([runs[1], failed]))) == ["random (1 of 2 runs)"]
+
+
+def test_a_mean_goes_on_while_trials_fail(make_run: MakeRun) -> None:
+    half = make_run("half", [*rising(0, 10), *[{"outcome": "oom"}] * 10])
+    ax = plot_mean(load_history([half, make_run("whole", rising(1, 20))]), window=5)
+    assert {float(line.get_xdata()[-1]) for line in ax.lines} == {20.0}
+
+
 def test_the_population_is_drawn_with_its_oldest(runs: list[Path]) -> None:
     lives = living(load_history(runs[0]), {"e0": 5})
     ax = plot_age(lives)

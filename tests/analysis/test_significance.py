@@ -49,6 +49,12 @@ def test_p_is_that_of_counting_all_ways(first: tuple[float, ...], second: tuple[
     assert rank_test(values(*first), values(*second)) == pytest.approx(p)
 
 
+def test_p_of_very_many_runs_is_that_of_the_normal_limit() -> None:
+    first, second = np.random.default_rng(0).random((2, 101))
+    assert rank_test(first, second) == stats.mannwhitneyu(first, second, method="asymptotic").pvalue
+    assert rank_test(first, second[1:-1]) == stats.mannwhitneyu(first, second[1:-1], method="exact").pvalue
+
+
 def test_p_is_scipys_without_ties_and_for_many_tied_values() -> None:
     rng = np.random.default_rng(1)
     first, second = rng.random(9), rng.random(12) + 0.2
@@ -166,7 +172,7 @@ def test_too_few_seeds_are_said_to_be_too_few_whatever_they_show() -> None:
     assert pair.verdict == "too few"
     assert said == (
         "3 seeds each are not enough to say anything: even if all runs of one were better than all of the other, "
-        "p would be 0.1. It takes 4 seeds each at least."
+        "p would be 0.1. It is possible with 4 seeds each."
     )
     assert "2 and 3 seeds are not enough" in verdict_of([0.1, 0.2], [0.3, 0.4, 0.6])[1]
     assert verdict_of([0.1], [0.9])[1] == "One run each: differences may be luck. Repeat with other seeds to know."

@@ -127,6 +127,9 @@ def test_a_run_that_had_nothing_left_to_try_keeps_its_best(make_study: Any, reas
     assert row["mean_report"] == pytest.approx(55)
     assert row["distinct"] == (2 + 6) / 2
     assert notes_on(load_study(folder)) == []
+    with (folder / "random-seed0/log.jsonl").open("a") as log:
+        log.write('{"event": "repaired"}\n')
+    assert rows_of(folder, [6]) == [row], "a repair ends nothing and begins nothing"
 
 
 def test_runs_that_are_not_finished_are_left_out_and_said_so(make_study: Any) -> None:

@@ -41,6 +41,7 @@ def test_a_run_folder_holds_what_it_says(toy_run: Any) -> None:
     }
     environment = json.loads((run.path / "env.json").read_text())
     assert environment["versions"]["evo_nas"] == evo_nas.__version__
+    assert environment["space"] == "nasnet"
     events = [json.loads(line)["event"] for line in (run.path / "log.jsonl").read_text().splitlines()]
     assert events == ["start", "end"]
 

@@ -17,7 +17,7 @@ import pytest
 
 from evo_nas.cli import _print_ruled, main
 from evo_nas.folder import take_lock
-from evo_nas.study import listed
+from evo_nas.study import finished, listed
 
 ROOT = Path(__file__).parents[2]
 BOTH = ("--strategies", "random,evolution(population=5,sample=2)")
@@ -239,6 +239,19 @@ def test_a_finished_study_needs_no_more_than_its_table(capsys: Any, monkeypatch:
     monkeypatch.setattr("evo_nas.study._search", lambda task: pytest.fail("nothing is left to run"))
     assert main(STUDY) == 0
     assert capsys.readouterr().out == table
+
+
+def test_a_repair_does_not_unfinish_a_run_with_nothing_left_to_try(tmp_path: Path) -> None:
+    flags, run = (
+        ["--strategy", "random", "--space", "bits", "--set", "space.length=2", "--evaluator", "toy"],
+        tmp_path / "run",
+    )
+    assert main(["run", *flags, "--trials", "50", "--run-dir", str(run)]) == 0
+    assert finished(run, 50), "there are only four networks"
+    with (run / "log.jsonl").open("a") as log:
+        log.write('{"time": "2026-01-01T00:00:00+00:00", "event": "repaired"}\n')
+    assert finished(run, 50)
+    assert not finished(tmp_path / "nowhere", 50)
 
 
 @pytest.mark.parametrize(
