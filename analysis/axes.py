@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
@@ -139,7 +140,7 @@ def _bound(ax: Axes, low: float, high: float) -> float:
     """Set the limits of an ordinate of fractions with some room; give the lower one."""
     room = max(high - low, 0.01)
     bottom = max(0.0, low - 0.05 * room)
-    ax.set_ylim(bottom, min(1.0, high + 0.08 * room))
+    ax.set_ylim(bottom, min(1.0 + 0.03 * room, high + 0.08 * room))  # a marker at 100 % is drawn whole
     return bottom
 
 
@@ -150,6 +151,7 @@ def note(ax: Axes, text: str, *, above: bool = False) -> None:
         (1.0, float(above)),
         (-3, -3 if above else 4),
         xycoords="axes fraction",
+        parse_math=False,
         textcoords="offset points",
         ha="right",
         va="top" if above else "bottom",
@@ -171,12 +173,16 @@ def legend(ax: Axes, handles: Sequence[Any] | None = None, *, columns: int = 5, 
         return
     size = letters(ax)
     line = (1 + _LEFT) * ax.bbox.width / ax.figure.dpi * 72 / (_WIDE * size)  # letters
-    names = [shorten(str(handle.get_label()), max(12, int(line - _HANDLE))) for handle in found]
+    names = [legible(str(handle.get_label()), max(12, int(line - _HANDLE))) for handle in found]
     abreast = max(1, min(columns, int(line // (max(map(len, names)) + _HANDLE))))
     if len(found) > (most := rows * abreast):
-        rest = len(found) - most + 1
-        found, names = [*found[: most - 1], Line2D([], [], linestyle="none")], names[: most - 1]
-        names.append(f"and {rest} more")
+        keys = {place for place, handle in enumerate(found) if _explains(handle)}
+        keys = keys if len(keys) < min(most, len(found)) - 1 else set()
+        room = most - 1 - len(keys)
+        shown = sorted(_one_of_each([p for p in range(len(found)) if p not in keys], names)[:room])
+        more = f"and {len(found) - room - len(keys)} more"
+        found = [*(found[p] for p in shown), Line2D([], [], linestyle="none"), *(found[p] for p in sorted(keys))]
+        names = [*(names[p] for p in shown), more, *(names[p] for p in sorted(keys))]
     ax.legend(
         found,
         names,
@@ -191,6 +197,31 @@ def legend(ax: Axes, handles: Sequence[Any] | None = None, *, columns: int = 5, 
         handlelength=2.0,
         labelspacing=0.3,
     )
+    plain(ax)
+
+
+def _explains(handle: Any) -> bool:
+    """Say whether an entry of a legend stands for no curve, but says what dots or dashes mean."""
+    return isinstance(handle, Line2D) and not np.size(handle.get_xdata())
+
+
+def _one_of_each(places: Sequence[int], names: Sequence[str]) -> list[int]:
+    """Put the first curve of each strategy before all others, so that no colour goes unnamed."""
+    strategies = {place: re.split(r"[(:]| on ", names[place], maxsplit=1)[0] for place in places}
+    first = {strategy: place for place, strategy in reversed(strategies.items())}
+    return [*sorted(first.values()), *(place for place in places if place not in first.values())]
+
+
+def legible(label: str, width: int) -> str:
+    """Cut a label for a legend, which leaves out those that begin with an underscore."""
+    return shorten(f" {label}" if label.startswith("_") else label, width)
+
+
+def plain(ax: Axes) -> None:
+    """Let no dollar sign in a legend begin a formula: labels are names, and a run may be called anything."""
+    if found := ax.get_legend():
+        for text in found.get_texts():
+            text.set_parse_math(False)
 
 
 def marked(x: NDArray[Any], shift: float = 0.0) -> list[int]:

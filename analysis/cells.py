@@ -78,7 +78,7 @@ def draw_pair(pair: CellPair, axes: Sequence[Axes]) -> Sequence[Axes]:
 def draw_text(text: str, ax: Axes) -> Axes:
     """Say in ``ax`` why there is no cell to be seen."""
     ax.set_axis_off()
-    ax.text(0.5, 0.5, text, ha="center", va="center", color=_WIRE, fontsize=9, transform=ax.transAxes)
+    ax.text(0.5, 0.5, text, parse_math=False, ha="center", va="center", color=_WIRE, fontsize=9, transform=ax.transAxes)
     return ax
 
 
@@ -96,7 +96,15 @@ def pair_figure(pair: CellPair, title: str | None = None, *, width: float | None
         place_cell(layout, figure, (left + x * scale, y * scale), title=name, scale=scale)
     if title:
         x, y = 0.5, 1 - 0.2 * scale / figure.get_figheight()
-        figure.text(x, y, title, ha="center", va="center", fontsize=12 * scale, color=_INK, weight="bold")
+        figure.text(
+            *(x, y, title),
+            ha="center",
+            va="center",
+            fontsize=12 * scale,
+            color=_INK,
+            weight="bold",
+            parse_math=False,
+        )
     return figure
 
 
@@ -164,7 +172,7 @@ def columns_figure(columns: Sequence[Column], footer: str = "", *, room: float =
     def write(text: str, x: float, y: float, size: float = 9, **style: str) -> None:
         """Write a line centred at (x, y), in inches."""
         style = {"color": _INK, "va": "center"} | style
-        figure.text(x / width, y / height, text, ha="center", fontsize=size, **style)  # type: ignore[arg-type]
+        figure.text(x / width, y / height, text, ha="center", fontsize=size, parse_math=False, **style)  # type: ignore[arg-type]
 
     x = gap / 2
     for column, layouts, wide in zip(columns, pairs, widths, strict=True):

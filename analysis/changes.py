@@ -11,6 +11,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from analysis.axes import legible, plain
 from analysis.cells import Column, columns_figure, pair_figure
 from analysis.difference import Difference
 from analysis.dot import pair_dot
@@ -19,6 +20,7 @@ from analysis.layout import op_text
 from analysis.operations import operation_drift
 from analysis.plots import report_file, save
 from genotypes.cell import CellPair
+from genotypes.files import write_whole
 from genotypes.genotype import shorten
 
 if TYPE_CHECKING:
@@ -31,6 +33,7 @@ _INK: Final = "#22272e"
 _COLOURS: Final = ("#0072b2", "#e69f00", "#009e73", "#cc79a7")  # Okabe and Ito 2008: safe for the colour-blind
 _MAP: Final = "Blues"  # one hue, white is none: as safe
 _ROW: Final = 0.17  # inches of a row of the map
+_TITLE: Final = 32  # letters that stand above a map in one line
 _MOST: Final = 8  # strategies that a picture has room for
 _CELLS: Final = {"normal": "normal cell", "reduction": "reduction cell", "cell": ""}
 
@@ -53,7 +56,7 @@ def plot_counts(counts: pd.DataFrame, ax: Axes | None = None) -> Axes:
             table[name],
             0.92 * thick,
             color=_COLOURS[number % len(_COLOURS)],
-            label=shorten(str(name), 30),
+            label=legible(str(name), 30),
         )
     ax.set_yticks(rows, [_spelled(str(op)) for op in table.index], fontsize=8)
     ax.set_ylim(len(table) - 0.5, -0.5)
@@ -67,6 +70,7 @@ def plot_counts(counts: pd.DataFrame, ax: Axes | None = None) -> Axes:
     for side in ("top", "right", "left"):
         ax.spines[side].set_visible(False)
     ax.legend(loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=2, frameon=False, fontsize=8, borderaxespad=0.2)
+    plain(ax)
     return ax
 
 
@@ -145,7 +149,8 @@ def plot_operations(paths: Paths, output: Path | None = None) -> list[Path]:
         strategy, space = map(str, keys)
         number = group["run"].nunique()
         fewest = group.groupby("first")["run"].nunique().min()  # some end before others
-        of = f", mean of {f'{fewest} to ' * (fewest < number)}{number} runs" if number > 1 else ""
+        many = f"{number}" if fewest == number else f"{fewest} to {number}"
+        of = f", mean of {many} runs" if number > 1 else ""
         named = f"{strategy} on {shorten(space, 24)}" if drift["space"].nunique() > 1 else strategy
         cells = [cell for cell in _CELLS if (group["cell"] == cell).any()]
         for ax in line[len(cells) :]:
@@ -154,8 +159,9 @@ def plot_operations(paths: Paths, output: Path | None = None) -> list[Path]:
             own = group[group["cell"] == cell]
             there = set(own["operation"])
             plot_drift(own, ax, operations=[op for op in order if op in there], highest=highest)
-            said = ": ".join(filter(None, [named, _CELLS[cell]]))
-            ax.set_title(f"{said}{of}", fontsize=9, color=_INK, loc="left")
+            title = ": ".join(filter(None, [named, f"{_CELLS[cell]}{of}".removeprefix(", ")]))
+            lines = title.replace(": ", ":\n", 1) if len(title) > _TITLE else title
+            ax.set_title(lines, fontsize=9, color=_INK, loc="left", parse_math=False)
     return save(figure, output or report_file(runs[0].folder, "operations.png"))
 
 
@@ -197,10 +203,8 @@ def plot_cells(named: Sequence[Named], output: Path, *, width: float | None = No
     if output.suffix.lower() in (".dot", ".gv"):
         if len(named) > 1:
             raise ValueError(f"{output} holds one pair of cells: name one, or write a picture")
-        if output.is_symlink():
-            output.unlink()
         output.parent.mkdir(parents=True, exist_ok=True)
-        output.write_text(pair_dot(named[0][2]), encoding="utf-8")
+        write_whole(output, pair_dot(named[0][2]))
         return [output]
     if len(named) > _MOST:
         raise ValueError(f"a picture has room for {_MOST} pairs of cells, not {len(named)}: name fewer")

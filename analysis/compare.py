@@ -356,7 +356,7 @@ def _budget(runs: Sequence[Run], samples: Mapping[str, int], trials: int | None)
         kept = [run for run in begun if run.name in final or samples[run.name] >= trials]
         if not kept:
             most = max(samples.values())
-            raise HistoryError(f"no run has {trials:,} trained trials; the longest has {most:,}")
+            raise ValueError(f"no run has {trials:,} trained trials; the longest has {most:,}")
         if len(kept) < len(begun):
             short = [f"{run.name} ({samples[run.name]:,})" for run in begun if run not in kept]
             notes.append(f"Left out, because they have fewer than {trials:,} samples: {listed(short)}.")

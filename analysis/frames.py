@@ -6,6 +6,7 @@ imported, so that the run of a plug-in can be looked at where the plug-in is not
 
 from __future__ import annotations
 
+import errno
 import gc
 import glob
 import json
@@ -27,7 +28,7 @@ import pandas as pd
 
 from analysis.sessions import elapsed
 from genotypes.checksum import damage, good_trials, is_garbled, is_untouched, may_be_untouched, one_line, sum_file
-from genotypes.genotype import shorten
+from genotypes.genotype import printable, shorten
 
 try:
     import pyarrow
@@ -266,9 +267,18 @@ def find_runs(paths: Paths) -> list[Run]:
     listed = [paths] if isinstance(paths, str | PathLike) else list(paths)
     if not listed:
         raise HistoryError("no run was named: give a run folder, such as runs/<name>")
-    histories = list(dict.fromkeys(found for path in listed for found in _histories(Path(path))))
+    histories: dict[Path, None] = {}
+    for path in listed:
+        try:
+            histories |= dict.fromkeys(_histories(Path(path)))
+        except (OSError, ValueError) as error:  # no permission, a name that is too long, or holds a null
+            if isinstance(error, HistoryError):
+                raise
+            reason = getattr(error, "strerror", None) or str(error)
+            raise HistoryError(f"{shorten(str(path))} cannot be read: {reason}") from None
     return [
-        Run(name, history, _config(history.parent)) for name, history in zip(_names(histories), histories, strict=True)
+        Run(name, history, _config(history.parent))
+        for name, history in zip(_names(list(histories)), histories, strict=True)
     ]
 
 
@@ -354,10 +364,12 @@ def _names(histories: list[Path]) -> list[str]:
     places = [path.parent if path.name == "history.db" else path.with_suffix("") for path in histories]
     depths = [1] * len(places)
     while True:
-        names = ["/".join(place.parts[-depth:]) for place, depth in zip(places, depths, strict=True)]
+        names = [printable("/".join(place.parts[-depth:])) for place, depth in zip(places, depths, strict=True)]
         alike = [names.count(name) > 1 for name in names]
-        if not any(alike) or max(depths) > max(len(place.parts) for place in places):
+        if not any(alike):
             return names
+        if max(depths) > max(len(place.parts) for place in places):  # they differ in what cannot be printed
+            return [f"{name} #{n}" if same else name for n, (name, same) in enumerate(zip(names, alike, strict=True))]
         depths = [depth + same for depth, same in zip(depths, alike, strict=True)]
 
 
@@ -399,6 +411,8 @@ def opened(history: Path) -> Iterator[sqlite3.Connection]:
         if getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & 0xFF in _OF_THE_PLACE:
             raise HistoryError(f"{history} cannot be read as a history: {error}") from None
         raise _damaged(history, str(error)) from None
+    except OSError as error:
+        raise HistoryError(f"{error.filename or history} cannot be read: {error.strerror or error}") from None
 
 
 def _look_through(history: Path) -> None:
@@ -458,11 +472,19 @@ def _connect(history: Path, scratch: Path) -> sqlite3.Connection:
     except sqlite3.OperationalError:
         connection.close()
         copy = scratch / "history.db"
-        shutil.copyfile(history, copy)
-        for suffix in ("-wal", "-journal"):
-            beside = history.with_name(history.name + suffix)
-            if beside.is_file():
-                shutil.copyfile(beside, copy.with_name(copy.name + suffix))
+        try:
+            shutil.copyfile(history, copy)
+            for suffix in ("-wal", "-journal"):
+                beside = history.with_name(history.name + suffix)
+                if beside.is_file():
+                    shutil.copyfile(beside, copy.with_name(copy.name + suffix))
+        except OSError as error:
+            if error.errno != errno.ENOSPC:
+                raise
+            raise HistoryError(
+                f"{history} is read from a copy, because its folder takes no locks, and there is no room for one in "
+                f"{scratch.parent}: let TMPDIR name a folder with room"
+            ) from None
         connection = sqlite3.connect(copy)
     except BaseException:
         connection.close()

@@ -13,7 +13,8 @@ from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
 from analysis.axes import SIZE, dress, fence, legend, letters, new_axes, percents
 from analysis.frames import HistoryError, Paths, Run, find_runs, load_history, load_metrics
 from analysis.palette import GRID, INK, MARKERS, mixed, strategy_colours, strategy_markers
-from analysis.plots import report_file, save
+from analysis.plots import report_file, save, some_of
+from analysis.wording import listed
 from genotypes.genotype import shorten
 from genotypes.pareto import pareto_front
 
@@ -65,15 +66,14 @@ def plot_front(frame: pd.DataFrame, ax: Axes | None = None, *, cost: str = "mult
         HistoryError: if no trial has a fitness.
         ValueError: if none that has one has this cost.
     """
-    names = ", ".join(map(str, frame["run"].unique())) or "the run"
+    names = some_of(frame["run"].unique())
     alive = frame[(frame["outcome"] == "ok") & frame["fitness"].notna()]
     if alive.empty:
         raise HistoryError(f"no trial of {names} has succeeded, so there is no front to draw")
     alive = alive[alive[cost].notna()]
     if alive.empty:
         raise ValueError(
-            f"no trial of {names} has the metric {shorten(cost)!r} to draw accuracy against; name one that they have "
-            "with --costs, such as mult_adds or parameters"
+            f"no trial of {names} has the metric {shorten(cost)!r} to draw accuracy against; name one that they have"
         )
     if ax is None:
         ax = new_axes()
@@ -121,7 +121,15 @@ def plot_fronts(paths: Paths, output: Path | None = None, *, costs: Sequence[str
     names = tuple(costs) or _own_costs(runs[0])
     if len(names) > _MOST_PANELS:
         raise ValueError(f"a picture has room for {_MOST_PANELS} costs, not {len(names)}: name fewer with --costs")
-    frame = load_costs([run.history for run in runs], names)
+    histories = [run.history for run in runs]
+    frame = load_costs(histories, names)
+    if (frame["outcome"] == "ok").any() and (lacking := [name for name in names if frame[name].isna().all()]):
+        known = [name for name in COUNTED if frame[name].notna().any()]
+        known += sorted(load_metrics(histories)["name"].unique())
+        mend = f"name another with --costs: {listed([shorten(name) for name in known])}" if known else "nor any other"
+        raise ValueError(
+            f"no trial of {some_of([run.name for run in runs])} has the metric {shorten(lacking[0])!r}; {mend}"
+        )
     width, height = SIZE
     figure = Figure(figsize=(width * len(names), height), layout="constrained")
     for position, name in enumerate(names, start=1):
@@ -161,11 +169,15 @@ def _dress(alive: pd.DataFrame, cost: str, lowest: float, ax: Axes) -> None:
         ax.set_xscale("log")
         ax.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
         ax.xaxis.set_minor_formatter(NullFormatter())
-    ax.xaxis.set_major_formatter(EngFormatter(unit="s" if cost == "latency" else "", sep=" "))
+    is_time = cost == "latency" or cost.endswith("seconds")
+    if is_time or spent.max() >= 1000:
+        ax.xaxis.set_major_formatter(EngFormatter(unit="s" if is_time else "", sep=" "))
+    else:  # 500 m would be metres
+        ax.xaxis.set_major_formatter("{x:g}")
     fence(ax, gained, [lowest])
     called = {**COUNTED, "latency": "latency of one image"}.get(cost, shorten(cost))
     dress(ax, "validation accuracy")
-    ax.set_xlabel(called, color=INK, fontsize=letters(ax))
+    ax.set_xlabel(called, color=INK, fontsize=letters(ax), parse_math=False)
     percents(ax)
     ax.grid(color=GRID, linewidth=0.8)
     legend(ax)

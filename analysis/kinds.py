@@ -24,6 +24,9 @@ from analysis.top import plot_top
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+NARROWEST: Final = 7 / 2.54
+"""Inches below which the labels of a curve would be cut off."""
+
 _ACCURACY: Final = ("run", "strategy", "space", "fitness", "told", "trained", "sample", "best_so_far", "outcome")
 
 
@@ -73,6 +76,8 @@ def plot_kind(
     if chosen is None:
         raise ValueError(f"a picture is one of {', '.join(KINDS)}, not {kind!r}")
     at = column_of(x)
+    if width is not None and width < NARROWEST:
+        raise ValueError(f"a curve is at least {2.54 * NARROWEST:.0f} cm wide, not {2.54 * width:.3g}")
     if x != "trials" and not chosen.takes_x:
         raise ValueError(f"a picture of the kind {kind} is drawn against trials alone")
     if window is not None and not chosen.takes_window:

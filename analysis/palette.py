@@ -71,15 +71,18 @@ def strategy_markers(strategies: Iterable[str]) -> dict[str, str]:
 def looks(strategies: Mapping[str, str]) -> dict[str, Look]:
     """Give each curve its look, by label; the argument says of which strategy it is.
 
-    Curves of one strategy have its colour and marker, and differ in shade and dashes, in the order listed.
+    Curves of one strategy have its colour and marker, and differ in shade and dashes, in the order listed; where those
+    come to an end, they begin again with the next marker.
     """
     colours, markers = strategy_colours(strategies.values()), strategy_markers(strategies.values())
     met: dict[str, int] = {}
     found = {}
     for label, name in strategies.items():
-        dashes, other, share = _SETTINGS[met.get(name, 0) % len(_SETTINGS)]
+        again, setting = divmod(met.get(name, 0), len(_SETTINGS))
+        dashes, other, share = _SETTINGS[setting]
         met[name] = met.get(name, 0) + 1
-        found[label] = Look(mixed(colours[name], other, share), dashes, markers[name])
+        marker = MARKERS[(MARKERS.index(markers[name]) + again) % len(MARKERS)]
+        found[label] = Look(mixed(colours[name], other, share), dashes, marker)
     return found
 
 

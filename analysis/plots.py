@@ -5,7 +5,8 @@ Drawn with matplotlib's figures alone, never with pyplot: no global state, and n
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import warnings
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
@@ -16,10 +17,11 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
-from analysis.axes import column_of, dress_fractions, fence, legend, letters, marked, new_axes, settle
+from analysis.axes import column_of, dress_fractions, fence, legend, legible, letters, marked, new_axes, settle
 from analysis.curves import best_so_far, grouped, mean_over_runs, moving_mean
 from analysis.frames import HistoryError
 from analysis.palette import INK, Look, looks
+from genotypes.files import written_whole
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -152,20 +154,23 @@ def report_file(folder: Path, name: str) -> Path:
 def save(figure: Figure, path: Path) -> list[Path]:
     """Write a figure; beside a PNG also the same as SVG; other suffixes mean that format alone. Give the files.
 
-    A file that is a symbolic link is replaced, not what it leads to: a run folder may have come from anybody.
+    Each is written whole or not at all. One that is a symbolic link is replaced, not what it leads to: a run folder may
+    have come from anybody.
 
     Raises:
+        OSError: if a file cannot be written.
         ValueError: if the suffix is no format of a picture.
     """
     files = picture_files(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     # A fixed salt and no date: the same figure gives the same bytes.
-    with mpl.rc_context({"svg.hashsalt": "evo_nas"}):
+    with mpl.rc_context({"svg.hashsalt": "evo_nas"}), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", r"Glyph \d+")  # a sign that no font has is a box in the picture
         for file in files:
-            if file.is_symlink():
-                file.unlink()
-            dated = file.suffix.lower() in (".svg", ".svgz")
-            figure.savefig(file, dpi=200, facecolor="white", metadata={"Date": None} if dated else None)
+            format = file.suffix[1:].lower()
+            dated = {"Date": None} if format in ("svg", "svgz") else None
+            with written_whole(file) as partial:
+                figure.savefig(partial, format=format, dpi=200, facecolor="white", metadata=dated)
     return files
 
 
@@ -255,7 +260,7 @@ def draw_line(
         linestyle=look.dashes,
         linewidth=1.6 if bold else 0.7,
         alpha=1.0 if bold else thin,
-        label=label,
+        label=label and legible(label, len(label) + 1),
         marker=look.marker if bold else "",
         markevery=marked(abscissae, shift),
         markersize=0.6 * letters(ax),
@@ -268,11 +273,15 @@ def draw_line(
 
 def nothing(frame: pd.DataFrame) -> str:
     """Say why there is nothing to draw."""
-    names = list(map(str, frame["run"].unique()))
-    said = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
     failures = frame.loc[frame["trained"], "outcome"].value_counts()
     counts = ", ".join(f"{count} {outcome}" for outcome, count in failures.items() if count)
-    return f"no finished trials in {said or 'the run'}" + (f" but failures: {counts}" if counts else "")
+    return f"no finished trials in {some_of(frame['run'].unique())}" + (f" but failures: {counts}" if counts else "")
+
+
+def some_of(runs: Iterable[str]) -> str:
+    """Name the first few of runs."""
+    names = list(map(str, runs))
+    return (", ".join(names[:3]) or "the run") + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
 def _trainings(frame: pd.DataFrame) -> pd.DataFrame:

@@ -148,9 +148,14 @@ def study_table(study: StudyCurves, checkpoints: Sequence[int] | None = None) ->
 
     ``checkpoints`` are by default :data:`CHECKPOINTS` as far as the study goes, and its end. A strategy without a
     finished run has no row.
+
+    Raises:
+        ValueError: if a checkpoint is none of the study's trials.
     """
     if checkpoints is None:
         checkpoints = sorted({n for n in CHECKPOINTS if n < study.trials} | {study.trials})
+    if wrong := [n for n in checkpoints if not 1 <= n <= study.trials]:
+        raise ValueError(f"a checkpoint is a number of trials from 1 to {study.trials:,}, not {wrong[0]}")
     rows = []
     for curves in study.strategies:
         if not curves.seeds:

@@ -19,7 +19,14 @@ FORMATS: Final = ("table", "csv", "json", "parquet")
 ALL: Final = "all"
 """Stands for every column where columns are named."""
 
-_SUFFIXES: Final = {".csv": "csv", ".json": "json", ".parquet": "parquet", ".pq": "parquet"}
+_SUFFIXES: Final = {
+    "": "table",
+    ".txt": "table",
+    ".csv": "csv",
+    ".json": "json",
+    ".parquet": "parquet",
+    ".pq": "parquet",
+}
 
 SHOWN: Final = ("run", "id", "parent", "outcome", "fitness", "report", "parameters", "mult_adds", "seconds", "told_at")
 """Columns that a table for the eye has by default, and the genotype behind them; those without a value are left out."""
@@ -31,8 +38,17 @@ _LEAST: Final = 12  # characters that a text keeps, however narrow the terminal
 
 
 def format_named(format: str | None, file: Path | None) -> str:
-    """Give the format that is meant: the one that is named, else as the file is called, else ``table``."""
-    return format or (_SUFFIXES.get(file.suffix.lower(), "table") if file is not None else "table")
+    """Give the format that is meant: the one that is named, else as the file is called, else ``table``.
+
+    Raises:
+        ValueError: if the ending of the file says nothing of a format, and none is named.
+    """
+    if format or file is None:
+        return format or "table"
+    if file.suffix.lower() not in _SUFFIXES:
+        known = ", ".join(filter(None, _SUFFIXES))
+        raise ValueError(f"{file} says no format: let it end in one of {known}, or name one with --format")
+    return _SUFFIXES[file.suffix.lower()]
 
 
 def select(

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from evo_nas import __version__
 from evo_nas.config import FLAGS, from_environment, from_flags, layered
 from evo_nas.errors import DataError, EvoNasError, RunFolderError, StudyFailed, UsageError
-from evo_nas.folder import RunFolder
+from evo_nas.folder import RECORDS, RunFolder
 from evo_nas.streams import safe_streams
 from genotypes.genotype import printable
 
@@ -117,6 +117,9 @@ strategies (--population, --set strategy.x=y) go to all that have them. docs/stu
 @safe_streams()
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and give its exit code."""
+    if "matplotlib" not in sys.modules:
+        # A notebook's backend may not be installed where we are; pictures are written, never shown.
+        os.environ["MPLBACKEND"] = "agg"
     try:
         with _terminable():
             arguments = _parser().parse_args(argv)
@@ -157,6 +160,7 @@ def _log_on_stderr() -> Iterator[None]:
     logger.addHandler(handler)
     logger.setLevel(logging.INFO)
     logger.propagate = False
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # what it warns of can be seen in the picture
     try:
         yield
     finally:
@@ -232,7 +236,7 @@ def _parser() -> argparse.ArgumentParser:
     study.add_argument("--study-dir", metavar="DIR", type=Path, help="folder of the study (default: runs/study-...)")
     study.add_argument("--json", action="store_true", help="print JSON")
     study.add_argument(
-        "-o", "--output", metavar="FILE", type=Path, help="picture to write (default: STUDY/report/study.png)"
+        "-o", "--output", metavar="FILE", type=_file_name, help="picture to write (default: STUDY/report/study.png)"
     )
 
     resume = _command(commands, "resume", _resume, "go on with a run where it stopped")
@@ -271,7 +275,9 @@ def _parser() -> argparse.ArgumentParser:
     table.add_argument(
         "--top", metavar="N", type=_up_to(10**9), help="only the first N; without --sort by fitness, the highest first"
     )
-    table.add_argument("-o", "--output", metavar="FILE", type=Path, help="file to write (default: the standard output)")
+    table.add_argument(
+        "-o", "--output", metavar="FILE", type=_file_name, help="file to write (default: standard output)"
+    )
 
     plot = _command(commands, "plot", _plot, "draw what runs did, such as accuracy against samples or time")
     plot.add_argument("--kind", choices=_KINDS, default="curve", metavar="KIND", help=_KINDS_HELP)
@@ -280,12 +286,12 @@ def _parser() -> argparse.ArgumentParser:
     plot.add_argument(
         "--window", metavar="P", type=_up_to(10**9), help="mean, population: of the last P (default: the run's P)"
     )
-    plot.add_argument("--width", metavar="CM", type=_up_to(200), help="centimetres of the picture")
+    plot.add_argument("--width", metavar="CM", type=_up_to(200, 4), help="centimetres of the picture, a curve's from 7")
     compare = _command(commands, "compare", _compare, "compare strategies over their runs, and draw their best cells")
     for command in (plot, compare):
         command.add_argument("runs", metavar="RUN", nargs="+", help="run folder, or a pattern of them")
         command.add_argument(
-            "-o", "--output", metavar="FILE", type=Path, help="picture to write (default: RUN/report/)"
+            "-o", "--output", metavar="FILE", type=_file_name, help="picture to write (default: RUN/report/)"
         )
     compare.add_argument("--target", metavar="ACC", type=_fraction, help="samples to reach it, a fraction in [0, 1]")
     compare.add_argument(
@@ -299,13 +305,13 @@ def _parser() -> argparse.ArgumentParser:
         "--top", metavar="N", type=_up_to(10**4), default=200, help="trials in the table of the best (default: 200)"
     )
     report.add_argument(
-        "-o", "--output", metavar="FILE", type=Path, help="file to write (default: RUN/report/report.html)"
+        "-o", "--output", metavar="FILE", type=_file_name, help="file to write (default: RUN/report/report.html)"
     )
 
     diff = _command(commands, "diff", _diff, "say what tells two pairs of cells apart", epilog=_DIFF_EXAMPLES)
     for name, what in (("first", "A"), ("second", "B")):
         diff.add_argument(name, metavar=what, help="run folder (its best), genotype text, JSON file or published cell")
-    diff.add_argument("-o", "--output", metavar="FILE", type=Path, help="picture to write (default: none)")
+    diff.add_argument("-o", "--output", metavar="FILE", type=_file_name, help="picture to write (default: none)")
     diff.add_argument("--json", action="store_true", help="print JSON")
 
     count = _command(commands, "count", _count, "count the parameters and mult-adds of a network")
@@ -500,6 +506,16 @@ def _place(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--threads", metavar="T", type=_up_to(1024), help="threads (default: the cores)")
     parser.add_argument("--loaders", metavar="L", type=_up_to(1024, 0), default=0, help="processes that read files")
     parser.add_argument("--data-dir", metavar="DIR", type=Path, help="where image sets lie")
+
+
+def _file_name(text: str) -> Path:
+    """Read the name of a file to write: never one of those that a run, a study or a training is made of."""
+    path = Path(text)
+    if not path.name:
+        raise argparse.ArgumentTypeError("names no file")
+    if path.name in RECORDS and path.exists():
+        raise argparse.ArgumentTypeError(f"{text} is the record of a run and is not written over: name another file")
+    return path
 
 
 def _up_to(largest: int, least: int = 1) -> Callable[[str], int]:
@@ -783,9 +799,13 @@ def _repair(arguments: argparse.Namespace) -> None:
 
 def _table(arguments: argparse.Namespace) -> None:
     from analysis.tables import ALL, for_the_eye, format_named, select, write_table
-    from evo_nas.files import written_whole
+    from genotypes.files import written_whole
 
-    format, file = format_named(arguments.format, arguments.output), arguments.output
+    file = arguments.output
+    try:
+        format = format_named(arguments.format, file)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
     is_seen = file is None and sys.stdout.isatty()
     if is_seen and format == "parquet":
         raise UsageError("parquet is nothing for a terminal: name a file with -o FILE, or send it through a pipe")
@@ -800,6 +820,7 @@ def _table(arguments: argparse.Namespace) -> None:
             width = shutil.get_terminal_size().columns if is_seen else None
             write_table(frame, sys.stdout.buffer, format, width=width, plain=is_seen)
             return
+        file.parent.mkdir(parents=True, exist_ok=True)
         with written_whole(file) as partial, partial.open("wb") as stream:
             write_table(frame, stream, format)
     except ValueError as error:
@@ -807,7 +828,7 @@ def _table(arguments: argparse.Namespace) -> None:
     except OSError as error:
         if file is None:  # a pipe that nobody reads, a full disk: said, or not, as everywhere
             raise
-        raise UsageError(f"cannot write {file}: {error.strerror}; name another place with -o FILE") from error
+        raise _not_written(error) from error
     print(file)
 
 
@@ -863,7 +884,7 @@ def _plot_cells(arguments: argparse.Namespace) -> list[Path]:
 
     texts: list[str] = []
     for text in arguments.runs:
-        is_pattern = ":" not in text and any(letter in text for letter in "*?[")
+        is_pattern = (":" not in text or "/" in text) and any(letter in text for letter in "*?[")
         texts += [str(run.folder) for run in find_runs(text)] if is_pattern else [text]
     sources = [cells_meant(text) for text in texts]
     output = arguments.output
@@ -910,10 +931,12 @@ def _report(arguments: argparse.Namespace) -> None:
     from analysis.frames import find_runs
     from analysis.plots import report_file
     from analysis.report.page import report_page
-    from evo_nas.files import write_whole
+    from genotypes.files import write_whole
 
     with _looking_back():
         file = arguments.output or report_file(find_runs(arguments.runs)[0].folder, "report.html")
+        if file.suffix.lower() not in (".html", ".htm"):
+            raise UsageError(f"{file} is no name of a report: let it end in .html")
         page = report_page(arguments.runs, top=arguments.top, command=["python", "-m", "evo_nas", *arguments.words])
         file.parent.mkdir(parents=True, exist_ok=True)
         write_whole(file, page)
@@ -932,7 +955,12 @@ def _looking_back() -> Iterator[None]:
     except ValueError as error:
         raise UsageError(str(error)) from error
     except OSError as error:
-        raise UsageError(f"cannot write {error.filename}: {error.strerror}; name another place with -o FILE") from error
+        raise _not_written(error) from error
+
+
+def _not_written(error: OSError) -> UsageError:
+    reason = error.strerror or str(error)
+    return UsageError(f"cannot write {error.filename or 'the file'}: {reason}; name another place with -o FILE")
 
 
 def _count(arguments: argparse.Namespace) -> None:

@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 from evo_nas.count import sized
 from evo_nas.errors import DataError, UsageError
-from evo_nas.files import written_whole
 from evo_nas.phenotypes.blueprint import Blueprint, difference, load_whole, save_network
 from evo_nas.phenotypes.plan import planned
 from evo_nas.sources import Source, of_text
 from genotypes.cell import CellPair
+from genotypes.files import written_whole
 from genotypes.genotype import Genotype, shorten
 
 if TYPE_CHECKING:

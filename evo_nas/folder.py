@@ -16,14 +16,19 @@ from typing import IO, Any, Final
 
 from evo_nas.errors import RunFolderError
 from evo_nas.failpoints import Failpoint, reach
-from evo_nas.files import write_whole
 from evo_nas.links import refuse_links
+from genotypes.files import write_whole
 
 FILES: Final = (
     *("run.toml", "env.json", "log.jsonl", "run.lock", "alive.lock"),
     *("history.db", "history.sum", "history.db-wal", "history.db-shm", "history.db-journal"),
 )
 """What is written in a run folder beside the folders :data:`FOLDERS`."""
+
+RECORDS: Final = frozenset(
+    (*FILES, "study.json", "study.lock", "train.json", "train.lock", "checkpoint.json", "curve.csv", "result.json")
+)
+"""Names of files by which a run, a study or a training is resumed: nothing else is written in their place."""
 
 FOLDERS: Final = ("weights", "report")
 

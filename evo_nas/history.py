@@ -23,7 +23,6 @@ from typing import TYPE_CHECKING, Any, Final
 from evo_nas import schema
 from evo_nas.errors import DamagedHistory, RunFolderError
 from evo_nas.failpoints import Failpoint, reach
-from evo_nas.files import write_whole
 from evo_nas.folder import RunFolder, repair_command, resume_command
 from genotypes.checksum import (
     ASK,
@@ -37,6 +36,7 @@ from genotypes.checksum import (
     row_sum,
     sum_file,
 )
+from genotypes.files import write_whole
 from genotypes.genotype import Genotype
 from genotypes.individual import Evaluation, Individual, Outcome
 from genotypes.population import BEST_KEPT, Population

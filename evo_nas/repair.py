@@ -14,12 +14,12 @@ from typing import Any, Final
 
 from evo_nas import schema
 from evo_nas.errors import DamagedHistory, RunFolderError
-from evo_nas.files import write_whole, written_whole
 from evo_nas.folder import FILES, RunFolder, resume_command, take_lock
 from evo_nas.history import History
 from evo_nas.links import refuse_links
 from evo_nas.salvage import Salvage, salvage
 from genotypes.checksum import ASK, TELL, damage, file_sum, row_sum, sum_file
+from genotypes.files import write_whole, written_whole
 from genotypes.genotype import shorten
 
 

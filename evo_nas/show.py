@@ -15,7 +15,7 @@ from evo_nas.folder import RunFolder
 from evo_nas.history import FrontTrial, History, TopTrial
 from evo_nas.progress import duration
 from genotypes.cell import CellPair
-from genotypes.genotype import GenotypeError, shorten
+from genotypes.genotype import GenotypeError, printable, shorten
 
 DEFAULT_COSTS: Final = ("mult_adds",)
 """What accuracy is weighed against where neither the caller nor the run says."""
@@ -96,7 +96,7 @@ class Summary:
         early = f" ({self.stopped_early} stopped early)" if self.stopped_early else ""
         named = {name: f"{number} {name}{early if name == 'ok' else ''}" for name, number in self.counts.items()}
         counts = ", ".join(text for name, text in named.items() if self.counts[name] or name == "ok")
-        yield f"{self.path}: {counts}; {duration(self.seconds)} of evaluation"
+        yield f"{printable(self.path)}: {counts}; {duration(self.seconds)} of evaluation"
         if not self.top:
             yield "no trial has succeeded yet"
             return

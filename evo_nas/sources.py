@@ -13,7 +13,7 @@ from typing import Any, Final, NoReturn
 
 from evo_nas.config import read_toml
 from evo_nas.data.catalogue import DATA_SETS
-from evo_nas.errors import UsageError
+from evo_nas.errors import RunFolderError, UsageError
 from evo_nas.folder import RunFolder
 from evo_nas.history import History, TopTrial
 from genotypes.catalogue import space_named
@@ -62,6 +62,8 @@ def cells_named(source: str | None, cell: str | None, trial: int | None = None) 
     text = source or ""
     if _is_run(text):
         return of_run(Path(text), trial)
+    if _is_folder(text):
+        raise RunFolderError(f"{_spelled(Path(text))} is no run folder: there is no history.db in it")
     if trial is not None:
         raise UsageError(f"--trial names a trial of a run, and {shorten(text)} is no run folder")
     if not text.endswith(".json") and (":" in text or not _is_file(text)):
@@ -143,7 +145,7 @@ def _of_trial(path: Path, trial: TopTrial) -> Source:
         cells = CellPair.from_json(trial.cell)
     except (GenotypeError, RecursionError) as error:
         raise UsageError(
-            f"trial {trial.id} of {_spelled(path)} describes no pair of cells, so no network is built"
+            f"trial {trial.id} of {_spelled(path)} describes no pair of cells, as only genotypes of cells do"
         ) from error
     label = f"{shorten(path.resolve().name, 255)}-trial{trial.id}"
     genotype = trial.genotype if isinstance(trial.genotype, str) else None  # SQLite lets any column hold anything
@@ -160,6 +162,13 @@ def _images(folder: RunFolder) -> tuple[str | None, Path | None]:
     if not isinstance(dataset, str) or dataset not in DATA_SETS:
         return None, None
     return dataset, Path(data_dir) if isinstance(data_dir, str) else None
+
+
+def _is_folder(text: str) -> bool:
+    try:
+        return Path(text).is_dir()
+    except (OSError, ValueError):
+        return False
 
 
 def _is_run(text: str) -> bool:
@@ -223,5 +232,5 @@ def _decoded(genotype: Genotype) -> Source:
     genotype = Genotype(space.spelling, genotype.choices)
     cells = space.decode(genotype)
     if not isinstance(cells, CellPair):
-        raise GenotypeError(f"the space {genotype.space} does not describe a pair of cells, so no network is built")
+        raise GenotypeError(f"the space {genotype.space} does not describe a pair of cells")
     return Source(cells, str(genotype), str(genotype))

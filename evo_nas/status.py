@@ -22,7 +22,7 @@ from evo_nas.folder import RunFolder, resume_command
 from evo_nas.history import History
 from evo_nas.manager import Reason
 from evo_nas.progress import WHY, duration
-from genotypes.genotype import shorten
+from genotypes.genotype import printable, shorten
 
 LATELY: Final = 100
 """The pace is taken over so many trainings that ended last."""
@@ -202,7 +202,7 @@ class Status:
 
     def lines(self) -> Iterator[str]:
         """Give the text of ``status``."""
-        yield f"{self.path}: {self._how_it_is()}"
+        yield f"{printable(self.path)}: {self._how_it_is()}"
         rows = {
             "search": self._search(),
             "started": self._started(),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from collections.abc import Iterator
@@ -58,6 +59,8 @@ def safe_streams() -> Iterator[None]:
         except OSError:
             os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # the lowest number that is free: this one
     out, error = sys.stdout, sys.stderr
+    if isinstance(out, io.TextIOWrapper):  # what its encoding lacks, or no encoding has, is spelled out
+        out.reconfigure(errors="backslashreplace")
     with Path(os.devnull).open("w", encoding="utf-8") as nowhere:
         sys.stdout = nowhere if out is None else out
         sys.stderr = forgiving(error)  # all that is used of it is there

@@ -21,13 +21,13 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from evo_nas.config import OPTION_TABLES, RunConfig, Tables, differences, read_setting
 from evo_nas.errors import EvoNasError, RunFolderError, UsageError
-from evo_nas.files import write_whole
 from evo_nas.folder import take_lock
 from evo_nas.history import History
 from evo_nas.links import refuse_links
 from evo_nas.manager import Listener, Reason
 from evo_nas.run import Parts, build, configured, resolved, resume, start, stored
 from evo_nas.status import read_log
+from genotypes.files import write_whole
 from genotypes.genotype import shorten
 from genotypes.individual import Evaluation, Individual
 from genotypes.population import Population

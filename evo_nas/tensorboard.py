@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import socket
 import sys
 import time
 from collections import Counter, deque
@@ -9,7 +11,7 @@ from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Final, Self
+from typing import Any, Final, Self
 
 from evo_nas.errors import UsageError
 from evo_nas.folder import EVENTS
@@ -17,9 +19,6 @@ from evo_nas.history import History, Told
 from evo_nas.manager import Listener
 from genotypes.individual import Evaluation, Individual, Outcome
 from genotypes.population import Population
-
-if TYPE_CHECKING:
-    from torch.utils.tensorboard.writer import FileWriter
 
 SECONDS_BETWEEN_WRITES: Final = 1.0
 """A table answers thousands of trials a second; nobody watches that closely."""
@@ -38,6 +37,34 @@ def check_installed() -> None:
         raise UsageError("--tensorboard needs TensorBoard: python -m pip install 'evo_nas[tensorboard]'")
 
 
+class _Events:
+    """A file of TensorBoard's events, written where it is called: a full disk is an error here, and in no thread."""
+
+    def __init__(self, folder: Path) -> None:
+        from tensorboard.compat.proto.event_pb2 import Event
+        from tensorboard.summary.writer.record_writer import RecordWriter
+
+        folder.mkdir(parents=True, exist_ok=True)
+        name = f"events.out.tfevents.{int(time.time()):010d}.{socket.gethostname()}.{os.getpid()}.0"
+        self._event = Event
+        # Without a buffer: one that cannot be written would be tried again, and complain, when Python ends.
+        self._records = RecordWriter((folder / name).open("wb", buffering=0))
+        try:
+            self._records.write(Event(wall_time=time.time(), file_version="brain.Event:2").SerializeToString())
+        except OSError:
+            self.close()
+            raise
+
+    def add(self, summary: Any, step: int = 0, at: float | None = None) -> None:
+        """Write a summary; ``at`` is its wall time, in seconds since 1970, by default now."""
+        wall_time = time.time() if at is None else at
+        self._records.write(self._event(summary=summary, step=step, wall_time=wall_time).SerializeToString())
+
+    def close(self) -> None:
+        """Close the file."""
+        self._records.close()
+
+
 class TensorBoard(Listener):
     """Writes what the history of a run holds, and what is added to it, as TensorBoard's events.
 
@@ -52,7 +79,7 @@ class TensorBoard(Listener):
     def __init__(self, run: Path, history: History, last: int) -> None:
         self.folder = run / EVENTS
         self.history = history
-        self._writer: FileWriter | None = None
+        self._events: _Events | None = None
         self._is_broken = False
         self._written = float("-inf")
         self._event = 0
@@ -83,32 +110,31 @@ class TensorBoard(Listener):
         if self._is_broken:
             return
         try:
-            if self._writer is None:
-                self._writer = self._begin()
+            if self._events is None:
+                self._events = self._begin()
             for told in self.history.follow(self._event):
-                self._add(self._writer, told)
+                self._add(self._events, told)
                 self._event = told.event
             if ends:
-                self._writer.close()
-            else:
-                self._writer.flush()
+                self._events.close()
         except (OSError, ImportError) as error:
             self._is_broken = True
+            if self._events is not None:
+                self._events.close()
             print(f"evo_nas: warning: no more events for TensorBoard in {self.folder}: {error}", file=sys.stderr)
         self._written = time.monotonic()
 
-    def _begin(self) -> FileWriter:
+    def _begin(self) -> _Events:
         """Take away the events of an earlier part, and open a new file."""
         from torch.utils.tensorboard.summary import custom_scalars
-        from torch.utils.tensorboard.writer import FileWriter
 
         for old in self.folder.glob("events.out.tfevents.*"):
             old.unlink()
-        writer = FileWriter(str(self.folder))
-        writer.add_summary(custom_scalars(_TOGETHER))
-        return writer
+        events = _Events(self.folder)
+        events.add(custom_scalars(_TOGETHER))
+        return events
 
-    def _add(self, writer: FileWriter, told: Told) -> None:
+    def _add(self, events: _Events, told: Told) -> None:
         """Write one event with all that a trial has to say, and what else there is of a new incumbent."""
         from torch.utils.tensorboard.summary import scalar, text
 
@@ -124,11 +150,11 @@ class TensorBoard(Listener):
         event = type(values[0])()
         for value in values:
             event.MergeFrom(value)
-        writer.add_summary(event, self._trained, told.at)
+        events.add(event, self._trained, told.at)
         if is_incumbent:
             for epoch, accuracy in enumerate(self.history.curve(told.id), 1):
                 curve = scalar(f"incumbents_learning_curve/trial_{told.id}", accuracy)
-                writer.add_summary(curve, epoch, told.at)
+                events.add(curve, epoch, told.at)
 
     def _numbers(self, told: Told) -> Mapping[str, float]:
         """Name the numbers of a trial, and of the search so far."""

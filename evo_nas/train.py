@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 from evo_nas.count import sized
 from evo_nas.data.catalogue import data_set
 from evo_nas.errors import RunFolderError, UsageError
-from evo_nas.files import write_whole
 from evo_nas.links import refuse_links
 from evo_nas.phenotypes.blueprint import Blueprint, load_whole
 from evo_nas.recipes import TRAININGS, Recipe, TrainingPreset
 from evo_nas.sources import Source
 from evo_nas.trainings import Place, Result, Task, train
+from genotypes.files import write_whole
 from genotypes.genotype import shorten
 from genotypes.registry import configured
 

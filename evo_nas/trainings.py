@@ -22,11 +22,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from evo_nas.errors import DataError, EvoNasError, RunFolderError, UsageError
-from evo_nas.files import write_whole, written_whole
 from evo_nas.folder import take_lock
 from evo_nas.links import refuse_links
 from evo_nas.phenotypes.blueprint import Blueprint, fits, load_network, save_network
 from evo_nas.recipes import Recipe
+from genotypes.files import write_whole, written_whole
 from genotypes.genotype import GenotypeError, shorten
 
 if TYPE_CHECKING:

@@ -39,7 +39,7 @@ LAYERS = [
     {"descent", "graphs"},
     {"phenotypes", "data", "devices"},
     {"config", "recipes", "limits"},
-    {"files", "failpoints", "links", "streams", "machine"},
+    {"cache", "failpoints", "links", "streams", "machine"},
     {"errors", ""},
 ]
 BASES = {"evo_nas/evaluators/base.py"}

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from evo_nas.errors import DataError
-from evo_nas.files import written_whole
 from evo_nas.phenotypes.plan import AVERAGES, SMALLEST_IMAGE, planned
 from genotypes.cell import CellPair
+from genotypes.files import written_whole
 from genotypes.genotype import GenotypeError, shorten
 
 if TYPE_CHECKING:

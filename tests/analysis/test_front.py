@@ -99,7 +99,8 @@ def test_a_given_axes_is_drawn_into(make_run: MakeRun) -> None:
 
 
 def test_a_cost_that_nobody_has_is_an_error_that_names_it(make_run: MakeRun) -> None:
-    with pytest.raises(ValueError, match="no trial of run has the metric 'energy' to draw accuracy against") as caught:
+    said = r"no trial of run has the metric 'energy'; name another with --costs: mult_adds and latency$"
+    with pytest.raises(ValueError, match=said) as caught:
         plot_fronts(make_run(trials=TRADE_OFFS), costs=["energy"])
     assert "\n" not in str(caught.value)
     assert not isinstance(caught.value, HistoryError), "the history is not at fault"

@@ -215,6 +215,23 @@ def test_nothing_is_cut_off_and_the_legend_leaves_room_for_the_curves(make_run: 
     assert ax.get_legend().get_window_extent().y0 >= ax.bbox.y1 - 1, "it stands above"
 
 
+def test_a_full_legend_names_every_strategy_and_says_what_a_dot_is() -> None:
+    ax = new_axes()
+    for strategy in ("evolution", "random", "rl"):
+        for setting in range(6):
+            ax.plot([0, 1], [0, 1], label=f"{strategy}(a_rather_long_setting={setting})")
+    ax.plot([], [], "o", label="one training")
+    legend(ax, columns=1, rows=5)
+    one, two, three, more, dot = labels(ax)
+    assert [text.split("(")[0] for text in (one, two, three)] == ["evolution", "random", "rl"]
+    assert (more, dot) == ("and 15 more", "one training")
+
+
+def test_the_best_that_there_can_be_is_drawn_whole(make_run: MakeRun) -> None:
+    ax = plot_best(load_history(make_run(trials=[{"fitness": 0.5}, {"fitness": 1.0}])))
+    assert 1.0 < ax.get_ylim()[1] < 1.05
+
+
 def test_a_legend_of_nothing_is_none_and_a_long_name_is_cut() -> None:
     ax = new_axes()
     legend(ax)

@@ -66,6 +66,11 @@ def test_settings_of_a_strategy_share_colour_and_marker_and_differ_in_dashes() -
     assert len({first.colour, second.colour, other.colour}) == 3
 
 
+def test_however_many_settings_no_two_look_alike() -> None:
+    found = looks({f"random(a={i})": "random" for i in range(20)})
+    assert len({(look.colour, str(look.dashes), look.marker) for look in found.values()}) == 20
+
+
 def test_colours_are_mixed_by_shares() -> None:
     assert mixed("#000000", "#ffffff", 0.0) == "#000000"
     assert mixed("#000000", "#ffffff", 1.0) == "#ffffff"

@@ -176,6 +176,13 @@ def test_the_checkpoints_go_as_far_as_the_study(make_study: Any) -> None:
         assert study_table(StudyCurves(Path(), trials, 1.0, (curves,)))["trials"].tolist() == expected
 
 
+@pytest.mark.parametrize("checkpoint", [0, -1, 7])
+def test_a_checkpoint_is_one_of_the_trials(make_study: Any, checkpoint: int) -> None:
+    folder = make_study({"random": [[ok(0.5, 0.4)] * 6]}, trials=6)
+    with pytest.raises(ValueError, match=rf"from 1 to 6, not {checkpoint}$"):
+        study_table(load_study(folder), [checkpoint])
+
+
 def test_bad_folders_get_one_line(make_study: Any, tmp_path: Path) -> None:
     with pytest.raises(HistoryError, match=r"is no study: there is no study\.json in it"):
         load_study(tmp_path)

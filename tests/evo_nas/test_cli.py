@@ -457,7 +457,8 @@ def test_a_table_onto_a_full_disk_is_said_in_one_line() -> None:
     [
         (("--columns", "nosuch"), "a history has no column 'nosuch'; its columns are: run,"),
         (("--sort", "id:up"), "sort by a column as in 'fitness' or 'fitness:desc', not 'id:up'"),
-        (("-o", "nowhere/trials.csv"), "cannot write nowhere/trials.csv: No such file or directory"),
+        (("-o", "run/run.toml/trials.csv"), "cannot write run/run.toml"),
+        (("-o", "trials.xlsx"), "trials.xlsx says no format: let it end in one of .txt, .csv, .json,"),
         (("-o", "run"), "cannot write run: Is a directory"),
     ],
 )
@@ -495,12 +496,16 @@ def test_cells_and_operations_are_drawn_and_two_pairs_compared(capsys: pytest.Ca
         (["plot", "nasnet-a", "--kind", "cells"], "name a file with -o FILE"),
         (["plot", "nasnet-a", "--kind", "cells", "-o", "x.docx"], "x.docx cannot be written"),
         (["plot", "nasnet-a", "nasnet-a", "--kind", "cells", "-o", "x.dot"], "one pair of cells"),
-        (["plot", "nasnet-a", "--kind", "cells", "--width", "0"], "from 1 to 200"),
+        (["plot", "nasnet-a", "--kind", "cells", "--width", "0"], "from 4 to 200"),
         (["plot", "a", "--kind", "front", "--width", "8"], "not for --kind front"),
         (["plot", "a", "--kind", "front", "--window", "8"], "add --kind mean"),
         (["plot", "a", "--kind", "best", "--window", "8"], "a window is that of mean or population"),
         (["plot", "a", "--kind", "population", "--x", "seconds"], "against trials alone"),
         (["plot", "a", "--kind", "pie"], "invalid choice: 'pie'"),
+        (["plot", "a", "--width", "6"], "a curve is at least 7 cm wide, not 6"),
+        (["plot", "a", "-o", ""], "argument -o/--output: names no file"),
+        (["table", "a", "-o", "run.toml"], "run.toml is the record of a run and is not written over"),
+        (["report", "a", "-o", "a/report"], "a/report is no name of a report: let it end in .html"),
         (["plot", "nowhere", "--kind", "cells"], "there is no run or file nowhere"),
         (["diff", "nasnet-a", "bits(length=2):0.1"], "does not describe a pair of cells"),
         (["diff", "nasnet-a"], "required: B"),
@@ -509,6 +514,7 @@ def test_cells_and_operations_are_drawn_and_two_pairs_compared(capsys: pytest.Ca
 def test_what_cannot_be_drawn_or_compared_is_bad_input(
     words: list[str], said: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    Path("run.toml").touch()
     try:
         code = main(words)
     except SystemExit as end:
@@ -517,6 +523,47 @@ def test_what_cannot_be_drawn_or_compared_is_bad_input(
     assert code == 2
     assert said in error
     assert error.count("\n") == 1
+
+
+def test_a_folder_without_a_history_is_said_to_be_one(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("folder").mkdir()
+    for words in (["diff", "folder", "nasnet-a"], ["plot", "folder", "--kind", "cells"], ["table", "folder"]):
+        assert main(words) == 3
+        assert "folder is no run folder: there is no history.db in it" in capsys.readouterr().err
+
+
+def test_whatever_a_run_is_called_is_a_name_and_no_formula(capsys: pytest.CaptureFixture[str]) -> None:
+    names = [r"$\frac{1}$", "_hidden", "b\udcff", "col:on", "esc\x1b[31m"]
+    for name in names:
+        assert main([*TOY, "--trials", "3", "--run-dir", name]) == 0
+        (Path(name) / "run.toml").unlink()  # so that it is called after its folder
+    capsys.readouterr()
+    for kind in ("curve", "seeds", "cells", "operations"):
+        assert main(["plot", *names, "--kind", kind, "-o", f"{kind}.png"]) == 0
+    assert main(["plot", "./col:*", "--kind", "cells"]) == 0
+    assert main(["compare", *names, "-o", "compare.png"]) == 0
+    assert main(["table", *names, "-o", "new/table.csv"]) == 0
+    assert main(["report", *names, "-o", "report.html"]) == 0
+    assert "\x1b" not in Path("report.html").read_text()
+    assert capsys.readouterr().err == ""
+
+
+def test_a_backend_of_matplotlib_that_is_not_there_does_not_matter() -> None:
+    main([*TOY, "--trials", "3", "--run-dir", "run"])
+    command = [sys.executable, "-m", "evo_nas", "plot", "run"]
+    environment = os.environ | {"MPLBACKEND": "module://nowhere.inline"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_what_an_encoding_lacks_is_spelled_out() -> None:
+    for name in ("a", "b"):
+        main([*TOY, "--trials", "3", "--run-dir", name])
+    command = [sys.executable, "-m", "evo_nas", "compare", "a", "b"]
+    environment = os.environ | {"PYTHONIOENCODING": "ascii"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert r"\xb1 is the standard deviation" in done.stdout
 
 
 def test_curves_of_any_kind_are_drawn(capsys: pytest.CaptureFixture[str]) -> None:

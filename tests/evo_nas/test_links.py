@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from evo_nas.errors import RunFolderError
-from evo_nas.files import write_whole, written_whole
 from evo_nas.links import refuse_links
+from genotypes.files import write_whole, written_whole
 
 NAMES = ("run.lock", "log.jsonl", "weights", "weights/last")
 

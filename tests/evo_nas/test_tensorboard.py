@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import IO
 
 import pytest
 
@@ -22,6 +23,7 @@ from strategies.catalogue import STRATEGIES
 
 pytest.importorskip("tensorboard", reason="needs the extra tensorboard")
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.summary.writer.record_writer import RecordWriter
 
 Series = Mapping[str, list[tuple[int, float]]]
 """Tag -> (step, value), as TensorBoard reads it."""
@@ -142,6 +144,23 @@ def test_events_that_cannot_be_written_do_not_end_the_search(
     assert main(["resume", str(run), "--trials", "12", "--tensorboard"]) == 0
     assert capsys.readouterr().err.count("no more events for TensorBoard") == 1
     assert len(list(individuals(run))) >= 12
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full, which Linux has")
+def test_a_full_disk_is_a_warning_and_no_traceback(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Full(RecordWriter):  # type: ignore[misc]
+        def __init__(self, file: IO[bytes]) -> None:
+            file.close()
+            super().__init__(Path("/dev/full").open("wb", buffering=0))  # noqa: SIM115  # its writer closes it
+
+    monkeypatch.setattr("tensorboard.summary.writer.record_writer.RecordWriter", Full)
+    flags = ["--strategy", "random", "--evaluator", "toy", "--trials", "5", "--tensorboard"]
+    assert main(["run", *flags, "--run-dir", str(tmp_path / "run")]) == 0
+    error = capfd.readouterr().err
+    assert error.count("No space left on device") == error.count("no more events for TensorBoard") == 1
+    assert "Traceback" not in error
 
 
 def test_without_tensorboard_the_flag_is_refused_before_anything_begins(

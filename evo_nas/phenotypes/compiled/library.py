@@ -20,7 +20,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory, gettempdir
 from typing import Final
 
-from evo_nas.files import user_cache
+from evo_nas.cache import user_cache
 
 SWITCH: Final = "EVO_NAS_KERNELS"
 LARGEST_WINDOW: Final = 256

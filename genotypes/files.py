@@ -1,0 +1,49 @@
+"""Files that are written whole or not at all: the record of a run, and whatever is made of it."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+
+@contextmanager
+def written_whole(path: Path) -> Iterator[Path]:
+    """Give a place to write to; what lies there in the end takes the place of ``path``.
+
+    Whatever goes wrong, an interruption or a power cut, ``path`` is what it was or what it was to become. A symbolic
+    link in its place, or in that of the file beside it, is replaced: nothing is written to what it leads to. A device
+    or a pipe is not, for its reader would wait in vain.
+
+    Raises:
+        OSError: if it cannot be written; it names ``path``, or the folder that is in its way.
+    """
+    partial = path.with_name(path.name + ".partial")
+    try:
+        if (path.exists() and not path.is_file()) or Path("/dev") in path.absolute().parents:
+            kind = errno.EISDIR if path.is_dir() else errno.EINVAL
+            raise OSError(kind, os.strerror(kind) if path.is_dir() else "it is a device or a pipe")
+        partial.unlink(missing_ok=True)  # left behind by a kill, or a link that leads elsewhere
+        yield partial
+        with partial.open("rb") as file:
+            os.fsync(file.fileno())
+        partial.replace(path)
+    except BaseException as error:
+        _remove(partial)
+        if isinstance(error, OSError) and error.filename in (None, str(partial), partial) and not partial.is_dir():
+            raise OSError(error.errno, error.strerror or str(error), str(path)) from error
+        raise
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a text file, whole or not at all."""
+    with written_whole(path) as partial:
+        partial.write_text(text, "utf-8")
+
+
+def _remove(path: Path) -> None:
+    """Remove a file if that can be done: what went wrong before is what matters."""
+    with suppress(OSError):
+        path.unlink(missing_ok=True)
