@@ -174,7 +174,7 @@ def planned(
         config = replace(
             config,
             strategy={**config.strategy, **options},
-            hardware=replace(config.hardware, executor="serial", threads=1),
+            hardware=replace(config.hardware, threads=1),
         )
         contestant = Contestant(f"{name}({words})" if words else name, config)
         if contestant.label in (other.label for other in contestants):

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from analysis.frames import load_history
 from evo_nas.cli import _print_ruled, main
 from evo_nas.folder import take_lock
 from evo_nas.study import finished, listed
@@ -52,6 +53,15 @@ class Dying(ToyEvaluator):
     "Takes its process with it."
     def evaluate(self, job):
         os._exit(9)
+
+@dataclass
+class Crashing(ToyEvaluator):
+    "Takes its process with it now and then, and says that it may."
+    is_harmless = False
+    def evaluate(self, job):
+        if job.id % 5 == 0:
+            os._exit(9)
+        return super().evaluate(job)
 
 @dataclass
 class Crowded(ToyEvaluator):
@@ -329,6 +339,15 @@ def test_a_run_that_fails_does_not_lose_the_others(capsys: Any, jobs: str) -> No
     assert "the disk is full" in captured.err
     assert "random: 1 of 3 seeds not finished and left out (1)." in captured.err
     assert captured.err.splitlines()[-1].startswith("evo_nas: 2 of 6 runs failed; the same command goes on with them: ")
+
+
+@pytest.mark.parametrize("jobs", ["1", "2"])
+def test_a_training_that_crashes_costs_that_training_only(jobs: str) -> None:
+    assert main([*with_evaluator("Crashing"), "--jobs", jobs]) == 0
+    frame = load_history("study/*-seed*")
+    assert (frame.loc[frame["id"] % 5 == 0, "outcome"] == "crash").all()
+    assert frame[frame["outcome"] == "ok"].groupby("run", observed=True).size().between(20, 24).all()
+    assert frame["run"].nunique() == 4
 
 
 def test_a_worker_that_dies_ends_the_study_with_one_line(capsys: Any) -> None:
