@@ -62,7 +62,7 @@ def cells_named(source: str | None, cell: str | None, trial: int | None = None) 
     text = source or ""
     if _is_run(text):
         return of_run(Path(text), trial)
-    if _is_folder(text):
+    if text and not text.endswith(".json") and _is_folder(text):
         raise RunFolderError(f"{_spelled(Path(text))} is no run folder: there is no history.db in it")
     if trial is not None:
         raise UsageError(f"--trial names a trial of a run, and {shorten(text)} is no run folder")

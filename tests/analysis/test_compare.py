@@ -197,7 +197,7 @@ def test_all_is_compared_at_the_same_number_of_samples(seeded: Any) -> None:
         "Left out, because they have fewer than 5 samples: a0 (4).",
         "One run alone: there is nothing to compare it with.",
     )
-    with pytest.raises(HistoryError, match="no run has 6 trained trials; the longest has 5"):
+    with pytest.raises(ValueError, match="no run has 6 trained trials; the longest has 5"):
         comparison_of(runs, trials=6)
 
 

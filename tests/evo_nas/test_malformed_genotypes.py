@@ -469,7 +469,6 @@ PLACES: dict[str, tuple[str, Callable[[Path], None], str]] = {
     "link to itself": ("cells.json", link_to_itself, "cannot read cells.json: Too many levels of symbolic links"),
     "link to nowhere": ("cells.json", link_to_nowhere, "cannot read cells.json: No such file or directory"),
     "device without an end": ("cells.json", endless, "cannot read cells.json: it is no file"),
-    "folder without a suffix": ("cells", folder, "there is no run or file cells"),
     "pipe without a suffix": ("cells", pipe, "there is no run or file cells"),
     "file without a suffix": ("cells", bad, "cannot read cells: "),
     "below a file": ("/dev/null/cells.json", nothing, "cannot read /dev/null/cells.json: Not a directory"),
