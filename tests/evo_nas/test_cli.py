@@ -528,7 +528,7 @@ def test_what_cannot_be_drawn_or_compared_is_bad_input(
 def test_a_folder_without_a_history_is_said_to_be_one(capsys: pytest.CaptureFixture[str]) -> None:
     Path("folder").mkdir()
     diff, plot = ["diff", "folder", "nasnet-a"], ["plot", "folder", "--kind", "cells"]
-    for words in (diff, plot, ["table", "folder"], ["show", "folder"]):
+    for words in (diff, plot, ["table", "folder"]):
         assert main(words) == 3
         assert "folder is no run folder: there is no history.db in it" in capsys.readouterr().err
 
