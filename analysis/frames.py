@@ -32,7 +32,7 @@ from genotypes.genotype import printable, shorten
 
 try:
     import pyarrow
-except ModuleNotFoundError:
+except ImportError:  # an extra; or there, but not for this Python
     pyarrow = None
 
 Paths: TypeAlias = str | PathLike[str] | Iterable[str | PathLike[str]]

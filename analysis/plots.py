@@ -197,9 +197,9 @@ def runs_of(frame: pd.DataFrame) -> dict[str, int]:
     return {str(label): int(runs) for label, runs in frame.groupby("group", observed=True)["run"].nunique().items()}
 
 
-def so_many(runs: int, every: int, unit: str = "") -> str:
+def so_many(runs: int, every: int) -> str:
     """Say how many runs of a group are meant; those without a fitness have no curve."""
-    return f"{runs}{f' of {every}' if runs < every else ''}{unit}"
+    return f"{runs} of {every}" if runs < every else str(runs)
 
 
 def draw_runs(curves: pd.DataFrame, at: str, frame: pd.DataFrame, ax: Axes, *, steps: bool = True) -> None:
