@@ -271,11 +271,8 @@ def find_runs(paths: Paths) -> list[Run]:
     for path in listed:
         try:
             histories |= dict.fromkeys(_histories(Path(path)))
-        except (OSError, ValueError) as error:  # no permission, a name that is too long, or holds a null
-            if isinstance(error, HistoryError):
-                raise
-            reason = getattr(error, "strerror", None) or str(error)
-            raise HistoryError(f"{shorten(str(path))} cannot be read: {reason}") from None
+        except OSError as error:  # no permission, or a name that is too long
+            raise HistoryError(f"{shorten(str(path))} cannot be read: {error.strerror}") from None
     return [
         Run(name, history, _config(history.parent))
         for name, history in zip(_names(list(histories)), histories, strict=True)

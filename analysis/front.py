@@ -123,6 +123,8 @@ def plot_fronts(paths: Paths, output: Path | None = None, *, costs: Sequence[str
         raise ValueError(f"a picture has room for {_MOST_PANELS} costs, not {len(names)}: name fewer with --costs")
     histories = [run.history for run in runs]
     frame = load_costs(histories, names)
+    if frame.empty:
+        raise HistoryError(f"no finished trials in {some_of(run.name for run in runs)}: nothing was asked yet")
     if (frame["outcome"] == "ok").any() and (lacking := [name for name in names if frame[name].isna().all()]):
         known = [name for name in COUNTED if frame[name].notna().any()]
         known += sorted(load_metrics(histories)["name"].unique())

@@ -1,7 +1,9 @@
+import errno
 import gc
 import sqlite3
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -61,6 +63,31 @@ def test_the_collector_of_reference_cycles_is_left_as_it_was(mixed: Path, collec
         assert gc.isenabled() == collects
     finally:
         gc.enable()
+
+
+def test_what_cannot_be_looked_at_is_said_in_one_line() -> None:
+    with pytest.raises(HistoryError, match=r"^x{57}\.\.\. cannot be read: File name too long$"):
+        find_runs("x" * 300)
+
+
+def test_a_copy_that_has_no_room_says_which_folder_is_full(mixed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    class WithoutLocks(sqlite3.Connection):
+        def execute(self, *_: object) -> sqlite3.Cursor:
+            raise sqlite3.OperationalError("locking protocol")
+
+    monkeypatch.setattr(frames.shutil, "copyfile", full)
+    monkeypatch.setattr(frames.sqlite3, "connect", partial(sqlite3.connect, factory=WithoutLocks))
+    with pytest.raises(HistoryError, match=r"there is no room for one in .*: let TMPDIR name a folder with room$"):
+        load_history(mixed)
+
+
+def test_names_that_differ_in_what_cannot_be_printed_stay_apart(make_run: MakeRun) -> None:
+    runs = find_runs([make_run("a\x01"), make_run("a\x02")])
+    assert len({run.name for run in runs}) == 2
+    assert all(run.name.isprintable() for run in runs)
 
 
 def test_rows_come_in_the_order_told_and_pending_ones_last(mixed: Path) -> None:
