@@ -85,9 +85,12 @@ def grouped(frame: pd.DataFrame, groups: Mapping[str, str] | None = None) -> pd.
     return frame.assign(group=frame["run"].astype(str).map(groups))
 
 
-def mean_over_runs(curves: pd.DataFrame, x: str = "sample", by: Sequence[str] = _BY) -> pd.DataFrame:
+def mean_over_runs(
+    curves: pd.DataFrame, x: str = "sample", by: Sequence[str] = _BY, *, steps: bool = True
+) -> pd.DataFrame:
     """Average the curves of all runs that share strategy and space, or what ``by`` says, each run weighing the same.
 
+    Between two points of a run its value is that of the first, or without ``steps`` on the line between them.
     Columns: those of ``by``, ``x``, runs, mean, sd (sample standard deviation, missing for one run), low, high (the
     extremes). Only what every run of the group has reached is kept: a mean over fewer and fewer runs would bend where
     a run ends.
@@ -96,7 +99,8 @@ def mean_over_runs(curves: pd.DataFrame, x: str = "sample", by: Sequence[str] = 
     for keys, group in curves.groupby(list(by), observed=True, sort=True):
         wide = group.pivot(index=x, columns="run", values="fitness").sort_index()
         last = group.groupby("run", observed=True)[x].max().min()
-        wide = wide.ffill().loc[:last].dropna()
+        wide = wide.ffill() if steps else wide.interpolate("index", limit_area="inside")
+        wide = wide.loc[:last].dropna()
         mean = pd.DataFrame({**dict(zip(by, keys, strict=True)), x: wide.index})
         mean["runs"] = wide.shape[1]
         numbers = wide.to_numpy()

@@ -209,7 +209,7 @@ def draw_runs(curves: pd.DataFrame, at: str, frame: pd.DataFrame, ax: Axes, *, s
     As ``steps`` a value holds until the next one.
     """
     styles, every = looks_of(frame), runs_of(frame)
-    means = mean_over_runs(curves, at, _BY)
+    means = mean_over_runs(curves, at, _BY, steps=steps)
     groups = sorted(curves.groupby("group", observed=True, sort=False), key=lambda pair: -pair[1]["fitness"].max())
     for number, (label, group) in enumerate(groups):
         look, shift = styles[str(label)], number / len(groups)

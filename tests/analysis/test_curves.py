@@ -32,6 +32,17 @@ def test_the_moving_mean_does_not_run_on_from_one_run_into_the_next(make_run: Ma
     assert curve["run"].tolist() == ["a", "a", "b"]
 
 
+def test_between_its_points_a_run_holds_its_value_or_lies_on_a_line() -> None:
+    points = [("a", 10, 0.2), ("a", 20, 0.4), ("b", 11, 0.4), ("b", 20, 0.8)]
+    curves = pd.DataFrame([(run, "rl", "s", x, y) for run, x, y in points]).set_axis(
+        ["run", "strategy", "space", "sample", "fitness"], axis=1
+    )
+    for kind in ("int64", "Int64", "float64"):
+        curves = curves.astype({"sample": kind})
+        assert mean_over_runs(curves)["mean"].tolist() == pytest.approx([0.3, 0.6])
+        assert mean_over_runs(curves, steps=False)["mean"].tolist() == pytest.approx([(0.22 + 0.4) / 2, 0.6])
+
+
 def test_the_moving_mean_needs_a_window(mixed: Path) -> None:
     with pytest.raises(ValueError, match="at least 1, not 0"):
         moving_mean(load_history(mixed), window=0)
