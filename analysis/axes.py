@@ -173,7 +173,7 @@ def legend(ax: Axes, handles: Sequence[Any] | None = None, *, columns: int = 5, 
         return
     size = letters(ax)
     line = (1 + _LEFT) * ax.bbox.width / ax.figure.dpi * 72 / (_WIDE * size)  # letters
-    names = [legible(str(handle.get_label()), max(12, int(line - _HANDLE))) for handle in found]
+    names = [shorten(legible(str(handle.get_label())), max(12, int(line - _HANDLE))) for handle in found]
     abreast = max(1, min(columns, int(line // (max(map(len, names)) + _HANDLE))))
     if len(found) > (most := rows * abreast):
         keys = {place for place, handle in enumerate(found) if _explains(handle)}
@@ -212,9 +212,9 @@ def _one_of_each(places: Sequence[int], names: Sequence[str]) -> list[int]:
     return [*sorted(first.values()), *(place for place in places if place not in first.values())]
 
 
-def legible(label: str, width: int) -> str:
-    """Cut a label for a legend, which leaves out those that begin with an underscore."""
-    return shorten(f" {label}" if label.startswith("_") else label, width)
+def legible(label: str) -> str:
+    """Give a label that a legend shows: matplotlib leaves out those that begin with an underscore."""
+    return f" {label}" if label.startswith("_") else label
 
 
 def plain(ax: Axes) -> None:

@@ -96,15 +96,8 @@ def pair_figure(pair: CellPair, title: str | None = None, *, width: float | None
         place_cell(layout, figure, (left + x * scale, y * scale), title=name, scale=scale)
     if title:
         x, y = 0.5, 1 - 0.2 * scale / figure.get_figheight()
-        figure.text(
-            *(x, y, title),
-            ha="center",
-            va="center",
-            fontsize=12 * scale,
-            color=_INK,
-            weight="bold",
-            parse_math=False,
-        )
+        written = figure.text(x, y, title, ha="center", va="center", fontsize=12 * scale, color=_INK, weight="bold")
+        written.set_parse_math(False)
     return figure
 
 

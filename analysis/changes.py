@@ -56,7 +56,7 @@ def plot_counts(counts: pd.DataFrame, ax: Axes | None = None) -> Axes:
             table[name],
             0.92 * thick,
             color=_COLOURS[number % len(_COLOURS)],
-            label=legible(str(name), 30),
+            label=legible(shorten(str(name), 30)),
         )
     ax.set_yticks(rows, [_spelled(str(op)) for op in table.index], fontsize=8)
     ax.set_ylim(len(table) - 0.5, -0.5)

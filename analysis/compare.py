@@ -19,7 +19,7 @@ import pandas as pd
 
 from analysis.comparable import EARLY, ending, unfinished, unlike, warnings_of
 from analysis.frames import HistoryError, Paths, Run, find_runs, load_history
-from analysis.groups import Group, group_runs, seed_of
+from analysis.groups import Group, groups_of, seed_of
 from analysis.significance import Floats, Pair, conclusions, effect, pairs_of
 from analysis.wording import columns_of, folded, listed, named_columns, probability
 from genotypes.genotype import printable, shorten
@@ -297,7 +297,7 @@ def comparison_of(paths: Paths, *, target: float | None = None, trials: int | No
     done = frame.loc[frame["trained"], "run"].value_counts()
     samples = {run.name: int(done.get(run.name, 0)) for run in runs}
     budget, kept, notes = _budget(runs, samples, trials)
-    groups = group_runs(kept, dict(frame.groupby("run", observed=True)["space"].first().astype("str")))
+    groups = groups_of(kept, frame)
     counted = _counted(groups, samples)
     notes += [_repeated(group) for group in groups if group.repeated()]
     frame = frame[frame["run"].isin(list(counted))]

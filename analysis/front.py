@@ -10,10 +10,10 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
 
-from analysis.axes import SIZE, dress, fence, legend, letters, new_axes, percents
+from analysis.axes import SIZE, dress, fence, legend, legible, letters, new_axes, percents
 from analysis.frames import HistoryError, Paths, Run, find_runs, load_history, load_metrics
 from analysis.palette import GRID, INK, MARKERS, mixed, strategy_colours, strategy_markers
-from analysis.plots import report_file, save, some_of
+from analysis.plots import refuse_empty, report_file, save, some_of
 from analysis.wording import listed
 from genotypes.genotype import shorten
 from genotypes.pareto import pareto_front
@@ -100,7 +100,7 @@ def plot_front(frame: pd.DataFrame, ax: Axes | None = None, *, cost: str = "mult
                 markeredgewidth=0.6 if len(best) <= _MANY else 0.0,
                 color=mixed(colours[str(strategy)], INK, ink),
                 linewidth=1.7 if len(best) <= _MANY else 1.2,
-                label=str(strategy) if len(runs) == 1 else f"{strategy}: {run['run'].iloc[0]}",
+                label=legible(str(strategy) if len(runs) == 1 else f"{strategy}: {run['run'].iloc[0]}"),
                 zorder=3,
             )
     ax.plot([], [], "o", markersize=3, markeredgewidth=0, color=INK, alpha=0.4, label="one training")
@@ -123,14 +123,13 @@ def plot_fronts(paths: Paths, output: Path | None = None, *, costs: Sequence[str
         raise ValueError(f"a picture has room for {_MOST_PANELS} costs, not {len(names)}: name fewer with --costs")
     histories = [run.history for run in runs]
     frame = load_costs(histories, names)
-    if frame.empty:
-        raise HistoryError(f"no finished trials in {some_of(run.name for run in runs)}: nothing was asked yet")
+    refuse_empty(frame, runs)
     if (frame["outcome"] == "ok").any() and (lacking := [name for name in names if frame[name].isna().all()]):
         known = [name for name in COUNTED if frame[name].notna().any()]
         known += sorted(load_metrics(histories)["name"].unique())
         mend = f"name another with --costs: {listed([shorten(name) for name in known])}" if known else "nor any other"
         raise ValueError(
-            f"no trial of {some_of([run.name for run in runs])} has the metric {shorten(lacking[0])!r}; {mend}"
+            f"no trial of {some_of(run.name for run in runs)} has the metric {shorten(lacking[0])!r}; {mend}"
         )
     width, height = SIZE
     figure = Figure(figsize=(width * len(names), height), layout="constrained")

@@ -75,11 +75,15 @@ def group_runs(runs: Sequence[Run], spaces: Mapping[str, str] | None = None) -> 
     return [Group(labels[key], *parts[key], tuple(members)) for key, members in found.items()]
 
 
-def labels_of(runs: Sequence[Run], frame: pd.DataFrame) -> dict[str, str]:
-    """Give the label of each run's group, by the run's name; the spaces are those of a frame of their histories."""
+def groups_of(runs: Sequence[Run], frame: pd.DataFrame) -> list[Group]:
+    """Group runs as :func:`group_runs` does, their spaces those of a frame of their histories."""
     spaces = frame.drop_duplicates("run")[["run", "space"]].astype(str)
-    groups = group_runs(runs, dict(zip(spaces["run"], spaces["space"], strict=True)))
-    return {run.name: group.label for group in groups for run in group.runs}
+    return group_runs(runs, dict(zip(spaces["run"], spaces["space"], strict=True)))
+
+
+def labels_of(runs: Sequence[Run], frame: pd.DataFrame) -> dict[str, str]:
+    """Give the label of each run's group of :func:`groups_of`, by the run's name."""
+    return {run.name: group.label for group in groups_of(runs, frame) for run in group.runs}
 
 
 def settings_of(run: Run) -> dict[str, str]:

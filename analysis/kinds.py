@@ -16,7 +16,7 @@ from analysis.frames import HistoryError, Paths, Run, find_runs, load_history, l
 from analysis.groups import labels_of
 from analysis.learning import learning
 from analysis.living import living, mean_window, population_of
-from analysis.plots import nothing, plot_accuracy, plot_best, plot_mean, plot_trials, report_file, save, some_of
+from analysis.plots import nothing, plot_accuracy, plot_best, plot_mean, plot_trials, refuse_empty, report_file, save
 from analysis.population import plot_age, plot_diversity
 from analysis.seeds import plot_seeds
 from analysis.top import plot_top
@@ -85,8 +85,7 @@ def plot_kind(
         raise ValueError(f"a window is that of {takers}, not of {kind}")
     runs = find_runs(paths)
     frame = load_history([run.history for run in runs], columns={*chosen.columns, at})
-    if frame.empty:
-        raise HistoryError(f"no finished trials in {some_of(run.name for run in runs)}: nothing was asked yet")
+    refuse_empty(frame, runs)
     figure = new_figure(width, chosen.panels)
     chosen.draw(Order(runs, frame, labels_of(runs, frame), x, window), figure)
     stem = chosen.file if x == "trials" else f"{chosen.file}-{x}"

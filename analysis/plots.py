@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from analysis.axes import column_of, dress_fractions, fence, legend, legible, letters, marked, new_axes, settle
 from analysis.curves import best_so_far, grouped, mean_over_runs, moving_mean
-from analysis.frames import HistoryError
+from analysis.frames import HistoryError, Run
 from analysis.palette import INK, Look, looks
 from genotypes.files import written_whole
 
@@ -214,8 +214,8 @@ def draw_runs(curves: pd.DataFrame, at: str, frame: pd.DataFrame, ax: Axes, *, s
     for number, (label, group) in enumerate(groups):
         look, shift = styles[str(label)], number / len(groups)
         runs = [run for _, run in group.groupby("run", observed=True, sort=False)]
-        number_of_them = so_many(len(runs), every[str(label)])
-        alone = str(label) if every[str(label)] == 1 else f"{label} ({number_of_them} runs)"
+        counted = so_many(len(runs), every[str(label)])
+        alone = str(label) if every[str(label)] == 1 else f"{label} ({counted} runs)"
         for run in runs:
             said = alone if len(runs) == 1 else None
             alpha = min(0.5, 1.6 / len(runs) ** 0.5)  # a crowd must not hide the means
@@ -224,7 +224,7 @@ def draw_runs(curves: pd.DataFrame, at: str, frame: pd.DataFrame, ax: Axes, *, s
             )
         mean = means[means["group"] == label]
         if len(runs) > 1 and len(mean):
-            said = f"{label} (mean of {number_of_them})"
+            said = f"{label} (mean of {counted})"
             draw_line(mean[at], mean["mean"], ax, look, said, bold=True, shift=shift, steps=steps)
         elif len(runs) > 1:  # the shortest had ended before another had a fitness
             ax.lines[-1].set_label(alone)
@@ -260,7 +260,7 @@ def draw_line(
         linestyle=look.dashes,
         linewidth=1.6 if bold else 0.7,
         alpha=1.0 if bold else thin,
-        label=label and legible(label, len(label) + 1),
+        label=label and legible(label),
         marker=look.marker if bold else "",
         markevery=marked(abscissae, shift),
         markersize=0.6 * letters(ax),
@@ -276,6 +276,16 @@ def nothing(frame: pd.DataFrame) -> str:
     failures = frame.loc[frame["trained"], "outcome"].value_counts()
     counts = ", ".join(f"{count} {outcome}" for outcome, count in failures.items() if count)
     return f"no finished trials in {some_of(frame['run'].unique())}" + (f" but failures: {counts}" if counts else "")
+
+
+def refuse_empty(frame: pd.DataFrame, runs: Iterable[Run]) -> None:
+    """Refuse runs that have asked nothing yet: in their frame not even a name is left of them.
+
+    Raises:
+        HistoryError: naming them.
+    """
+    if frame.empty:
+        raise HistoryError(f"no finished trials in {some_of(run.name for run in runs)}: nothing was asked yet")
 
 
 def some_of(runs: Iterable[str]) -> str:

@@ -17,7 +17,7 @@ from analysis.comparable import ending
 from analysis.compare import comparison_of
 from analysis.curves import moving_mean
 from analysis.frames import Paths, Run, find_runs, load_history, opened
-from analysis.groups import group_runs, seed_of
+from analysis.groups import Group, groups_of, seed_of
 from analysis.lineage import lineage
 from analysis.living import mean_window
 from genotypes.genotype import printable, shorten
@@ -81,21 +81,19 @@ def report_of(paths: Paths, *, top: int = TOP) -> dict[str, Any]:
     if len(runs) > MOST_RUNS:
         raise ValueError(f"a report has room for {MOST_RUNS:,} runs, not {len(runs):,}: name fewer")
     frame = load_history([run.history for run in runs], columns=_COLUMNS)
-    first = frame.groupby("run", observed=True)["space"].first()
-    spaces = {str(run): str(space) for run, space in first.items()}
-    groups = group_runs(runs, spaces)
-    group_of = {run.name: group.label for group in groups for run in group.runs}
+    groups = groups_of(runs, frame)
+    group_of = {run.name: group for group in groups for run in group.runs}
     by_name = {run.name: run for run in runs}
     of_run = {str(name): rows for name, rows in frame.groupby("run", observed=True, sort=False)}
     frames = {name: of_run.get(name, frame.iloc[:0]) for name in by_name}
     best = _best(frame)
     last = frame["told_at"].max()
     return {
-        "runs": [_run(run, group_of[run.name], frames[run.name], spaces) for run in runs],
+        "runs": [_run(run, group_of[run.name], frames[run.name]) for run in runs],
         "groups": [{"label": group.label, "strategy": group.strategy, "runs": len(group.runs)} for group in groups],
         "winner": _trials(best, by_name)[0] if len(best) else None,
         "comparison": _comparison(runs) if len(runs) > 1 and frame["trained"].any() else None,
-        "curves": [_curve(name, group_of[name], rows) for name, rows in frames.items()],
+        "curves": [_curve(name, group_of[name].label, rows) for name, rows in frames.items()],
         "means": _means(runs, frame),
         "dots": _dots(frames),
         "cells": _cells(frame, [[run.name for run in group.runs] for group in groups], by_name, group_of),
@@ -109,7 +107,7 @@ def report_of(paths: Paths, *, top: int = TOP) -> dict[str, Any]:
     }
 
 
-def _run(run: Run, group: str, rows: pd.DataFrame, spaces: Mapping[str, str]) -> dict[str, Any]:
+def _run(run: Run, group: Group, rows: pd.DataFrame) -> dict[str, Any]:
     """Sum up one run."""
     counts = rows["outcome"].value_counts()
     told = {str(name): int(number) for name, number in counts.items() if number}
@@ -119,9 +117,9 @@ def _run(run: Run, group: str, rows: pd.DataFrame, spaces: Mapping[str, str]) ->
     best = _best(rows)
     return {
         "name": run.name,
-        "group": group,
+        "group": group.label,
         "strategy": shorten(run.said("strategy")),
-        "space": shorten(spaces.get(run.name) or run.space() or run.said("space")),
+        "space": shorten(group.space),
         "evaluator": shorten(run.said("evaluator")),
         "seed": seed_of(run),
         "state": _state(run, len(trained), budget),
@@ -286,7 +284,7 @@ def _dots(frames: Mapping[str, pd.DataFrame]) -> dict[str, Any]:
 
 
 def _cells(
-    frame: pd.DataFrame, groups: Iterable[list[str]], runs: Mapping[str, Run], group_of: Mapping[str, str]
+    frame: pd.DataFrame, groups: Iterable[list[str]], runs: Mapping[str, Run], group_of: Mapping[str, Group]
 ) -> list[dict[str, Any]]:
     """Give the best network of each group, the best group first, with what its genotype describes."""
     rows = [best for names in groups if len(best := _best(frame[frame["run"].isin(names)]))]
@@ -295,7 +293,7 @@ def _cells(
     for row in rows[:_PAIRS]:
         (trial,) = _trials(row, runs)
         text = _texts(runs[trial["run"]], [trial["id"]])[trial["id"]][1]
-        found.append({**trial, "group": group_of[trial["run"]], "cell": text})
+        found.append({**trial, "group": group_of[trial["run"]].label, "cell": text})
     return found
 
 
