@@ -22,7 +22,7 @@ def written_whole(path: Path) -> Iterator[Path]:
     """
     partial = path.with_name(path.name + ".partial")
     try:
-        if (path.exists() and not path.is_file()) or Path("/dev") in path.absolute().parents:
+        if (path.exists() and not path.is_file()) or path.absolute().parent == Path("/dev"):  # as /dev/stdout is
             kind = errno.EISDIR if path.is_dir() else errno.EINVAL
             raise OSError(kind, os.strerror(kind) if path.is_dir() else "it is a device or a pipe")
         partial.unlink(missing_ok=True)  # left behind by a kill, or a link that leads elsewhere

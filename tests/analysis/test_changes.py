@@ -84,6 +84,15 @@ def test_operations_of_runs_are_drawn_beside_each_other(make_run: MakeRun, tmp_p
     assert plot_operations(one) == [one / "report/operations.png", one / "report/operations.svg"]
 
 
+def test_a_long_title_stays_in_the_picture(make_run: MakeRun, monkeypatch: pytest.MonkeyPatch) -> None:
+    figures: list[Figure] = []
+    monkeypatch.setattr("analysis.changes.save", lambda figure, path: figures.append(figure) or [path])
+    config = '[run]\nstrategy = "{}"\nspace = "nasnet"\ntrials = 30\n'
+    names = ["a_strategy_of_a_plugin", "random"]
+    plot_operations([make_run(f"{name}{i}", TRIALS, config=config.format(name)) for name in names for i in range(3)])
+    inside(figures[0])
+
+
 def test_a_difference_marks_what_one_pair_has_alone() -> None:
     found = difference(("one", "other"), (NASNET_A, AMOEBANET_A), time_limit=100.0)
     figure = difference_figure(found)

@@ -98,6 +98,13 @@ def test_a_given_axes_is_drawn_into(make_run: MakeRun) -> None:
     assert plot_front(load_costs(make_run(trials=TRADE_OFFS), ["mult_adds"]), ax) is ax
 
 
+@pytest.mark.parametrize(("cost", "tick"), [("cpu_seconds", "500 ms"), ("latency", "500 ms"), ("loss", "0.5")])
+def test_times_have_their_unit_and_small_numbers_no_prefix(make_run: MakeRun, cost: str, tick: str) -> None:
+    trials = [{"fitness": 0.5 + i / 10, "metrics": json.dumps({cost: 0.2 + i / 10})} for i in range(3)]
+    ax = plot_front(load_costs(make_run(trials=trials), [cost]), cost=cost)
+    assert ax.xaxis.get_major_formatter()(0.5) == tick
+
+
 def test_a_cost_that_nobody_has_is_an_error_that_names_it(make_run: MakeRun) -> None:
     said = r"no trial of run has the metric 'energy'; name another with --costs: mult_adds and latency$"
     with pytest.raises(ValueError, match=said) as caught:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
@@ -15,7 +16,7 @@ from analysis.frames import HistoryError, load_history
 from analysis.kinds import KINDS, plot_kind
 from analysis.living import living
 from analysis.palette import MARKERS, STRATEGY_COLOURS
-from analysis.plots import plot_best, plot_mean, plot_trials
+from analysis.plots import draw_runs, plot_best, plot_mean, plot_trials
 from analysis.population import plot_age, plot_diversity
 from analysis.seeds import plot_seeds
 from analysis.top import plot_top
@@ -175,6 +176,20 @@ def test_no_mean_goes_on_without_a_run_and_the_legend_counts_those_without_a_fit
     assert labels(plot_seeds(frame)) == ["random (3 of 4 seeds)"]
     assert labels(plot_best(frame)) == ["random (mean of 3 of 4)"]
     assert labels(plot_best(load_history([runs[1], failed]))) == ["random (1 of 2 runs)"]
+
+
+def test_a_strategy_whose_name_begins_with_an_underscore_is_in_the_legend(make_run: MakeRun) -> None:
+    config = '[run]\nstrategy = "_mine"\nspace = "nasnet"\ntrials = 10\n'
+    frame = load_history(make_run("run", rising(0), config=config))
+    assert labels(plot_best(frame)) == labels(plot_trials(frame)) == [" _mine"]
+
+
+def test_the_mean_of_lines_is_between_their_points_that_of_the_lines() -> None:
+    points = [("a", 1, 0.2), ("a", 3, 0.6), ("b", 1, 0.2), ("b", 2, 0.2), ("b", 3, 0.6)]
+    curves = pd.DataFrame(points, columns=["run", "sample", "fitness"]).assign(strategy="rl", space="s", group="rl")
+    ax = new_axes()
+    draw_runs(curves, "sample", curves, ax, steps=False)
+    assert list(ax.lines[-1].get_ydata()) == pytest.approx([0.2, 0.3, 0.6])
 
 
 def test_a_mean_goes_on_while_trials_fail(make_run: MakeRun) -> None:

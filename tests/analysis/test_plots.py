@@ -163,6 +163,20 @@ def test_the_same_figure_gives_the_same_bytes(mixed: Path, tmp_path: Path) -> No
     assert b"<dc:date>" not in (tmp_path / "c.svg").read_bytes()
 
 
+def test_a_picture_that_cannot_be_written_leaves_the_one_before(tmp_path: Path) -> None:
+    class Broken(Figure):
+        def savefig(self, file: Path, **_: object) -> None:  # type: ignore[override]
+            Path(file).write_text("half")
+            raise OSError(28, "No space left on device")
+
+    picture = tmp_path / "picture.svg"
+    picture.write_text("old")
+    with pytest.raises(OSError, match="No space left"):
+        save(Broken(), picture)
+    assert picture.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [picture]
+
+
 def test_drawing_needs_neither_pyplot_nor_a_display(mixed: Path) -> None:
     import subprocess
 

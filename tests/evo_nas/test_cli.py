@@ -541,7 +541,9 @@ def test_whatever_a_run_is_called_is_a_name_and_no_formula(capsys: pytest.Captur
     capsys.readouterr()
     for kind in ("curve", "seeds", "cells", "operations"):
         assert main(["plot", *names, "--kind", kind, "-o", f"{kind}.png"]) == 0
+    assert main(["plot", names[0], "--kind", "cells"]) == 0
     assert main(["plot", "./col:*", "--kind", "cells"]) == 0
+    assert main(["plot", *names, "--kind", "front", "--costs", "parameters", "-o", "front.png"]) == 0
     assert main(["compare", *names, "-o", "compare.png"]) == 0
     assert main(["table", *names, "-o", "new/table.csv"]) == 0
     assert main(["report", *names, "-o", "report.html"]) == 0

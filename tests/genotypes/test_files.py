@@ -39,6 +39,19 @@ def test_devices_pipes_and_folders_are_not_replaced(tmp_path: Path) -> None:
     assert caught.value.filename == str(tmp_path)
 
 
+def test_nothing_is_made_among_the_devices_but_below_them_there_may_be_a_disk() -> None:
+    name = f"evo_nas-test-{os.getpid()}"
+    try:
+        with pytest.raises(OSError, match="a device or a pipe"):
+            write_whole(Path("/dev") / name, "text")
+        if Path("/dev/shm").is_dir():
+            write_whole(Path("/dev/shm") / name, "text")
+            assert (Path("/dev/shm") / name).read_text() == "text"
+    finally:
+        for folder in ("/dev", "/dev/shm"):
+            (Path(folder) / name).unlink(missing_ok=True)
+
+
 def test_of_a_folder_that_is_not_there_the_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError) as caught:
         write_whole(tmp_path / "nowhere" / "file", "text")
