@@ -88,7 +88,7 @@ def test_a_long_title_stays_in_the_picture(make_run: MakeRun, monkeypatch: pytes
     figures: list[Figure] = []
     monkeypatch.setattr("analysis.changes.save", lambda figure, path: figures.append(figure) or [path])
     config = '[run]\nstrategy = "{}"\nspace = "nasnet"\ntrials = 30\n'
-    names = ["a_strategy_of_a_plugin", "random"]
+    names = ["a_strategy_of_a_plugin_with_a_name", "random"]
     plot_operations([make_run(f"{name}{i}", TRIALS, config=config.format(name)) for name in names for i in range(3)])
     inside(figures[0])
 

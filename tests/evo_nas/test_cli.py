@@ -554,7 +554,7 @@ def test_whatever_a_run_is_called_is_a_name_and_no_formula(capsys: pytest.Captur
 def test_a_backend_of_matplotlib_that_is_not_there_does_not_matter() -> None:
     main([*TOY, "--trials", "3", "--run-dir", "run"])
     command = [sys.executable, "-m", "evo_nas", "plot", "run"]
-    environment = os.environ | {"MPLBACKEND": "module://nowhere.inline"}
+    environment = os.environ | {"MPLBACKEND": "no_such_backend"}
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
 
