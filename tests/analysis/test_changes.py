@@ -9,6 +9,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
+from matplotlib.text import Text
 
 from analysis.changes import by_share, difference_figure, plot_cells, plot_counts, plot_drift, plot_operations
 from analysis.difference import difference
@@ -26,7 +27,8 @@ def inside(figure: Figure) -> None:
     figure.draw(renderer)
     texts = [*figure.texts, *(text for ax in figure.axes for text in ax.texts)]
     for ax in [ax for ax in figure.axes if ax.axison]:
-        texts += [ax.title, ax.xaxis.label, ax.yaxis.label, *ax.get_yticklabels(), *ax.get_xticklabels()]
+        texts += [child for child in ax.get_children() if isinstance(child, Text) and child not in texts]  # titles
+        texts += [ax.xaxis.label, ax.yaxis.label, *ax.get_yticklabels(), *ax.get_xticklabels()]
         if ax.get_legend() is not None:
             texts += ax.get_legend().get_texts()
     boxes = [text.get_window_extent(renderer) for text in texts if text.get_text() and text.get_visible()]
