@@ -152,7 +152,7 @@ def _on_time(report: Report) -> Iterator[Advice]:
     if hardware.time_limit is not None and report.whole is not None and hardware.time_limit < report.whole:
         share = hardware.time_limit / report.whole
         yield Advice(
-            f"--time-limit ends the search after about {int(share * report.config.run.trials)} of "
+            f"--time-limit ends the search after about {round(share * report.config.run.trials)} of "
             f"{report.config.run.trials} trials",
             "go on with `resume` then, or give more time",
         )
