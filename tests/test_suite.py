@@ -1,0 +1,136 @@
+"""The suite itself: what crashes or hangs ends it by name, with the line, and nothing waits for ever.
+
+Each test runs ``make test``'s pytest on a folder of its own with the project's options and ``tests/conftest.py``.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+Suite = Callable[..., subprocess.CompletedProcess[str]]
+
+CRASH = """
+import os, time
+from pathlib import Path
+
+def test_dies():
+    while not Path("the-other-has-begun").exists():
+        time.sleep(0.01)
+    os.abort()  # here
+"""
+
+GOES_ON = """
+import time
+from pathlib import Path
+
+def test_waits():
+    Path("the-other-has-begun").touch()
+    while True:
+        time.sleep(0.01)
+
+def test_comes_next():
+    Path("went-on").touch()
+
+def test_comes_last():
+    pass
+"""
+
+HANG = """
+import subprocess
+
+def test_hangs():
+    subprocess.run(["sleep", "3600"])  # here
+"""
+
+DEAF = """
+import signal, time
+
+def test_hears_no_signal():
+    signal.signal(signal.SIGALRM, signal.SIG_IGN)
+    time.sleep(3600)  # here
+"""
+
+COLLECTED = """
+import os
+
+if os.environ["PYTEST_XDIST_WORKER"] == "gw1":
+    os.abort()  # here
+
+def test_nothing():
+    pass
+"""
+
+
+@pytest.fixture
+def suite(tmp_path: Path) -> Suite:
+    """Run the project's pytest on files of tests: ``suite({"name": text}, "--an-option")``."""
+    found = re.search(r"^test:.*\n\t\$\(BIN\)/python (-m pytest .*)$", (ROOT / "Makefile").read_text("utf-8"), re.M)
+    assert found
+    words = [sys.executable, *found[1].split()]
+    assert {"-n", "--dist"} < set(words)
+    (tmp_path / "tests").mkdir()
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    shutil.copy(ROOT / "tests/conftest.py", tmp_path / "tests")
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
+
+    def run(files: dict[str, str], *options: str) -> subprocess.CompletedProcess[str]:
+        for name, text in files.items():
+            (tmp_path / f"tests/test_{name}.py").write_text(text)
+        return subprocess.run(
+            [*words, *options], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+        )
+
+    return run
+
+
+def line_of(text: str) -> int:
+    return next(number for number, line in enumerate(text.splitlines(), start=1) if line.endswith("# here"))
+
+
+def test_a_worker_that_dies_ends_the_run_at_once_by_name(suite: Suite, tmp_path: Path) -> None:
+    done = suite({"crash": CRASH, "goes_on": GOES_ON}, "--timeout", "60")
+    said = done.stdout + done.stderr
+    assert done.returncode == pytest.ExitCode.TESTS_FAILED, said
+    assert "FAILED tests/test_crash.py::test_dies" in said
+    assert "Fatal Python error: Aborted" in said
+    assert f'test_crash.py", line {line_of(CRASH)} in test_dies' in said
+    assert not (tmp_path / "went-on").exists(), "the other worker has not gone on with its file"
+
+
+def test_a_test_that_hangs_is_interrupted_at_its_line(suite: Suite) -> None:
+    done = suite({"hang": HANG}, "--timeout", "1")
+    assert done.returncode == pytest.ExitCode.TESTS_FAILED, done.stdout
+    assert "FAILED tests/test_hang.py::test_hangs - Failed: Timeout (>1.0s)" in done.stdout
+    assert ">       subprocess.run(" in done.stdout
+
+
+def test_a_test_that_hears_no_signal_takes_its_worker_along(suite: Suite) -> None:
+    done = suite({"deaf": DEAF}, "--timeout", "1", "-o", "faulthandler_timeout=2")
+    said = done.stdout + done.stderr
+    assert done.returncode == pytest.ExitCode.TESTS_FAILED, said
+    assert "FAILED tests/test_deaf.py::test_hears_no_signal" in said
+    assert f'test_deaf.py", line {line_of(DEAF)} in test_hears_no_signal' in said
+
+
+def test_a_worker_that_dies_before_its_first_test_fails_the_run(suite: Suite) -> None:
+    done = suite({"collected": COLLECTED})
+    said = done.stdout + done.stderr
+    assert done.returncode == pytest.ExitCode.INTERRUPTED, said
+    assert "worker gw1 died" in said
+    assert f'test_collected.py", line {line_of(COLLECTED)} in <module>' in said
+
+
+def test_what_hangs_is_told_in_time_and_before_its_worker_is_killed(pytestconfig: pytest.Config) -> None:
+    limit, last = (float(pytestconfig.getini(name)) for name in ("timeout", "faulthandler_timeout"))
+    assert 0 < limit < last, "a time limit that leaves the worker alive comes first"
+    assert pytestconfig.getini("faulthandler_exit_on_timeout")
