@@ -63,7 +63,7 @@ def test_hears_no_signal():
 COLLECTED = """
 import os
 
-if os.environ["PYTEST_XDIST_WORKER"] == "gw1":
+if os.environ["PYTEST_XDIST_WORKER"] != "gw0":
     os.abort()  # here
 
 def test_nothing():
@@ -127,6 +127,7 @@ def test_a_worker_that_dies_before_its_first_test_fails_the_run(suite: Suite) ->
     said = done.stdout + done.stderr
     assert done.returncode == pytest.ExitCode.INTERRUPTED, said
     assert "worker gw1 died" in said
+    assert "gw2" not in said, "nobody takes its place"
     assert f'test_collected.py", line {line_of(COLLECTED)} in <module>' in said
 
 
