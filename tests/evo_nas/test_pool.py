@@ -104,7 +104,7 @@ def test_the_clock_of_a_trial_starts_when_its_worker_begins(theatre: type[Theatr
     begun = time.monotonic()
     stage.hired[0].begun.set_result(None)
     ((id, evaluation),) = stage.pool.next(None)
-    assert 0.1 <= time.monotonic() - begun < 0.6
+    assert time.monotonic() - begun >= 0.1
     assert (id, evaluation.outcome, stage.hired[0].is_dead) == (1, Outcome.TIMEOUT, True)
     assert evaluation.error == "took longer than 0.1 seconds and was stopped"
 
@@ -145,7 +145,6 @@ def test_a_job_whose_worker_does_not_come_up_is_given_to_an_idle_one(theatre: ty
 
 def test_patience_with_a_worker_that_does_not_come_up_ends_though_nothing_else_happens(theatre: type[Theatre]) -> None:
     stage = theatre(2)
-    stage.pool.patience = 0.2  # type: ignore[misc]
     stage.pool.submit(job(1))
     stage.pool.submit(job(2))
     one, never = stage.hired
@@ -154,10 +153,16 @@ def test_patience_with_a_worker_that_does_not_come_up_ends_though_nothing_else_h
     assert stage.pool.next(None) == [(1, OK)]
     assert stage.pool.next(0.0) == [], "its time is not over"
     assert not never.is_dead
-    start = time.monotonic()
-    threading.Timer(0.5, lambda: one.ended.set_result(OK)).start()
-    assert stage.pool.next(20.0) == [(2, OK)]
-    assert time.monotonic() - start < 10
+    stage.pool.patience = 0.2  # type: ignore[misc]
+    start = one.start
+
+    def start_and_end(job: Job) -> tuple[Future[None], Future[Evaluation]]:
+        futures = start(job)
+        one.ended.set_result(OK)
+        return futures
+
+    one.start = start_and_end  # type: ignore[method-assign]
+    assert stage.pool.next(None) == [(2, OK)]
     assert (one.jobs, never.is_dead) == ([1, 2], True)
 
 
@@ -194,7 +199,7 @@ def test_a_wait_can_be_ended_from_outside(theatre: type[Theatre]) -> None:
     stage = theatre(1)
     stage.pool.submit(job(1))
     threading.Timer(0.05, stage.pool.wake).start()
-    assert stage.pool.next(20.0) == []
+    assert stage.pool.next(None) == []
     stage.pool.wake()
-    assert stage.pool.next(20.0) == [], "also one that begins later"
+    assert stage.pool.next(None) == [], "also one that begins later"
     assert stage.pool.next(0.0) == []

@@ -28,6 +28,7 @@ from evo_nas.executors.ray import RayExecutor
 from evo_nas.executors.serial import SerialExecutor
 from genotypes.catalogue import space_named
 from genotypes.individual import Evaluation, Outcome
+from tests.waiting import is_alive, wait_for
 
 ROOT = Path(__file__).parents[2]
 SPACE = space_named("nasnet(blocks=1)")
@@ -109,19 +110,6 @@ def drain(executor: RayExecutor, n: int) -> dict[int, Evaluation]:
     return results
 
 
-def exists(pid: int) -> bool:
-    """Whether the process still runs; one that has ended and waits to be reaped (Z) does not."""
-    found = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True, check=False)
-    return bool(found.stdout.strip()) and not found.stdout.startswith("Z")
-
-
-def wait_for(condition: Callable[[], bool], seconds: float) -> bool:
-    deadline = time.monotonic() + seconds
-    while not (met := condition()) and time.monotonic() < deadline:
-        time.sleep(0.02)
-    return met
-
-
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Cluster]:
     with tempfile.TemporaryDirectory(
@@ -149,7 +137,7 @@ def cluster() -> Iterator[Cluster]:
                     patch.setenv(name, value)
                 yield Cluster(**found, kill_second=kill_second)
             process.stdin.close()
-            process.wait(30)
+            process.wait()
 
 
 @pytest.fixture
@@ -198,7 +186,7 @@ def test_a_worker_that_dies_costs_its_trial_only(
     assert "\n" not in (results[100].error or "")
     # The other one dies while it is idle, which costs nothing.
     os.kill(pid := int(results[104].metrics["process"]), signal.SIGKILL)
-    assert wait_for(lambda: not exists(pid), 5)
+    wait_for(lambda: not is_alive(pid))
     for id in (1, 2):
         executor.submit(job(id))
     assert {evaluation.outcome for evaluation in drain(executor, 2).values()} == {Outcome.OK}
@@ -211,11 +199,11 @@ def test_a_worker_that_dies_costs_its_trial_only(
 def test_a_trial_that_takes_too_long_is_killed_with_its_children(
     make: Callable[..., RayExecutor], tmp_path: Path
 ) -> None:
-    executor = make(trial_timeout=1.0)
+    executor = make(trial_timeout=5.0)
     executor.submit(job(103))
     assert drain(executor, 1)[103].outcome is Outcome.TIMEOUT
     pids = list(map(int, (tmp_path / "processes").read_text().split()))
-    assert wait_for(lambda: not any(map(exists, pids)), 5)
+    wait_for(lambda: not any(map(is_alive, pids)))
     executor.submit(job(1))
     assert drain(executor, 1)[1].outcome is Outcome.OK
 
@@ -225,7 +213,7 @@ def test_a_wait_can_be_ended_from_outside(make: Callable[..., RayExecutor]) -> N
     executor.submit(job(103))
     assert executor.next(0.05) == []
     Timer(0.1, executor.wake).start()
-    assert executor.next(30.0) == []
+    assert executor.next(None) == []
 
 
 def test_closing_leaves_no_actor_behind(make: Callable[..., RayExecutor], tmp_path: Path) -> None:
@@ -235,10 +223,10 @@ def test_closing_leaves_no_actor_behind(make: Callable[..., RayExecutor], tmp_pa
     executor.submit(job(103))
     executor.submit(job(1))
     drain(executor, 1)
-    assert wait_for((tmp_path / "processes").exists, 5)
+    wait_for(lambda: (tmp_path / "processes").exists() and (tmp_path / "processes").read_text().count(" "))
     pids = [idle, *map(int, (tmp_path / "processes").read_text().split())]
     executor.close()
-    assert wait_for(lambda: not any(map(exists, pids)), 2)
+    wait_for(lambda: not any(map(is_alive, pids)))
 
 
 @pytest.mark.parametrize(("gpus", "visible"), [(0.0, [""]), (0.5, ["0", "1"])])
@@ -272,11 +260,10 @@ def test_it_is_said_that_no_worker_comes_up(
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:1", "nobody.invalid:6379", "ray://127.0.0.1:10001", "127.0.0.1", "x:y"])
-def test_a_wrong_address_is_told_at_once(tmp_path: Path, address: str) -> None:
-    start = time.monotonic()
+def test_a_wrong_address_is_told_without_ray(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, address: str) -> None:
+    monkeypatch.setattr("ray.init", lambda *_, **__: pytest.fail("ray takes up to minutes to find out"))
     with pytest.raises(UsageError, match=address):
         RayExecutor(bound(tmp_path), 2, address=address)
-    assert time.monotonic() - start < 5
 
 
 def test_the_extra_is_named_where_ray_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -316,10 +303,10 @@ def search(folder: Path, *flags: str) -> subprocess.Popen[str]:
 def test_actors_follow_a_main_process_that_is_killed(cluster: Cluster, tmp_path: Path) -> None:
     files = [tmp_path / "pid-1", tmp_path / "pid-2"]
     with search(tmp_path, "--ray-address", cluster.address, "--set", "evaluator.seconds=3600") as main:
-        assert wait_for(lambda: all(file.exists() for file in files) or main.poll() is not None, 60)
+        wait_for(lambda: all(file.exists() for file in files) or main.poll() is not None)
         pids = [int(file.read_text()) for file in files]
         main.kill()
-    assert wait_for(lambda: not any(map(exists, pids)), 2)
+    wait_for(lambda: not any(map(is_alive, pids)))
 
 
 def test_a_node_that_is_lost_costs_its_trial_only(
@@ -330,7 +317,7 @@ def test_a_node_that_is_lost_costs_its_trial_only(
     files = {id: tmp_path / str(id) for id in (107, 108)}
     for id in files:
         executor.submit(job(id))
-    assert wait_for(lambda: all(file.exists() for file in files.values()), 120)
+    wait_for(lambda: all(file.exists() for file in files.values()))
     (lost,) = (id for id, file in files.items() if int(file.read_text()) == cluster.second)
     cluster.kill_second()
     crashed = drain(executor, 1)
@@ -352,11 +339,11 @@ def test_a_cluster_of_its_own_ends_with_the_run(tmp_path: Path, monkeypatch: pyt
         monkeypatch.setenv("RAY_TMPDIR", folder)
         monkeypatch.delenv("RAY_ADDRESS", raising=False)
         with search(tmp_path, "--grace", "0", "--set", "evaluator.seconds=3600") as main:
-            assert wait_for(lambda: all(file.exists() for file in files) or main.poll() is not None, 60)
+            wait_for(lambda: all(file.exists() for file in files) or main.poll() is not None)
             main.terminate()
             out, err = main.communicate()
         assert (main.returncode, out) == (143, ""), err
         assert "*** SIGTERM received" not in err, "ray prints a stack trace if one lets it"
         processes = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
         assert folder not in processes
-    assert not any(exists(int(file.read_text())) for file in files)
+    assert not any(is_alive(int(file.read_text())) for file in files)

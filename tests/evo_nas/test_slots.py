@@ -20,6 +20,7 @@ from evo_nas.executors.serial import SerialExecutor
 from evo_nas.executors.slots import SlotsExecutor
 from genotypes.catalogue import space_named
 from genotypes.individual import Evaluation, Outcome
+from tests.waiting import is_alive, wait_for
 
 SPACE = space_named("nasnet(blocks=1)")
 
@@ -117,8 +118,7 @@ def test_a_worker_that_dies_while_idle_is_replaced(slots: SlotsExecutor) -> None
     slots.submit(job(104))
     (process,) = (e.metrics["process"] for e in drain(slots, 1).values())
     os.kill(int(process), signal.SIGKILL)
-    while _exists(int(process)):
-        time.sleep(0.01)
+    wait_for(lambda: not is_alive(int(process)))
     slots.submit(job(1))
     assert drain(slots, 1)[1].outcome is Outcome.OK
 
@@ -206,20 +206,8 @@ def test_workers_follow_a_main_process_that_is_killed(tmp_path: Path) -> None:
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), str(Path(__file__).parents[2])])}
     main = subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.DEVNULL)
     files = [tmp_path / "pid-1", tmp_path / "pid-2"]
-    while not all(file.exists() for file in files):
-        assert main.poll() is None
-        time.sleep(0.02)
+    wait_for(lambda: all(file.exists() for file in files) or main.poll() is not None)
     main.kill()
-    main.wait()
-    deadline = time.monotonic() + 2
-    alive = [int(file.read_text()) for file in files]
-    while alive and time.monotonic() < deadline:
-        alive = [pid for pid in alive if _exists(pid)]
-        time.sleep(0.02)
-    assert not alive
-
-
-def _exists(pid: int) -> bool:
-    """Whether the process still runs; one that has ended and waits to be reaped (Z) does not."""
-    found = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True, check=False)
-    return bool(found.stdout.strip()) and not found.stdout.startswith("Z")
+    assert main.wait() == -signal.SIGKILL
+    pids = [int(file.read_text()) for file in files]
+    wait_for(lambda: not any(map(is_alive, pids)))
