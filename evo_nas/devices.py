@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import ctypes
+import logging
 import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 
 import torch
+
+from evo_nas.phenotypes import onednn
+from evo_nas.phenotypes.compiled import trust
+
+_log = logging.getLogger(__name__)
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 """Of glibc's malloc.h."""
@@ -69,6 +75,14 @@ def synchronize(device: torch.device) -> None:
         torch.mps.synchronize()
 
 
+def warn_of_faults(device: torch.device) -> None:
+    """Log a line for each way of computing that the self-check found at fault here, and that is therefore not used."""
+    if device.type == "cpu":
+        for name, fault in (("the compiled kernels", trust.fault()), ("oneDNN", onednn.why_not())):
+            if fault is not None:
+                _log.warning("warning: trainings go without %s, and take longer: %s", name, fault)
+
+
 def keep_freed_memory() -> None:
     """Have this process keep memory that it frees: a training takes the same again at its next step.
 
@@ -83,10 +97,16 @@ def keep_freed_memory() -> None:
 
 @contextmanager
 def seeded(seed: int, device: torch.device, threads: int) -> Iterator[None]:
-    """Seed torch's default generators and set its threads; afterwards both are as they were before."""
+    """Seed torch's default generators and set its threads; afterwards both are as they were before.
+
+    On the CPU, torch uses oneDNN only where the self-check found no fault with it.
+    """
     threads_before = torch.get_num_threads()
     devices = [device] if device.type != "cpu" else []
-    with torch.random.fork_rng(devices, device_type=device.type if devices else "cuda"):
+    with (
+        torch.random.fork_rng(devices, device_type=device.type if devices else "cuda"),
+        nullcontext() if devices else onednn.trusted(),
+    ):
         torch.manual_seed(seed)
         torch.set_num_threads(threads)
         try:

@@ -298,16 +298,17 @@ def _onnx(network: CellNetwork, blueprint: Blueprint) -> bytes:
     import torch
 
     images, dynamic = _example(blueprint)
-    program = torch.onnx.export(
-        network,
-        images,
-        dynamo=True,
-        dynamic_shapes=dynamic,
-        opset_version=OPSET,
-        input_names=["images"],
-        output_names=["logits"],
-        verbose=False,
-    )
+    with torch.no_grad():  # nobody trains it: strided 1x1 convolutions stay what they are
+        program = torch.onnx.export(
+            network,
+            images,
+            dynamo=True,
+            dynamic_shapes=dynamic,
+            opset_version=OPSET,
+            input_names=["images"],
+            output_names=["logits"],
+            verbose=False,
+        )
     assert program is not None, "the way by dynamo gives a program"
     program.model.metadata_props.update(_about(blueprint))
     model = program.model_proto

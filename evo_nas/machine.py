@@ -6,6 +6,7 @@ cgroup-v2); elsewhere nothing is known.
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -43,6 +44,19 @@ def processor_quota(root: Path = ROOT) -> float | None:
             if int(quota) > 0:
                 quotas.append(int(quota) / int(period))
     return min(quotas, default=None)
+
+
+def processor(cpuinfo: Path = Path("/proc/cpuinfo")) -> tuple[str, str]:
+    """Return the name of the processor and its flags, separated by spaces; what nobody says is empty.
+
+    Linux alone says both in a file; elsewhere the platform module may know the name.
+    """
+    told: dict[str, str] = {}
+    with suppress(OSError, UnicodeDecodeError):
+        for line in cpuinfo.read_text("utf-8").splitlines():
+            name, _, words = line.partition(":")
+            told.setdefault(name.strip(), words.strip())
+    return told.get("model name") or platform.processor(), told.get("flags") or told.get("Features") or ""
 
 
 def _meminfo(root: Path, name: str) -> int | None:

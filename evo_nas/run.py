@@ -7,8 +7,8 @@ import os
 import platform
 import sys
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack, nullcontext
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -28,6 +28,7 @@ from evo_nas.config import (
     layered,
     read_toml,
 )
+from evo_nas.crashes import CrashFile
 from evo_nas.errors import RunFolderError, UsageError
 from evo_nas.evaluators.base import Cost, Evaluator, Placement
 from evo_nas.evaluators.catalogue import EVALUATORS
@@ -37,12 +38,14 @@ from evo_nas.failpoints import Failpoint, reach
 from evo_nas.folder import RunFolder, repair_command
 from evo_nas.history import History
 from evo_nas.limits import Limits
+from evo_nas.machine import processor
 from evo_nas.manager import MEAN_OF, Listener, PopulationManager, Reason
 from evo_nas.signals import heeded
 from evo_nas.tensorboard import TensorBoard, check_installed
 from evo_nas.weights import WeightKeeper
 from genotypes.catalogue import SPACES, space_named
 from genotypes.genotype import shorten
+from genotypes.individual import Evaluation, Outcome
 from genotypes.registry import OptionError, Registry, option_types, options_of
 from genotypes.space import SearchSpace
 from strategies.base import SearchStrategy
@@ -358,7 +361,7 @@ def environment() -> dict[str, Any]:
         "versions": versions,
         "system": platform.platform(),
         "machine": platform.machine(),
-        "processor": _processor(),
+        "processor": processor()[0],
         "cores": usable_cores(),
         "command": sys.argv,
     }
@@ -377,7 +380,15 @@ def _search(
         _warn_of_missing_locks(folder)
     science, hardware = config.run, config.hardware
     tensorboard = TensorBoard(folder.path, history, parts.strategy.window or MEAN_OF) if hardware.tensorboard else None
-    executor = _executor(hardware, parts.evaluator, folder.path / "alive.lock")
+    crash_file = CrashFile(folder.crash)
+    crashed = _crashed(crash_file, history)
+
+    def watch(id: int) -> AbstractContextManager[None]:
+        attempt = history.unended(id)
+        assert attempt is not None, "it is recorded before the job is submitted"
+        return crash_file.watch(id, attempt[0])
+
+    executor = _executor(hardware, parts.evaluator, folder.path / "alive.lock", watch)
     manager = PopulationManager(
         parts.space,
         parts.strategy,
@@ -395,8 +406,11 @@ def _search(
         time_limit=hardware.time_limit,
         grace=hardware.grace,
         listeners=[WeightKeeper(folder.path, hardware.keep_weights), *filter(None, [tensorboard]), *listeners],
+        crashed=crashed,
     )
     folder.log("start", evo_nas=__version__, process=os.getpid(), trials=science.trials, asked=history.last_id)
+    for id, evaluation in crashed.items():
+        folder.log("crash", trial=id, error=evaluation.error)
     try:
         with heeded(manager.stop) if heeds_signals else nullcontext(), tensorboard or nullcontext():
             reason = manager.run()
@@ -405,9 +419,25 @@ def _search(
         raise
     finally:
         executor.close()
+        crash_file.close()
+        _crashed(crash_file, history)  # which removes the file, unless the search ended before it took a crash up
     folder.log("end", reason=str(reason))
     reach(Failpoint.ENDED)
     return Run(folder.path, reason, _advice(history, manager.limits) if reason is Reason.REFUSED else None)
+
+
+def _crashed(crash_file: CrashFile, history: History) -> dict[int, Evaluation]:
+    """Return how the attempt ended, by the id of its trial, that took the process of the last search down, if one did.
+
+    A crash counts once: one of an attempt that has an end, or that is not the last of its trial, is none any more.
+    """
+    crash = crash_file.read()
+    attempt = history.unended(crash.trial) if crash else None
+    if crash is None or attempt is None or attempt[0] != crash.attempt:
+        crash_file.remove()
+        return {}
+    seconds = max(0.0, min(crash.at, time.time()) - attempt[1])
+    return {crash.trial: Evaluation.failed(Outcome.CRASH, crash.words, seconds=seconds)}
 
 
 def _advice(history: History, limits: Limits) -> str:
@@ -424,15 +454,20 @@ def _advice(history: History, limits: Limits) -> str:
     raise UsageError(f"nothing was trained: {advice}")
 
 
-def _executor(hardware: Hardware, evaluator: Evaluator, alive: Path) -> Executor:
-    """Build the executor; those that need worker processes are imported only where there are any."""
+def _executor(
+    hardware: Hardware, evaluator: Evaluator, alive: Path, watch: Callable[[int], AbstractContextManager[None]]
+) -> Executor:
+    """Build the executor; those that need worker processes are imported only where there are any.
+
+    ``alive`` is the file by which these know that the search lives, ``watch`` what the serial executor takes.
+    """
     timeout, recycle = hardware.trial_timeout, hardware.recycle_after or None
     kind = hardware.executor
     if kind == "auto":
         alone = hardware.workers == 1 and evaluator.is_harmless and timeout is None and recycle is None
         kind = "serial" if alone else "slots"
     if kind == "serial":
-        return SerialExecutor(evaluator, hardware.grace)
+        return SerialExecutor(evaluator, hardware.grace, watch)
     if kind == "ray":
         from evo_nas.executors.ray import RayExecutor
 
@@ -462,15 +497,6 @@ def _found(catalogue: Registry[Any], name: str) -> type:
         return catalogue.find(name)
     except OptionError as error:
         raise UsageError(str(error)) from error
-
-
-def _processor() -> str:
-    """Name the processor; Linux alone says it in a file, elsewhere the platform module knows."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
-        return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor()
 
 
 def _warn_of_missing_locks(folder: RunFolder) -> None:

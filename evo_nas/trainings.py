@@ -167,10 +167,11 @@ def train(
     """
     import torch
 
-    from evo_nas.devices import seeded
+    from evo_nas.devices import seeded, warn_of_faults
     from evo_nas.training import Diverged, Training, evaluate
 
     device = _device(place)
+    warn_of_faults(device)
     images = _Images.opened(task, place, device)
     task = images.complete(task)
     with ExitStack() as stack:

@@ -90,6 +90,11 @@ def _on_the_kernels(report: Report) -> Iterator[Advice]:
             f"trainings go without the compiled kernels ({report.machine.no_kernels})",
             "with a C compiler, such as gcc, trainings of one or two threads take about two thirds of the time",
         )
+    if report.machine.no_onednn is not None and report.device == "cpu" and isinstance(report.evaluator, ProxyEvaluator):
+        yield Advice(
+            f"trainings go without oneDNN ({report.machine.no_onednn})",
+            "they are right, and slower; with another release of torch it may not be at fault",
+        )
 
 
 def _on_the_workers(report: Report) -> Iterator[Advice]:

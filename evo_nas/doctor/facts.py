@@ -16,7 +16,7 @@ from evo_nas.data.decoded import entry_folder, is_decoded
 from evo_nas.data.locate import locate
 from evo_nas.errors import RunFolderError
 from evo_nas.folder import RunFolder
-from evo_nas.machine import available_memory, processor_quota, total_memory
+from evo_nas.machine import available_memory, processor, processor_quota, total_memory
 from evo_nas.run import environment, usable_cores
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ class Machine:
     ``cores`` are those that this process may use, ``quota`` how many cores' worth of time its control group grants;
     ``load`` is how many processes wanted to run in the last minute. Memory is in bytes. ``capability`` names the
     instructions that torch uses, ``native`` the best ones that the processor has; ``no_kernels`` says why there are no
-    kernels of ours, see :mod:`evo_nas.phenotypes.compiled`. ``gpus`` are the devices that torch
+    kernels of ours, see :mod:`evo_nas.phenotypes.compiled`, ``no_onednn`` why trainings go without oneDNN. ``gpus`` are the devices that torch
     can use, ``nvidia`` says whether there is a driver of NVIDIA's, ``cuda`` for which CUDA torch was built. What is
     ``None`` is not known here, or there is none.
     """
@@ -49,6 +49,7 @@ class Machine:
     capability: str
     native: str | None
     no_kernels: str | None
+    no_onednn: str | None
     gpus: tuple[str, ...]
     nvidia: bool
     cuda: str | None
@@ -63,6 +64,7 @@ def look_at_machine() -> Machine:
     """Look at this machine, as the process sees it."""
     import torch
 
+    from evo_nas.phenotypes import onednn
     from evo_nas.phenotypes.compiled.trust import why_not
 
     surroundings = environment()
@@ -81,26 +83,24 @@ def look_at_machine() -> Machine:
         memory=total_memory(),
         available=available_memory(),
         capability=torch.backends.cpu.get_cpu_capability(),
-        native=native_capability(),
+        native=native_capability(processor()[1]),
         no_kernels=why_not(),
+        no_onednn=onednn.why_not(),
         gpus=tuple(gpus),
         nvidia=Path("/proc/driver/nvidia/version").exists() or shutil.which("nvidia-smi") is not None,
         cuda=torch.version.cuda,
     )
 
 
-def native_capability(cpuinfo: Path = Path("/proc/cpuinfo")) -> str | None:
-    """Say which of :data:`CAPABILITIES` the processor has at best; ``None`` where nobody says."""
-    with suppress(OSError, UnicodeDecodeError):
-        for line in cpuinfo.read_text("utf-8").splitlines():
-            name, _, words = line.partition(":")
-            if name.strip() == "flags":
-                flags = set(words.split())
-                # As torch asks: all of these, and FMA beside AVX2 (c10 and ATen, cpuinfo_has_x86_*).
-                if {"avx512f", "avx512vl", "avx512bw", "avx512dq", "fma"} <= flags:
-                    return "AVX512"
-                return "AVX2" if {"avx2", "fma"} <= flags else "DEFAULT"
-    return None
+def native_capability(flags: str) -> str | None:
+    """Return the best of :data:`CAPABILITIES` that a processor with these flags has; ``None`` where nobody says."""
+    words = set(flags.split())
+    if not words:
+        return None
+    # As torch asks: all of these, and FMA beside AVX2 (c10 and ATen, cpuinfo_has_x86_*).
+    if {"avx512f", "avx512vl", "avx512bw", "avx512dq", "fma"} <= words:
+        return "AVX512"
+    return "AVX2" if {"avx2", "fma"} <= words else "DEFAULT"
 
 
 @dataclass(frozen=True)

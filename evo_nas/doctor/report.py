@@ -99,6 +99,7 @@ class Report:
             "versions": ", ".join(versions),
             "machine": f"{machine.processor}, {counted(machine.cores, 'core')}, {machine.capability}; {memory}",
             "kernels": self._kernels() if self.device == "cpu" else "",
+            "oneDNN": self._onednn() if self.device == "cpu" else "",
             "device": "" if self.device is None else f"{self.device} ({self.device_name}), {self._dtype}",
             "search": self._search(),
             "workers": self._workers(),
@@ -127,6 +128,10 @@ class Report:
     def _kernels(self) -> str:
         reason = self.machine.no_kernels
         return "compiled for this processor" if reason is None else f"torch's alone: {reason}"
+
+    def _onednn(self) -> str:
+        reason = self.machine.no_onednn
+        return "computes right on this processor" if reason is None else f"not used: {reason}"
 
     def _search(self) -> str:
         run = self.config.run

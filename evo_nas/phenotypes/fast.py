@@ -9,6 +9,7 @@ states on without laying the concatenation out, and layers are replaced by :mod:
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import cast
 
 import torch
@@ -17,6 +18,7 @@ from torch import Tensor, nn
 from evo_nas.phenotypes import shortcuts
 from evo_nas.phenotypes.cell import BlockModule, CellModule
 from evo_nas.phenotypes.network import CellNetwork
+from evo_nas.phenotypes.onednn import SafeConvolutions
 from evo_nas.phenotypes.state import Layers, State, layers_of
 
 
@@ -24,7 +26,7 @@ class FastNetwork:
     """Computes what a network computes, whichever way is fast where the images are.
 
     The network is looked through once; its modules must stay the ones that they are. Any module that is not a
-    :class:`CellNetwork` is simply called.
+    :class:`CellNetwork` is called as it is, but for convolutions that oneDNN gets wrong.
     """
 
     def __init__(self, network: nn.Module) -> None:
@@ -43,7 +45,8 @@ class FastNetwork:
         """Map images, (n, channels, h, w), to logits, (n, classes)."""
         if isinstance(self.network, CellNetwork) and shortcuts.are_open(images):
             return self._classified(self._features(self.network, images)[0])
-        plain: Tensor = self.network(images)
+        with nullcontext() if isinstance(self.network, CellNetwork) else SafeConvolutions():
+            plain: Tensor = self.network(images)
         return plain
 
     def both_logits(self, images: Tensor) -> tuple[Tensor, Tensor | None]:

@@ -26,6 +26,28 @@ def same_padding(size: int, kernel: int, stride: int, dilation: int = 1) -> tupl
     return total // 2, total - total // 2
 
 
+def conv2d(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: tuple[int, ...] = (1, 1),
+    padding: tuple[int, ...] = (0, 0),
+    dilation: tuple[int, ...] = (1, 1),
+    groups: int = 1,
+) -> Tensor:
+    """Return ``F.conv2d`` of the same arguments; with gradients, a strided 1x1 convolution slices first.
+
+    oneDNN writes past its memory on the CPU where it computes the gradient of the weights of a strided 1x1 convolution
+    with fewer than 8 input channels, channels last (oneDNN issue 6035: fewer than 16 in an AVX-512 kernel). A slice and
+    a convolution without a stride are the same function.
+    """
+    if torch.is_grad_enabled() and tuple(weight.shape[2:]) == (1, 1) and max(stride) > 1:
+        if any(padding):
+            x = F.pad(x, (padding[1], padding[1], padding[0], padding[0]))
+        x, stride, padding = x[..., :: stride[0], :: stride[1]], (1, 1), (0, 0)
+    return F.conv2d(x, weight, bias, stride, padding, dilation, groups)
+
+
 class SameConv2d(nn.Conv2d):
     """A convolution without bias and with SAME padding by zeros; kernel and stride are (vertical, horizontal)."""
 
@@ -54,7 +76,7 @@ class SameConv2d(nn.Conv2d):
         if height[0] != height[1] or width[0] != width[1]:
             # An even size at stride 2. Only then is a padded copy made: convolutions can pad evenly by themselves.
             x, padding = F.pad(x, (*width, *height)), (0, 0)
-        return F.conv2d(x, self.weight, None, self.stride, padding, self.dilation, self.groups)
+        return conv2d(x, self.weight, None, self.stride, padding, self.dilation, self.groups)
 
 
 class SamePool2d(nn.Module):

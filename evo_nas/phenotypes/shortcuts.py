@@ -27,7 +27,10 @@ _TINY: Final = 16
 
 @dataclass(frozen=True)
 class Unit:
-    """The layers of which nearly all operations are made: depthwise perhaps, then pointwise convolution, batch norm."""
+    """The layers of which nearly all operations are made: depthwise perhaps, then pointwise convolution, batch norm.
+
+    Only a pointwise convolution without a depthwise one before it may have a stride.
+    """
 
     depthwise: SameConv2d | None
     pointwise: SameConv2d
@@ -40,7 +43,9 @@ def units(layers: Sequence[nn.Module]) -> Iterator[nn.Module | Unit]:
     while rest:
         first = rest[0] if isinstance(rest[0], SameConv2d) and _is_depthwise(rest[0]) else None
         match rest[0 if first is None else 1 :]:
-            case [SameConv2d() as pointwise, nn.BatchNorm2d() as norm, *others] if _is_pointwise(pointwise):
+            case [SameConv2d() as pointwise, nn.BatchNorm2d() as norm, *others] if _is_pointwise(pointwise) and (
+                first is None or not _has_stride(pointwise)
+            ):
                 yield Unit(first, pointwise, norm)
                 rest = others
             case _:
@@ -59,7 +64,7 @@ def applied(layer: nn.Module | Unit, parts: Sequence[Tensor], *, rectifies: bool
     if are_open(x):
         if isinstance(layer, SameConv2d):
             if _is_pointwise(layer):
-                return pointwise(parts, layer.weight)
+                return pointwise(_read_by(layer, parts), layer.weight)
             if _is_depthwise(layer):
                 return _depthwise(layer, _joined(parts), rectifies)
         elif isinstance(layer, FactorizedReduction):
@@ -88,7 +93,7 @@ def _unit(unit: Unit, parts: Sequence[Tensor], rectifies: bool) -> Tensor:
         between = parts if depthwise is None else [applied(depthwise, parts, rectifies=rectifies)]
         return applied(norm, [applied(unit.pointwise, between)])
     if depthwise is None:
-        return compiled.unit(parts, None, compiled.Window(), unit.pointwise.weight, norm)
+        return compiled.unit(_read_by(unit.pointwise, parts), None, compiled.Window(), unit.pointwise.weight, norm)
     x = _joined(parts)
     return compiled.unit([x], depthwise.weight, _window(depthwise, x, rectifies), unit.pointwise.weight, norm)
 
@@ -99,7 +104,16 @@ def _window(layer: SameConv2d, x: Tensor, rectifies: bool) -> compiled.Window:
 
 
 def _is_pointwise(layer: SameConv2d) -> bool:
-    return layer.kernel_size == layer.stride == (1, 1) and layer.groups == 1
+    return layer.kernel_size == (1, 1) and layer.groups == 1
+
+
+def _has_stride(layer: SameConv2d) -> bool:
+    return layer.stride != (1, 1)
+
+
+def _read_by(layer: SameConv2d, parts: Sequence[Tensor]) -> Sequence[Tensor]:
+    """Return the pixels of maps that a pointwise convolution reads: all of them unless it has a stride."""
+    return [strided_pixels(part, layer.stride) for part in parts] if _has_stride(layer) else parts
 
 
 def _is_depthwise(layer: SameConv2d) -> bool:
@@ -173,6 +187,29 @@ def pointwise(parts: Sequence[Tensor], weight: Tensor) -> Tensor:
         y = product if y is None else y.add_(product)
     assert y is not None, "there is at least one part"
     return y.permute(0, 3, 1, 2)
+
+
+def strided_pixels(x: Tensor, stride: tuple[int, ...]) -> Tensor:
+    """Return every ``stride``-th row and column of a map, (n, c, h, w), from the first."""
+    y: Tensor = _Strided.apply(x, stride)
+    return y
+
+
+class _Strided(torch.autograd.Function):
+    """A slice by hand, laid out densely in both directions, as what convolves it wants it."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, stride: tuple[int, ...]) -> Tensor:
+        ctx.shape, ctx.stride = x.shape, stride
+        return x[:, :, :: stride[0], :: stride[1]].contiguous(memory_format=torch.channels_last)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        rows, columns = ctx.stride
+        x = zeros_last(ctx.shape, grad)
+        x[:, :, ::rows, ::columns] = grad
+        return x, None
 
 
 def diagonal_pixels(parts: Sequence[Tensor]) -> tuple[Tensor, Tensor]:

@@ -12,6 +12,7 @@ from evo_nas.cli import main
 from evo_nas.doctor.advice import advise
 from evo_nas.doctor.facts import native_capability
 from evo_nas.doctor.report import Report, examine
+from evo_nas.machine import processor
 from evo_nas.run import configured
 
 TINY = ["--space", "nasnet(blocks=1,combines=add)", "--set", "evaluator.image_size=8", "--threads", "1"]
@@ -98,12 +99,14 @@ def test_advice_on_the_device_and_the_processor(report: Report) -> None:
 
 
 def test_the_instructions_of_a_processor_are_read_from_its_flags(tmp_path: Path) -> None:
-    flags = tmp_path / "cpuinfo"
+    file = tmp_path / "cpuinfo"
     for words, best in (
         ("sse4_2", "DEFAULT"),
         ("avx2 fma", "AVX2"),
         ("fma avx512f avx512vl avx512bw avx512dq", "AVX512"),
     ):
-        flags.write_text(f"model name\t: any\nflags\t\t: {words}\n")
-        assert native_capability(flags) == best
-    assert native_capability(tmp_path / "none") is None
+        file.write_text(f"model name\t: any\nflags\t\t: {words}\nmodel name\t: second\n")
+        assert processor(file) == ("any", words)
+        assert native_capability(words) == best
+    assert processor(tmp_path / "none")[1] == ""
+    assert native_capability("") is None

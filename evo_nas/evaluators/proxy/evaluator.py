@@ -180,13 +180,16 @@ class ProxyEvaluator(Evaluator):
         return (*known, *METRICS)
 
     def prepare(self, directory: Path) -> None:
-        """Find the images, decode them if this is the first time, and check that they can be split.
+        """Find the images, decode them if this is the first time, check that they can be split, and this processor.
 
         Raises:
             DataError: if images are missing or damaged.
             UsageError: if fewer images are there than are to be held out, or a batch takes more than are left.
         """
+        from evo_nas.devices import resolve_device, warn_of_faults
+
         super().prepare(directory)
+        warn_of_faults(resolve_device(self.placement.device))
         images = self._images()
         self.settle(images.train.labels, len(images.classes))
 

@@ -23,6 +23,8 @@ from typing import Final
 from evo_nas.cache import user_cache
 
 SWITCH: Final = "EVO_NAS_KERNELS"
+_ON: Final = ("", "on", "1", "yes", "true")
+_OFF: Final = ("off", "0", "no", "false")
 LARGEST_WINDOW: Final = 256
 """Pixels of the largest window for which there is a kernel, ``LARGEST`` in the C source."""
 
@@ -66,11 +68,19 @@ _ARGUMENTS: Final = {
 }
 
 
+def is_switch_readable() -> bool:
+    """Return whether the environment variable :data:`SWITCH` says on or off, or nothing."""
+    return os.environ.get(SWITCH, "").lower() in (*_ON, *_OFF)
+
+
 @cache
 def library(real: str) -> ctypes.CDLL | str:
     """Load the kernels for numbers of the C type ``float`` or ``double``, or say in one line why there are none."""
-    if os.environ.get(SWITCH, "").lower() in ("off", "0", "no", "false"):
+    word = os.environ.get(SWITCH, "")
+    if word.lower() in _OFF:
         return f"switched off by {SWITCH}"
+    if not is_switch_readable():
+        return f"{SWITCH} is {word!r}: write on or off"
     try:
         path = _compiled(real)
         try:

@@ -1,4 +1,4 @@
-"""Whether the kernels are used: where there are any, and after they have computed a small example as torch does."""
+"""Whether the kernels are used: where there are any, and the self-check has seen them compute what torch computes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from evo_nas.phenotypes.compiled import functions
-from evo_nas.phenotypes.compiled.library import library
+from evo_nas.phenotypes.compiled.library import is_switch_readable, library
+from evo_nas.phenotypes.self_check import find_fault
 
 _TOLERANCE: Final = {torch.float32: 1e-3, torch.float64: 1e-9}
 
@@ -26,11 +27,22 @@ def are_there(x: Tensor) -> bool:
 
 @cache
 def why_not(dtype: torch.dtype = torch.float32) -> str | None:
-    """Say in one line why there are no kernels for numbers of this type; ``None`` if there are."""
-    found = library(functions.REALS[dtype])
+    """Return in one line why there are no kernels for numbers of this type; ``None`` if there are."""
+    real = functions.REALS[dtype]
+    found = library(real)
     if isinstance(found, str):
         return found
-    with torch.random.fork_rng(devices=[]), torch.inference_mode(False), torch.enable_grad():
+    return find_fault(f"kernels-{real}", lambda: _find_wrong_number(dtype), depends=found._name)
+
+
+def fault() -> str | None:
+    """Return why there are no kernels where that is a fault; ``None`` if there is no compiler, or nobody wants them."""
+    is_wanted = not isinstance(library(functions.REALS[torch.float32]), str) or not is_switch_readable()
+    return why_not() if is_wanted else None
+
+
+def _find_wrong_number(dtype: torch.dtype) -> str | None:
+    with torch.inference_mode(False), torch.enable_grad():
         ours, plain = (_example(dtype, by_kernels) for by_kernels in (True, False))
     bar = _TOLERANCE[dtype]
     if not all(torch.allclose(a, b, rtol=bar, atol=bar) for a, b in zip(ours, plain, strict=True)):

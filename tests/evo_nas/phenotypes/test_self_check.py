@@ -1,0 +1,143 @@
+"""The self-check: what crashes or is wrong in a child is known to later processes, and not tried again."""
+
+from __future__ import annotations
+
+import errno
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from evo_nas.phenotypes import self_check
+from evo_nas.phenotypes.self_check import find_fault, run_probe
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty cache; returns the folder of the verdicts."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return tmp_path / "cache" / "evo_nas" / "self-check"
+
+
+@pytest.fixture
+def probe(tmp_path: Path) -> Callable[[], str | None]:
+    """A probe that finds nothing, and counts how often it ran: once a byte of a file."""
+
+    def counted() -> str | None:
+        with (tmp_path / "runs").open("a") as file:
+            file.write(".")
+        return None
+
+    return counted
+
+
+def runs(tmp_path: Path) -> int:
+    return (tmp_path / "runs").stat().st_size
+
+
+def fail() -> None:
+    raise ValueError("two\nlines")
+
+
+@pytest.mark.parametrize(
+    ("probe", "fault"),
+    [
+        (lambda: None, None),
+        (lambda: "a sum is wrong", "a sum is wrong"),
+        (os.abort, "it crashed (SIGABRT) in the self-check"),
+        (lambda: os.kill(os.getpid(), 11), "it crashed (SIGSEGV) in the self-check"),
+        (fail, "the self-check failed: ValueError: two lines"),
+        (lambda: os._exit(3), "the self-check failed"),
+    ],
+)
+def test_a_fault_is_told_in_one_line_and_kept(
+    probe: Callable[[], str | None], fault: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert find_fault("any", probe) == fault
+    monkeypatch.setattr(os, "fork", None)  # whoever checks again fails
+    assert find_fault("any", probe) == fault
+
+
+def test_a_child_has_one_thread_and_leaves_the_parents_as_they_were(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = torch.get_num_threads()
+    assert run_probe(lambda: f"{torch.get_num_threads()} thread") == "1 thread"
+    assert torch.get_num_threads() == before
+
+
+def test_another_torch_processor_or_setting_is_another_check(
+    probe: Callable[[], str | None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    find_fault("any", probe)
+    find_fault("any", probe)
+    assert runs(tmp_path) == 1
+    for change in (
+        lambda: monkeypatch.setattr(torch, "__version__", "0.0.1"),
+        lambda: monkeypatch.setattr(self_check, "processor", lambda: ("another", "flags")),
+        lambda: monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "SSE41"),
+    ):
+        ran = runs(tmp_path)
+        change()
+        find_fault("any", probe)
+        find_fault("any", probe)
+        assert runs(tmp_path) == ran + 1
+    find_fault("any", probe, depends="other kernels")
+    find_fault("another", probe)
+    assert runs(tmp_path) == 6
+
+
+@pytest.mark.parametrize(
+    "kept", ["", "{", "[]", "null", '{"fault": 1}', '{"fault": "\\u001b[2J"}', '{"fault": "%s"}' % ("x" * 2000)]
+)
+def test_a_damaged_verdict_is_made_again(
+    kept: str, probe: Callable[[], str | None], cache: Path, tmp_path: Path
+) -> None:
+    find_fault("any", probe)
+    [file] = cache.iterdir()
+    file.write_text(kept)
+    assert find_fault("any", probe) is None
+    assert runs(tmp_path) == 2
+    assert file.read_text() == '{"fault": null}\n'
+
+
+def test_where_nothing_can_be_kept_each_process_checks(
+    probe: Callable[[], str | None], cache: Path, tmp_path: Path
+) -> None:
+    cache.parent.mkdir(parents=True)
+    cache.write_text("a file in its place")
+    assert find_fault("any", probe) is None
+    assert find_fault("any", probe) is None
+    assert runs(tmp_path) == 2
+
+
+def test_a_machine_without_another_process_is_not_trusted_and_asked_again(
+    cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full() -> int:
+        raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fork", full)
+        assert find_fault("any", lambda: None) == f"the self-check could not run: {os.strerror(errno.EAGAIN)}"
+    assert not cache.exists()
+    assert find_fault("any", lambda: None) is None
+
+
+def test_a_probe_that_hangs_is_ended_and_asked_again(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(self_check, "SECONDS", 1)
+    assert find_fault("any", lambda: time.sleep(1000)) == "the self-check could not run: it was ended by SIGALRM"
+    assert not cache.exists()
+
+
+def test_no_pipe_and_no_child_is_left_behind() -> None:
+    def open_files() -> int:
+        return sum(1 for _ in Path("/proc/self/fd").iterdir()) if Path("/proc/self/fd").exists() else 0
+
+    before = open_files()
+    run_probe(lambda: None)
+    run_probe(os.abort)
+    assert open_files() == before
+    with pytest.raises(ChildProcessError):
+        os.waitpid(-1, os.WNOHANG)
