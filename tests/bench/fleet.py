@@ -15,6 +15,7 @@ import argparse
 import heapq
 import math
 import time
+from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -30,17 +31,23 @@ from genotypes.individual import Evaluation
 from strategies.catalogue import STRATEGIES
 from tests.bench.scale import commit_milliseconds
 
+Clock = Callable[[], float]
+"""Seconds that the manager has spent."""
+
 
 class Fleet:
     """An executor of simulated workers, and its clock in seconds."""
 
-    def __init__(self, evaluator: Evaluator, slots: int, mean: float, sigma: float) -> None:
+    def __init__(
+        self, evaluator: Evaluator, slots: int, mean: float, sigma: float, clock: Clock = time.perf_counter
+    ) -> None:
         self.slots = slots
         self.now = 0.0
         self.durations: list[float] = []
         self._evaluator, self._mean, self._sigma = evaluator, mean, sigma
         self._ends: list[tuple[float, int, Job]] = []
-        self._returned = time.perf_counter()
+        self._clock = clock
+        self._returned = clock()
 
     def submit(self, job: Job, *, fresh: bool = False) -> None:
         """Begin when the manager has come so far."""
@@ -49,7 +56,7 @@ class Fleet:
         duration = self._mean * math.exp(self._sigma * z - self._sigma**2 / 2)
         self.durations.append(duration)
         heapq.heappush(self._ends, (self.now + duration, job.id, job))
-        self._returned = time.perf_counter()
+        self._returned = self._clock()
 
     def next(self, timeout: float | None) -> list[tuple[int, Evaluation]]:
         """Turn the clock to the next end."""
@@ -57,7 +64,7 @@ class Fleet:
         end, id, job = heapq.heappop(self._ends)
         self.now = max(self.now, end)
         result = [(id, evaluate_safely(self._evaluator, job))]
-        self._returned = time.perf_counter()
+        self._returned = self._clock()
         return result
 
     def wake(self) -> None:
@@ -67,7 +74,7 @@ class Fleet:
         """Nothing runs."""
 
     def _catch_up(self) -> None:
-        self.now += time.perf_counter() - self._returned
+        self.now += self._clock() - self._returned
 
 
 def ideal_seconds(durations: list[float], workers: int) -> float:
@@ -78,12 +85,20 @@ def ideal_seconds(durations: list[float], workers: int) -> float:
     return max(free)
 
 
-def simulate(folder: Path, workers: int, trials: int, mean: float, sigma: float, durable: bool) -> None:
-    """Print the share of the ideal and the speed of the manager."""
+def simulate(
+    folder: Path,
+    workers: int,
+    trials: int,
+    mean: float,
+    sigma: float,
+    durable: bool,
+    clock: Clock = time.perf_counter,
+) -> float:
+    """Return the share of the ideal, and print it with the speed of the manager."""
     space, toy = space_named("nasnet"), ToyEvaluator()
     toy.bind(space)
-    fleet = Fleet(toy, workers, mean, sigma)
-    with History.create(folder / "history.db", durable=durable) as history:
+    fleet = Fleet(toy, workers, mean, sigma, clock)
+    with History.create(folder / "simulated.db", durable=durable) as history:
         strategy = STRATEGIES.build("evolution", {})
         manager = PopulationManager(space, strategy, toy, fleet, history, trials=trials)
         began = time.perf_counter()
@@ -96,6 +111,7 @@ def simulate(folder: Path, workers: int, trials: int, mean: float, sigma: float,
         f"{workers} simulated workers, {trials:,} trials of {mean:g} s (sigma {sigma:g}): {share:.2%} of the ideal, "
         f"busy {busy:.2%} with the last round; {tells / spent:,.0f} tells a second"
     )
+    return share
 
 
 def real(folder: Path, slots: int, trials: int, mean: float, sigma: float) -> float:

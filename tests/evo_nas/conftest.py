@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import os
 import resource
-import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from types import FrameType
-from typing import Any, NoReturn
+from typing import Any
 
 import pytest
 
@@ -67,30 +65,19 @@ def rows() -> Callable[[Path], list[dict[str, Any]]]:
     return read
 
 
-SECONDS = 120
-"""No test that is bounded takes a tenth of it; one that hangs is ended by it."""
-
 MEMORY = 3 * 2**30
 """Bytes that a test that is bounded may take beyond what the process has already."""
 
 
 @pytest.fixture
 def bounded() -> Iterator[None]:
-    """End what hangs, and give nobody more memory than there is reason for: for files that were made to harm."""
-
-    def late(_: int, __: FrameType | None) -> NoReturn:
-        raise AssertionError(f"not done after {SECONDS} seconds")
-
-    before = signal.signal(signal.SIGALRM, late)
+    """Give nobody more memory than there is reason for: for files that were made to harm."""
     limits = resource.getrlimit(resource.RLIMIT_AS)
     taken = Path("/proc/self/statm")  # elsewhere than on Linux the limit means little
     if taken.exists():
         pages = int(taken.read_text().split()[0])
         resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + MEMORY, limits[1]))
-    signal.alarm(SECONDS)
     try:
         yield
     finally:
-        signal.alarm(0)
         resource.setrlimit(resource.RLIMIT_AS, limits)
-        signal.signal(signal.SIGALRM, before)

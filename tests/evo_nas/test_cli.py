@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import resource
 import signal
 import subprocess
 import sys
@@ -47,24 +46,21 @@ def evo_nas_to(stdout: Any, *arguments: str) -> subprocess.CompletedProcess[str]
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
-def test_help_is_instant_and_loads_nothing_heavy(command: list[str]) -> None:
+def test_help_loads_little_and_nothing_of_others(command: list[str]) -> None:
     script = (
         "import sys, runpy\n"
-        f"sys.argv = ['evo_nas', *{command!r}, '--help']\n"
+        f"sys.argv, before = ['evo_nas', *{command!r}, '--help'], set(sys.modules)\n"
         "try:\n    runpy.run_module('evo_nas', run_name='__main__')\n"
         "except SystemExit as end:\n    assert not end.code\n"
-        "heavy = {'torch', 'pandas', 'matplotlib', 'scipy', 'numpy', 'deap'} & set(sys.modules)\n"
-        "assert not heavy, heavy\n"
+        "print(*sorted(set(sys.modules) - before), file=sys.stderr)\n"
     )
-    best = float("inf")
-    for _ in range(3):  # the fastest of three, in seconds of processor time: the machine may be busy
-        before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=ROOT, check=False)
-        after = resource.getrusage(resource.RUSAGE_CHILDREN)
-        best = min(best, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
-        assert done.returncode == 0, done.stderr
-        assert "usage:" in done.stdout
-    assert best < 0.3
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=ROOT, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "usage:" in done.stdout
+    loaded = done.stderr.split()
+    assert {"evo_nas.cli", "genotypes.catalogue"} <= set(loaded)
+    assert {name.partition(".")[0] for name in loaded} <= {"evo_nas", "genotypes", *sys.stdlib_module_names}
+    assert len(loaded) < 100, "83 of them, of which 26 are ours, take a tenth of a second"
 
 
 def test_the_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
@@ -611,7 +607,7 @@ def assert_ends_on(number: signal.Signals, code: int) -> None:
         if line.startswith("trial"):
             break
     process.send_signal(number)
-    _, rest = process.communicate(timeout=20)
+    _, rest = process.communicate()
     assert process.returncode == code, seen + rest
     assert "; go on with: python -m evo_nas resume run" in rest
     assert "Traceback" not in rest

@@ -76,11 +76,19 @@ def test_it_is_noisy_where_others_work_or_where_it_varies(
     assert (measured["latency_spread"] > STEADY) == (noisy == 1.0 and workers == 1)
 
 
-def test_a_network_of_more_layers_takes_longer() -> None:
-    image = torch.zeros(1, 8, 32, 32)
-    few, many = (nn.Sequential(*[nn.Conv2d(8, 8, 3) for _ in range(n)]) for n in (1, 12))
-    times = [measure_latency(network, image, workers=1)["latency"] for network in (few, many)]
-    assert 0 < 2 * times[0] < times[1]
+def test_all_that_a_network_does_is_measured_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+
+    class Layer(nn.Module):
+        def forward(self, images: Tensor) -> Tensor:
+            nonlocal now
+            now += 0.001
+            return images
+
+    monkeypatch.setattr(latency.time, "perf_counter", lambda: now)
+    for layers in (1, 12):
+        network = nn.Sequential(*[Layer() for _ in range(layers)])
+        assert measure_latency(network, IMAGE, workers=1)["latency"] == pytest.approx(0.001 * layers)
 
 
 def proxy(directory: Path, **options: Any) -> ProxyEvaluator:

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import tomllib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +19,13 @@ from evo_nas.errors import RunFolderError, UsageError
 from evo_nas.folder import RunFolder
 from evo_nas.history import History
 from evo_nas.run import build, configured, resume, search, stored
+from tests.waiting import GATED
 
 ROOT = Path(__file__).parents[2]
 
 
-def go_on(path: Path, **given: Any) -> None:
-    config = stored(path, {"run": given} if given else None)
+def go_on(path: Path, plugins: Sequence[str] = (), **given: Any) -> None:
+    config = stored(path, {"run": given} if given else None, plugins)
     resume(config, path, build(config))
 
 
@@ -76,8 +78,9 @@ def test_resuming_a_finished_run_changes_nothing(toy_run: Any, rows: Any) -> Non
 def test_a_killed_run_is_resumed_without_loss(tmp_path: Path, rows: Any, workers: int) -> None:
     path = tmp_path / "run"
     command = [
-        *(sys.executable, "-m", "evo_nas", "run", "--strategy", "evolution", "--evaluator", "toy"),
-        *("--population", "5", "--sample", "2", "--trials", "40", "--set", "evaluator.seconds=0.02"),
+        *(sys.executable, "-m", "evo_nas", "run", "--strategy", "evolution", "--evaluator", GATED),
+        *("--population", "5", "--sample", "2", "--trials", "40", "--set", "evaluator.first=20"),
+        *("--set", f"evaluator.gate={tmp_path / 'gate'}"),
         *("--workers", str(workers), "--run-dir", str(path)),
     ]
     process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
@@ -89,8 +92,9 @@ def test_a_killed_run_is_resumed_without_loss(tmp_path: Path, rows: Any, workers
     process.wait()
     process.stderr.close()
     told_before = [row for row in rows(path) if row["told"]]
-    assert 0 < len(told_before) < 40
-    go_on(path)
+    assert 0 < len(told_before) < 20
+    (tmp_path / "gate").touch()
+    go_on(path, plugins=[GATED])
     after = rows(path)
     assert [row["id"] for row in after] == list(range(1, len(after) + 1))
     by_id = {row["id"]: row for row in after}
