@@ -41,9 +41,10 @@ ROOT = Path(__file__).parents[2]
 EVALUATOR, DIARIST = f"{__name__}:Witnessed", f"{__name__}:Diarist"
 MARK = "KILLS_MARK"
 """A variable in the environment of a run's processes, by which its orphans are found too."""
-SECONDS_TO_DIE = 2.0
-"""How long the workers of a run may outlive it."""
-SECONDS_TO_LIVE = 120.0
+SECONDS_TO_DIE = 120.0
+"""When whoever still lives of a run that has ended is taken never to end: no machine is so busy. How long the slowest
+took is in the tally."""
+SECONDS_TO_LIVE = 600.0
 """How long a life may last that nobody ends: much longer than any of these, so it hangs."""
 
 SPACES = {"pnas": "pnas"}
@@ -240,15 +241,6 @@ class Life:
     def last_words(self) -> str:
         """What it wrote to stderr."""
         return self.words.read_text("utf-8")
-
-
-def wait_for(condition: Callable[[], Any], seconds: float = 30.0) -> Any:
-    """Wait until something is true, and give it."""
-    deadline = time.monotonic() + seconds
-    while not (found := condition()):
-        assert time.monotonic() < deadline, "it did not happen"
-        time.sleep(0.005)
-    return found
 
 
 # What the witnesses say ----------------------------------------------------------------------------------------------
@@ -557,9 +549,8 @@ def uninterrupted(search: Search, folder: Path) -> tuple[Record, float]:
     return record, life.ended - life.began
 
 
-def kill_often(search: Search, folder: Path, kills: int, rng: np.random.Generator, duration: float) -> Killed:
-    """Kill a run at so many random moments, or fewer if it is done before; then let it end."""
-    run = Killed(search, folder)
+def kill_often(run: Killed, kills: int, rng: np.random.Generator, duration: float) -> Killed:
+    """Kill a run at random moments until it was killed so often, or is done before; then let it end."""
     while not run.is_over:
-        run.live(random_moment(rng, duration, search) if run.tally.kills < kills else None)
+        run.live(random_moment(rng, duration, run.search) if run.tally.kills < kills else None)
     return run

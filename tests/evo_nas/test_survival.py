@@ -38,14 +38,13 @@ from tests.bench.kills import (
     Record,
     Search,
     Tally,
-    at_training,
     kill_often,
     recorded,
     trainings,
     trainings_file,
     uninterrupted,
-    wait_for,
 )
+from tests.waiting import wait_for
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="orphans are found in /proc")
 
@@ -82,16 +81,15 @@ def test_killed_at_random_a_run_loses_nothing_and_stays_the_same_search(
 ) -> None:
     search = Search(strategy, workers, trials=16)
     rng = np.random.default_rng([len(strategy), workers])
-    if strategy in HEAVY:
-        run, reference = Killed(search, tmp_path / "run"), None  # compared by decisions here, by rows in the soak
-        run.live(at_training(int(rng.integers(4, 12)), rng.uniform(0.0, 0.02)))
+    run, reference = Killed(search, tmp_path / "run"), None
+    # Once for certain: on a busy machine a run may be over before its moment has come.
+    assert run.live(failpoint=f"evaluated:{rng.integers(4, 12)}") == -signal.SIGKILL
+    if strategy in HEAVY:  # compared by decisions here, by rows in the soak
         run.live()
     else:
         reference, duration = whole(search)
-        run = kill_often(search, tmp_path / "run", KILLS[workers], rng, duration)
-    tally = run.judge(reference if workers == 1 else None)
-    assert tally.problems == []
-    assert tally.kills > 0
+        kill_often(run, KILLS[workers], rng, duration)
+    assert run.judge(reference if workers == 1 else None).problems == []
 
 
 @pytest.mark.parametrize("strategy", ["diarist", "guided"])
@@ -100,7 +98,7 @@ def test_with_three_workers_and_uneven_trainings_the_recorded_order_replays_ever
 ) -> None:
     run = Killed(Search(strategy, 3, trials=36, sigma=1.0), tmp_path / "run")
     for number in (9, 14):
-        run.live(at_training(number, 0.005))
+        run.live(failpoint=f"evaluated:{number}")
     run.live()
     tally = run.judge()
     assert tally.problems == []
@@ -212,7 +210,7 @@ def worker_of(folder: Path, id: int, training: int = 1) -> int | None:
 
 def ended(life: Life) -> Record:
     """The history of a run that is waited for, and must end as it should."""
-    assert life.wait(60) == 0, life.last_words()
+    assert life.wait() == 0, life.last_words()
     record = recorded(life.folder)
     assert record is not None
     assert record.damage is None
@@ -227,7 +225,7 @@ def test_a_worker_that_is_killed_costs_one_attempt_and_takes_its_children_along(
     victims = {4: wait_for(lambda: children(life) and worker_of(life.folder, 4))}
     os.kill(victims[4], signal.SIGKILL)
     victims[6] = wait_for(lambda: worker_of(life.folder, 4, 2) and worker_of(life.folder, 6))
-    wait_for(lambda: not children(life), 2.0)
+    wait_for(lambda: not children(life))
     os.kill(victims[6], signal.SIGKILL)
     # When the last worker dies the other one has nothing to do.
     wait_for(lambda: (record := recorded(life.folder)) and len(record.told) == 11)
@@ -267,25 +265,24 @@ def test_a_network_that_always_kills_its_worker_is_trained_twice_and_then_left_a
 
 
 def test_trainings_that_hang_are_killed_at_their_limit_whatever_they_do(begin: Begin) -> None:
-    stuck = {2: "sleep", 3: "defy", 5: "hog"}
+    stuck = {1: "sleep", 2: "defy", 3: "hog", 4: "sleep"}  # both slots at once, twice
     deeds = ",".join(f"{id}:breed,{id}:{deed}" for id, deed in stuck.items())
-    search = Search("random", 2, trials=50, seconds=0.05, deeds=deeds, hardware=("--trial-timeout", "1"))
+    search = Search("random", 2, trials=20, deeds=deeds, hardware=("--trial-timeout", "5"))
     life = begin(search)
     record = ended(life)
     assert {row["id"]: row["outcome"] for row in record.trial if row["outcome"] != "ok"} == dict.fromkeys(
         stuck, "timeout"
     )
-    assert record.trained == 50
+    assert record.trained == 20
     begun = {line["id"]: line for line in trainings(life.folder)}
     assert len(begun) == len(trainings(life.folder)), "nothing is tried again"
     for row in record.trial:
         if row["id"] in stuck:
-            assert 1.0 <= row["seconds"] < 2.0
-            assert row["told_at"] - begun[row["id"]]["at"] < 2.0
+            assert row["seconds"] >= 5.0
     dead = {begun[id]["process"] for id in stuck}
-    assert len(dead) == 3
-    after = [line["process"] for line in begun.values() if line["at"] > record.told[5]["told_at"]]
-    assert len(set(after)) == 2, "both slots are back"
+    assert len(dead) == 4
+    after = {line["process"] for id, line in begun.items() if id not in stuck}
+    assert len(after) == 2, "both slots are back"
     assert dead.isdisjoint(after)
     assert life.survivors() == []
 
@@ -311,11 +308,11 @@ def test_a_worker_that_comes_up_after_its_run_was_killed_does_not_take_the_next_
             whose: subprocess.Popen([sys.executable, "-c", script, alive, word], cwd=ROOT, stdout=subprocess.PIPE)
             for whose, word in words.items()
         }
-        assert workers["before"].wait(20) == -signal.SIGKILL
+        assert workers["before"].wait() == -signal.SIGKILL
         assert workers["now"].stdout is not None
         assert workers["now"].stdout.readline() == b"\n"
         assert workers["now"].poll() is None
-    assert workers["now"].wait(20) == -signal.SIGKILL
+    assert workers["now"].wait() == -signal.SIGKILL
     for worker in workers.values():
         worker.communicate()
 
