@@ -27,10 +27,7 @@ _TINY: Final = 16
 
 @dataclass(frozen=True)
 class Unit:
-    """The layers of which nearly all operations are made: depthwise perhaps, then pointwise convolution, batch norm.
-
-    Only a pointwise convolution without a depthwise one before it may have a stride.
-    """
+    """The layers of which nearly all operations are made: depthwise perhaps, then pointwise convolution, batch norm."""
 
     depthwise: SameConv2d | None
     pointwise: SameConv2d
@@ -43,9 +40,7 @@ def units(layers: Sequence[nn.Module]) -> Iterator[nn.Module | Unit]:
     while rest:
         first = rest[0] if isinstance(rest[0], SameConv2d) and _is_depthwise(rest[0]) else None
         match rest[0 if first is None else 1 :]:
-            case [SameConv2d() as pointwise, nn.BatchNorm2d() as norm, *others] if _is_pointwise(pointwise) and (
-                first is None or not _has_stride(pointwise)
-            ):
+            case [SameConv2d() as pointwise, nn.BatchNorm2d() as norm, *others] if _is_pointwise(pointwise):
                 yield Unit(first, pointwise, norm)
                 rest = others
             case _:
@@ -64,7 +59,9 @@ def applied(layer: nn.Module | Unit, parts: Sequence[Tensor], *, rectifies: bool
     if are_open(x):
         if isinstance(layer, SameConv2d):
             if _is_pointwise(layer):
-                return pointwise(_read_by(layer, parts), layer.weight)
+                return pointwise(parts, layer.weight)
+            if layer.kernel_size == (1, 1) and layer.groups == 1:
+                return F.conv2d(_joined([strided_pixels(part, layer.stride) for part in parts]), layer.weight)
             if _is_depthwise(layer):
                 return _depthwise(layer, _joined(parts), rectifies)
         elif isinstance(layer, FactorizedReduction):
@@ -93,7 +90,7 @@ def _unit(unit: Unit, parts: Sequence[Tensor], rectifies: bool) -> Tensor:
         between = parts if depthwise is None else [applied(depthwise, parts, rectifies=rectifies)]
         return applied(norm, [applied(unit.pointwise, between)])
     if depthwise is None:
-        return compiled.unit(_read_by(unit.pointwise, parts), None, compiled.Window(), unit.pointwise.weight, norm)
+        return compiled.unit(parts, None, compiled.Window(), unit.pointwise.weight, norm)
     x = _joined(parts)
     return compiled.unit([x], depthwise.weight, _window(depthwise, x, rectifies), unit.pointwise.weight, norm)
 
@@ -104,16 +101,7 @@ def _window(layer: SameConv2d, x: Tensor, rectifies: bool) -> compiled.Window:
 
 
 def _is_pointwise(layer: SameConv2d) -> bool:
-    return layer.kernel_size == (1, 1) and layer.groups == 1
-
-
-def _has_stride(layer: SameConv2d) -> bool:
-    return layer.stride != (1, 1)
-
-
-def _read_by(layer: SameConv2d, parts: Sequence[Tensor]) -> Sequence[Tensor]:
-    """Return the pixels of maps that a pointwise convolution reads: all of them unless it has a stride."""
-    return [strided_pixels(part, layer.stride) for part in parts] if _has_stride(layer) else parts
+    return layer.kernel_size == layer.stride == (1, 1) and layer.groups == 1
 
 
 def _is_depthwise(layer: SameConv2d) -> bool:
