@@ -19,6 +19,7 @@ from analysis.study import STUDY_TABLE
 from evo_nas.errors import EvoNasError
 from evo_nas.evaluators.proxy.presets import PRESETS, Preset
 from evo_nas.export import FORMATS
+from evo_nas.history import History
 from evo_nas.recipes import TRAININGS, Recipe
 from evo_nas.signals import EXIT_CODES
 from genotypes.catalogue import SPACES, space_named
@@ -287,7 +288,7 @@ def test_the_table_of_published_networks_is_true(tmp_path: Path) -> None:
 
 def test_a_job_of_slurm_comes_back_until_the_search_is_over(tmp_path: Path) -> None:
     script = next(block for block in blocks("docs/clusters.md", "bash no-test") if block.startswith("#!/bin/bash"))
-    toy = 'SEARCH="--strategy random --evaluator toy --set evaluator.seconds=0.5 --trials 6 --workers 2"'
+    toy = 'SEARCH="--strategy random --evaluator toy --set evaluator.seconds=0.5 --trials 9999 --workers 2"'
     changed = re.sub(r"^SEARCH=.*$", toy, script, flags=re.MULTILINE)
     assert changed != script
     (tmp_path / "job.sh").write_text(changed)
@@ -302,9 +303,14 @@ def test_a_job_of_slurm_comes_back_until_the_search_is_over(tmp_path: Path) -> N
         job.send_signal(signal.SIGUSR1)
         heard += job.stderr.read()
     assert (job.returncode, (tmp_path / "told").read_text()) == (75, "requeue 7\n"), heard
+    # The second job finds a search that needs two trials more.
+    with History.read(tmp_path / "runs/long/history.db") as history:
+        needed = history.trained() + 2
+    config = tmp_path / "runs/long/run.toml"
+    config.write_text(config.read_text("utf-8").replace("trials = 9999", f"trials = {needed}"))
     again = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     assert (again.returncode, (tmp_path / "told").read_text()) == (0, "requeue 7\n"), again.stderr
-    assert "6 ok" in again.stdout
+    assert f"{needed} ok" in again.stdout
 
 
 @pytest.mark.parametrize("file", ["README.md", "CONTRIBUTING.md", *sorted(f"docs/{p.name}" for p in DOCS.glob("*.md"))])

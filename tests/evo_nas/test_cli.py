@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from evo_nas.cli import main
+from evo_nas.history import History
 from genotypes.zoo import NASNET_A
 
 ROOT = Path(__file__).parents[2]
@@ -596,7 +597,7 @@ def test_sigterm_ends_with_143_and_the_command_that_resumes() -> None:
 
 
 def assert_ends_on(number: signal.Signals, code: int) -> None:
-    command = [sys.executable, "-m", "evo_nas", *TOY, "--trials", "1000", "--run-dir", "run"]
+    command = [sys.executable, "-m", "evo_nas", *TOY, "--trials", "100000", "--run-dir", "run"]
     command += ["--set", "evaluator.seconds=0.05"]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
@@ -611,7 +612,9 @@ def assert_ends_on(number: signal.Signals, code: int) -> None:
     assert process.returncode == code, seen + rest
     assert "; go on with: python -m evo_nas resume run" in rest
     assert "Traceback" not in rest
-    assert main(["resume", "run", "--trials", "40"]) == 0
+    with History.read(Path("run/history.db")) as history:
+        trained = history.trained()
+    assert main(["resume", "run", "--trials", str(trained + 2)]) == 0
 
 
 def test_a_folder_with_our_names_does_not_shadow_us() -> None:
