@@ -20,7 +20,7 @@ from evo_nas.links import refuse_links
 from genotypes.files import write_whole
 
 FILES: Final = (
-    *("run.toml", "env.json", "log.jsonl", "run.lock", "alive.lock"),
+    *("run.toml", "env.json", "log.jsonl", "run.lock", "alive.lock", "crash.txt"),
     *("history.db", "history.sum", "history.db-wal", "history.db-shm", "history.db-journal"),
 )
 """What is written in a run folder beside the folders :data:`FOLDERS`."""
@@ -42,8 +42,9 @@ _PATIENCE: Final = 0.1
 class RunFolder:
     """``run.toml``, ``env.json``, ``history.db``, ``log.jsonl``, ``weights/``, ``report/``, and two locks.
 
-    ``run.lock`` is held by the only writer, ``alive.lock`` tells its workers that it lives. The folder is data, never
-    code, and can be moved. :meth:`create` and :meth:`open` hold its lock until :meth:`close`.
+    ``run.lock`` is held by the only writer, ``alive.lock`` tells its workers that it lives; ``crash.txt`` is there only
+    while that writer trains in its own process, or if it died of that. The folder is data, never code, and can be
+    moved. :meth:`create` and :meth:`open` hold its lock until :meth:`close`.
     """
 
     def __init__(self, path: Path) -> None:
@@ -52,6 +53,7 @@ class RunFolder:
         self.environment = path / "env.json"
         self.history = path / "history.db"
         self.log_file = path / "log.jsonl"
+        self.crash = path / "crash.txt"
         self.weights = path / "weights"
         self.report = path / "report"
         self.has_locks = True

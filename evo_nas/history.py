@@ -357,7 +357,7 @@ class History:
         self._db.execute("INSERT INTO attempt VALUES (?, ?, ?, ?, ?, ?)", (*row, row_sum(*row)))
 
     def crashed(self, id: int) -> None:
-        """Record that an attempt took its worker down; the trial stays pending."""
+        """Record that an attempt took its process down; the trial stays pending."""
         with _explained(self.path), self._db:
             self._end_attempt(id, Outcome.CRASH, time.time())
         reach(Failpoint.CRASHED)
@@ -510,8 +510,22 @@ class History:
         return int(self._one("SELECT count(*) FROM trial WHERE seconds IS NOT NULL"))
 
     def crashes(self, id: int) -> int:
-        """Count the attempts of a trial that took their workers down."""
+        """Count the attempts of a trial that took their processes down."""
         return int(self._one("SELECT count(*) FROM attempt WHERE trial = ? AND outcome = 'crash'", id))
+
+    def unended(self, id: int) -> tuple[int, float] | None:
+        """Return number and start of the last attempt of a trial, if it has no end; the start in seconds since 1970."""
+        rows = self._rows(
+            "SELECT number, started_at, outcome FROM attempt WHERE trial = ? ORDER BY number DESC LIMIT 1", id
+        )
+        row = next(rows, None)
+        if row is None or row["outcome"] is not None:
+            return None
+        with _explained(self.path, id):
+            number, start = int(row["number"]), float(row["started_at"])
+            if not math.isfinite(start):
+                raise ValueError(f"an attempt started at {start}")
+        return number, start
 
     def untrained_in_a_row(self) -> int:
         """Count the last asks in a row that were answered without a training."""

@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from enum import StrEnum
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
 from evo_nas.errors import TooManyFailures, UsageError
@@ -33,7 +34,7 @@ _ASK, _TELL = 1, 2  # tags of the generators; a training has 3 (evo_nas.evaluato
 
 
 CRASHES: Final = 2
-"""A training that takes its worker down is tried so often; then its network is left alone for the rest of the run."""
+"""A training that takes its process down is tried so often; then its network is left alone for the rest of the run."""
 
 
 class Reason(StrEnum):
@@ -96,6 +97,9 @@ class PopulationManager:
     After ``time_limit`` seconds, or when :meth:`stop` is called, nothing more is asked. What is being trained then has
     ``grace`` seconds to end; what has not is left pending, for whoever resumes the run. ``clock`` gives monotonic
     seconds: no change of the wall clock makes a difference.
+
+    ``crashed`` are trainings, by id, that took the process of an earlier search down with them. Nobody could record
+    that then, so they end now, like trainings that took a worker down.
     """
 
     def __init__(
@@ -117,6 +121,7 @@ class PopulationManager:
         time_limit: float | None = None,
         grace: float = 0.0,
         listeners: Sequence[Listener] = (),
+        crashed: Mapping[int, Evaluation] = MappingProxyType({}),
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.space = space
@@ -143,6 +148,7 @@ class PopulationManager:
         self._running: set[int] = set()  # those of them that are being trained
         self._waiting: dict[str, list[int]] = {}  # key that is being trained -> ids that will take its fitness over
         self._backlog: deque[Pending] = deque()  # of an interrupted run; goes before anything new
+        self._crashed = dict(crashed)
         self._failures = 0
 
     def stop(self, reason: Reason) -> None:
@@ -268,6 +274,11 @@ class PopulationManager:
 
     def _take_up(self, pending: Pending) -> None:
         """Go on with what was asked before the run was interrupted."""
+        crash = self._crashed.pop(pending.id, None)
+        if crash is not None:
+            self._take_for_running(pending)
+            self._ended(pending.id, crash)
+            return
         answer = self._answer(pending)
         if answer is not None:
             self.history.tell(pending.id, answer)
@@ -284,11 +295,15 @@ class PopulationManager:
             self._repeats += 1
             self._waiting[pending.key].append(pending.id)
         else:
-            self._repeats = 0
-            self._running.add(pending.id)
-            self._waiting.setdefault(pending.key, [])
+            self._take_for_running(pending)
             self.executor.submit(self._job(pending))
             reach(Failpoint.SUBMITTED)
+
+    def _take_for_running(self, pending: Pending) -> None:
+        """Count an ask among those that are being trained; others for its network wait from now on."""
+        self._repeats = 0
+        self._running.add(pending.id)
+        self._waiting.setdefault(pending.key, [])
 
     def _answer(self, pending: Pending) -> Evaluation | None:
         """Answer an ask from what is known, or refuse it; ``None`` if it must be trained."""

@@ -26,7 +26,7 @@ class Outcome(StrEnum):
     TIMEOUT = "timeout"
     """stopped at the time limit of a trial"""
     CRASH = "crash"
-    """the worker process died"""
+    """the process in which it was trained died"""
     INVALID = "invalid"
     """the genotype cannot be built"""
     ERROR = "error"

@@ -39,7 +39,7 @@ LAYERS = [
     {"descent", "graphs"},
     {"phenotypes", "data", "devices"},
     {"config", "recipes", "limits"},
-    {"cache", "failpoints", "links", "streams", "machine"},
+    {"cache", "crashes", "failpoints", "links", "streams", "machine"},
     {"errors", ""},
 ]
 BASES = {"evo_nas/evaluators/base.py"}

@@ -5,8 +5,8 @@ from __future__ import annotations
 import signal
 import threading
 from collections import deque
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from types import FrameType
 
 from evo_nas.evaluators.base import Evaluator, Job, evaluate_safely
@@ -19,13 +19,22 @@ class SerialExecutor:
     A job that takes its process down takes the run with it, and one that hangs hangs the run. All that can be done
     here is to give up an evaluation for good, by an alarm that reaches Python code: ``grace`` seconds after the
     timeout of :meth:`next` or after :meth:`wake`, because a run that is to stop gives what it has begun so much time.
+
+    ``watch`` is entered with the id of a job while that is evaluated, and at no other time: so that whoever goes on
+    with the run can know of a crash in native code which job it was (:meth:`evo_nas.crashes.CrashFile.watch`).
     """
 
     slots = 1
 
-    def __init__(self, evaluator: Evaluator, grace: float = 0.0) -> None:
+    def __init__(
+        self,
+        evaluator: Evaluator,
+        grace: float = 0.0,
+        watch: Callable[[int], AbstractContextManager[None]] = lambda id: nullcontext(),
+    ) -> None:
         self._evaluator = evaluator
         self._grace = grace
+        self._watch = watch
         self._jobs: deque[Job] = deque()
         self._is_evaluating = self._is_woken = False
 
@@ -40,7 +49,7 @@ class SerialExecutor:
         job = self._jobs.popleft()
         if self._is_woken:
             timeout = 0.0
-        with self._alarm(None if timeout is None else timeout + self._grace):
+        with self._watch(job.id), self._alarm(None if timeout is None else timeout + self._grace):
             try:
                 self._is_evaluating = True
                 evaluation = evaluate_safely(self._evaluator, job)

@@ -6,9 +6,11 @@ processes, a file to which every training adds a line when it begins, and a copy
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import re
+import resource
 import shutil
 import signal
 import sqlite3
@@ -20,6 +22,7 @@ from collections import Counter
 from collections.abc import Callable
 from contextlib import closing, suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, ClassVar
@@ -73,12 +76,31 @@ def _defy() -> None:
     _sleep()
 
 
+def _crash(how: Callable[[], object]) -> None:
+    """Crash in native code, without the image of the memory that some machines keep of it."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    how()
+
+
+def _lose_a_child() -> None:
+    if (child := os.fork()) == 0:
+        _crash(os.abort)
+    os.waitpid(child, 0)
+
+
 DEEDS: dict[str, Callable[[], object]] = {
     "die": lambda: os.kill(os.getpid(), signal.SIGKILL),
     "sleep": _sleep,
     "defy": _defy,
     "hog": lambda: re.fullmatch("(a|aa)+", "a" * 200 + "b"),  # in C, and exponential: the interpreter is never let go
     "breed": lambda: subprocess.Popen(["sleep", "1000"]),
+    "abort": lambda: _crash(os.abort),
+    "segfault": lambda: _crash(lambda: ctypes.string_at(0)),
+    **{
+        f"sig{name}": partial(_crash, partial(signal.raise_signal, signal.Signals[f"SIG{name.upper()}"]))
+        for name in ("bus", "ill", "fpe")
+    },
+    "lose-a-child": _lose_a_child,
 }
 """What a training can do to its process."""
 

@@ -723,13 +723,15 @@ def test_a_study_is_not_written_through_a_link(name: str, capsys: Capture) -> No
 
 @pytest.mark.parametrize(
     "name",
-    ["run.lock", "log.jsonl", "history.db", "run.toml", "env.json", "weights", "report", "tensorboard"],
+    ["run.lock", "log.jsonl", "crash.txt", "history.db", "run.toml", "env.json", "weights", "report", "tensorboard"],
 )
 def test_a_run_is_not_written_through_a_link(name: str, toy_run: Start, capsys: Capture) -> None:
     run = toy_run("run", trials=2, settings=("space.blocks=1",))
     place = run.path / name
     if name == "tensorboard":  # there only on request
         place.mkdir()
+    if name == "crash.txt":  # there only of a search that is under way, or has crashed
+        place.write_text("trial 1, attempt 1\n")
     if place.is_dir():
         place.rename("moved")
         Path("elsewhere").mkdir()
