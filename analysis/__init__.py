@@ -4,40 +4,51 @@ Numbers first; they need pandas alone:
 
 Histories as tidy frames: :mod:`analysis.frames`
 Curves of a search:       :mod:`analysis.curves`
-Strategies compared:      :mod:`analysis.compare`
-How far to trust that:    :mod:`analysis.significance`
-Over many seeds:          :mod:`analysis.study`
+Strategies compared:      :mod:`analysis.comparison.compare`
+How far to trust that:    :mod:`analysis.comparison.significance`
+Over many seeds:          :mod:`analysis.comparison.regret`
 Where one comes from:     :mod:`analysis.lineage`
-How a population lives:   :mod:`analysis.living`
+How a population lives:   :mod:`analysis.diversity`
 What a controller learned: :mod:`analysis.learning`
 Tables for other programs: :mod:`analysis.tables`
 What a ranking is worth:  :mod:`analysis.fidelity`
-Where a cell's parts go:  :mod:`analysis.layout`
-How far cells are apart:  :mod:`analysis.distance`
-What cells are made of:   :mod:`analysis.operations`
-Two pairs of cells:       :mod:`analysis.difference`
+Where a cell's parts go:  :mod:`analysis.cells.layout`
+How far cells are apart:  :mod:`analysis.cells.distance`
+What cells are made of:   :mod:`analysis.cells.operations`
+Two pairs of cells:       :mod:`analysis.cells.difference`
 
 Drawing second; these load matplotlib, so their names are taken from the files themselves:
 
-Cells as in the papers:   :mod:`analysis.cells`
-Their differences:        :mod:`analysis.changes`
-Accuracy against samples: :mod:`analysis.plots`
-Means over seeds:         :mod:`analysis.seeds`
-Means of the best few:    :mod:`analysis.top`
-Rewards and entropy:      :mod:`analysis.controller`
-Age and diversity:        :mod:`analysis.population`
-Any of these, by name:    :mod:`analysis.kinds`
-Regret against trials:    :mod:`analysis.bands`
-Accuracy against costs:   :mod:`analysis.front`
-Rankings against cost:    :mod:`analysis.tradeoff`
+Cells as in the papers:   :mod:`analysis.cells.drawing`
+Their differences:        :mod:`analysis.plots.cells`
+Accuracy against samples: :mod:`analysis.plots.curves`
+Means over seeds:         :mod:`analysis.plots.seed_bands`
+Means of the best few:    :mod:`analysis.plots.top_k`
+Rewards and entropy:      :mod:`analysis.plots.controller`
+Age and diversity:        :mod:`analysis.plots.population`
+Any of these, by name:    :mod:`analysis.plots.kinds`
+Regret against trials:    :mod:`analysis.plots.regret`
+Accuracy against costs:   :mod:`analysis.plots.front`
+Rankings against cost:    :mod:`analysis.plots.fidelity`
 All of it on one page:    :mod:`analysis.report`
 """
 
-from analysis.comparable import warnings_of
-from analysis.compare import Comparison, compare, compare_runs, comparison_of, notes_of, outcomes, records
+from analysis.cells.difference import Difference, difference
+from analysis.cells.distance import CellDistance, PairDistance, cell_distance, pair_distance
+from analysis.cells.operations import COUNT_COLUMNS, DRIFT_COLUMNS, operation_counts, operation_drift
+from analysis.comparison.compare import Comparison, compare, compare_runs, comparison_of, notes_of, outcomes, records
+from analysis.comparison.fairness import warnings_of
+from analysis.comparison.regret import (
+    STUDY_TABLE,
+    StrategyCurves,
+    StudyCurves,
+    StudyReport,
+    load_study,
+    report_study,
+    study_table,
+)
 from analysis.curves import band_over_runs, best_so_far, mean_over_runs, moving_mean, top_mean
-from analysis.difference import Difference, difference
-from analysis.distance import CellDistance, PairDistance, cell_distance, pair_distance
+from analysis.diversity import LIVING_COLUMNS, living
 from analysis.fidelity import FIDELITY_TABLE, fidelity_table
 from analysis.frames import (
     COLUMNS,
@@ -51,17 +62,6 @@ from analysis.frames import (
 )
 from analysis.learning import LEARNING_COLUMNS, learning
 from analysis.lineage import LINEAGE, lineage
-from analysis.living import LIVING_COLUMNS, living
-from analysis.operations import COUNT_COLUMNS, DRIFT_COLUMNS, operation_counts, operation_drift
-from analysis.study import (
-    STUDY_TABLE,
-    StrategyCurves,
-    StudyCurves,
-    StudyReport,
-    load_study,
-    report_study,
-    study_table,
-)
 
 __all__ = [
     "COLUMNS",

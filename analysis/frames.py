@@ -27,7 +27,15 @@ import numpy as np
 import pandas as pd
 
 from analysis.sessions import elapsed
-from genotypes.checksum import damage, good_trials, is_garbled, is_untouched, may_be_untouched, one_line, sum_file
+from evo_nas.storage.checksums import (
+    damage,
+    good_trials,
+    is_garbled,
+    is_untouched,
+    may_be_untouched,
+    one_line,
+    sum_file,
+)
 from genotypes.genotype import printable, shorten
 
 try:

@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from evo_nas.phenotypes.shortcuts import applied
+from evo_nas.phenotypes.fast.shortcuts import applied
 from evo_nas.phenotypes.ops import SameConv2d
 
 SHAPES = [(128, 16, 16, 16), (128, 16, 32, 32), (128, 32, 16, 16), (64, 32, 64, 32), (32, 64, 128, 16)]

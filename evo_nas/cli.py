@@ -23,19 +23,19 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from evo_nas import __version__
 from evo_nas.config import FLAGS, from_environment, from_flags, layered
 from evo_nas.errors import DataError, EvoNasError, RunFolderError, StudyFailed, UsageError
-from evo_nas.folder import RECORDS, RunFolder
-from evo_nas.streams import safe_streams
+from evo_nas.storage.run_folder import RECORDS, RunFolder
+from evo_nas.system.terminal import safe_streams
 from genotypes.genotype import printable
 
 if TYPE_CHECKING:
+    from evo_nas.commands.cell_sources import Source
+    from evo_nas.commands.show import Summary
+    from evo_nas.commands.train import Hear
     from evo_nas.config import RunConfig
     from evo_nas.manager import Listener
     from evo_nas.run import Parts, Run
-    from evo_nas.show import Summary
-    from evo_nas.sources import Source
-    from evo_nas.train import Hear
-    from evo_nas.training import Epoch
-    from evo_nas.trainings import Place, Result, Task
+    from evo_nas.training.loop import Epoch
+    from evo_nas.training.resumable import Place, Result, Task
     from genotypes.cell import CellPair
 
 _RUN_EXAMPLES = """\
@@ -583,7 +583,7 @@ def _run(arguments: argparse.Namespace) -> int:
                 folder.discard()
             raise
         if arguments.dry_run:
-            from evo_nas.estimate import dry_run
+            from evo_nas.commands.doctor.estimate import dry_run
 
             print("\n".join(dry_run(config, parts)))
             return 0
@@ -602,7 +602,7 @@ def _run(arguments: argparse.Namespace) -> int:
 
 
 def _doctor(arguments: argparse.Namespace) -> int:
-    from evo_nas.doctor.report import examine
+    from evo_nas.commands.doctor.examine import examine
     from evo_nas.run import configured
 
     def hear(words: str) -> None:
@@ -636,11 +636,11 @@ def _resume(arguments: argparse.Namespace) -> int:
 
 def _search(path: Path, config: RunConfig, parts: Parts, go: Callable[[Sequence[Listener]], Run]) -> int:
     """Search with live progress, end with a summary and the next commands to type, and give the exit code."""
+    from evo_nas.commands.show import summarise
+    from evo_nas.commands.status import resuming
+    from evo_nas.listeners.progress import WHY, Progress
     from evo_nas.manager import MEAN_OF
-    from evo_nas.progress import WHY, Progress
-    from evo_nas.show import summarise
     from evo_nas.signals import EXIT_CODES, EndedAtOnce
-    from evo_nas.status import resuming
 
     # What was chosen by default is said, the data set above all.
     options = {"data set": "dataset", "preset": "preset"}
@@ -697,13 +697,13 @@ def _next_commands(summary: Summary) -> Iterator[str]:
 
 
 def _study(arguments: argparse.Namespace) -> None:
-    from evo_nas.progress import StudyProgress
+    from evo_nas.listeners.progress import StudyProgress
     from evo_nas.study import opened, planned, run_all, unfinished
 
     if not arguments.strategies:
         raise UsageError("name the strategies to compare with --strategies, as in --strategies random,evolution")
     if arguments.output is not None:
-        from analysis.plots import picture_files
+        from analysis.plots.curves import picture_files
 
         with _looking_back():
             picture_files(arguments.output)  # a misspelt name is better said now than after all runs
@@ -738,7 +738,7 @@ _FAILURES_NAMED = 10
 
 def _report_study(arguments: argparse.Namespace, path: Path, labels: Sequence[str], seeds: range, trials: int) -> None:
     """Print the table of a study, on a terminal with rules, and draw its curves."""
-    from analysis.study import report_study
+    from analysis.comparison.regret import report_study
 
     with _looking_back():
         report = report_study(path, arguments.output, strategies=labels, seeds=seeds, trials=trials)
@@ -777,21 +777,21 @@ def _again(words: Sequence[str]) -> str:
 
 
 def _show(arguments: argparse.Namespace) -> None:
-    from evo_nas.show import summarise
+    from evo_nas.commands.show import summarise
 
     summary = summarise(arguments.run, arguments.top, front=arguments.front, costs=arguments.costs)
     print(json.dumps(summary.to_json(), indent=2) if arguments.json else "\n".join(summary.lines()))
 
 
 def _status(arguments: argparse.Namespace) -> None:
-    from evo_nas.status import status_of
+    from evo_nas.commands.status import status_of
 
     status = status_of(arguments.run)
     print(json.dumps(status.to_json(), indent=2) if arguments.json else "\n".join(status.lines()))
 
 
 def _repair(arguments: argparse.Namespace) -> None:
-    from evo_nas.repair import repair
+    from evo_nas.storage.repair import repair
 
     result = repair(arguments.run)
     print(json.dumps(result.to_json(), indent=2) if arguments.json else "\n".join(result.lines()))
@@ -799,7 +799,7 @@ def _repair(arguments: argparse.Namespace) -> None:
 
 def _table(arguments: argparse.Namespace) -> None:
     from analysis.tables import ALL, for_the_eye, format_named, select, write_table
-    from genotypes.files import written_whole
+    from evo_nas.system.atomic import written_whole
 
     file = arguments.output
     try:
@@ -844,9 +844,9 @@ _KINDS_HELP = (
 
 
 def _plot(arguments: argparse.Namespace) -> None:
-    from analysis.changes import plot_operations
-    from analysis.front import plot_fronts
-    from analysis.kinds import KINDS, plot_kind
+    from analysis.plots.cells import plot_operations
+    from analysis.plots.front import plot_fronts
+    from analysis.plots.kinds import KINDS, plot_kind
 
     is_curve = arguments.kind in KINDS
     if arguments.costs and arguments.kind != "front":
@@ -877,10 +877,10 @@ def _plot(arguments: argparse.Namespace) -> None:
 
 def _plot_cells(arguments: argparse.Namespace) -> list[Path]:
     """Draw the best cells of runs, or whatever else stands for cells."""
-    from analysis.changes import plot_cells
     from analysis.frames import find_runs
-    from analysis.plots import report_file
-    from evo_nas.sources import cells_meant
+    from analysis.plots.cells import plot_cells
+    from analysis.plots.curves import report_file
+    from evo_nas.commands.cell_sources import cells_meant
 
     texts: list[str] = []
     for text in arguments.runs:
@@ -898,15 +898,15 @@ def _plot_cells(arguments: argparse.Namespace) -> list[Path]:
 
 
 def _diff(arguments: argparse.Namespace) -> None:
-    from analysis.difference import difference
-    from evo_nas.sources import cells_meant
+    from analysis.cells.difference import difference
+    from evo_nas.commands.cell_sources import cells_meant
 
     first, second = cells_meant(arguments.first), cells_meant(arguments.second)
     found = difference((first.label, second.label), (first.cells, second.cells))
     files: list[Path] = []
     if arguments.output is not None:
-        from analysis.changes import difference_figure
-        from analysis.plots import save
+        from analysis.plots.cells import difference_figure
+        from analysis.plots.curves import save
 
         with _looking_back():
             files = save(difference_figure(found), arguments.output)
@@ -917,7 +917,7 @@ def _diff(arguments: argparse.Namespace) -> None:
 
 
 def _compare(arguments: argparse.Namespace) -> None:
-    from analysis.compare import compare_runs
+    from analysis.comparison.compare import compare_runs
 
     with _looking_back():
         comparison = compare_runs(arguments.runs, arguments.output, target=arguments.target, trials=arguments.trials)
@@ -929,9 +929,9 @@ def _compare(arguments: argparse.Namespace) -> None:
 
 def _report(arguments: argparse.Namespace) -> None:
     from analysis.frames import find_runs
-    from analysis.plots import report_file
+    from analysis.plots.curves import report_file
     from analysis.report.page import report_page
-    from genotypes.files import write_whole
+    from evo_nas.system.atomic import write_whole
 
     with _looking_back():
         file = arguments.output or report_file(find_runs(arguments.runs)[0].folder, "report.html")
@@ -964,8 +964,8 @@ def _not_written(error: OSError) -> UsageError:
 
 
 def _count(arguments: argparse.Namespace) -> None:
-    from evo_nas.count import count
-    from evo_nas.sources import cells_named
+    from evo_nas.commands.cell_sources import cells_named
+    from evo_nas.commands.count import count
 
     is_large = arguments.macro == "imagenet"
     result = count(
@@ -987,8 +987,8 @@ def _count(arguments: argparse.Namespace) -> None:
 
 
 def _train(arguments: argparse.Namespace) -> None:
-    from evo_nas.sources import best_of_run, cells_named
-    from evo_nas.train import Wanted, default_folder, plan_top, planned, train_one, train_top
+    from evo_nas.commands.cell_sources import best_of_run, cells_named
+    from evo_nas.commands.train import Wanted, default_folder, plan_top, planned, train_one, train_top
 
     wanted = Wanted(
         cells_per_stack=arguments.cells,
@@ -1021,7 +1021,7 @@ def _train(arguments: argparse.Namespace) -> None:
 
 def _training_place(arguments: argparse.Namespace, source: Source | None) -> Place:
     from evo_nas.run import usable_cores
-    from evo_nas.trainings import Place
+    from evo_nas.training.resumable import Place
 
     data_dir = arguments.data_dir
     if data_dir is None and arguments.dataset is None and source is not None:
@@ -1049,7 +1049,7 @@ def _trained(arguments: argparse.Namespace, path: Path, go: Callable[[Hear], lis
 
 
 def _print_results(arguments: argparse.Namespace, path: Path, results: Sequence[Result]) -> None:
-    from evo_nas.train import result_lines
+    from evo_nas.commands.train import result_lines
 
     if arguments.json:
         print(json.dumps({"folder": str(path), "results": [result.to_json() for result in results]}, indent=2))
@@ -1060,8 +1060,8 @@ def _print_results(arguments: argparse.Namespace, path: Path, results: Sequence[
 
 
 def _export(arguments: argparse.Namespace) -> None:
-    from evo_nas.export import Size, export, formats_named, has_random_weights, subject_of, targets
-    from evo_nas.sources import cells_named
+    from evo_nas.commands.cell_sources import cells_named
+    from evo_nas.commands.export.formats import Size, export, formats_named, has_random_weights, subject_of, targets
 
     formats = formats_named(arguments.format)
     named = arguments.source is not None or arguments.cell is not None or arguments.weights is None
@@ -1077,19 +1077,19 @@ def _export(arguments: argparse.Namespace) -> None:
 
 
 def _dot(pair: CellPair) -> str:
-    from analysis.dot import pair_dot
+    from analysis.cells.dot import pair_dot
 
     return pair_dot(pair)
 
 
 def _fetch(arguments: argparse.Namespace) -> None:
-    from evo_nas.data.fetch import fetch
+    from evo_nas.data.sources.fetch import fetch
 
     print(fetch(arguments.dataset, arguments.data_dir, arguments.archive))
 
 
 def _check(arguments: argparse.Namespace) -> None:
-    from evo_nas.data.check import check
+    from evo_nas.data.sources.check import check
 
     report = check(arguments.dataset, arguments.data_dir)
     print("\n".join(report.lines))
@@ -1098,7 +1098,7 @@ def _check(arguments: argparse.Namespace) -> None:
 
 
 def _list(arguments: argparse.Namespace) -> None:
-    from evo_nas.listing import listing
+    from evo_nas.commands.list import listing
 
     _print_table(listing(arguments.what))
 

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from evo_nas.errors import TooManyFailures, UsageError
 from evo_nas.evaluators.base import Evaluator, Job
+from evo_nas.evaluators.limits import Limits
 from evo_nas.executors.base import Executor
-from evo_nas.failpoints import Failpoint, reach
-from evo_nas.history import Ended, History, Pending
-from evo_nas.limits import Limits
+from evo_nas.storage.history import Ended, History, Pending
+from evo_nas.system.failpoints import Failpoint, reach
 from genotypes.genotype import Genotype, GenotypeError, shorten
 from genotypes.individual import Evaluation, Individual, Outcome
 from genotypes.population import Population

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 from evo_nas import __version__
-from evo_nas.capacity import check_memory
 from evo_nas.config import (
     BUDGET,
     OPTION_TABLES,
@@ -28,21 +27,22 @@ from evo_nas.config import (
     layered,
     read_toml,
 )
-from evo_nas.crashes import CrashFile
 from evo_nas.errors import RunFolderError, UsageError
 from evo_nas.evaluators.base import Cost, Evaluator, Placement
 from evo_nas.evaluators.catalogue import EVALUATORS
+from evo_nas.evaluators.limits import Limits
 from evo_nas.executors.base import Executor
+from evo_nas.executors.capacity import check_memory
 from evo_nas.executors.serial import SerialExecutor
-from evo_nas.failpoints import Failpoint, reach
-from evo_nas.folder import RunFolder, repair_command
-from evo_nas.history import History
-from evo_nas.limits import Limits
-from evo_nas.machine import processor
+from evo_nas.listeners.tensorboard import TensorBoard, check_installed
+from evo_nas.listeners.weights import WeightKeeper
 from evo_nas.manager import MEAN_OF, Listener, PopulationManager, Reason
 from evo_nas.signals import heeded
-from evo_nas.tensorboard import TensorBoard, check_installed
-from evo_nas.weights import WeightKeeper
+from evo_nas.storage.crashes import CrashFile
+from evo_nas.storage.history import History
+from evo_nas.storage.run_folder import RunFolder, repair_command
+from evo_nas.system.failpoints import Failpoint, reach
+from evo_nas.system.resources import processor
 from genotypes.catalogue import SPACES, space_named
 from genotypes.genotype import shorten
 from genotypes.individual import Evaluation, Outcome
@@ -181,7 +181,7 @@ def start(
     """Start a new run in a folder that is new or empty, and search until it ends.
 
     ``place`` may be such a folder that this process has locked already. ``durable`` is that of
-    :class:`evo_nas.history.History`: whether every step outlives a power cut. ``heeds_signals`` lets Ctrl-C, SIGTERM
+    :class:`evo_nas.storage.history.History`: whether every step outlives a power cut. ``heeds_signals`` lets Ctrl-C, SIGTERM
     and their kin end the search in order, as :func:`evo_nas.signals.heeded` says; otherwise they do what they do.
 
     Raises:
@@ -484,7 +484,7 @@ def _executor(
 
     gpus: Sequence[str] = ()
     if "torch" in evaluator.preload:  # nothing else needs a device, and torch takes seconds to import
-        from evo_nas.devices import gpus_for
+        from evo_nas.training.devices import gpus_for
 
         gpus = gpus_for(evaluator.placement.device)
         if gpus:  # settled here, because a worker whose GPU is lost must fail, and not train on the processor instead

@@ -5,23 +5,23 @@ Plain data without torch or pandas. Each name below is defined in the file of it
 Genotypes and spaces: :mod:`genotypes.genotype`, :mod:`genotypes.space`, :mod:`genotypes.catalogue`
 Cells:                :mod:`genotypes.cell`, :mod:`genotypes.operations`, :mod:`genotypes.stacking`,
                       :mod:`genotypes.zoo`
-Spaces that grow:     :mod:`genotypes.growing`, :mod:`genotypes.blocks`, :mod:`genotypes.nasnet`,
-                      :mod:`genotypes.amoebanet`, :mod:`genotypes.pnas`, :mod:`genotypes.darts`
-Other spaces:         :mod:`genotypes.bits`, :mod:`genotypes.nasbench201`, :mod:`genotypes.natsbench`
+Spaces that grow:     :mod:`genotypes.spaces.growing`, :mod:`genotypes.spaces.blocks`, :mod:`genotypes.spaces.nasnet`,
+                      :mod:`genotypes.spaces.amoebanet`, :mod:`genotypes.spaces.pnas`, :mod:`genotypes.spaces.darts`
+Other spaces:         :mod:`genotypes.spaces.bits`, :mod:`genotypes.spaces.nasbench201`, :mod:`genotypes.spaces.natsbench`
 What has lived:       :mod:`genotypes.individual`, :mod:`genotypes.population`, :mod:`genotypes.pareto`
 """
 
-from genotypes.amoebanet import AmoebaNetSpace
 from genotypes.catalogue import space_named
 from genotypes.cell import Block, Cell, CellPair, Edge
-from genotypes.darts import DARTSSpace
 from genotypes.genotype import Genotype, GenotypeError
-from genotypes.growing import GrowingSpace
 from genotypes.individual import Evaluation, Individual, Outcome
-from genotypes.nasnet import NASNetSpace
-from genotypes.pnas import PNASSpace
 from genotypes.population import Population
 from genotypes.space import Decision, SearchSpace
+from genotypes.spaces.amoebanet import AmoebaNetSpace
+from genotypes.spaces.darts import DARTSSpace
+from genotypes.spaces.growing import GrowingSpace
+from genotypes.spaces.nasnet import NASNetSpace
+from genotypes.spaces.pnas import PNASSpace
 from genotypes.zoo import CELLS
 
 __all__ = [

@@ -14,13 +14,13 @@ SPACES: Final = Registry(
     "space",
     SearchSpace,  # type: ignore[type-abstract]
     {
-        "nasnet": "genotypes.nasnet:NASNetSpace",
-        "amoebanet": "genotypes.amoebanet:AmoebaNetSpace",
-        "pnas": "genotypes.pnas:PNASSpace",
-        "darts": "genotypes.darts:DARTSSpace",
-        "bits": "genotypes.bits:BitsSpace",
-        "nasbench201": "genotypes.nasbench201:NASBench201Space",
-        "natsbench-size": "genotypes.natsbench:NATSBenchSizeSpace",
+        "nasnet": "genotypes.spaces.nasnet:NASNetSpace",
+        "amoebanet": "genotypes.spaces.amoebanet:AmoebaNetSpace",
+        "pnas": "genotypes.spaces.pnas:PNASSpace",
+        "darts": "genotypes.spaces.darts:DARTSSpace",
+        "bits": "genotypes.spaces.bits:BitsSpace",
+        "nasbench201": "genotypes.spaces.nasbench201:NASBench201Space",
+        "natsbench-size": "genotypes.spaces.natsbench:NATSBenchSizeSpace",
     },
 )
 """A new space is a file beside ``nasnet.py`` and a line here."""

@@ -20,7 +20,7 @@ from genotypes.individual import Individual
 from genotypes.population import Population
 from genotypes.space import SearchSpace
 from strategies.base import Proposal, SearchStrategy
-from strategies.gaussian_process import (
+from strategies.models.gaussian_process import (
     Array,
     Encoder,
     Features,

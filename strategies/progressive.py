@@ -11,12 +11,12 @@ import numpy as np
 import numpy.typing as npt
 
 from genotypes.genotype import Genotype
-from genotypes.growing import GrowingSpace
 from genotypes.individual import Individual
 from genotypes.population import Population
 from genotypes.space import SearchSpace
+from genotypes.spaces.growing import GrowingSpace
 from strategies.base import Proposal, SearchStrategy
-from strategies.predictor import KINDS, Surrogate
+from strategies.models.lstm_surrogate import KINDS, Surrogate
 
 
 @dataclass
@@ -36,7 +36,7 @@ class ProgressiveSearch(SearchStrategy):
       from, and never grown.
 
     ``predictor`` is ``mlp`` (the paper's choice for its main search), ``lstm``, or ``both``, averaged; ``ensemble`` is
-    how many of each; see :class:`strategies.predictor.Surrogate`. A level's fit goes on from the weights of the level
+    how many of each; see :class:`strategies.models.lstm_surrogate.Surrogate`. A level's fit goes on from the weights of the level
     before and sees the new level only (Algorithm 1), ``epochs`` times, which the paper leaves open.
 
     Told again, a search fits and chooses all its levels again: that is how it is resumed.

@@ -15,7 +15,7 @@ from genotypes.individual import Individual
 from genotypes.population import Population
 from genotypes.space import SearchSpace
 from strategies.base import Proposal, SearchStrategy
-from strategies.controller import Controller, isolated
+from strategies.models.controller import Controller, isolated
 
 if TYPE_CHECKING:
     import numpy as np

@@ -14,14 +14,14 @@ from pathlib import Path
 
 import pytest
 
-from analysis.kinds import KINDS
-from analysis.study import STUDY_TABLE
+from analysis.comparison.regret import STUDY_TABLE
+from analysis.plots.kinds import KINDS
+from evo_nas.commands.export.formats import FORMATS
 from evo_nas.errors import EvoNasError
 from evo_nas.evaluators.proxy.presets import PRESETS, Preset
-from evo_nas.export import FORMATS
-from evo_nas.history import History
-from evo_nas.recipes import TRAININGS, Recipe
 from evo_nas.signals import EXIT_CODES
+from evo_nas.storage.history import History
+from evo_nas.training.recipes import TRAININGS, Recipe
 from genotypes.catalogue import SPACES, space_named
 from genotypes.stacking import STACKINGS
 from genotypes.zoo import CELLS

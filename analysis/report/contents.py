@@ -13,13 +13,13 @@ from typing import Any, Final
 import numpy as np
 import pandas as pd
 
-from analysis.comparable import ending
-from analysis.compare import comparison_of
+from analysis.comparison.compare import comparison_of
+from analysis.comparison.fairness import ending
+from analysis.comparison.groups import Group, groups_of, seed_of
 from analysis.curves import moving_mean
+from analysis.diversity import mean_window
 from analysis.frames import Paths, Run, find_runs, load_history, opened
-from analysis.groups import Group, groups_of, seed_of
 from analysis.lineage import lineage
-from analysis.living import mean_window
 from genotypes.genotype import printable, shorten
 
 TOP: Final = 200

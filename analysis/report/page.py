@@ -21,10 +21,10 @@ import matplotlib as mpl
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from matplotlib.figure import Figure
 
-from analysis.cells import place_cell, read_cells
+from analysis.cells.drawing import place_cell, read_cells
+from analysis.cells.layout import lay_out
 from analysis.frames import Paths
-from analysis.layout import lay_out
-from analysis.palette import looks, mixed
+from analysis.plots.palette import looks, mixed
 from analysis.report.contents import TOP, report_of
 from genotypes.cell import Cell
 from genotypes.genotype import printable, shorten

@@ -5,11 +5,11 @@ worker process maps into memory; an image set hands the train part to the search
 but who asks for it by name; augmentation happens on the device, a batch at a time.
 
 Names and folders:   :mod:`evo_nas.data.catalogue`
-Sources:             :mod:`evo_nas.data.source`, :mod:`evo_nas.data.folder`, :mod:`evo_nas.data.cifar`,
-                     :mod:`evo_nas.data.digits`, found by :mod:`evo_nas.data.locate`
+Sources:             :mod:`evo_nas.data.sources.base`, :mod:`evo_nas.data.sources.image_folder`, :mod:`evo_nas.data.sources.cifar`,
+                     :mod:`evo_nas.data.sources.digits`, found by :mod:`evo_nas.data.sources.locate`
 Decoded, shared:     :mod:`evo_nas.data.decoded`, :mod:`evo_nas.data.images`
 For a training:      :mod:`evo_nas.data.split`, :mod:`evo_nas.data.augment`
-Commands:            :mod:`evo_nas.data.fetch`, :mod:`evo_nas.data.check`
+Commands:            :mod:`evo_nas.data.sources.fetch`, :mod:`evo_nas.data.sources.check`
 
 Nothing is imported here: the command line reads the catalogue without paying for numpy or torch.
 """

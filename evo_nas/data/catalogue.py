@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from evo_nas.cache import user_cache
 from evo_nas.errors import UsageError
+from evo_nas.system.cache import user_cache
 
 
 @dataclass(frozen=True, slots=True)

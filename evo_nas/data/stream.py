@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from evo_nas.errors import DataError
-from evo_nas.recipes import Recipe
+from evo_nas.training.recipes import Recipe
 
 MEAN: Final = (0.485, 0.456, 0.406)
 STD: Final = (0.229, 0.224, 0.225)

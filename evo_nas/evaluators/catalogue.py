@@ -12,7 +12,7 @@ EVALUATORS: Final = Registry(
     Evaluator,  # type: ignore[type-abstract]
     {
         "proxy": "evo_nas.evaluators.proxy.evaluator:ProxyEvaluator",
-        "tabular": "evo_nas.evaluators.tabular:TabularEvaluator",
+        "tabular": "evo_nas.evaluators.tabular.evaluator:TabularEvaluator",
         "toy": "evo_nas.evaluators.toy:ToyEvaluator",
     },
 )

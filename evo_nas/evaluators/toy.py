@@ -11,8 +11,8 @@ from typing import ClassVar
 
 from evo_nas.evaluators.base import Evaluator, Job
 from genotypes.genotype import Genotype
-from genotypes.growing import GrowingSpace
 from genotypes.individual import Evaluation, Outcome
+from genotypes.spaces.growing import GrowingSpace
 
 
 @dataclass

@@ -21,7 +21,7 @@ class SerialExecutor:
     timeout of :meth:`next` or after :meth:`wake`, because a run that is to stop gives what it has begun so much time.
 
     ``watch`` is entered with the id of a job while that is evaluated, and at no other time: so that whoever goes on
-    with the run can know of a crash in native code which job it was (:meth:`evo_nas.crashes.CrashFile.watch`).
+    with the run can know of a crash in native code which job it was (:meth:`evo_nas.storage.crashes.CrashFile.watch`).
     """
 
     slots = 1

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from evo_nas.errors import DataError
 from evo_nas.phenotypes.plan import AVERAGES, SMALLEST_IMAGE, planned
+from evo_nas.system.atomic import written_whole
 from genotypes.cell import CellPair
-from genotypes.files import written_whole
 from genotypes.genotype import GenotypeError, shorten
 
 if TYPE_CHECKING:

@@ -20,9 +20,9 @@ from typing import Final
 
 import torch
 
-from evo_nas.cache import user_cache
-from evo_nas.machine import processor
-from genotypes.files import write_whole
+from evo_nas.system.atomic import write_whole
+from evo_nas.system.cache import user_cache
+from evo_nas.system.resources import processor
 
 SECONDS: Final = 60
 """After which a probe counts as hanging; on a free machine it takes a fraction of one."""

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from genotypes.nasnet import NASNetSpace
+from genotypes.spaces.nasnet import NASNetSpace
 
 SCHEMA = """
 CREATE TABLE trial (

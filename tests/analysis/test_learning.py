@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from analysis.controller import plot_entropy, plot_reward
 from analysis.frames import HistoryError, load_history, load_notes
 from analysis.learning import LEARNING_COLUMNS, learning
+from analysis.plots.controller import plot_entropy, plot_reward
 
 MakeRun = Callable[..., Path]
 RL = '[run]\nstrategy = "rl"\n'

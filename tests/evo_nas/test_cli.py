@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from evo_nas.cli import main
-from evo_nas.history import History
+from evo_nas.storage.history import History
 from genotypes.zoo import NASNET_A
 
 ROOT = Path(__file__).parents[2]

@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from evo_nas import history as history_module
 from evo_nas.cli import main
 from evo_nas.errors import DamagedHistory
 from evo_nas.evaluators.base import Evaluator, Job
-from evo_nas.history import History
+from evo_nas.storage import history as history_module
+from evo_nas.storage.history import History
 from genotypes.catalogue import space_named
 from genotypes.individual import Evaluation, Outcome
 from strategies.base import Proposal

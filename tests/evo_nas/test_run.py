@@ -16,9 +16,9 @@ import pytest
 import evo_nas
 from evo_nas.config import RunConfig, read_toml
 from evo_nas.errors import RunFolderError, UsageError
-from evo_nas.folder import RunFolder
-from evo_nas.history import History
 from evo_nas.run import build, configured, resume, search, stored
+from evo_nas.storage.history import History
+from evo_nas.storage.run_folder import RunFolder
 from tests.waiting import GATED
 
 ROOT = Path(__file__).parents[2]
@@ -156,7 +156,7 @@ def test_a_run_is_never_overwritten(toy_run: Any, rows: Any) -> None:
 def test_a_run_in_use_is_refused_and_its_holder_named(toy_run: Any) -> None:
     run = toy_run()
     script = (
-        "import sys; from pathlib import Path; from evo_nas.folder import RunFolder\n"
+        "import sys; from pathlib import Path; from evo_nas.storage.run_folder import RunFolder\n"
         "folder = RunFolder.open(Path(sys.argv[1])); print('locked', flush=True); sys.stdin.read()"
     )
     command = [sys.executable, "-c", script, str(run.path)]
@@ -199,7 +199,7 @@ def test_a_folder_without_a_run_cannot_be_resumed(tmp_path: Path) -> None:
 def test_a_history_of_another_version_is_refused(toy_run: Any) -> None:
     import sqlite3
 
-    from genotypes.checksum import mark
+    from evo_nas.storage.checksums import mark
 
     run = toy_run()
     connection = sqlite3.connect(run.path / "history.db")
@@ -227,7 +227,7 @@ def test_a_history_that_is_no_database_is_refused(toy_run: Any) -> None:
 def test_a_damaged_row_is_named(toy_run: Any, column: str) -> None:
     import sqlite3
 
-    from evo_nas.show import summarise
+    from evo_nas.commands.show import summarise
 
     run = toy_run()
     connection = sqlite3.connect(run.path / "history.db")
@@ -244,7 +244,7 @@ def test_a_damaged_row_is_named(toy_run: Any, column: str) -> None:
 def test_a_run_on_a_read_only_disk_can_be_looked_at(toy_run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     import os
 
-    from evo_nas.show import summarise
+    from evo_nas.commands.show import summarise
 
     run = toy_run()
     expected = summarise(run.path, 3)

@@ -18,7 +18,7 @@ import pytest
 
 from analysis.frames import load_history
 from evo_nas.cli import _print_ruled, main
-from evo_nas.folder import take_lock
+from evo_nas.storage.run_folder import take_lock
 from evo_nas.study import finished, listed
 from tests.waiting import GATED, wait_for
 
@@ -92,7 +92,7 @@ def in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> I
 @pytest.fixture(autouse=True)
 def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pictures take long and are looked at in tests/analysis."""
-    monkeypatch.setattr("analysis.plots.save", lambda figure, path: [path])
+    monkeypatch.setattr("analysis.plots.curves.save", lambda figure, path: [path])
 
 
 @pytest.fixture

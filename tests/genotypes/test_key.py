@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from networkx.algorithms.isomorphism import categorical_node_match
 
-from genotypes.blocks import BlockSpace
 from genotypes.catalogue import space_named
 from genotypes.cell import INPUTS, Block, Cell, Edge
-from genotypes.nasnet import NASNetSpace
+from genotypes.spaces.blocks import BlockSpace
+from genotypes.spaces.nasnet import NASNetSpace
 from genotypes.zoo import CELLS
 
 

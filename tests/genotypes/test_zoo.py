@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from genotypes.amoebanet import AmoebaNetSpace
 from genotypes.cell import Cell, CellPair
-from genotypes.darts import DARTSSpace
 from genotypes.genotype import GenotypeError
-from genotypes.nasnet import NASNetSpace
 from genotypes.operations import OPERATIONS
+from genotypes.spaces.amoebanet import AmoebaNetSpace
+from genotypes.spaces.darts import DARTSSpace
+from genotypes.spaces.nasnet import NASNetSpace
 from genotypes.stacking import STACKINGS
 from genotypes.zoo import CELLS
 

@@ -11,9 +11,9 @@ import torch
 
 from genotypes.genotype import Genotype
 from genotypes.individual import Individual, Outcome
-from genotypes.nasnet import NASNetSpace
 from genotypes.space import Decision, SearchSpace
-from strategies.controller import isolated
+from genotypes.spaces.nasnet import NASNetSpace
+from strategies.models.controller import isolated
 from strategies.reinforcement import PPOController, compare, ppo_loss
 
 
@@ -38,7 +38,7 @@ def some_fail(choices, id_):
 
 
 def test_the_policy_learns_and_makes_up_its_mind(drive):
-    """On the whole NASNet space the entropy falls to a tenth within 1,000 trials: see tests/bench/rl_entropy.py."""
+    """On the whole NASNet space the entropy falls to a tenth within 1,000 trials: see benchmarks/rl_entropy.py."""
     search = drive(PPOController(), NASNetSpace(blocks=1))
     uniform = np.mean([math.log(len(decision.options)) for decision in search.space.decisions])
     while not search.updates or search.updates[-1]["entropy"] >= 0.1 * uniform:

@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     from evo_nas.data.images import ImageSet
     from evo_nas.evaluators.proxy.pace import Pace
     from evo_nas.phenotypes.network import CellNetwork
-    from evo_nas.recipes import Recipe
-    from evo_nas.training import Epoch, Examples
+    from evo_nas.training.loop import Epoch, Examples
+    from evo_nas.training.recipes import Recipe
 
 
 @dataclass
@@ -53,7 +53,7 @@ class ProxyEvaluator(Evaluator):
     ``scores`` are names of :data:`evo_nas.evaluators.proxy.scores.SCORES`: what is computed of each network before its
     training, which goes on as without them. They count for nothing in the fitness.
 
-    ``cuda_graphs`` computes each step of a training as one graph, on a GPU, see :mod:`evo_nas.graphs`; elsewhere, and
+    ``cuda_graphs`` computes each step of a training as one graph, on a GPU, see :mod:`evo_nas.training.cuda_graphs`; elsewhere, and
     with paths that are dropped, nothing changes. Untested on CUDA hardware.
 
     ``stopping`` is a name of :data:`evo_nas.evaluators.proxy.stopping.RULES`: whether a training that falls behind is
@@ -66,7 +66,7 @@ class ProxyEvaluator(Evaluator):
     """
 
     name: ClassVar[str] = "proxy"
-    preload: ClassVar[tuple[str, ...]] = ("torch", "evo_nas.training")
+    preload: ClassVar[tuple[str, ...]] = ("torch", "evo_nas.training.loop")
 
     dataset: str | None = None
     preset: str | None = None
@@ -133,7 +133,7 @@ class ProxyEvaluator(Evaluator):
         """
         import numpy as np
 
-        from evo_nas.devices import resolve_device
+        from evo_nas.training.devices import resolve_device
 
         super().bind(space, placement)
         if not isinstance(space.decode(space.sample(np.random.default_rng(0))), CellPair):
@@ -186,7 +186,7 @@ class ProxyEvaluator(Evaluator):
             DataError: if images are missing or damaged.
             UsageError: if fewer images are there than are to be held out, or a batch takes more than are left.
         """
-        from evo_nas.devices import resolve_device, warn_of_faults
+        from evo_nas.training.devices import resolve_device, warn_of_faults
 
         super().prepare(directory)
         warn_of_faults(resolve_device(self.placement.device))
@@ -243,9 +243,9 @@ class ProxyEvaluator(Evaluator):
         """
         import torch
 
-        from evo_nas.devices import seeded
         from evo_nas.phenotypes.cost import cost_of_network
-        from evo_nas.training import Diverged, Training
+        from evo_nas.training.devices import seeded
+        from evo_nas.training.loop import Diverged, Training
 
         loaded = self._loaded
         seed = int(job.rng().integers(2**62))
@@ -301,8 +301,8 @@ class ProxyEvaluator(Evaluator):
 
         With ``noise`` on random images of the right shape: then ``prepare`` need not have been called.
         """
-        from evo_nas.devices import resolve_device, seeded
         from evo_nas.evaluators.proxy.pace import measure_pace, random_examples
+        from evo_nas.training.devices import resolve_device, seeded
 
         if noise:
             device = resolve_device(self.placement.device)
@@ -322,8 +322,8 @@ class ProxyEvaluator(Evaluator):
         """
         import numpy as np
 
-        from evo_nas.devices import resolve_device
         from evo_nas.evaluators.proxy.memory import worker_bytes
+        from evo_nas.training.devices import resolve_device
 
         if resolve_device(self.placement.device).type != "cpu":
             return None
@@ -348,8 +348,8 @@ class ProxyEvaluator(Evaluator):
         return self._cache
 
     def _load(self) -> _Loaded:
-        from evo_nas.devices import keep_freed_memory, resolve_device
-        from evo_nas.training import Examples
+        from evo_nas.training.devices import keep_freed_memory, resolve_device
+        from evo_nas.training.loop import Examples
 
         keep_freed_memory()
         device = resolve_device(self.placement.device)
@@ -426,7 +426,7 @@ class ProxyEvaluator(Evaluator):
         return {} if self._rule is None else {"epochs": epochs, "stopped": epochs < self._int("epochs")}
 
     def _recipe(self) -> Recipe:
-        from evo_nas.recipes import Recipe
+        from evo_nas.training.recipes import Recipe
 
         known = [field.name for field in fields(Recipe) if hasattr(self, field.name)]
         return Recipe(**{name: getattr(self, name) for name in known})

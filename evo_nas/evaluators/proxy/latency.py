@@ -13,7 +13,7 @@ from typing import Final
 import torch
 from torch import Tensor, nn
 
-from evo_nas.devices import autocast, synchronize
+from evo_nas.training.devices import autocast, synchronize
 
 WARM_UP: Final = 20
 """Inferences that are not counted: the first ones pay for memory and for the choice of algorithms."""

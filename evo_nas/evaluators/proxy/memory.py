@@ -17,7 +17,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from evo_nas.phenotypes.network import CellNetwork
-from evo_nas.training import EVALUATION_BATCH
+from evo_nas.training.loop import EVALUATION_BATCH
 from genotypes.cell import CellPair
 
 WORKER: Final = 160 * 2**20

@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 import torch
 
 from evo_nas.phenotypes.network import CellNetwork
-from evo_nas.recipes import Recipe
-from evo_nas.training import Examples, Training
+from evo_nas.training.loop import Examples, Training
+from evo_nas.training.recipes import Recipe
 
 
 @dataclass(frozen=True)

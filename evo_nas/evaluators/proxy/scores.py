@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from evo_nas.training import Examples
+from evo_nas.training.loop import Examples
 
 IMAGES: Final = 128
 """Images in the mini-batch, as in the code released by Mellor et al. 2021; fewer where there are fewer."""

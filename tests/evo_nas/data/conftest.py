@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from evo_nas.data.cifar import LAYOUTS
+from evo_nas.data.sources.cifar import LAYOUTS
 
 CIFAR10 = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
 

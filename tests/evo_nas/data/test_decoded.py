@@ -13,7 +13,7 @@ from PIL import Image
 
 from evo_nas.data import decoded as module
 from evo_nas.data.decoded import Entry, decoded
-from evo_nas.data.folder import ImageFolder
+from evo_nas.data.sources.image_folder import ImageFolder
 from evo_nas.errors import DataError
 
 Make = Callable[..., Path]

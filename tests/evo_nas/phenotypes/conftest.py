@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from evo_nas.phenotypes.compiled import library, trust
+from evo_nas.phenotypes.fast.kernels import library, trust
 
 
 class ShiftedDepthwise(TorchFunctionMode):

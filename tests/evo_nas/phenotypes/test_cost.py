@@ -16,8 +16,8 @@ from evo_nas.phenotypes.cost import cost_by_part, cost_of, cost_of_network
 from evo_nas.phenotypes.network import CellNetwork
 from genotypes.catalogue import space_named
 from genotypes.cell import Block, Cell, CellPair, Edge
-from genotypes.nasnet import NASNetSpace
 from genotypes.operations import COMBINES, OPERATIONS
+from genotypes.spaces.nasnet import NASNetSpace
 from genotypes.zoo import NASNET_A
 
 PAIRS = ("nasnet", "amoebanet", "pnas", "darts")

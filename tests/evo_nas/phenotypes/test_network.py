@@ -12,8 +12,8 @@ from evo_nas.phenotypes.ops import SamePool2d
 from evo_nas.phenotypes.plan import MACROS
 from genotypes.cell import Block, Cell, CellPair, Edge
 from genotypes.genotype import GenotypeError
-from genotypes.nasnet import NASNetSpace
 from genotypes.operations import COMBINES, OPERATIONS
+from genotypes.spaces.nasnet import NASNetSpace
 from genotypes.stacking import STACKINGS
 from genotypes.zoo import CELLS, NASNET_A
 

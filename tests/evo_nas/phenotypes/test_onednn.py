@@ -18,17 +18,17 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from evo_nas.devices import seeded, warn_of_faults
+from evo_nas.commands.export.standalone import standalone
 from evo_nas.phenotypes import onednn
 from evo_nas.phenotypes.blueprint import Blueprint
-from evo_nas.phenotypes.compiled import library, trust
-from evo_nas.phenotypes.fast import FastNetwork
+from evo_nas.phenotypes.fast.kernels import library, trust
+from evo_nas.phenotypes.fast.network import FastNetwork
+from evo_nas.phenotypes.fast.shortcuts import applied
+from evo_nas.phenotypes.fast.states import State, layers_of
 from evo_nas.phenotypes.network import CellNetwork
 from evo_nas.phenotypes.onednn import SafeConvolutions
 from evo_nas.phenotypes.ops import OPS, SameConv2d, conv2d
-from evo_nas.phenotypes.shortcuts import applied
-from evo_nas.phenotypes.standalone import standalone
-from evo_nas.phenotypes.state import State, layers_of
+from evo_nas.training.devices import seeded, warn_of_faults
 from genotypes.catalogue import space_named
 from genotypes.cell import CellPair
 

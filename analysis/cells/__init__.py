@@ -1,0 +1,1 @@
+"""Cells: laid out, drawn, counted, and how far they are apart."""

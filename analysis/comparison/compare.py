@@ -1,0 +1,506 @@
+"""Strategies compared over their seeds: a table, what it shows and does not show, the best cells beside each other.
+
+Runs are grouped by strategy and settings, and compared at the same number of samples. A sample is an ended training,
+failed ones counted; the best so far is the highest fitness until then, and its report that of the first trial that had
+it, as in :mod:`analysis.comparison.regret`.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import pandas as pd
+
+from analysis.comparison.fairness import EARLY, ending, unfinished, unlike, warnings_of
+from analysis.comparison.groups import Group, groups_of, seed_of
+from analysis.comparison.significance import Floats, Pair, conclusions, effect, pairs_of
+from analysis.comparison.wording import columns_of, folded, listed, named_columns, probability
+from analysis.frames import HistoryError, Paths, Run, find_runs, load_history
+from genotypes.genotype import printable, shorten
+
+TOP: Final = 5
+"""How many of the best networks of a run the column ``top`` averages."""
+
+TABLE: Final[dict[str, str]] = {
+    "group": "name of the group: the strategy, with the settings that tell it apart from the other groups",
+    "strategy": "name of the strategy",
+    "space": "full spelling of the space",
+    "runs": "how many runs",
+    "trials": "ended trainings of all runs, failed ones included",
+    "failed": "how many of them failed",
+    "networks": "different networks trained with success, over all runs",
+    "best": "highest fitness of a run, mean over runs, fraction in [0, 1]; missing if a run has none",
+    "best_sd": "its sample standard deviation over runs; missing for one run",
+    "best_low": "the lowest of these highest ones",
+    "best_high": "the highest of them",
+    "top": f"mean fitness of the {TOP} best networks of a run, mean over runs; of fewer where there are fewer",
+    "mean": "mean fitness of all trained trials of a run, mean over runs",
+    "report": "second measure of the best trial of a run, mean over runs; missing where it was not measured",
+    "report_sd": "its sample standard deviation over runs; missing for one run",
+    "auc": "area under the best so far: its mean over all samples, fraction in [0, 1]; 0 before the first success",
+    "auc_sd": "its sample standard deviation over runs; missing for one run",
+    "reached": "in how many runs a fitness was as high as the target; missing without a target",
+    "to_target": "samples that took, median over all runs; missing if no more than half of them got there",
+    "seconds": "mean duration of a training in seconds",
+    "total_seconds": "duration of all trainings together in seconds",
+    "best_run": "the run that found the best of all, the earlier on ties",
+    "best_id": "id of that trial",
+    "best_fitness": "its fitness, fraction in [0, 1]",
+    "best_genotype": "its genotype in text form",
+    "best_cell": "JSON text of what it describes; missing if the frame was loaded without cells",
+}
+"""Column of :func:`compare` -> what it holds, with its unit."""
+
+OUTCOMES: Final[dict[str, str]] = {
+    "run": "name of the run",
+    "samples": "samples of the run until the budget",
+    "best": "highest fitness, fraction in [0, 1]; missing if no training succeeded",
+    "report": "second measure of the first trial that had it; missing where it was not measured",
+    "best_id": "id of that trial",
+    "auc": "area under the best so far, as in the table",
+    "to_target": "samples until a fitness was as high as the target; missing if none was, or there is no target",
+}
+"""Column of :func:`outcomes` -> what it holds, with its unit."""
+
+_COUNTS: Final = ("runs", "trials", "failed", "networks")
+_COLUMNS: Final = (
+    *("run", "strategy", "space", "id", "genotype", "key", "fitness", "report", "seconds", "trained", "sample"),
+    *("outcome", "told", "cell"),
+)
+_PAIRS: Final = 12  # lines of the table of pairs
+_DRAWN: Final = 8  # groups whose cells are drawn
+_FOOTER: Final = 90  # characters of a sentence that the foot of a picture has room for
+_HEAD: Final = 28  # characters that the head of a narrow column has room for
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """What :func:`comparison_of` found, and the files that :func:`compare_runs` drew.
+
+    ``table`` has the columns of :data:`TABLE`, ``runs`` those of :data:`OUTCOMES` and ``group`` and ``seed``.
+    ``budget`` is the number of samples that all is compared at, ``measure`` what pairs are tested by: ``report`` where
+    every run has one, because the search has not seen it, else ``fitness``. ``warnings`` say why the runs cannot be
+    compared as they are, ``notes`` what was counted, ``conclusions`` what may be concluded.
+    """
+
+    table: pd.DataFrame
+    runs: pd.DataFrame
+    pairs: tuple[Pair, ...]
+    budget: int
+    measure: str
+    target: float | None
+    warnings: tuple[str, ...]
+    notes: tuple[str, ...]
+    conclusions: tuple[str, ...]
+    files: tuple[Path, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """Give the JSON form: everything, with a row of ``strategies`` a group; what is missing is ``None``."""
+        return {
+            "budget": self.budget,
+            "measure": self.measure,
+            "target": self.target,
+            "strategies": records(self.table),
+            "runs": json.loads(self.runs.to_json(orient="records", double_precision=15)),
+            "pairs": [pair.to_json() for pair in self.pairs],
+            "warnings": list(self.warnings),
+            "notes": list(self.notes),
+            "conclusions": list(self.conclusions),
+            "files": [str(file) for file in self.files],
+        }
+
+    def lines(self) -> list[str]:
+        """Give the tables as aligned text, the sentences, and the files, for a terminal of 80 columns."""
+        blocks = [
+            [line for text in self.warnings for line in folded(f"Warning: {text}")],
+            folded(f"After {self.budget:,} samples; ± is the standard deviation over seeds."),
+            named_columns(self.table["group"].tolist(), self._found()),
+            columns_of(self._effort()),
+            self._pairs(),
+            [line for text in (*self.notes, *self.conclusions) for line in folded(text)],
+            [str(file) for file in self.files],
+        ]
+        lines = [line for block in blocks if block for line in ["", *block]][1:]
+        return [printable(line) for line in lines]
+
+    def _found(self) -> list[list[str]]:
+        """Say what the groups found, headings first."""
+        head = ["runs", "best %", "lowest", "highest", "area %"]
+        reports = self.table["report"].notna().any()
+        head += ["report %"] if reports else []
+        head += [] if self.target is None else [f"to {100 * self.target:g} %"]
+        rows = [head]
+        for row in _rows(self.table):
+            said = [str(row["runs"]), _spread(row["best"], row["best_sd"])]
+            said += [_percent(row["best_low"]), _percent(row["best_high"]), _spread(row["auc"], row["auc_sd"])]
+            said += [_spread(row["report"], row["report_sd"])] if reports else []
+            if self.target is not None:
+                median = f">{self.budget:,}" if pd.isna(row["to_target"]) else f"{row['to_target']:,g}"
+                said.append(f"{median} ({row['reached']}/{row['runs']})")
+            rows.append(said)
+        return rows
+
+    def _effort(self) -> list[list[str]]:
+        """Say what it took, and which trial was the best, headings first."""
+        rows = [["", "trained", "failed", "networks", f"top {TOP} %", "mean %", "hours", "best trial"]]
+        for number, row in enumerate(_rows(self.table), start=1):
+            trial = "-" if pd.isna(row["best_id"]) else f"{shorten(row['best_run'], 24)}:{row['best_id']}"
+            counts = [f"{row[name]:,}" for name in ("trials", "failed", "networks")]
+            shares = [_percent(row[name]) for name in ("top", "mean")]
+            rows.append([str(number), *counts, *shares, f"{row['total_seconds'] / 3600:.2f}", trial])
+        return rows
+
+    def _pairs(self) -> list[str]:
+        """List the pairs that were tested, if seeds were repeated at all; of many those with the smallest p."""
+        numbers = {group: number for number, group in enumerate(self.table["group"], start=1)}
+        tested = [pair for pair in self.pairs if pair.p is not None and max(pair.seeds) > 1]
+        if not tested:
+            return []
+        rows = [["pair", "mean, points", "p", "p corrected", "ahead", "effect"]]
+        for pair in sorted(tested, key=lambda pair: pair.p or 0.0)[:_PAIRS]:
+            assert pair.p is not None
+            assert pair.p_holm is not None
+            assert pair.superiority is not None
+            names = f"{numbers[pair.first]} against {numbers[pair.second]}"
+            mean = "-" if pair.difference is None else f"{100 * pair.difference:+.2f}"
+            ahead = f"{100 * pair.superiority:.0f} %"
+            rows.append([names, mean, _p(pair.p), _p(pair.p_holm), ahead, effect(pair.superiority)])
+        lines = folded(
+            f"Pairs by {self.measure} (two-sided Mann-Whitney; corrected by Holm for all pairs; ahead: how often a run "
+            "of the first ends better than one of the second, ties half):"
+        )
+        left = len(tested) - _PAIRS
+        return [*lines, *columns_of(rows), *([f"and {left:,} more pairs: --json lists all"] if left > 0 else [])]
+
+
+def outcomes(frame: pd.DataFrame, budget: int, target: float | None = None) -> pd.DataFrame:
+    """Measure each run until its ``budget``-th sample, a row a run; :data:`OUTCOMES` says what is in it.
+
+    A run with fewer samples keeps what it had. One without a sample has no row.
+    """
+    trained = frame[frame["trained"] & (frame["sample"] <= budget)]
+    rows = []
+    for run, group in trained.groupby("run", observed=True, sort=False):
+        fitness = group["fitness"].to_numpy()
+        best = np.fmax.accumulate(fitness)
+        row: dict[str, Any] = {"run": run, "samples": len(best), "best": best[-1]}
+        if not math.isnan(best[-1]):
+            first = group.iloc[int(np.nanargmax(fitness))]
+            row |= {"report": first["report"], "best_id": first["id"]}
+        height = np.nan_to_num(best)
+        row["auc"] = (height.sum() + (budget - len(best)) * height[-1]) / budget
+        if target is not None and best[-1] >= target:
+            row["to_target"] = int((best >= target).argmax()) + 1  # nothing yet is below every target
+        rows.append(row)
+    return pd.DataFrame(rows, columns=list(OUTCOMES)).astype(
+        {"run": "str", "report": "float64", "best_id": "Int64", "to_target": "Int64"}
+    )
+
+
+def compare(
+    frame: pd.DataFrame,
+    labels: Mapping[str, str] | None = None,
+    *,
+    budget: int | None = None,
+    target: float | None = None,
+) -> pd.DataFrame:
+    """Compare groups of runs, a row each, the best first; :data:`TABLE` says what is in it.
+
+    ``frame`` comes from :func:`~analysis.frames.load_history`. ``labels`` names the group of each run, by default its
+    strategy, and its space where there are several. All is measured until the ``budget``-th sample, by default as many
+    as every run has that has any. ``target`` is a fitness, a fraction in [0, 1]. A group that only failed has a row
+    without fitness.
+
+    Raises:
+        HistoryError: if no training has ended.
+    """
+    trained = frame[frame["trained"]]
+    if trained.empty:
+        raise HistoryError("there are no finished trials to compare yet")
+    if budget is None:
+        budget = int(trained.groupby("run", observed=True).size().min())
+    trained = trained[trained["sample"] <= budget]
+    measured = outcomes(trained, budget, target).set_index("run")
+    if labels is None:
+        labels = _by_strategy(trained)
+    names = trained["run"].map(labels).astype("str")
+    rows = [
+        {"group": name, **_row(group, measured.loc[group["run"].unique()], target)}
+        for name, group in trained.groupby(names, sort=True)
+    ]
+    counts = dict.fromkeys(_COUNTS, "int64") | {"best_id": "Int64", "reached": "Int64"}
+    table = pd.DataFrame(rows, columns=list(TABLE)).astype(counts | {"to_target": "float64"})
+    return table.sort_values("best", ascending=False, kind="stable", ignore_index=True)
+
+
+def records(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """Give the rows of a table as JSON can say them: missing values are ``None``, the best cell is an object.
+
+    A cell that cannot be read is ``None`` too.
+    """
+    rows: list[dict[str, Any]] = json.loads(table.to_json(orient="records", double_precision=15))
+    for row in rows:
+        if row["best_cell"] is not None:
+            row["best_cell"] = _parsed(row["best_cell"])
+    return rows
+
+
+def compare_runs(
+    paths: Paths, output: Path | None = None, *, target: float | None = None, trials: int | None = None
+) -> Comparison:
+    """Compare runs as :func:`comparison_of` does and draw the best cells of the groups beside each other.
+
+    The picture goes to ``output``, or to ``report/compare.png`` and ``.svg`` of the first run.
+
+    Raises:
+        HistoryError: if there is no such run, no training has ended, or a trial is damaged.
+        ValueError: if the suffix of ``output`` is no format of a picture, or ``target`` or ``trials`` is out of range.
+    """
+    # Drawing is loaded here, so that tables come without matplotlib.
+    from analysis.cells.drawing import columns_figure
+    from analysis.plots.curves import picture_files, report_file, save
+
+    place = output or report_file(find_runs(paths)[0].folder, "compare.png")
+    picture_files(place)  # a wrong suffix is said before anything is read
+    comparison = comparison_of(paths, target=target, trials=trials)
+    table, notes = comparison.table, comparison.notes
+    if len(table) > _DRAWN:
+        notes = (*notes, f"The picture shows the best {_DRAWN} of {len(table)} groups.")
+    said = [f"after {comparison.budget:,} samples", *(s for s in comparison.conclusions[:1] if len(s) <= _FOOTER)]
+    figure = columns_figure([_column(row) for row in records(table.head(_DRAWN))], footer=" · ".join(said))
+    return replace(comparison, notes=notes, files=tuple(save(figure, place)))
+
+
+def comparison_of(paths: Paths, *, target: float | None = None, trials: int | None = None) -> Comparison:
+    """Compare runs in numbers and sentences, without a picture.
+
+    All is compared after as many samples as every run has, or after ``trials``, and then without the runs that have
+    fewer. A run that ended because nothing was left to try keeps what it has. A seed that a group has twice is counted
+    once. ``target`` is a fitness, a fraction in [0, 1]: how many samples it took to reach it.
+
+    Raises:
+        HistoryError: if there is no such run, no training has ended, or a trial is damaged.
+        ValueError: if ``target`` or ``trials`` is out of range.
+    """
+    if target is not None and not 0 <= target <= 1:
+        raise ValueError(f"the target is a fraction from 0 to 1, not {target}")
+    if trials is not None and trials < 1:
+        raise ValueError(f"runs are compared after at least 1 trial, not {trials}")
+    runs = find_runs(paths)
+    frame = load_history([run.history for run in runs], columns=_COLUMNS)
+    done = frame.loc[frame["trained"], "run"].value_counts()
+    samples = {run.name: int(done.get(run.name, 0)) for run in runs}
+    budget, kept, notes = _budget(runs, samples, trials)
+    groups = groups_of(kept, frame)
+    counted = _counted(groups, samples)
+    notes += [_repeated(group) for group in groups if group.repeated()]
+    frame = frame[frame["run"].isin(list(counted))]
+    measured = outcomes(frame, budget, target)
+    measured.insert(1, "group", measured["run"].map(counted))
+    seeds = {run.name: seed_of(run) for run in kept}
+    measured.insert(2, "seed", pd.Series([seeds[run] for run in measured["run"]], dtype="Int64"))
+    found = measured.loc[measured["best"].notna(), "report"]
+    measure = "report" if len(found) and found.notna().all() else "fitness"
+    column = "report" if measure == "report" else "best"
+    table = compare(frame, counted, budget=budget, target=target)
+    table = table.sort_values(column, ascending=False, kind="stable", ignore_index=True)
+    by_label = {group.label: group for group in groups}
+    values = {name: _values(measured, name, column) for name in table["group"]}
+    pairs = tuple(pairs_of(values, unlike([by_label[name] for name in values])))
+    said = conclusions(pairs)
+    if any(pair.p is not None and by_label[pair.first].space != by_label[pair.second].space for pair in pairs):
+        said.append("Where the spaces differ, so may what is in them: the difference is not the strategy's alone.")
+    if any(pair.verdict in ("apart", "not apart") for pair in pairs):
+        said.append(_scope(table, measure, budget))
+    return Comparison(
+        table,
+        measured,
+        pairs,
+        budget,
+        measure,
+        target,
+        warnings=(*warnings_of([run.history for run in kept]), *unfinished(runs, samples)),
+        notes=(*notes, *notes_of(table, measured)),
+        conclusions=tuple(said),
+    )
+
+
+def notes_of(table: pd.DataFrame, measured: pd.DataFrame) -> list[str]:
+    """Say in sentences what a table cannot show: how far its numbers may be trusted."""
+    notes = []
+    for name, group in measured.groupby("group", sort=False):
+        if lost := int(group["best"].isna().sum()):
+            notes.append(f"{name}: in {lost} of {len(group)} runs no trial succeeded; they rank last.")
+    if len(table) == 1:
+        alone = "One run alone" if len(measured) == 1 else "One group alone"
+        notes.append(f"{alone}: there is nothing to compare it with.")
+    return notes
+
+
+def _budget(runs: Sequence[Run], samples: Mapping[str, int], trials: int | None) -> tuple[int, list[Run], list[str]]:
+    """Choose the number of samples at which all is compared, and the runs that are; say what that leaves out."""
+    begun = [run for run in runs if samples[run.name]]
+    if not begun:
+        raise HistoryError("there are no finished trials to compare yet")
+    notes = []
+    if idle := [run.name for run in runs if not samples[run.name]]:
+        notes.append(f"Left out, because no training of theirs has ended: {listed(idle)}.")
+    final = {run.name for run in begun if ending(run) in EARLY}
+    if trials is not None:
+        kept = [run for run in begun if run.name in final or samples[run.name] >= trials]
+        if not kept:
+            most = max(samples.values())
+            raise ValueError(f"no run has {trials:,} trained trials; the longest has {most:,}")
+        if len(kept) < len(begun):
+            short = [f"{run.name} ({samples[run.name]:,})" for run in begun if run not in kept]
+            notes.append(f"Left out, because they have fewer than {trials:,} samples: {listed(short)}.")
+        return trials, kept, notes
+    open_ended = [run for run in begun if run.name not in final]
+    if not open_ended:
+        return max(samples.values()), begun, notes
+    shortest = min(open_ended, key=lambda run: samples[run.name])
+    budget = samples[shortest.name]
+    if any(samples[run.name] > budget for run in begun):
+        notes.append(
+            f"Compared after {budget:,} samples, as many as {shortest.name} has; what others found later is not "
+            "counted. --trials N compares after N, without the runs that have fewer."
+        )
+    return budget, begun, notes
+
+
+def _counted(groups: Sequence[Group], samples: Mapping[str, int]) -> dict[str, str]:
+    """Give the runs that count, with their groups: of those with one seed the first that got furthest."""
+    counted = {}
+    for group in groups:
+        twice = group.repeated()
+        for run in group.runs:
+            seed = seed_of(run)
+            alike = [run] if seed is None else twice.get(seed, [run])
+            if run is max(alike, key=lambda other: samples[other.name]):
+                counted[run.name] = group.label
+    return counted
+
+
+def _repeated(group: Group) -> str:
+    """Say which seeds a group has more than once."""
+    seeds = [f"{seed} ({listed([run.name for run in alike])})" for seed, alike in group.repeated().items()]
+    return f"{group.label} has a seed more than once, which is no new evidence; counted once: {listed(seeds)}."
+
+
+def _by_strategy(frame: pd.DataFrame) -> dict[str, str]:
+    """Name the group of each run after its strategy, and its space where there are several."""
+    named = frame.groupby("run", observed=True)[["strategy", "space"]].first().astype("str")
+    several = named["space"].nunique() > 1
+    return {
+        str(run): f"{row['strategy']} on {row['space']}" if several else row["strategy"]
+        for run, row in named.to_dict(orient="index").items()
+    }
+
+
+def _row(group: pd.DataFrame, measured: pd.DataFrame, target: float | None) -> dict[str, Any]:
+    """Measure one group from its ended trainings and what became of its runs."""
+    alive = group[group["fitness"].notna()]
+    # A network trained again would stand among the best twice: its best training counts.
+    distinct = alive.groupby(["run", "key"], observed=True, sort=False)["fitness"].max()
+    top = distinct.groupby("run", observed=True).apply(lambda fitness: fitness.nlargest(TOP).mean())
+    means = alive.groupby("run", observed=True, sort=False)["fitness"].mean()
+    whole = bool(measured["best"].notna().all())  # a mean over the runs that had luck would flatter
+
+    row: dict[str, Any] = {
+        "strategy": str(group["strategy"].iloc[0]),
+        "space": str(group["space"].iloc[0]),
+        "runs": len(measured),
+        "trials": len(group),
+        "failed": len(group) - len(alive),
+        "networks": alive["key"].nunique(),
+        "best": measured["best"].mean(skipna=False),
+        "best_sd": measured["best"].std(ddof=1, skipna=False),
+        "best_low": measured["best"].min(),
+        "best_high": measured["best"].max(),
+        "top": top.mean() if whole else np.nan,
+        "mean": means.mean() if whole else np.nan,
+        "report": measured["report"].mean(skipna=False),
+        "report_sd": measured["report"].std(ddof=1, skipna=False),
+        "auc": measured["auc"].mean(),
+        "auc_sd": measured["auc"].std(ddof=1),
+        "seconds": group["seconds"].mean(),
+        "total_seconds": group["seconds"].sum(),
+    }
+    if target is not None:
+        # Runs that did not get there took longer than all that did, nobody knows how long.
+        waits = np.sort(measured["to_target"].astype("Float64").to_numpy(np.float64, na_value=np.inf))
+        median = float(waits[[(len(waits) - 1) // 2, len(waits) // 2]].mean())
+        row |= {"reached": int(np.isfinite(waits).sum()), "to_target": median if math.isfinite(median) else np.nan}
+    if len(alive):
+        best = alive.iloc[int(alive["fitness"].argmax())]
+        row |= {f"best_{name}": best.get(name) for name in ("run", "id", "fitness", "genotype", "cell")}
+    return row
+
+
+def _column(row: Mapping[str, Any]) -> Any:
+    """Make the column of a group for the picture: its name, its numbers, its best cell."""
+    from analysis.cells.drawing import Column, read_cells
+
+    head, settings = row["group"], ""
+    if len(head) > _HEAD:
+        head, bracket, rest = head.partition("(")
+        settings = shorten(bracket + rest, 48) + "\n"
+    if row["best_fitness"] is None:
+        said = f"{row['failed']:,} of {row['trials']:,} trainings failed"
+        return Column(head, settings + said, "no cell: every training failed")
+    said = f"{row['best_fitness']:.2%} in trial {row['best_id']:,} of {shorten(row['best_run'], 24)}"
+    if row["best_sd"] is not None:
+        said += f"\n{row['runs']} runs: {row['best']:.2%} ± {row['best_sd']:.2%}"
+        said += f", {row['best_low']:.2%} to {row['best_high']:.2%}"
+    said = settings + said.replace("%", " %")
+    if row["best_cell"] is None:
+        return Column(head, said, "no cells to draw: they cannot be read")
+    pair = read_cells(json.dumps(row["best_cell"]))
+    return Column(head, said, pair or f"no cells to draw: {shorten(row['space'], 24)} has none")
+
+
+def _values(measured: pd.DataFrame, group: str, column: str) -> Floats:
+    values: Floats = measured.loc[measured["group"] == group, column].to_numpy(np.float64)
+    return values
+
+
+def _scope(table: pd.DataFrame, measure: str, budget: int) -> str:
+    """Say what the conclusions are about, and that they are about nothing else."""
+    spaces = listed(table["space"].unique().tolist())
+    said = "the report of the best network" if measure == "report" else "the best fitness"
+    return (
+        f"This is about {said} after {budget:,} samples on {spaces}, measured as here. Who leads at another budget, on "
+        "other data or in another space is not known from it."
+    )
+
+
+def _parsed(text: str) -> Any:
+    """Read the JSON text of a cell; ``None`` if it is none."""
+    try:
+        return json.loads(text)
+    except (json.JSONDecodeError, RecursionError):
+        return None
+
+
+def _rows(table: pd.DataFrame) -> list[dict[str, Any]]:
+    return [{str(name): value for name, value in row.items()} for row in table.to_dict(orient="records")]
+
+
+def _percent(share: float) -> str:
+    """Write a fraction in per cent; ``-`` if it is missing."""
+    return "-" if pd.isna(share) else f"{100 * share:.2f}"
+
+
+def _spread(mean: float, sd: float) -> str:
+    """Write a mean in per cent and its standard deviation, as far as they are known."""
+    return _percent(mean) + ("" if pd.isna(sd) else f" ± {100 * sd:.2f}")
+
+
+def _p(p: float) -> str:
+    return probability(p).removeprefix("p ").removeprefix("= ").replace("< ", "<")

@@ -1,0 +1,1 @@
+"""Pictures of runs, and the files that they are saved in."""

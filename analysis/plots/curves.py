@@ -1,0 +1,331 @@
+"""Pictures of runs: accuracy against samples or time, and how any picture is saved.
+
+Drawn with matplotlib's figures alone, never with pyplot: no global state, and no display is needed.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from numpy.typing import NDArray
+
+from analysis.curves import best_so_far, grouped, mean_over_runs, moving_mean
+from analysis.frames import HistoryError, Run
+from analysis.plots.axes import column_of, dress_fractions, fence, legend, legible, letters, marked, new_axes, settle
+from analysis.plots.palette import INK, Look, looks
+from evo_nas.system.atomic import written_whole
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+_BY: Final = ("group",)
+
+Groups: TypeAlias = Mapping[str, str] | None
+"""Name of a run -> label of its group; ``None`` groups runs by strategy and space."""
+
+
+def plot_accuracy(
+    frame: pd.DataFrame,
+    ax: Axes | None = None,
+    *,
+    trials: bool = True,
+    window: int | None = None,
+    x: str = "trials",
+    groups: Groups = None,
+) -> Axes:
+    """Draw the best accuracy so far against samples, a line a run; several runs of a group also get their mean.
+
+    With ``x="seconds"`` it is drawn against the time that each run had been going for, its sessions added up.
+    ``trials`` adds every trial as a faint dot; ``window`` adds the mean of the last so many as a dashed line. Without
+    ``ax`` a new figure is made: ``plot_accuracy(frame).figure``.
+
+    Raises:
+        HistoryError: if no trial has a fitness.
+        ValueError: if ``x`` is neither.
+    """
+    at = column_of(x)
+    frame = grouped(frame, groups)
+    curves = grouped(best_so_far(frame, at), groups)
+    if curves.empty:
+        raise HistoryError(nothing(frame))
+    ax = new_axes() if ax is None else ax
+    styles = looks_of(frame)
+    draw_runs(curves, at, frame, ax)
+    if trials:
+        _dots(frame, at, styles, ax)
+        ax.plot([], [], "o", markersize=3, markeredgewidth=0, color=INK, alpha=0.4, label="one training")
+    if window is not None:
+        _moving_means(frame, window, at, styles, ax)
+    last = float(curves[at].max())
+    if trials:
+        bests = curves.groupby("run", observed=True)["fitness"].max()
+        fence(ax, _trainings(frame)["fitness"].to_numpy(np.float64), bests)
+    else:
+        settle(ax, _lines(curves, at), last)
+    dress_fractions(ax, "validation accuracy, best so far", at, last)
+    legend(ax)
+    return ax
+
+
+def plot_best(frame: pd.DataFrame, ax: Axes | None = None, *, x: str = "trials", groups: Groups = None) -> Axes:
+    """Draw the best accuracy so far as :func:`plot_accuracy` does, without the trials: the curves fill the picture.
+
+    Raises:
+        HistoryError: if no trial has a fitness.
+        ValueError: if ``x`` is none of :data:`analysis.plots.axes.ABSCISSAE`.
+    """
+    return plot_accuracy(frame, ax, trials=False, x=x, groups=groups)
+
+
+def plot_mean(
+    frame: pd.DataFrame, ax: Axes | None = None, *, window: int = 100, x: str = "trials", groups: Groups = None
+) -> Axes:
+    """Draw the mean accuracy of the last ``window`` individuals told, a line a run; a group also gets its mean.
+
+    Raises:
+        HistoryError: if no trial has a fitness.
+        ValueError: if ``x`` is none of :data:`analysis.plots.axes.ABSCISSAE`, or the window is less than 1.
+    """
+    at = column_of(x)
+    curves = grouped(moving_mean(frame, window, at), groups)
+    if curves.empty:
+        raise HistoryError(nothing(frame))
+    ax = new_axes() if ax is None else ax
+    draw_runs(curves, at, grouped(frame, groups), ax, steps=False)
+    last = float(curves[at].max())
+    settle(ax, _lines(curves, at), last)
+    dress_fractions(ax, "validation accuracy" if window == 1 else f"mean accuracy of the last {window:,}", at, last)
+    legend(ax)
+    return ax
+
+
+def plot_trials(frame: pd.DataFrame, ax: Axes | None = None, *, x: str = "trials", groups: Groups = None) -> Axes:
+    """Draw the accuracy of every training that had one, as a marker of its strategy's shape.
+
+    Raises:
+        HistoryError: if no trial has a fitness.
+        ValueError: if ``x`` is none of :data:`analysis.plots.axes.ABSCISSAE`.
+    """
+    at = column_of(x)
+    frame = grouped(frame, groups)
+    alive = _trainings(frame)
+    if alive.empty:
+        raise HistoryError(nothing(frame))
+    ax = new_axes() if ax is None else ax
+    styles = looks_of(frame)
+    _dots(frame, at, styles, ax, shaped=True)
+    fence(ax, alive["fitness"].to_numpy(np.float64))
+    dress_fractions(ax, "validation accuracy of a training", at, float(alive[at].max()))
+    there = [label for label in styles if (alive["group"] == label).any()]
+    size = 0.6 * letters(ax)
+    legend(
+        ax,
+        [
+            Line2D([], [], linestyle="none", marker=styles[label].marker, markersize=size, markeredgewidth=0,
+                   color=styles[label].colour, label=label)
+            for label in there
+        ],
+    )  # fmt: skip
+    return ax
+
+
+def report_file(folder: Path, name: str) -> Path:
+    """Name a file in the folder ``report`` of a run or a study, where pictures go if no place is named.
+
+    Raises:
+        HistoryError: if that is a symbolic link: what it leads to may be anybody's.
+    """
+    report = folder / "report"
+    if report.is_symlink():
+        raise HistoryError(
+            f"{report} is a link, and no picture is written through it: remove it, or name a file with -o"
+        )
+    return report / name
+
+
+def save(figure: Figure, path: Path) -> list[Path]:
+    """Write a figure; beside a PNG also the same as SVG; other suffixes mean that format alone. Give the files.
+
+    Each is written whole or not at all. One that is a symbolic link is replaced, not what it leads to: a run folder may
+    have come from anybody.
+
+    Raises:
+        OSError: if a file cannot be written.
+        ValueError: if the suffix is no format of a picture.
+    """
+    files = picture_files(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # A fixed salt and no date: the same figure gives the same bytes.
+    with mpl.rc_context({"svg.hashsalt": "evo_nas"}), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", r"Glyph \d+")  # a sign that no font has is a box in the picture
+        for file in files:
+            format = file.suffix[1:].lower()
+            dated = {"Date": None} if format in ("svg", "svgz") else None
+            with written_whole(file) as partial:
+                figure.savefig(partial, format=format, dpi=200, facecolor="white", metadata=dated)
+    return files
+
+
+def picture_files(path: Path) -> list[Path]:
+    """Say which files :func:`save` would write.
+
+    Raises:
+        ValueError: if the suffix is no format of a picture.
+    """
+    known = Figure().canvas.get_supported_filetypes().keys() - {"pgf"}  # which is written by LaTeX
+    if path.suffix[1:].lower() not in known:
+        raise ValueError(f"{path} cannot be written: a picture ends in one of .{', .'.join(sorted(known))}")
+    return [path, path.with_suffix(".svg")] if path.suffix.lower() == ".png" else [path]
+
+
+def looks_of(frame: pd.DataFrame) -> dict[str, Look]:
+    """Give each group of a frame of :func:`analysis.curves.grouped` its look."""
+    strategies = frame.drop_duplicates("group")
+    return looks(dict(zip(strategies["group"], strategies["strategy"].astype(str), strict=True)))
+
+
+def runs_of(frame: pd.DataFrame) -> dict[str, int]:
+    """Count the runs of each group of a frame of :func:`analysis.curves.grouped`."""
+    return {str(label): int(runs) for label, runs in frame.groupby("group", observed=True)["run"].nunique().items()}
+
+
+def so_many(runs: int, every: int) -> str:
+    """Say how many runs of a group are meant; those without a fitness have no curve."""
+    return f"{runs} of {every}" if runs < every else str(runs)
+
+
+def draw_runs(curves: pd.DataFrame, at: str, frame: pd.DataFrame, ax: Axes, *, steps: bool = True) -> None:
+    """Draw the curves of runs, with the column ``group``; of several runs of a group thin, with their mean thick.
+
+    ``frame``, with that column too, is what the curves come from. The legend stands in the order of the highest points.
+    As ``steps`` a value holds until the next one.
+    """
+    styles, every = looks_of(frame), runs_of(frame)
+    means = mean_over_runs(curves, at, _BY, steps=steps)
+    groups = sorted(curves.groupby("group", observed=True, sort=False), key=lambda pair: -pair[1]["fitness"].max())
+    for number, (label, group) in enumerate(groups):
+        look, shift = styles[str(label)], number / len(groups)
+        runs = [run for _, run in group.groupby("run", observed=True, sort=False)]
+        counted = so_many(len(runs), every[str(label)])
+        alone = str(label) if every[str(label)] == 1 else f"{label} ({counted} runs)"
+        for run in runs:
+            said = alone if len(runs) == 1 else None
+            alpha = min(0.5, 1.6 / len(runs) ** 0.5)  # a crowd must not hide the means
+            draw_line(
+                run[at], run["fitness"], ax, look, said, bold=len(runs) == 1, thin=alpha, shift=shift, steps=steps
+            )
+        mean = means[means["group"] == label]
+        if len(runs) > 1 and len(mean):
+            said = f"{label} (mean of {counted})"
+            draw_line(mean[at], mean["mean"], ax, look, said, bold=True, shift=shift, steps=steps)
+        elif len(runs) > 1:  # the shortest had ended before another had a fitness
+            ax.lines[-1].set_label(alone)
+
+
+def draw_line(
+    x: pd.Series[Any],
+    y: pd.Series[float],
+    ax: Axes,
+    look: Look,
+    label: str | None,
+    *,
+    bold: bool,
+    thin: float = 0.5,
+    shift: float = 0.0,
+    steps: bool = True,
+) -> None:
+    """Draw a curve, as steps only the points at which it changes; a bold one has a few markers.
+
+    ``thin`` in [0, 1] is how opaque one is that is not. ``shift`` in [0, 1] moves the markers, so that curves that lie
+    upon each other do not hide each other's.
+    """
+    abscissae, values = x.to_numpy(np.float64), y.to_numpy(np.float64)
+    if steps:
+        keep = np.ones(len(values), dtype=bool)
+        keep[1:-1] = values[1:-1] != values[:-2]
+        abscissae, values = abscissae[keep], values[keep]
+    ax.plot(
+        abscissae,
+        values,
+        drawstyle="steps-post" if steps else "default",
+        color=look.colour,
+        linestyle=look.dashes,
+        linewidth=1.6 if bold else 0.7,
+        alpha=1.0 if bold else thin,
+        label=label and legible(label),
+        marker=look.marker if bold else "",
+        markevery=marked(abscissae, shift),
+        markersize=0.6 * letters(ax),
+        markeredgecolor="white",
+        markeredgewidth=0.5,
+        solid_joinstyle="miter" if steps else "round",
+        zorder=3 if bold else 2,
+    )
+
+
+def nothing(frame: pd.DataFrame) -> str:
+    """Say why there is nothing to draw."""
+    failures = frame.loc[frame["trained"], "outcome"].value_counts()
+    counts = ", ".join(f"{count} {outcome}" for outcome, count in failures.items() if count)
+    return f"no finished trials in {some_of(frame['run'].unique())}" + (f" but failures: {counts}" if counts else "")
+
+
+def refuse_empty(frame: pd.DataFrame, runs: Iterable[Run]) -> None:
+    """Refuse runs that have asked nothing yet: in their frame not even a name is left of them.
+
+    Raises:
+        HistoryError: naming them.
+    """
+    if frame.empty:
+        raise HistoryError(f"no finished trials in {some_of(run.name for run in runs)}: nothing was asked yet")
+
+
+def some_of(runs: Iterable[str]) -> str:
+    """Name the first few of runs."""
+    names = list(map(str, runs))
+    return (", ".join(names[:3]) or "the run") + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+
+
+def _trainings(frame: pd.DataFrame) -> pd.DataFrame:
+    """Take the trainings that had a fitness."""
+    return frame[frame["fitness"].notna() & frame["trained"]]
+
+
+def _lines(curves: pd.DataFrame, at: str) -> list[tuple[NDArray[Any], NDArray[Any]]]:
+    return [(run[at].to_numpy(), run["fitness"].to_numpy()) for _, run in curves.groupby("run", observed=True)]
+
+
+def _dots(frame: pd.DataFrame, at: str, styles: Mapping[str, Look], ax: Axes, *, shaped: bool = False) -> None:
+    """Draw every trained trial; as one picture even in an SVG, which a million dots would swell."""
+    alive = _trainings(frame)
+    crowd = max(1.0, (len(alive) / 1000) ** 0.5)
+    size = max(1.2, 3.2 / crowd**0.5) * letters(ax) / 9 * (1.25 if shaped else 1.0)
+    for label, group in alive.groupby("group", observed=True, sort=True):
+        look = styles[str(label)]
+        ax.plot(
+            group[at].to_numpy(np.float64),
+            group["fitness"],
+            linestyle="none",
+            marker=look.marker if shaped else "o",
+            markersize=size,
+            markeredgewidth=0,
+            color=look.colour,
+            alpha=max(0.06, (0.55 if shaped else 0.28) / crowd**0.5),
+            rasterized=True,
+            zorder=1,
+        )
+
+
+def _moving_means(frame: pd.DataFrame, window: int, at: str, styles: Mapping[str, Look], ax: Axes) -> None:
+    groups = frame.drop_duplicates("run").astype({"run": str}).set_index("run")["group"]
+    for name, run in moving_mean(frame, window, at).groupby("run", observed=True, sort=False):
+        ax.plot(run[at], run["fitness"], "--", color=styles[groups[str(name)]].colour, linewidth=1.1)
+    ax.plot([], [], "--", color=INK, linewidth=1.1, label=f"mean of the last {window}")

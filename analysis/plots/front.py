@@ -1,0 +1,184 @@
+"""Pictures of Pareto fronts: what accuracy costs, every trial of a run and the front of the best trade-offs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
+
+from analysis.comparison.wording import listed
+from analysis.frames import HistoryError, Paths, Run, find_runs, load_history, load_metrics
+from analysis.plots.axes import SIZE, dress, fence, legend, legible, letters, new_axes, percents
+from analysis.plots.curves import refuse_empty, report_file, save, some_of
+from analysis.plots.palette import GRID, INK, MARKERS, mixed, strategy_colours, strategy_markers
+from genotypes.genotype import shorten
+from genotypes.pareto import pareto_front
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+COUNTED: Final[dict[str, str]] = {
+    "parameters": "parameters",
+    "mult_adds": "multiply-adds of one image",
+}
+"""Cost that is a column of :func:`analysis.frames.load_history` -> how the axis calls it."""
+
+DEFAULT_COSTS: Final = ("mult_adds",)
+"""What accuracy is drawn against where neither the caller nor the first run says."""
+
+_LOOKS: Final = (("-", 0.0), ((0, (5, 1.6)), 0.5), ((0, (1.4, 1.3)), 0.25), ((0, (6, 1.5, 1.4, 1.5)), 0.75))
+"""Style of line, and how much ink is mixed into the colour: for the runs of a strategy in the order listed."""
+_WIDE: Final = 10.0  # times that a cost must grow to need a logarithmic axis
+_MANY: Final = 30  # points of a front, beyond which they would hide each other
+_MOST_PANELS: Final = 6
+_COLUMNS: Final = ("run", "strategy", "id", "fitness", "parameters", "mult_adds", "outcome", "trained")
+
+
+def load_costs(paths: Paths, costs: Sequence[str]) -> pd.DataFrame:
+    """Load what a front is drawn of: run, strategy, id, fitness, trained, outcome, and a column (float64) a cost.
+
+    A cost is ``parameters``, ``mult_adds``, or any metric that the evaluator gave; it is NaN where a trial has none.
+
+    Raises:
+        HistoryError: as :func:`analysis.frames.load_history` does.
+    """
+    frame = load_history(paths, columns=_COLUMNS)
+    if measured := [name for name in costs if name not in COUNTED]:
+        metrics = load_metrics(paths)
+        metrics = metrics[metrics["name"].isin(measured)]
+        wide = metrics.pivot(index=["run", "trial"], columns="name", values="value").reindex(columns=measured)
+        frame = frame.merge(wide, how="left", left_on=["run", "id"], right_index=True)
+    return frame.astype(dict.fromkeys(costs, "float64"))
+
+
+def plot_front(frame: pd.DataFrame, ax: Axes | None = None, *, cost: str = "mult_adds") -> Axes:
+    """Draw accuracy against a cost: every training as a dot, the front of each run as steps.
+
+    ``frame`` is one of :func:`load_costs`. Its steps say what accuracy can be had for at most so much. The colours are
+    those of the strategies; runs of one strategy differ in their shade, dashes and markers. A cost that grows tenfold
+    stands on a logarithmic axis. Without ``ax`` a new figure is made: ``plot_front(frame).figure``.
+
+    Raises:
+        HistoryError: if no trial has a fitness.
+        ValueError: if none that has one has this cost.
+    """
+    names = some_of(frame["run"].unique())
+    alive = frame[(frame["outcome"] == "ok") & frame["fitness"].notna()]
+    if alive.empty:
+        raise HistoryError(f"no trial of {names} has succeeded, so there is no front to draw")
+    alive = alive[alive[cost].notna()]
+    if alive.empty:
+        raise ValueError(
+            f"no trial of {names} has the metric {shorten(cost)!r} to draw accuracy against; name one that they have"
+        )
+    if ax is None:
+        ax = new_axes()
+    colours = strategy_colours(alive["strategy"].astype(str))
+    markers = strategy_markers(alive["strategy"].astype(str))
+    lowest = 1.0
+    for strategy, group in alive.groupby("strategy", observed=True, sort=True):
+        _dots(group, cost, colours[str(strategy)], ax)
+        runs = [run for _, run in group.groupby("run", observed=True, sort=False)]
+        for number, run in enumerate(runs):
+            best = run.iloc[pareto_front(run["fitness"], run[[cost]])[::-1]]  # the cheapest first
+            lowest = min(lowest, best["fitness"].min())
+            dashes, ink = _LOOKS[number % len(_LOOKS)]
+            # The first run has the marker of its strategy, the others those that follow.
+            marker = MARKERS[(MARKERS.index(markers[str(strategy)]) + number) % len(MARKERS)]
+            ax.plot(
+                best[cost],
+                best["fitness"],
+                drawstyle="steps-post",
+                linestyle=dashes,
+                marker=marker,
+                markersize=4 if len(best) <= _MANY else 2.5,
+                markeredgecolor="white",
+                markeredgewidth=0.6 if len(best) <= _MANY else 0.0,
+                color=mixed(colours[str(strategy)], INK, ink),
+                linewidth=1.7 if len(best) <= _MANY else 1.2,
+                label=legible(str(strategy) if len(runs) == 1 else f"{strategy}: {run['run'].iloc[0]}"),
+                zorder=3,
+            )
+    ax.plot([], [], "o", markersize=3, markeredgewidth=0, color=INK, alpha=0.4, label="one training")
+    _dress(alive, cost, lowest, ax)
+    return ax
+
+
+def plot_fronts(paths: Paths, output: Path | None = None, *, costs: Sequence[str] = ()) -> list[Path]:
+    """Draw the fronts of runs, a panel a cost, to ``output``, or to ``report/front.png`` and ``.svg`` of the first.
+
+    Without ``costs`` they are those of the first run's strategy, where it has any, else mult-adds. Gives the files.
+
+    Raises:
+        HistoryError: if there is no such run, none with a fitness, or a damaged one.
+        ValueError: if the suffix is no format of a picture, no trial has a cost, or there are too many to draw.
+    """
+    runs = find_runs(paths)
+    names = tuple(costs) or _own_costs(runs[0])
+    if len(names) > _MOST_PANELS:
+        raise ValueError(f"a picture has room for {_MOST_PANELS} costs, not {len(names)}: name fewer with --costs")
+    histories = [run.history for run in runs]
+    frame = load_costs(histories, names)
+    refuse_empty(frame, runs)
+    if (frame["outcome"] == "ok").any() and (lacking := [name for name in names if frame[name].isna().all()]):
+        known = [name for name in COUNTED if frame[name].notna().any()]
+        known += sorted(load_metrics(histories)["name"].unique())
+        mend = f"name another with --costs: {listed([shorten(name) for name in known])}" if known else "nor any other"
+        raise ValueError(
+            f"no trial of {some_of(run.name for run in runs)} has the metric {shorten(lacking[0])!r}; {mend}"
+        )
+    width, height = SIZE
+    figure = Figure(figsize=(width * len(names), height), layout="constrained")
+    for position, name in enumerate(names, start=1):
+        plot_front(frame, figure.add_subplot(1, len(names), position), cost=name)
+    return save(figure, output or report_file(runs[0].folder, "front.png"))
+
+
+def _own_costs(run: Run) -> tuple[str, ...]:
+    """Give the costs that a run's strategy weighs, as ``run.toml`` has them."""
+    costs = run.table("strategy").get("costs")
+    if isinstance(costs, list) and costs and all(isinstance(name, str) for name in costs):
+        return tuple(dict.fromkeys(costs))
+    return DEFAULT_COSTS
+
+
+def _dots(group: pd.DataFrame, cost: str, colour: str, ax: Axes) -> None:
+    """Draw every training; as one picture even in an SVG, which a million dots would swell."""
+    crowd = max(1.0, (len(group) / 1000) ** 0.25)
+    ax.plot(
+        group[cost],
+        group["fitness"],
+        linestyle="none",
+        marker="o",
+        markersize=max(1.2, 3.2 / crowd),
+        markeredgewidth=0,
+        color=colour,
+        alpha=max(0.06, 0.3 / crowd),
+        rasterized=True,
+        zorder=1,
+    )
+
+
+def _dress(alive: pd.DataFrame, cost: str, lowest: float, ax: Axes) -> None:
+    """Set scales, limits, labels, grid and legend; say how many trials the limits leave out."""
+    spent, gained = alive[cost].to_numpy(), alive["fitness"].to_numpy()
+    if spent.min() > 0 and spent.max() >= _WIDE * spent.min():
+        ax.set_xscale("log")
+        ax.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        ax.xaxis.set_minor_formatter(NullFormatter())
+    is_time = cost == "latency" or cost.endswith("seconds")
+    if is_time or spent.max() >= 1000:
+        ax.xaxis.set_major_formatter(EngFormatter(unit="s" if is_time else "", sep=" "))
+    else:  # 500 m would be metres
+        ax.xaxis.set_major_formatter("{x:g}")
+    fence(ax, gained, [lowest])
+    called = {**COUNTED, "latency": "latency of one image"}.get(cost, shorten(cost))
+    dress(ax, "validation accuracy")
+    ax.set_xlabel(called, color=INK, fontsize=letters(ax), parse_math=False)
+    percents(ax)
+    ax.grid(color=GRID, linewidth=0.8)
+    legend(ax)

@@ -1,0 +1,163 @@
+"""The kinds of pictures that a command can draw of the curves of runs: what each loads, and how it is drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from analysis.comparison.groups import labels_of
+from analysis.diversity import living, mean_window, population_of
+from analysis.frames import HistoryError, Paths, Run, find_runs, load_history, load_notes
+from analysis.learning import learning
+from analysis.plots.axes import column_of, new_figure
+from analysis.plots.controller import plot_entropy, plot_reward
+from analysis.plots.curves import (
+    nothing,
+    plot_accuracy,
+    plot_best,
+    plot_mean,
+    plot_trials,
+    refuse_empty,
+    report_file,
+    save,
+)
+from analysis.plots.population import plot_age, plot_diversity
+from analysis.plots.seed_bands import plot_seeds
+from analysis.plots.top_k import plot_top
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+NARROWEST: Final = 7 / 2.54
+"""Inches below which the labels of a curve would be cut off."""
+
+_ACCURACY: Final = ("run", "strategy", "space", "fitness", "told", "trained", "sample", "best_so_far", "outcome")
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What is to be drawn: runs, their history and their groups, against what, and the window P if one is given."""
+
+    runs: Sequence[Run]
+    frame: pd.DataFrame
+    groups: dict[str, str]
+    x: str
+    window: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """One kind of picture: its file in ``report/``, the columns it needs, its panels, and what draws into them."""
+
+    file: str
+    draw: Callable[[Order, Figure], object]
+    columns: tuple[str, ...] = _ACCURACY
+    panels: int = 1
+    takes_x: bool = True
+    takes_window: bool = False
+
+
+def plot_kind(
+    kind: str,
+    paths: Paths,
+    output: Path | None = None,
+    *,
+    x: str = "trials",
+    window: int | None = None,
+    width: float | None = None,
+) -> list[Path]:
+    """Draw runs to ``output``, or to ``report/<file of the kind>`` of the first, as PNG and SVG; give the files.
+
+    ``kind`` is one of :data:`KINDS`. Runs are grouped by strategy and settings (:mod:`analysis.comparison.groups`). ``window`` is
+    P: of the moving mean by default the population of the first run that has one, else 100; of a population, its size
+    in each run. ``width`` is in inches.
+
+    Raises:
+        HistoryError: if there is no such run, nothing in it to draw, or a damaged one.
+        ValueError: if the suffix is no format of a picture, or an argument is unknown or not of this kind.
+    """
+    chosen = KINDS.get(kind)
+    if chosen is None:
+        raise ValueError(f"a picture is one of {', '.join(KINDS)}, not {kind!r}")
+    at = column_of(x)
+    if width is not None and width < NARROWEST:
+        raise ValueError(f"a curve is at least {2.54 * NARROWEST:.0f} cm wide, not {2.54 * width:.3g}")
+    if x != "trials" and not chosen.takes_x:
+        raise ValueError(f"a picture of the kind {kind} is drawn against trials alone")
+    if window is not None and not chosen.takes_window:
+        takers = " or ".join(name for name, other in KINDS.items() if other.takes_window)
+        raise ValueError(f"a window is that of {takers}, not of {kind}")
+    runs = find_runs(paths)
+    frame = load_history([run.history for run in runs], columns={*chosen.columns, at})
+    refuse_empty(frame, runs)
+    figure = new_figure(width, chosen.panels)
+    chosen.draw(Order(runs, frame, labels_of(runs, frame), x, window), figure)
+    stem = chosen.file if x == "trials" else f"{chosen.file}-{x}"
+    return save(figure, output or report_file(runs[0].folder, f"{stem}.png"))
+
+
+def _mean(order: Order, figure: Figure) -> None:
+    window = order.window or mean_window(order.runs)
+    plot_mean(order.frame, figure.add_subplot(), window=window, x=order.x, groups=order.groups)
+
+
+def _controller(order: Order, figure: Figure) -> None:
+    learned = learning(order.frame, load_notes([run.history for run in order.runs]))
+    above, below = figure.subplots(2, 1, sharex=True)
+    plot_reward(learned, above, groups=order.groups)
+    plot_entropy(learned, below, groups=order.groups)
+    _as_one(above, below)
+
+
+def _population(order: Order, figure: Figure) -> None:
+    if order.window is not None:
+        sizes = {run.name: order.window for run in order.runs}
+    else:
+        sizes = {run.name: size for run in order.runs if (size := population_of(run)) is not None}
+    if not sizes:
+        names = ", ".join(sorted({run.said("strategy") for run in order.runs})[:3])
+        raise ValueError(f"{names} keeps no population; --window P follows the last P told as if they were one")
+    lives = living(order.frame, sizes)
+    if lives.empty:
+        raise HistoryError(nothing(order.frame))
+    above, below = figure.subplots(2, 1, sharex=True)
+    plot_age(lives, above, groups=order.groups)
+    plot_diversity(lives, below, groups=order.groups)
+    _as_one(above, below)
+
+
+def _as_one(above: Axes, below: Axes) -> None:
+    """Make two panels one picture: what both would say stands there once."""
+    above.set_xlabel("")
+    above.tick_params(labelbottom=False)
+    if (again := below.get_legend()) is not None:
+        again.remove()
+
+
+KINDS: Final[dict[str, Kind]] = {
+    "curve": Kind("accuracy", lambda o, figure: plot_accuracy(o.frame, figure.add_subplot(), x=o.x, groups=o.groups)),
+    "best": Kind("best", lambda o, figure: plot_best(o.frame, figure.add_subplot(), x=o.x, groups=o.groups)),
+    "mean": Kind("mean", _mean, takes_window=True),
+    "trials": Kind("trials", lambda o, figure: plot_trials(o.frame, figure.add_subplot(), x=o.x, groups=o.groups)),
+    "seeds": Kind("seeds", lambda o, figure: plot_seeds(o.frame, figure.add_subplot(), x=o.x, groups=o.groups)),
+    "top": Kind(
+        "top",
+        lambda o, figure: plot_top(o.frame, figure.add_subplot(), x=o.x, groups=o.groups),
+        columns=(*_ACCURACY, "key"),
+    ),
+    "controller": Kind("controller", _controller, columns=(*_ACCURACY, "id"), panels=2, takes_x=False),
+    "population": Kind(
+        "population",
+        _population,
+        columns=(*_ACCURACY, "genotype", "key"),
+        panels=2,
+        takes_x=False,
+        takes_window=True,
+    ),
+}
+"""Name of a kind -> how it is drawn."""

@@ -1,0 +1,82 @@
+"""What ask and tell cost, without engine, history and evaluation; run it as `python benchmarks/ask_tell.py`.
+
+Prints a line for each strategy: the mean of ask plus tell around each of some numbers of trials, in milliseconds of
+processor time. The generators are made beforehand, as the manager makes them, and not counted. Fitness is that of the
+toy landscape, noise included. For the long run:
+
+    python benchmarks/ask_tell.py --trials 1000 10000 100000 --strategies random evolution local
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Sequence
+
+import numpy as np
+
+from evo_nas.evaluators.base import Job
+from evo_nas.evaluators.toy import ToyEvaluator
+from genotypes.catalogue import space_named
+from genotypes.individual import Individual, Outcome
+from genotypes.population import Population
+from genotypes.space import SearchSpace
+from strategies.base import SearchStrategy
+from strategies.catalogue import STRATEGIES
+
+WINDOW = 500
+"""The mean at n trials is that of so many trials before it, or of all n."""
+
+
+def measure(strategy: SearchStrategy, space: SearchSpace, trials: Sequence[int], seed: int = 0) -> list[float]:
+    """Give the mean milliseconds of ask plus tell up to each of these numbers of trials, which ascend.
+
+    A search that ends by itself has no more numbers.
+    """
+    strategy = strategy.suited(space)
+    population = Population(strategy.window)
+    toy = ToyEvaluator()
+    toy.bind(space)
+    strategy.start(space, np.random.default_rng([seed]))
+    spent: list[float] = []
+    means: list[float] = []
+    for id in range(1, trials[-1] + 1):
+        for_ask, for_tell = (np.random.default_rng([seed, id, event]) for event in (1, 2))
+        began = time.process_time()
+        proposal = strategy.ask(population, (), for_ask)
+        asked = time.process_time() - began
+        if proposal is None:
+            break
+        fitness = toy.evaluate(Job(id, proposal.genotype, seed)).fitness
+        individual = Individual(id, proposal.genotype, Outcome.OK, fitness, proposal.parent, proposal.memo)
+        population.add(individual)
+        began = time.process_time()
+        strategy.tell(individual, for_tell)
+        spent.append(asked + time.process_time() - began)
+        del spent[:-WINDOW]
+        if id in trials:
+            means.append(1000 * sum(spent) / len(spent))
+    return means
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description="Measure what ask and tell cost.")
+    parser.add_argument("--trials", type=int, nargs="+", default=[1000], help="where to look (default: 1000)")
+    parser.add_argument("--space", default="nasnet")
+    parser.add_argument("--strategies", nargs="+", default=list(STRATEGIES), metavar="NAME")
+    given = parser.parse_args()
+    trials = sorted(given.trials)
+    print(f"ms of ask + tell on {given.space}, mean of up to {WINDOW} trials before")
+    print(f"{'':12}" + "".join(f"{n:>12,}" for n in trials))
+    for name in given.strategies:
+        try:
+            means = measure(STRATEGIES.build(name, {}), space_named(given.space), trials)
+        except ValueError as error:
+            print(f"{name:12}  {error}")
+            continue
+        print(f"{name:12}" + "".join(f"{mean:12.3f}" for mean in means), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""One file per command: its flags, what it does, what it prints."""

@@ -1,0 +1,236 @@
+"""Where cells come from: a genotype text, a file, a run, or the zoo.
+
+Files and texts may come from anybody. Whatever they hold is data, never code, and what is wrong with them is said in
+one line that a terminal can be shown.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, NoReturn
+
+from evo_nas.config import read_toml
+from evo_nas.data.catalogue import DATA_SETS
+from evo_nas.errors import RunFolderError, UsageError
+from evo_nas.storage.history import History, TopTrial
+from evo_nas.storage.run_folder import RunFolder
+from genotypes.catalogue import space_named
+from genotypes.cell import CellPair
+from genotypes.genotype import Genotype, GenotypeError, shorten
+from genotypes.zoo import CELLS
+
+LARGEST: Final = 2**20
+"""Bytes of the largest file of cells that is read: a hundred times what the largest cells of our spaces need."""
+
+_LINE: Final = 1000  # characters of a message, at most
+
+
+@dataclass(frozen=True)
+class Source:
+    """A pair of cells, what it is called, the genotype that describes it, and its fitness in a search, if any.
+
+    ``dataset`` and ``data_dir`` are the images that a run was searched on, where it says so.
+    """
+
+    cells: CellPair
+    label: str
+    genotype: str | None = None
+    fitness: float | None = None
+    dataset: str | None = None
+    data_dir: Path | None = None
+
+
+def cells_named(source: str | None, cell: str | None, trial: int | None = None) -> Source:
+    """Find the cells that are meant: ``source`` is a genotype text, a JSON file or a run folder; ``cell`` is published.
+
+    Of a run it is the best trial, or the one with the id ``trial``.
+
+    Raises:
+        UsageError: if not exactly one of them is given, it cannot be read, or what is written there cannot exist.
+        RunFolderError: if the run cannot be read.
+    """
+    if (source is None) == (cell is None):
+        raise UsageError("name either a run, a genotype (text or JSON file) or a published cell (--cell), and one only")
+    if cell is not None:
+        if trial is not None:
+            raise UsageError(f"--trial names a trial of a run, and {shorten(cell)} is a published cell")
+        if cell not in CELLS:
+            raise UsageError(f"there is no published cell {shorten(cell)!r}; there are: {', '.join(CELLS)}")
+        return Source(CELLS[cell], cell)
+    text = source or ""
+    if _is_run(text):
+        return of_run(Path(text), trial)
+    if text and not text.endswith(".json") and _is_folder(text):
+        raise RunFolderError(f"{_spelled(Path(text))} is no run folder: there is no history.db in it")
+    if trial is not None:
+        raise UsageError(f"--trial names a trial of a run, and {shorten(text)} is no run folder")
+    if not text.endswith(".json") and (":" in text or not _is_file(text)):
+        return of_text(text)
+    path = Path(text)
+    try:
+        record = _json(path)
+        if isinstance(record, dict) and "choices" in record:
+            return _decoded(Genotype.from_json(record))
+        return Source(CellPair.from_json(record), shorten(path.stem, 255))
+    except GenotypeError as error:
+        raise UsageError(f"{_spelled(path)}: {shorten(str(error), _LINE)}") from error
+    except RecursionError as error:  # what could be read may still be too deep to be quoted
+        raise UsageError(f"{_spelled(path)}: lists or objects are nested too deep for cells or a genotype") from error
+
+
+def cells_meant(text: str) -> Source:
+    """Find the cells that one word means: a published cell by its name, or whatever :func:`cells_named` takes.
+
+    A run or a file that is called like a published cell goes before it.
+
+    Raises:
+        UsageError: if it cannot be read, or what is written there cannot exist.
+        RunFolderError: if the run cannot be read.
+    """
+    is_published = text in CELLS and not _is_run(text) and not _is_file(text)
+    return cells_named(None, text) if is_published else cells_named(text, None)
+
+
+def of_text(text: str) -> Source:
+    """Decode the cells of a genotype text, as in ``nasnet:0.1.2``; no file is looked at.
+
+    Raises:
+        UsageError: if it is none, or none of a space that describes a pair of cells.
+    """
+    try:
+        return _decoded(Genotype.parse(text))
+    except GenotypeError as error:
+        reason = str(error) if ":" in text else f"there is no run or file {shorten(text)}; {error}"
+        raise UsageError(shorten(reason, _LINE)) from error
+
+
+def of_run(path: Path, trial: int | None = None) -> Source:
+    """Find the cells of a run's best trial, or of the one with that id.
+
+    Raises:
+        UsageError: if no trial has succeeded, there is none with that id, or it has no pair of cells.
+        RunFolderError: if the run cannot be read.
+    """
+    if trial is None:
+        return best_of_run(path, 1)[0]
+    with _history(path) as history:
+        found = history.trial(trial)
+    if found is None:
+        raise UsageError(f"the run {_spelled(path)} has no trial {trial} that has succeeded")
+    return _of_trial(path, found)
+
+
+def best_of_run(path: Path, k: int) -> list[Source]:
+    """List the cells of the K best trials of a run, of different networks, the best first.
+
+    Raises:
+        UsageError: if no trial has succeeded, or they have no pairs of cells.
+        RunFolderError: if the run cannot be read.
+    """
+    with _history(path) as history:
+        top = history.top(k)
+    if not top:
+        raise UsageError(f"no trial of the run {_spelled(path)} has succeeded yet")
+    return [_of_trial(path, one) for one in top]
+
+
+def _history(path: Path) -> History:
+    return History.read(RunFolder.existing(path).history)
+
+
+def _of_trial(path: Path, trial: TopTrial) -> Source:
+    try:
+        cells = CellPair.from_json(trial.cell)
+    except (GenotypeError, RecursionError) as error:
+        raise UsageError(
+            f"trial {trial.id} of {_spelled(path)} describes no pair of cells, as only genotypes of cells do"
+        ) from error
+    label = f"{shorten(path.resolve().name, 255)}-trial{trial.id}"
+    genotype = trial.genotype if isinstance(trial.genotype, str) else None  # SQLite lets any column hold anything
+    return Source(cells, label, genotype, trial.fitness, *_images(RunFolder(path)))
+
+
+def _images(folder: RunFolder) -> tuple[str | None, Path | None]:
+    """Read the name of the images that a run was searched on, and where they lie; nothing else of it is needed."""
+    try:
+        tables = read_toml(folder.config)
+    except (UsageError, RecursionError):
+        return None, None
+    dataset, data_dir = tables.get("evaluator", {}).get("dataset"), tables.get("hardware", {}).get("data_dir")
+    if not isinstance(dataset, str) or dataset not in DATA_SETS:
+        return None, None
+    return dataset, Path(data_dir) if isinstance(data_dir, str) else None
+
+
+def _is_folder(text: str) -> bool:
+    try:
+        return Path(text).is_dir()
+    except (OSError, ValueError):
+        return False
+
+
+def _is_run(text: str) -> bool:
+    try:
+        return (Path(text) / "history.db").is_file()
+    except (OSError, ValueError):  # too long, or otherwise no name of a folder
+        return False
+
+
+def _is_file(text: str) -> bool:
+    try:
+        return Path(text).is_file()
+    except (OSError, ValueError):
+        return False
+
+
+def _json(path: Path) -> Any:
+    """Read a file of JSON, strictly: no key twice in an object, no NaN, no byte order mark.
+
+    Raises:
+        UsageError: if it is no file, too large, or something else.
+    """
+    try:
+        if path.exists() and not path.is_file():  # a pipe would be waited for, a device could have no end
+            raise ValueError("it is no file")
+        with path.open("rb") as file:
+            content = file.read(LARGEST + 1)
+        if len(content) > LARGEST:
+            raise ValueError(f"it has more than {LARGEST:,} bytes, and no cells need as many")
+        return json.loads(content.decode(), object_pairs_hook=_unique, parse_constant=_no_constant)
+    except (OSError, ValueError, RecursionError) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise UsageError(
+            f"cannot read {_spelled(path)}: {shorten(reason or type(error).__name__, 200)}; cells and genotypes are "
+            "JSON in UTF-8, as export --format json or cells writes it"
+        ) from error
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Make a dictionary of an object's pairs; of a key that stands twice nobody could say which one is meant."""
+    record: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in record:
+            raise ValueError(f"the key {shorten(key)!r} stands twice in an object")
+        record[key] = value
+    return record
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no JSON")
+
+
+def _spelled(path: Path) -> str:
+    """Spell a path for a message: as it is, unless a terminal would obey it."""
+    return shorten(str(path), 5000)
+
+
+def _decoded(genotype: Genotype) -> Source:
+    space = space_named(genotype.space)
+    # A spelling may name defaults, or options in another order: it means the same space.
+    genotype = Genotype(space.spelling, genotype.choices)
+    cells = space.decode(genotype)
+    if not isinstance(cells, CellPair):
+        raise GenotypeError(f"the space {genotype.space} does not describe a pair of cells")
+    return Source(cells, str(genotype), str(genotype))

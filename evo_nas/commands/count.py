@@ -1,0 +1,57 @@
+"""What ``count`` does: find the cells that are meant, and count their network."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from evo_nas.commands.cell_sources import Source
+from evo_nas.errors import UsageError
+
+
+def count(source: Source, *, size: str | None, macro: str, image: int, classes: int, **numbers: Any) -> dict[str, Any]:
+    """Count parameters and mult-adds of the network that is made of these cells.
+
+    ``numbers`` are ``cells_per_stack``, ``filters``, ``stem`` and ``channels``; in place of the first two, ``size`` may
+    be N@P, as in 6@4032.
+
+    Raises:
+        UsageError: if the size is not given, given twice, or no network has it.
+    """
+    from evo_nas.phenotypes.cost import cost_of
+    from evo_nas.phenotypes.plan import planned
+
+    try:
+        numbers |= sized(source, size, numbers.pop("cells_per_stack"), numbers.pop("filters"))
+        cost = cost_of(source.cells, image=image, classes=classes, macro=macro, **numbers)
+        planning = {name: value for name, value in numbers.items() if name != "channels"}
+        plan = planned(source.cells, macro=macro, **planning)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    return {
+        "parameters": cost.parameters,
+        "mult_adds": cost.mult_adds,
+        "macro": macro,
+        **numbers,
+        "stem": plan.stem,
+        "penultimate": plan.penultimate,
+        "image": image,
+        "classes": classes,
+    }
+
+
+def sized(source: Source, size: str | None, cells_per_stack: int | None, filters: int | None) -> dict[str, int]:
+    """Give N and F, however they were said: as N@P, or one by one.
+
+    Raises:
+        UsageError: if they are not given, or given twice.
+        ValueError: if the notation is misspelt, or does not fit the cell.
+    """
+    from evo_nas.phenotypes.plan import size_named
+
+    one_by_one = cells_per_stack is not None and filters is not None
+    if one_by_one == (size is not None) or (size is not None and (cells_per_stack or filters)):
+        raise UsageError("say how large the network is: --size N@P, as in 6@4032, or --cells N --filters F")
+    if size is not None:
+        cells_per_stack, filters = size_named(size, source.cells)
+    assert cells_per_stack is not None and filters is not None, "both or the notation"  # noqa: PT018
+    return {"cells_per_stack": cells_per_stack, "filters": filters}

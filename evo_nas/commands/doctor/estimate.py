@@ -1,0 +1,64 @@
+"""What ``run --dry-run`` says: the resolved configuration, the cost of a candidate, and of the whole."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Final
+
+from evo_nas.config import Hardware, RunConfig
+from evo_nas.evaluators.base import Evaluator
+from evo_nas.listeners.progress import duration
+from evo_nas.run import Parts, resolved, usable_cores
+from evo_nas.system.resources import processor_quota
+
+CANDIDATES: Final = 4
+"""Random candidates by which the others are judged."""
+
+
+def dry_run(config: RunConfig, parts: Parts) -> Iterator[str]:
+    """Give the configuration as TOML, and as comments below it what it would cost on this machine.
+
+    Raises:
+        DataError: if the evaluator's data is missing or damaged.
+    """
+    import numpy as np
+
+    rng = np.random.default_rng(config.run.seed)
+    candidates = [parts.space.sample(rng) for _ in range(CANDIDATES)]
+    with TemporaryDirectory() as directory:
+        parts.evaluator.prepare(Path(directory))
+        yield resolved(config, parts).to_toml()
+        costs = [cost for candidate in candidates if (cost := parts.evaluator.cost(candidate))]
+        seconds = parts.evaluator.expected_seconds(candidates)
+    if costs:
+        parameters = sum(cost.parameters for cost in costs) / len(costs)
+        mult_adds = sum(cost.mult_adds for cost in costs) / len(costs)
+        yield (
+            f"# a candidate (mean of {len(costs)} random ones): {parameters:,.0f} parameters, "
+            f"{mult_adds:,.0f} mult-adds"
+        )
+    if seconds is not None:
+        whole = whole_seconds(seconds, config, parts.evaluator)
+        yield f"# a candidate takes about {seconds:.1f} seconds here"
+        yield f"# {config.run.trials} trials on {config.hardware.workers} worker(s): about {duration(whole)}"
+
+
+def whole_seconds(seconds: float, config: RunConfig, evaluator: Evaluator) -> float:
+    """Say how long a search takes of whose candidates one takes so many seconds, alone on the machine."""
+    return seconds * config.run.trials / trainings_at_once(config.hardware, evaluator)
+
+
+def trainings_at_once(hardware: Hardware, evaluator: Evaluator) -> float:
+    """Say how many candidates' worth of work is done at a time: that of all workers, if there are the cores for it."""
+    workers = hardware.workers
+    if hardware.executor == "ray" or "torch" not in evaluator.preload:
+        return workers
+    from evo_nas.training.devices import resolve_device
+
+    if resolve_device(evaluator.placement.device).type != "cpu":
+        return workers
+    cores = min(usable_cores(), processor_quota() or math.inf)
+    return min(workers, max(1.0, cores / evaluator.placement.threads))

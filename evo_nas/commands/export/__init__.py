@@ -1,0 +1,1 @@
+"""The command ``export``: cells and networks as files that other programs read."""

@@ -1,0 +1,201 @@
+"""What ``show`` says of a run: its best cells and its counts, as data and as text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from itertools import zip_longest
+from pathlib import Path
+from typing import Any, Final
+
+from evo_nas.config import read_toml
+from evo_nas.errors import RunFolderError, UsageError
+from evo_nas.evaluators.base import weights_file
+from evo_nas.listeners.progress import duration
+from evo_nas.storage.history import FrontTrial, History, TopTrial
+from evo_nas.storage.run_folder import RunFolder
+from genotypes.cell import CellPair
+from genotypes.genotype import GenotypeError, printable, shorten
+
+DEFAULT_COSTS: Final = ("mult_adds",)
+"""What accuracy is weighed against where neither the caller nor the run says."""
+
+_MOST_COSTS: Final = 16
+"""Nobody weighs more; a run folder may say anything."""
+
+_FRONT_LINES: Final = 20
+"""So much of a front is printed; all of it is in the JSON."""
+
+
+@dataclass(frozen=True)
+class Front:
+    """The Pareto front of a run: accuracy against metrics of the trials, the most accurate first."""
+
+    costs: tuple[str, ...]
+    trials: list[FrontTrial]
+
+    def lines(self) -> Iterator[str]:
+        """Give the text: a heading, and a line for each of the first trials."""
+        names = [shorten(name, 30) for name in self.costs]
+        yield f"the front of accuracy against {', '.join(names)}: {len(self.trials):,} trial(s)"
+        if not self.trials:
+            return
+        widths = [max(13, len(name)) for name in names]
+        headings = " ".join(f"{name:>{width}}" for name, width in zip(names, widths, strict=True))
+        yield f"{'trial':>12} {'accuracy':>9} {headings}  genotype"
+        for trial in self.trials[:_FRONT_LINES]:
+            costs = zip(trial.costs.values(), widths, strict=True)
+            spent = " ".join(f"{_amount(cost):>{width}}" for cost, width in costs)
+            yield f"{trial.id:>12} {100 * trial.fitness:>7.2f} % {spent}  {_printable(trial.genotype)}"
+        if (more := len(self.trials) - _FRONT_LINES) > 0:
+            yield f"... and {more:,} more; --json gives them all"
+
+
+@dataclass(frozen=True)
+class Summary:
+    """A run in short: the best trials of different networks, counts by outcome, seconds of all evaluations.
+
+    ``stopped_early`` is how many of those that went well a stopping rule ended before their last epoch. ``front`` is
+    there where accuracy is not all that counts, or where it was asked for.
+    """
+
+    path: Path
+    top: list[TopTrial]
+    outcomes: dict[str, int]
+    seconds: float
+    stopped_early: int = 0
+    front: Front | None = None
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Trials by what became of them; every failure counts as failed."""
+        told = dict(self.outcomes)
+        ok, reused, refused = (told.pop(name, 0) for name in ("ok", "reused", "refused"))
+        return {"ok": ok, "failed": sum(told.values()), "reused": reused, "refused": refused}
+
+    @property
+    def best_pair(self) -> CellPair | None:
+        """The pair of cells of the best trial; ``None`` where the space describes something else."""
+        return _pair(self.top[0].cell) if self.top else None
+
+    def to_json(self) -> dict[str, Any]:
+        """Give the form of ``show --json``; ``best`` is null while no trial has succeeded."""
+        rows = [{k: v for k, v in asdict(trial).items() if k != "cell"} for trial in self.top]
+        return {
+            "run": str(self.path),
+            "best": rows[0] if rows else None,
+            "trials": self.counts,
+            "stopped_early": self.stopped_early,
+            "seconds": self.seconds,
+            "top": rows,
+            "front": None if self.front is None else asdict(self.front),
+        }
+
+    def lines(self) -> Iterator[str]:
+        """Give the text of ``show``: a line of counts, a table of the best, and the best cell."""
+        early = f" ({self.stopped_early} stopped early)" if self.stopped_early else ""
+        named = {name: f"{number} {name}{early if name == 'ok' else ''}" for name, number in self.counts.items()}
+        counts = ", ".join(text for name, text in named.items() if self.counts[name] or name == "ok")
+        yield f"{printable(self.path)}: {counts}; {duration(self.seconds)} of evaluation"
+        if not self.top:
+            yield "no trial has succeeded yet"
+            return
+        yield ""
+        yield f"{'rank':>4} {'trial':>7} {'accuracy':>9} {'parameters':>11} {'mult-adds':>13} {'seconds':>8}  genotype"
+        for rank, trial in enumerate(self.top, start=1):
+            yield (
+                f"{rank:>4} {trial.id:>7} {100 * trial.fitness:>7.2f} % {_number(trial.parameters):>11} "
+                f"{_number(trial.mult_adds):>13} {trial.seconds or 0:>8.1f}  {_printable(trial.genotype)}"
+            )
+        yield ""
+        states = " (0 is h_i, 1 is h_i-1)" if self.best_pair else ""
+        yield f"the best cell, of trial {self.top[0].id}{states}:"
+        yield from cell_lines(self.top[0].cell)
+        yield ""
+        if self.front:
+            yield from self.front.lines()
+            yield ""
+        yield f"every trial: {RunFolder(self.path).history}"
+        file = weights_file(self.path, self.top[0].id)
+        if file.exists():
+            yield f"the weights of the best: {file}"
+
+
+def summarise(path: Path, top: int, *, front: bool = False, costs: Sequence[str] = ()) -> Summary:
+    """Read a run, finished or live, without getting in the way of whoever writes it.
+
+    The front of a search for one is always read, that of others if ``front``, or ``costs`` are named. ``costs`` are
+    metrics, the smaller the better; by default those of the strategy, where it has any, else mult-adds.
+
+    Raises:
+        RunFolderError: if the folder holds no run, or what it says of its best trials is of the wrong kind.
+        UsageError: if no trial has the costs that were asked for.
+    """
+    folder = RunFolder.existing(path)
+    is_asked = front or bool(costs)
+    is_pareto, own = _objective(folder)
+    names = tuple(costs) or own
+    with History.read(folder.history, checked=folder.holder() is None) as history:
+        summary = Summary(path, history.top(top), history.outcomes(), history.seconds(), history.stopped_early())
+        if is_asked or is_pareto:
+            summary = replace(summary, front=Front(names, history.front(names)))
+        if is_asked and summary.top and summary.front and not summary.front.trials:
+            has = ", ".join(map(shorten, history.metrics(summary.top[0].id))) or "none"
+            raise UsageError(
+                f"no trial of {path} has {' and '.join(map(shorten, names))} to weigh accuracy against; name another "
+                f"metric with --costs: {has}"
+            )
+    for trial in summary.top:  # SQLite lets any column hold anything
+        if not (
+            isinstance(trial.genotype, str)
+            and all(value is None or isinstance(value, int) for value in (trial.parameters, trial.mult_adds))
+            and isinstance(trial.fitness, float)
+            and (trial.seconds is None or isinstance(trial.seconds, float))
+            and isinstance(trial.cell, dict)
+        ):
+            raise RunFolderError(f"trial {trial.id} of {path} is damaged: what stands in its row is of another kind")
+    return summary
+
+
+def _objective(folder: RunFolder) -> tuple[bool, tuple[str, ...]]:
+    """Say whether a run searches for a front, and what its strategy weighs accuracy against."""
+    try:
+        options = read_toml(folder.config).get("strategy", {})
+    except UsageError:
+        options = {}  # all else that is shown stands in the history
+    costs = options.get("costs")
+    if not (isinstance(costs, list) and 0 < len(costs) <= _MOST_COSTS and all(isinstance(name, str) for name in costs)):
+        costs = DEFAULT_COSTS
+    return options.get("objective") == "pareto", tuple(dict.fromkeys(costs))
+
+
+def cell_lines(cell: Mapping[str, Any]) -> Iterator[str]:
+    """Write a readable cell: a pair side by side, anything else one line an entry."""
+    pair = _pair(cell)
+    if pair is None:
+        yield from (f"  {_printable(name)}: {_printable(str(value))}" for name, value in cell.items())
+        return
+    columns = [[name, *str(c).splitlines()] for name, c in (("normal", pair.normal), ("reduction", pair.reduction))]
+    width = max(map(len, columns[0])) + 4
+    yield from (f"  {left:<{width}}{right}".rstrip() for left, right in zip_longest(*columns, fillvalue=""))
+
+
+def _pair(cell: Mapping[str, Any]) -> CellPair | None:
+    try:
+        return CellPair.from_json(cell)
+    except GenotypeError:
+        return None
+
+
+def _printable(text: str) -> str:
+    """Give a text of a history to the terminal: one line, and nothing that it would obey."""
+    return shorten(text, 10_000)
+
+
+def _amount(value: float) -> str:
+    """Write a cost: a count in full, anything else to four digits."""
+    return f"{value:,.0f}" if value.is_integer() else f"{value:.4g}"
+
+
+def _number(value: int | None) -> str:
+    return "-" if value is None else f"{value:,}"

@@ -1,0 +1,494 @@
+"""What ``status`` says of a run: whether it is running or how it ended, how far it is, and how to go on."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import shlex
+import sqlite3
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from enum import StrEnum
+from itertools import islice, pairwise
+from pathlib import Path
+from typing import Any, Final
+
+from evo_nas.config import OPTION_TABLES, RunConfig, read_toml
+from evo_nas.errors import RunFolderError, UsageError
+from evo_nas.listeners.progress import WHY, duration
+from evo_nas.manager import Reason
+from evo_nas.storage.history import History
+from evo_nas.storage.run_folder import RunFolder, resume_command
+from genotypes.genotype import printable, shorten
+
+LATELY: Final = 100
+"""The pace is taken over so many trainings that ended last."""
+
+NAMED: Final = 8
+"""How many trials a line names before it only counts."""
+
+
+class State(StrEnum):
+    """What a run is doing."""
+
+    RUNNING = "running"
+    """a process holds its lock"""
+    ENDED = "ended"
+    """the search is over"""
+    STOPPED = "stopped"
+    """it was stopped, or an error stopped it"""
+    KILLED = "killed"
+    """it was begun, nothing says that it ended, and nobody holds its lock"""
+    UNKNOWN = "unknown"
+    """there is no log, or no lock that could tell"""
+
+
+@dataclass(frozen=True)
+class InFlight:
+    """A training that has begun: its trial, which attempt it is, and for how many seconds it has been going on."""
+
+    id: int
+    attempt: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Log:
+    """What ``log.jsonl`` says: when the run was begun and when it was started last, in seconds since 1970."""
+
+    began: float | None = None
+    started: float | None = None
+    starts: int = 0
+    last: str | None = None
+    """``start``, ``end`` or ``stop``, whichever came last"""
+    reason: str | None = None
+    """why it ended, or the error that stopped it"""
+
+
+@dataclass(frozen=True)
+class Counts:
+    """What the history says; all of it at one moment."""
+
+    trained: int = 0
+    outcomes: dict[str, int] = field(default_factory=dict)
+    stopped_early: int = 0
+    """trainings that a stopping rule ended before their last epoch; they went well"""
+    best: tuple[int, float, str] | None = None
+    """id, fitness and genotype"""
+    pending: tuple[tuple[int, int, float | None], ...] = ()
+    """id, number of the last attempt (0 for none) and when that was started"""
+    quarantined: tuple[tuple[int, str], ...] = ()
+    """id and genotype"""
+    ends: tuple[float, ...] = ()
+    """when the last trainings ended, the last one last"""
+    last_told: float | None = None
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether anything was asked."""
+        return bool(self.outcomes or self.pending)
+
+    @property
+    def failures(self) -> dict[str, int]:
+        """How many failed, by outcome."""
+        return {name: n for name, n in sorted(self.outcomes.items()) if name not in _NO_FAILURE}
+
+
+_NO_FAILURE: Final = ("ok", "reused", "refused")
+
+
+@dataclass(frozen=True)
+class Status:
+    """A run at one moment; times in seconds since 1970, as the wall clock had it."""
+
+    path: Path
+    now: float
+    state: State
+    holder: str | None
+    log: Log
+    counts: Counts
+    config: RunConfig | None
+
+    @property
+    def budget(self) -> int | None:
+        """Trainings that the run may hold."""
+        return self.config.run.trials if self.config else None
+
+    @property
+    def resume(self) -> str | None:
+        """The command that goes on with the run; ``None`` while it runs and when there is nothing left to do."""
+        spent = self.budget is not None and self.counts.trained >= self.budget
+        over = self.state is State.ENDED and (self.log.reason != Reason.TRIALS or spent)
+        if self.state is State.RUNNING or over or self.config is None:
+            return None
+        return resuming(self.path, self.config)
+
+    @property
+    def in_flight(self) -> list[InFlight]:
+        """The trainings that are going on; of a run that does not run, none."""
+        if self.state is not State.RUNNING:
+            return []
+        return [
+            InFlight(id, attempt, _since(begun, self.now))
+            for id, attempt, begun in self.counts.pending
+            if begun is not None and self._is_of_this_start(begun)
+        ]
+
+    @property
+    def trials_an_hour(self) -> float | None:
+        """Pace of the last trainings since the last start; ``None`` if too few have ended to tell.
+
+        Intervals in which the wall clock went backwards count for nothing.
+        """
+        ends = [moment for moment in self.counts.ends if self._is_of_this_start(moment)]
+        if self.log.started is not None and len(ends) < LATELY:
+            ends.insert(0, self.log.started)
+        intervals = [later - earlier for earlier, later in pairwise(ends) if later >= earlier]
+        return 3600 * len(intervals) / sum(intervals) if sum(intervals) > 0 else None
+
+    @property
+    def eta(self) -> float | None:
+        """Seconds until the budget is spent at this pace, if it is running."""
+        pace = self.trials_an_hour
+        if self.state is not State.RUNNING or self.budget is None or not pace:
+            return None
+        return 3600 * max(0, self.budget - self.counts.trained) / pace
+
+    @property
+    def limit_in(self) -> float | None:
+        """Seconds until the time limit, if it is running and has one."""
+        limit = self.config.hardware.time_limit if self.config else None
+        if self.state is not State.RUNNING or limit is None or self.log.started is None:
+            return None
+        return max(0.0, limit - _since(self.log.started, self.now))
+
+    def to_json(self) -> dict[str, Any]:
+        """Give the form of ``status --json``; docs/survival.md documents the fields."""
+        ok, reused, refused = (self.counts.outcomes.get(name, 0) for name in _NO_FAILURE)
+        failures = self.counts.failures
+        run = self.config.run if self.config else None
+        best, last = self.counts.best, self.counts.last_told
+        return {
+            "run": str(self.path),
+            "state": str(self.state),
+            "holder": self.holder,
+            "reason": None if self.state is State.RUNNING else self.log.reason,
+            "began": _utc(self.log.began),
+            "started": _utc(self.log.started),
+            "starts": self.log.starts,
+            "last_told": _utc(last),
+            "seconds_since_last_told": None if last is None else _since(last, self.now),
+            "strategy": run.strategy if run else None,
+            "space": run.space if run else None,
+            "evaluator": run.evaluator if run else None,
+            "seed": run.seed if run else None,
+            "trials": {"done": self.counts.trained, "budget": self.budget, "ok": ok, "failed": sum(failures.values())}
+            | {"reused": reused, "refused": refused},
+            "stopped_early": self.counts.stopped_early,
+            "failures": failures,
+            "best": None if best is None else dict(zip(("id", "fitness", "genotype"), best, strict=True)),
+            "trials_an_hour": self.trials_an_hour,
+            "eta_seconds": self.eta,
+            "in_flight": [{"id": i.id, "attempt": i.attempt, "seconds": i.seconds} for i in self.in_flight],
+            "pending": [id for id, *_ in self.counts.pending],
+            "quarantined": [{"id": id, "genotype": genotype} for id, genotype in self.counts.quarantined],
+            "time_limit_seconds": self.config.hardware.time_limit if self.config else None,
+            "target_accuracy": run.target_accuracy if run else None,
+            "resume": self.resume,
+        }
+
+    def lines(self) -> Iterator[str]:
+        """Give the text of ``status``."""
+        yield f"{printable(self.path)}: {self._how_it_is()}"
+        rows = {
+            "search": self._search(),
+            "started": self._started(),
+            "trials": self._trials(),
+            "best": "" if self.counts.best is None else _best(*self.counts.best),
+            "pace": self._pace(),
+            "limits": self._limits(),
+            "in flight": self._in_flight(),
+            "pending": self._left_over(),
+            "left alone": _some([f"trial {id} (crashed twice)" for id, _ in self.counts.quarantined]),
+            "go on with": self.resume or "",
+        }
+        yield from (f"  {name:<10}  {text}" for name, text in rows.items() if text)
+
+    def _is_of_this_start(self, moment: float) -> bool:
+        # The log is written in whole seconds, rounded down.
+        return self.log.started is None or moment >= self.log.started
+
+    def _how_it_is(self) -> str:
+        reason = self.log.reason or ""
+        match self.state:
+            case State.RUNNING:
+                verb = "running" if self.log.last == "start" else "starting or ending"
+                return f"{verb} ({shorten(self.holder or 'another process')})"
+            case State.ENDED:
+                return f"ended: {WHY.get(reason, shorten(reason))}"
+            case State.STOPPED if reason.startswith("EndedAtOnce"):
+                return "stopped: at once, by a second signal"
+            case State.STOPPED:
+                return f"stopped: {WHY.get(reason, shorten(reason, 200))}"
+            case State.KILLED if self.counts.has_begun:
+                return "killed: it did not end, and nobody is running it"
+            case State.KILLED:
+                return "killed before its first trial; nobody is running it"
+            case State.UNKNOWN if self.log.last == "start":
+                return "running or killed: the file system has no locks that would tell"
+            case _:
+                return "not running; it has no log that would say how it ended"
+
+    def _search(self) -> str:
+        if self.config is None:
+            return ""
+        run = self.config.run
+        dataset = self.config.evaluator.get("dataset")
+        on = f" ({dataset})" if isinstance(dataset, str) else ""
+        return shorten(f"{run.strategy} on {run.space} with {run.evaluator}{on}, seed {run.seed}", 200)
+
+    def _started(self) -> str:
+        words = []
+        if self.log.started is not None:
+            again = f", start {self.log.starts}" if self.log.starts > 1 else ""
+            age = f" ({duration(_since(self.log.started, self.now))} ago{again})"
+            words.append(f"{_utc(self.log.started, ' ')} UTC{age}")
+        if self.counts.last_told is not None:
+            words.append(f"the last trial ended {duration(_since(self.counts.last_told, self.now))} ago")
+        return ", ".join(words)
+
+    def _trials(self) -> str:
+        ok, reused, refused = (self.counts.outcomes.get(name, 0) for name in _NO_FAILURE)
+        words = [f"{ok} ok" + (f" ({early} stopped early)" if (early := self.counts.stopped_early) else "")]
+        if failures := self.counts.failures:
+            which = ", ".join(f"{n} {shorten(name)}" for name, n in failures.items())
+            words.append(f"{sum(failures.values())} failed ({which})")
+        words += [f"{n} {name}" for n, name in ((reused, "reused"), (refused, "refused")) if n]
+        of = "" if self.budget is None else f" of {self.budget}"
+        return f"{self.counts.trained}{of} done: {', '.join(words)}"
+
+    def _pace(self) -> str:
+        pace, eta = self.trials_an_hour, self.eta
+        if self.state is not State.RUNNING or pace is None:
+            return ""
+        words = f"{pace:,.0f} trials an hour" if pace >= 10 else f"{pace:.1f} trials an hour"
+        if eta is not None:
+            has_target = self.config is not None and self.config.run.target_accuracy is not None
+            words += f"; ETA {'at most ' if has_target else ''}{duration(eta)}"
+        return words
+
+    def _limits(self) -> str:
+        if self.config is None:
+            return ""
+        words = []
+        if (limit := self.config.hardware.time_limit) is not None:
+            left = "" if self.limit_in is None else f", in {duration(self.limit_in)}"
+            words.append(f"time limit {duration(limit)} a start{left}")
+        if (target := self.config.run.target_accuracy) is not None:
+            words.append(f"target accuracy {100 * target:.2f} %")
+        largest = (("parameters", self.config.run.max_parameters), ("mult-adds", self.config.run.max_mult_adds))
+        words += [f"at most {most:,} {word}" for word, most in largest if most is not None]
+        return "; ".join(words)
+
+    def _in_flight(self) -> str:
+        running = self.in_flight
+        named = [
+            f"trial {one.id} for {duration(one.seconds)}" + (f" (attempt {one.attempt})" if one.attempt > 1 else "")
+            for one in running
+        ]
+        waiting = len(self.counts.pending) - len(running) if self.state is State.RUNNING else 0
+        return "; ".join(filter(None, [_some(named), f"{waiting} waiting" if waiting else ""]))
+
+    def _left_over(self) -> str:
+        if self.state is State.RUNNING or not self.counts.pending:
+            return ""
+        return f"{_some([f'trial {id}' for id, *_ in self.counts.pending])}: not ended, will be trained again"
+
+
+def resuming(path: Path, config: RunConfig) -> str:
+    """Spell the command that goes on with a run, with the plug-ins that have to be named again."""
+    parts = {part: getattr(config.run, part) for part in OPTION_TABLES}
+    plugins = [f" --{part} {shlex.quote(name)}" for part, name in parts.items() if ":" in name]
+    return resume_command(path) + "".join(plugins)
+
+
+def status_of(path: Path, clock: Callable[[], float] = time.time) -> Status:
+    """Look at a run, finished or live, without getting in the way of whoever writes it.
+
+    The history of a run that is being written is believed; any other is held to its checksums.
+
+    Raises:
+        RunFolderError: if the folder holds no run, or it is damaged.
+    """
+    folder = RunFolder(path)
+    holder = folder.holder()
+    if holder is None:  # else it is a run, even if there is nothing in it yet
+        RunFolder.existing(path)
+    log = read_log(folder.log_file)
+    if holder is None and log.last == "start":  # it may have been started a moment ago
+        holder = folder.holder()
+    config = _config(folder)
+    stops = config is not None and config.evaluator.get("stopping", "none") != "none"
+    counts = _counts(folder, is_live=holder is not None, stops=stops)
+    return Status(path, clock(), _state(folder, holder, log, counts), holder, log, counts, config)
+
+
+def _state(folder: RunFolder, holder: str | None, log: Log, counts: Counts) -> State:
+    if holder is not None:
+        return State.RUNNING
+    match log.last:
+        case "end":
+            is_over = log.reason in set(Reason) and Reason(log.reason).is_final
+            return State.ENDED if is_over else State.STOPPED
+        case "stop":
+            return State.STOPPED
+        case "start":
+            return State.KILLED if _has_locks(folder.path / "run.lock") else State.UNKNOWN
+        case _:  # the log is begun before the first trial is asked
+            return State.UNKNOWN if counts.has_begun else State.KILLED
+
+
+def _has_locks(lock_file: Path) -> bool:
+    """Say whether a lock that nobody holds means anything here."""
+    try:
+        with lock_file.open(encoding="utf-8") as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return True
+
+
+def _is_blank(history: Path) -> bool:
+    """Say whether the making of a history was cut short before it had tables."""
+    with (
+        suppress(sqlite3.Error),
+        closing(sqlite3.connect(f"{history.absolute().as_uri()}?mode=ro", uri=True)) as connection,
+    ):
+        return not connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+    return False
+
+
+def _config(folder: RunFolder) -> RunConfig | None:
+    if not folder.config.is_file():  # a history of whoever uses the manager alone
+        return None
+    try:
+        return RunConfig.from_tables(read_toml(folder.config))
+    except UsageError as error:
+        raise RunFolderError(f"{folder.path} is damaged: {error}") from error
+
+
+def read_log(path: Path) -> Log:
+    """Read the log; lines that are none, such as one that a full disk cut short, are passed over."""
+    began = started = None
+    starts = 0
+    last = reason = None
+    with suppress(OSError):
+        for line in path.read_text("utf-8", errors="replace").splitlines() if path.is_file() else ():
+            try:
+                entry = json.loads(line)
+                event, moment = entry["event"], datetime.fromisoformat(entry["time"]).timestamp()
+            except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
+                continue
+            if event == "start":
+                began, started, starts = moment if began is None else began, moment, starts + 1
+            if event in ("start", "end", "stop"):
+                last, reason = event, {"end": entry.get("reason"), "stop": entry.get("error")}.get(event)
+                reason = None if reason is None else str(reason)
+    return Log(began, started, starts, last, reason)
+
+
+def _counts(folder: RunFolder, *, is_live: bool, stops: bool) -> Counts:
+    """Count what is in the history; a start that was killed early, or has just begun, has none yet.
+
+    ``stops`` says that trainings may have been stopped early: to count those takes a look at every row.
+    """
+    if not folder.log_file.exists() and (not folder.history.is_file() or _is_blank(folder.history)):
+        return Counts()
+    with _Look.read(folder.history, checked=not is_live) as look:
+        assert isinstance(look, _Look)
+        return look.counts(stops=stops)
+
+
+class _Look(History):
+    """A history with the questions that nobody else asks, also one of schema version 1."""
+
+    def counts(self, *, stops: bool) -> Counts:
+        """Take every count at one moment; that of trainings that were stopped early only if there may be any."""
+        self._db.execute("BEGIN")
+        best = next(iter(self.top(1)), None)
+        last = next(self._rows(_LAST_TOLD), None)
+        crashed: dict[str, tuple[int, str]] = {}
+        for row in self._rows(_QUARANTINED):
+            crashed.setdefault(str(row["key"]), (row["id"], str(row["genotype"])))
+        return Counts(
+            trained=self.trained(),
+            outcomes=self._outcomes(),
+            stopped_early=self.stopped_early() if stops else 0,
+            best=None if best is None else (best.id, float(best.fitness), str(best.genotype)),
+            pending=tuple((row[0], row[1] or 0, row[2]) for row in self._rows(_PENDING)),
+            quarantined=tuple(crashed.values()),
+            ends=tuple(row[0] for row in self._rows(_ENDS, LATELY))[::-1],
+            last_told=None if last is None else last[0],
+        )
+
+    def _outcomes(self) -> dict[str, int]:
+        """Count by outcome, in a tenth of the time that a look at every row takes: with the help of indexes."""
+        failures = {str(outcome): count for outcome, count in self._rows(_FAILURES)}
+        ok, told = (
+            self._one("SELECT count(*) FROM trial WHERE outcome = 'ok'"),
+            self._one("SELECT count(told) FROM trial"),
+        )
+        counts = {"ok": ok, "reused": told - ok - sum(failures.values()), **failures}
+        return {outcome: count for outcome, count in counts.items() if count}
+
+
+# SQLite lets any column hold anything: a time that is none is passed over.
+_PENDING: Final = """
+SELECT id, number, CASE WHEN typeof(started_at) = 'real' THEN started_at END FROM trial LEFT JOIN attempt
+ON trial = id AND number = (SELECT max(number) FROM attempt WHERE trial = id) WHERE told IS NULL ORDER BY id
+"""
+# As the indexes of history.db have it: among those without a fitness, in the order told.
+_FAILURES: Final = "SELECT outcome, count(*) FROM trial WHERE fitness IS NULL AND told IS NOT NULL GROUP BY outcome"
+_QUARANTINED: Final = """
+SELECT id, genotype, key FROM trial
+WHERE fitness IS NULL AND told IS NOT NULL AND outcome = 'crash' AND coalesce(seconds, -1) >= 0 AND NOT EXISTS
+(SELECT 1 FROM trial AS other WHERE other.key = trial.key AND other.seconds IS NOT NULL AND other.outcome = 'ok')
+ORDER BY told
+"""
+# By the index of the order told, not by the one of all that were trained: the last are wanted.
+_ENDS: Final = """
+SELECT told_at FROM trial WHERE coalesce(seconds, -1) >= 0 AND typeof(told_at) = 'real' ORDER BY told DESC LIMIT ?
+"""
+_LAST_TOLD: Final = """
+SELECT told_at FROM trial WHERE told = (SELECT max(told) FROM trial) AND typeof(told_at) = 'real'
+"""
+
+
+def _since(moment: float, now: float) -> float:
+    """Count the seconds from one moment to another; none if the wall clock was set back between them."""
+    return max(0.0, now - moment)
+
+
+def _utc(moment: float | None, between: str = "T") -> str | None:
+    """Write a moment as ``2025-11-25T02:05:07``, with ``Z`` unless there is a space between."""
+    if moment is None:
+        return None
+    with suppress(ValueError, OverflowError, OSError):
+        text = datetime.fromtimestamp(moment, UTC).isoformat(between, "seconds").removesuffix("+00:00")
+        return text if between == " " else text + "Z"
+    return None
+
+
+def _best(id: int, fitness: float, genotype: str) -> str:
+    return f"{100 * fitness:.2f} % (trial {id}), {shorten(genotype, 80)}"
+
+
+def _some(words: Sequence[str]) -> str:
+    """List what there is, or the first of it and how many more."""
+    more = len(words) - NAMED
+    return ", ".join([*islice(words, NAMED), *([f"{more} more"] if more > 0 else [])])

@@ -1,0 +1,102 @@
+"""``data check``: a complete examination of an image set, every file of it opened."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+from evo_nas.data.catalogue import DataSet, command, data_root, data_set
+from evo_nas.data.sources.base import PARTS, Part, Source
+from evo_nas.data.sources.image_folder import NAMED_FAULTS, ImageFolder, some
+from evo_nas.data.sources.locate import locate
+from evo_nas.errors import DataError
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What an examination found: ``lines`` describe the set, each of ``faults`` is something to be mended."""
+
+    lines: tuple[str, ...]
+    faults: tuple[str, ...]
+
+    @property
+    def sound(self) -> bool:
+        """Whether nothing needs to be mended."""
+        return not self.faults
+
+
+def check(dataset: str, data_dir: Path | None = None) -> Report:
+    """Examine both parts of a set: checksums where torchvision's apply, else that every image decodes; and the counts.
+
+    CIFAR as an image folder may be encoded in any way, so it is held to its classes and numbers of images alone.
+
+    Raises:
+        UsageError: if no data set has that name.
+        DataError: if there is no such set in the folder at all.
+    """
+    known = data_set(dataset)
+    source = locate(dataset, data_dir)
+    lines, faults = [f"{known.name}: {known.title}, in {source.place}"], []
+    for part in PARTS:
+        try:
+            broken = source.faults(part)
+            named = list(islice(broken, NAMED_FAULTS))
+            faults += named
+            if more := sum(1 for _ in broken):
+                faults.append(f"and {more} more damaged {part} files")
+            if named and not isinstance(source, ImageFolder):
+                continue  # Files with a wrong checksum are not read.
+            lines.append(_described(source, part))
+            faults += miscounts(known, source, part)
+        except DataError as error:
+            faults.append(str(error))
+    if faults and known.train is not None:
+        faults.append(f"move {source.place} away, then: {command('fetch', known.name, data_root(data_dir))}")
+    return Report(tuple(lines), tuple(faults))
+
+
+def miscounts(known: DataSet, source: Source, part: Part) -> list[str]:
+    """Say that a part holds another number of images than the complete set, if it does; no image is opened.
+
+    Raises:
+        DataError: if files are missing or damaged.
+    """
+    expected = known.train if part == "train" else known.test
+    found = len(source.labels(part))
+    if expected is None or found == expected:
+        return []
+    return [f"{source.place} holds {found:,} {part} images, not the {expected:,} of {known.name}"]
+
+
+def _described(source: Source, part: Part) -> str:
+    """Describe a part: images, classes, images a class."""
+    import numpy as np
+
+    classes = source.classes()
+    counts = np.bincount(source.labels(part), minlength=len(classes)).tolist()
+    least, most = min(counts), max(counts)
+    line = f"{part}: {sum(counts):,} images in {len(classes)} classes"
+    if least == most:
+        line += f" of {least:,}"
+    else:
+        line += f" of {least:,} to {most:,}: {_enumerated(classes, counts)}"
+    if isinstance(source, ImageFolder) and (others := _passed_over(source, part)):
+        line += f"; {others:,} other file{'s are' if others > 1 else ' is'} passed over"
+    return line
+
+
+def _enumerated(classes: Sequence[str], counts: Sequence[int]) -> str:
+    """List images a class, the smallest classes first."""
+    return some([f"{name} {count:,}" for count, name in sorted(zip(counts, classes, strict=True))])
+
+
+def _passed_over(source: ImageFolder, part: Part) -> int:
+    """Count the files of a part, hidden ones aside, that are not taken for images of a class."""
+    found = 0
+    for _, folders, names in os.walk(source.root / part):
+        folders[:] = [name for name in folders if name[0] != "."]
+        found += sum(name[0] != "." for name in names)
+    return found - len(source.paths(part))

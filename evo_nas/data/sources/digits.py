@@ -1,0 +1,59 @@
+"""The handwritten digits that scikit-learn ships: 1,797 grey images of 8x8 pixels, no download."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from evo_nas.data.sources.base import Part, Source, pixels
+
+if TYPE_CHECKING:
+    import numpy as np
+
+
+class Digits(Source):
+    """The UCI optical digits (Alpaydin and Kaynak 1998), of which scikit-learn embeds the 1,797 of its test file.
+
+    There is no official split of them: the last fifth of each class, rounded down, is the test part. The file seems to
+    be ordered by writer, so that the end of it holds mostly hands that the train part does not.
+    """
+
+    place = "scikit-learn"
+
+    def classes(self) -> tuple[str, ...]:
+        """Name the ten digits."""
+        return tuple(map(str, range(10)))
+
+    def stamp(self, part: Part) -> str:
+        """Name the set: it never changes."""
+        return f"scikit-learn digits {part}, last fifth of each class"
+
+    def labels(self, part: Part) -> np.ndarray:
+        """Give the digit of each image."""
+        return self._load(part)[1]
+
+    def batches(self, part: Part, size: int | None, channels: int) -> Iterator[np.ndarray]:
+        """Scale the greys 0..16 to 0..255, and resize."""
+        import numpy as np
+        from PIL import Image
+
+        greys, _ = self._load(part)
+        yield np.stack([pixels(Image.fromarray(grey), size, channels) for grey in greys])
+
+    def faults(self, part: Part) -> Iterator[str]:
+        """Find nothing: the images are part of an installed library."""
+        yield from ()
+
+    def _load(self, part: Part) -> tuple[np.ndarray, np.ndarray]:
+        """Give uint8 greys of shape (n, 8, 8) and their labels, in the order of the file."""
+        import numpy as np
+        from sklearn.datasets import load_digits
+
+        bunch = load_digits()
+        labels = bunch.target.astype(np.int64)
+        held = np.zeros(len(labels), dtype=bool)
+        for digit in range(10):
+            (members,) = np.nonzero(labels == digit)
+            held[members[len(members) - len(members) // 5 :]] = True
+        chosen = held if part == "test" else ~held
+        return np.rint(bunch.images[chosen] * (255 / 16)).astype(np.uint8), labels[chosen]

@@ -1,0 +1,1 @@
+"""The tabular evaluator: a benchmark looked up."""

@@ -1,0 +1,94 @@
+"""Whether the workers of a run fit into the memory of this machine."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import Final
+
+from evo_nas.config import Hardware
+from evo_nas.errors import UsageError
+from evo_nas.evaluators.base import Evaluator
+from evo_nas.system.resources import available_memory
+from genotypes.registry import options_of
+
+SERVER: Final = 70 * 10**6
+"""Bytes that the fork server of the slots has to itself: measured, see docs/proxy.md."""
+
+MARGIN: Final = 1.25
+"""By how much the estimate must exceed what is available for a run to be refused. Not all workers are at their peak at
+one time, and what another program takes now it may have given back in an hour: a smaller excess is only warned of."""
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Demand:
+    """What ``workers`` need that take ``each`` so many bytes at most, and what is ``available`` to them."""
+
+    workers: int
+    each: int
+    available: int
+
+    @property
+    def total(self) -> int:
+        """Bytes that all workers need together with the process that they are forked from."""
+        return self.workers * self.each + SERVER
+
+    @property
+    def fitting(self) -> int:
+        """How many workers there is memory for; 0 if not even for one."""
+        return max(0, self.available - SERVER) // self.each
+
+    @property
+    def is_met(self) -> bool:
+        """Whether there is memory for all of them."""
+        return self.total <= self.available
+
+    @property
+    def is_hopeless(self) -> bool:
+        """Whether so much is missing that the run would not last."""
+        return self.total > MARGIN * self.available
+
+    def __str__(self) -> str:
+        workers = "1 worker needs" if self.workers == 1 else f"{self.workers} workers need"
+        return (
+            f"{workers} about {self.workers} x {_gigabytes(self.each)} + {_gigabytes(SERVER)} = "
+            f"{_gigabytes(self.total)} of memory, of which {_gigabytes(self.available)} are available"
+        )
+
+
+def memory_demand(hardware: Hardware, evaluator: Evaluator) -> Demand | None:
+    """Weigh the workers of this machine; ``None`` on a cluster, or where one of the figures cannot be known."""
+    if hardware.executor == "ray" or (available := available_memory()) is None:
+        return None
+    each = evaluator.memory()
+    return Demand(hardware.workers, each, available) if each else None
+
+
+def memory_remedy(demand: Demand, evaluator: Evaluator) -> str:
+    """Say with which flags the workers would fit."""
+    ways = [f"--workers {demand.fitting}"] if demand.fitting else []
+    if (batch := options_of(evaluator).get("batch_size")) is not None:
+        ways.append(f"a batch smaller than {batch}, with --set evaluator.batch_size=B")
+    return f"use {' or '.join(ways)}" if ways else "free some memory"
+
+
+def check_memory(hardware: Hardware, evaluator: Evaluator) -> None:
+    """Refuse a run whose workers would be killed for want of memory, trial after trial; warn of one that may be short.
+
+    Raises:
+        UsageError: if much more is needed than is available, with the sum and the flags that mend it.
+    """
+    demand = memory_demand(hardware, evaluator)
+    if demand is None or demand.is_met:
+        return
+    words = f"{demand}: {memory_remedy(demand, evaluator)}"
+    if demand.is_hopeless:
+        raise UsageError(words)
+    _log.warning("warning: %s", words)
+
+
+def _gigabytes(number: int) -> str:
+    """Write bytes in units of 10^9, as people count memory."""
+    return f"{number / 1e9:.1f} GB" if number < 1e10 else f"{number / 1e9:.0f} GB"

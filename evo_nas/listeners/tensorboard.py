@@ -1,0 +1,171 @@
+"""A search in TensorBoard while it goes on: a view of the run's history, which stays the record."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+import time
+from collections import Counter, deque
+from collections.abc import Mapping
+from importlib.util import find_spec
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Self
+
+from evo_nas.errors import UsageError
+from evo_nas.manager import Listener
+from evo_nas.storage.history import History, Told
+from evo_nas.storage.run_folder import EVENTS
+from genotypes.individual import Evaluation, Individual, Outcome
+from genotypes.population import Population
+
+SECONDS_BETWEEN_WRITES: Final = 1.0
+"""A table answers thousands of trials a second; nobody watches that closely."""
+
+_TOGETHER: Final = {"search": {"accuracy": ["Multiline", ["accuracy/.*"]]}}
+"""The chart of TensorBoard's tab "custom scalars": all trials, the best and the mean in one."""
+
+
+def check_installed() -> None:
+    """Refuse a run whose events nobody could write.
+
+    Raises:
+        UsageError: if TensorBoard is not installed.
+    """
+    if find_spec("tensorboard") is None:
+        raise UsageError("--tensorboard needs TensorBoard: python -m pip install 'evo_nas[tensorboard]'")
+
+
+class _Events:
+    """A file of TensorBoard's events, written where it is called: a full disk is an error here, and in no thread."""
+
+    def __init__(self, folder: Path) -> None:
+        from tensorboard.compat.proto.event_pb2 import Event
+        from tensorboard.summary.writer.record_writer import RecordWriter
+
+        folder.mkdir(parents=True, exist_ok=True)
+        name = f"events.out.tfevents.{int(time.time()):010d}.{socket.gethostname()}.{os.getpid()}.0"
+        self._event = Event
+        # Without a buffer: one that cannot be written would be tried again, and complain, when Python ends.
+        self._records = RecordWriter((folder / name).open("wb", buffering=0))
+        try:
+            self._records.write(Event(wall_time=time.time(), file_version="brain.Event:2").SerializeToString())
+        except OSError:
+            self.close()
+            raise
+
+    def add(self, summary: Any, step: int = 0, at: float | None = None) -> None:
+        """Write a summary; ``at`` is its wall time, in seconds since 1970, by default now."""
+        wall_time = time.time() if at is None else at
+        self._records.write(self._event(summary=summary, step=step, wall_time=wall_time).SerializeToString())
+
+    def close(self) -> None:
+        """Close the file."""
+        self._records.close()
+
+
+class TensorBoard(Listener):
+    """Writes what the history of a run holds, and what is added to it, as TensorBoard's events.
+
+    ``run`` is the run folder, ``last`` the P of "mean of the last P". The step is the number of trainings that had
+    ended, the wall time that of the history. Accuracies are fractions in [0, 1]. What an earlier part of the run
+    wrote is written anew, so that nothing is missing after a crash, or where the option came later than the run.
+
+    A view is no reason to end a search: if the events cannot be written it says so, once, and is silent from then on.
+    It is a context manager; leaving it writes what is left.
+    """
+
+    def __init__(self, run: Path, history: History, last: int) -> None:
+        self.folder = run / EVENTS
+        self.history = history
+        self._events: _Events | None = None
+        self._is_broken = False
+        self._written = float("-inf")
+        self._event = 0
+        self._trained = 0
+        self._best: float | None = None
+        self._recent: deque[float] = deque(maxlen=max(1, last))
+        self._outcomes: Counter[Outcome] = Counter()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._write(ends=True)
+
+    def restored(self, population: Population, trained: int) -> None:
+        """Write what the history holds already."""
+        self._write()
+
+    def told(self, individual: Individual, evaluation: Evaluation, population: Population, trained: int) -> None:
+        """Write whatever ended since the last time, unless that was just now."""
+        if time.monotonic() - self._written >= SECONDS_BETWEEN_WRITES:
+            self._write()
+
+    def _write(self, *, ends: bool = False) -> None:
+        """Bring the events up to the history, which holds every trial before any listener hears of it."""
+        if self._is_broken:
+            return
+        try:
+            if self._events is None:
+                self._events = self._begin()
+            for told in self.history.follow(self._event):
+                self._add(self._events, told)
+                self._event = told.event
+            if ends:
+                self._events.close()
+        except (OSError, ImportError) as error:
+            self._is_broken = True
+            if self._events is not None:
+                self._events.close()
+            print(f"evo_nas: warning: no more events for TensorBoard in {self.folder}: {error}", file=sys.stderr)
+        self._written = time.monotonic()
+
+    def _begin(self) -> _Events:
+        """Take away the events of an earlier part, and open a new file."""
+        from torch.utils.tensorboard.summary import custom_scalars
+
+        for old in self.folder.glob("events.out.tfevents.*"):
+            old.unlink()
+        events = _Events(self.folder)
+        events.add(custom_scalars(_TOGETHER))
+        return events
+
+    def _add(self, events: _Events, told: Told) -> None:
+        """Write one event with all that a trial has to say, and what else there is of a new incumbent."""
+        from torch.utils.tensorboard.summary import scalar, text
+
+        self._outcomes[told.outcome] += 1
+        self._trained += told.seconds is not None
+        is_incumbent = told.fitness is not None and (self._best is None or told.fitness > self._best)
+        if told.fitness is not None:
+            self._recent.append(told.fitness)
+            self._best = told.fitness if is_incumbent else self._best
+        values = [scalar(name, value) for name, value in self._numbers(told).items()]
+        if is_incumbent:
+            values.append(text("incumbent", f"trial {told.id}\n\n    {told.genotype}"))  # 4 spaces: as it stands
+        event = type(values[0])()
+        for value in values:
+            event.MergeFrom(value)
+        events.add(event, self._trained, told.at)
+        if is_incumbent:
+            for epoch, accuracy in enumerate(self.history.curve(told.id), 1):
+                curve = scalar(f"incumbents_learning_curve/trial_{told.id}", accuracy)
+                events.add(curve, epoch, told.at)
+
+    def _numbers(self, told: Told) -> Mapping[str, float]:
+        """Name the numbers of a trial, and of the search so far."""
+        numbers = {f"trials/{outcome}": float(count) for outcome, count in self._outcomes.items()}
+        if told.fitness is not None and self._best is not None:
+            numbers |= {
+                "accuracy/best_so_far": self._best,
+                f"accuracy/mean_of_last_{self._recent.maxlen}": sum(self._recent) / len(self._recent),
+            }
+        if told.fitness is not None and told.seconds is not None:
+            numbers["accuracy/trial"] = told.fitness
+        if told.seconds is not None:
+            numbers |= {f"trial/{name}": value for name, value in {"seconds": told.seconds, **told.metrics}.items()}
+        return numbers | {f"strategy/{name}": value for name, value in told.notes.items()}

@@ -1,0 +1,1 @@
+"""A network's function by ways that are faster on the CPU."""

@@ -1,0 +1,120 @@
+"""A network computed fast on the CPU: the same function and the same weights, by other ways through them.
+
+:class:`evo_nas.phenotypes.network.CellNetwork` says plainly what a network computes, and is what gets stored, counted
+and exported. Here the same modules are used in another order: a hidden state's ReLU is computed once however many
+operations begin with it, twin poolings are one, a ReLU inside an operation takes no memory of its own, cells hand their
+states on without laying the concatenation out, and layers are replaced by :mod:`evo_nas.phenotypes.fast.shortcuts`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import nullcontext
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from evo_nas.phenotypes.cell import BlockModule, CellModule
+from evo_nas.phenotypes.fast import shortcuts
+from evo_nas.phenotypes.fast.states import Layers, State, layers_of
+from evo_nas.phenotypes.network import CellNetwork
+from evo_nas.phenotypes.onednn import SafeConvolutions
+
+
+class FastNetwork:
+    """Computes what a network computes, whichever way is fast where the images are.
+
+    The network is looked through once; its modules must stay the ones that they are. Any module that is not a
+    :class:`CellNetwork` is called as it is, but for convolutions that oneDNN gets wrong.
+    """
+
+    def __init__(self, network: nn.Module) -> None:
+        self.network = network
+        if isinstance(network, CellNetwork):
+            self._stages = [layers_of(stage) for stage in network.stem.stages]
+            self._cells = [_cell(cell) if isinstance(cell, CellModule) else _handed_on for cell in network.cells]
+            self._counts = [
+                cast("Tensor", module.num_batches_tracked)
+                for part in (network.stem, network.cells)
+                for module in part.modules()
+                if isinstance(module, nn.BatchNorm2d)
+            ]
+
+    def logits(self, images: Tensor) -> Tensor:
+        """Map images, (n, channels, h, w), to logits, (n, classes)."""
+        if isinstance(self.network, CellNetwork) and shortcuts.are_open(images):
+            return self._classified(self._features(self.network, images)[0])
+        with nullcontext() if isinstance(self.network, CellNetwork) else SafeConvolutions():
+            plain: Tensor = self.network(images)
+        return plain
+
+    def both_logits(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Give what :meth:`evo_nas.phenotypes.network.CellNetwork.forward_both` gives."""
+        network = cast("CellNetwork", self.network)
+        if not (isinstance(network, CellNetwork) and shortcuts.are_open(images)):
+            return network.forward_both(images)
+        features, early = self._features(network, images)
+        return self._classified(features), None if network.auxiliary is None else network.auxiliary(early.raw)
+
+    def _features(self, network: CellNetwork, images: Tensor) -> tuple[State, State]:
+        """Give the last cell's output, and that which the auxiliary classifier reads."""
+        if network.training:  # all at once: shortcuts leave the counting of batches to us
+            torch._foreach_add_(self._counts, 1)
+        images = images.contiguous(memory_format=torch.channels_last)  # or the stem's output is not, nor all after it
+        outputs: list[State] = []
+        for stage in self._stages:
+            outputs.append(State((outputs[-1] if outputs else State(images)).through(stage)))
+        early = outputs[-1]
+        for index, (layer, cell) in enumerate(zip(network.plan.layers, self._cells, strict=True)):
+            current = outputs[-1]
+            previous = current if layer.previous is None else outputs[-layer.previous]
+            outputs = [*outputs[-2:], cell(current, previous)]  # nobody reads further back
+            if index == network.plan.auxiliary:
+                early = outputs[-1]
+        return outputs[-1], early
+
+    def _classified(self, features: State) -> Tensor:
+        network = cast("CellNetwork", self.network)
+        means = torch.cat([part.mean((2, 3)) for part in features.rectified], dim=1)
+        logits: Tensor = network.classifier(network.dropout(means))
+        return logits
+
+
+def _cell(cell: CellModule) -> Callable[[State, State], State]:
+    """Look through a cell once, and give what maps h_i and h_{i-1} to its output."""
+    fits = layers_of(cell.fit_current), layers_of(cell.fit_previous)
+    blocks = [
+        (number, _block(cast("BlockModule", block))) for number, block in zip(cell.created, cell.blocks, strict=True)
+    ]
+    outputs = [(number, layers_of(fit)) for number, fit in zip(cell.output, cell.fit_output, strict=True)]
+
+    def computed(current: State, previous: State) -> State:
+        states = {0: _fitted(current, fits[0]), 1: _fitted(previous, fits[1])}
+        for number, block in blocks:
+            states[number] = State(block(states))
+        return State.joined([_fitted(states[number], fit) for number, fit in outputs])
+
+    return computed
+
+
+def _block(block: BlockModule) -> Callable[[dict[int, State]], Tensor]:
+    left, right = block.block.left.source, block.block.right.source
+    to_left, to_right, norm = layers_of(block.left), layers_of(block.right), layers_of(block.norm)
+    concatenates = block.block.combine == "concat"
+
+    def computed(states: dict[int, State]) -> Tensor:
+        a, b = states[left].through(to_left), states[right].through(to_right)
+        joined = torch.cat([a, b], dim=1) if concatenates else a + b
+        return State(joined).through(norm)
+
+    return computed
+
+
+def _handed_on(current: State, previous: State) -> State:
+    """Stand for a cell that nobody reads."""
+    return current
+
+
+def _fitted(state: State, fit: Layers) -> State:
+    return State(state.through(fit)) if fit else state

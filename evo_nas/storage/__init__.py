@@ -1,0 +1,1 @@
+"""The run folder and ``history.db``: who writes them, reads them, locks and repairs them."""

@@ -1,0 +1,1 @@
+"""This machine: resources, terminal, files that are written whole, links, cache, failpoints."""

@@ -1,0 +1,272 @@
+"""The training loop: SGD with momentum under one period of a cosine; one loop for the proxy and for ``train``."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.optim.swa_utils import AveragedModel
+
+from evo_nas.data.augment import augment, normalise
+from evo_nas.phenotypes.fast.network import FastNetwork
+from evo_nas.phenotypes.network import CellNetwork
+from evo_nas.training.cuda_graphs import GraphedLoss
+from evo_nas.training.devices import autocast, synchronize
+from evo_nas.training.recipes import Recipe
+from evo_nas.training.sgd import Descent
+from genotypes.genotype import shorten
+
+EVALUATION_BATCH = 500
+
+Batch = tuple[Tensor, Tensor]
+"""Normalised images, (n, c, h, w), and labels, int64 of shape (n,), on the device."""
+
+
+class Data(Protocol):
+    """Labelled images, as the loop takes them."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where the batches are."""
+
+    def __len__(self) -> int: ...
+
+    def shuffled(self, batch_size: int, recipe: Recipe, generator: torch.Generator) -> Iterator[Batch]:
+        """Yield augmented batches of one epoch; the last, incomplete one is left out."""
+
+    def in_order(self) -> Iterator[Batch]:
+        """Yield all images as they are."""
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Images, uint8 of shape (n, c, h, w), and labels, int64 of shape (n,), on the device.
+
+    ``mean`` and ``std`` are fractions in [0, 1], one a channel.
+    """
+
+    images: Tensor
+    labels: Tensor
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    @property
+    def device(self) -> torch.device:
+        """Where the images are."""
+        return self.images.device
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def first(self, n: int) -> Examples:
+        """Give the first ``n`` examples, or all where there are fewer."""
+        return replace(self, images=self.images[:n], labels=self.labels[:n])
+
+    def batch(self, indices: Tensor | slice) -> Batch:
+        """Give the images at these indices, normalised, and their labels."""
+        return normalise(self.images[indices], self.mean, self.std), self.labels[indices]
+
+    def shuffled(self, batch_size: int, recipe: Recipe, generator: torch.Generator) -> Iterator[Batch]:
+        """Yield augmented batches of one epoch; batch norm over the handful that is left over would be noise."""
+        complete = len(self) // batch_size * batch_size
+        order = torch.randperm(len(self), generator=generator)[:complete].to(self.device)
+        for indices in torch.split(order, batch_size):
+            images, labels = self.batch(indices)
+            images = augment(images, generator, padding=recipe.padding, flip=recipe.flip, cutout_length=recipe.cutout)
+            yield images, labels
+
+    def in_order(self) -> Iterator[Batch]:
+        """Yield all images as they are."""
+        for start in range(0, len(self), EVALUATION_BATCH):
+            yield self.batch(slice(start, start + EVALUATION_BATCH))
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """What one epoch came to: mean training loss, accuracy (a fraction in [0, 1]), and seconds.
+
+    ``accuracy`` is that on the validation images, ``None`` where there are none.
+    """
+
+    loss: float
+    accuracy: float | None
+    train_seconds: float
+    validation_seconds: float
+
+
+class Diverged(Exception):
+    """A loss or an output that is no finite number: the training is not worth going on with."""
+
+
+class Training:
+    """A training that can be stopped after any epoch, and be gone on with exactly from its state.
+
+    What is random comes from the generator, and from torch's default one of the device. ``graphs`` computes each step
+    as a CUDA graph, on a GPU, where the recipe allows it: no batch is cut into parts, and what is dropped stays alike.
+    """
+
+    def __init__(
+        self, network: CellNetwork, recipe: Recipe, generator: torch.Generator, *, graphs: bool = False
+    ) -> None:
+        self.network, self.recipe, self.generator = network, recipe, generator
+        self.done = 0  # epochs
+        self._fast = FastNetwork(network)
+        self._descent = Descent(
+            network.parameters(),
+            momentum=recipe.momentum,
+            weight_decay=recipe.weight_decay,
+            gradient_norm=recipe.gradient_norm,
+        )
+        device = next(network.parameters()).device
+        fits = device.type == "cuda" and recipe.accumulate == 1 and recipe.drop_path_keep == 1
+        self._graph = GraphedLoss(self._loss, network) if graphs and fits else None
+        self._average = (
+            AveragedModel(network, multi_avg_fn=_moving_average(recipe.ema_decay)) if recipe.ema_decay else None
+        )
+
+    @property
+    def measured(self) -> CellNetwork:
+        """The network whose accuracy counts: that of the averaged weights where there is an average."""
+        return self.network if self._average is None else cast("CellNetwork", self._average.module)
+
+    def epochs(self, train: Data, validation: Data | None) -> Iterator[Epoch]:
+        """Train, and yield each epoch when it is over, from the first that is not done.
+
+        Raises:
+            Diverged: as soon as a loss or a validation output is not finite.
+        """
+        recipe, device = self.recipe, train.device
+        batch_size = min(recipe.batch_size, len(train))
+        steps = len(train) // batch_size
+        while self.done < recipe.epochs:
+            synchronize(device)
+            start = time.perf_counter()
+            self.network.train()
+            losses = []
+            batches = train.shuffled(batch_size, recipe, self.generator)
+            for step, (images, labels) in enumerate(batches, start=self.done * steps):
+                progress = step / (recipe.epochs * steps)
+                self.network.set_drop_path(progress)
+                learning_rate = recipe.learning_rate * (1 + math.cos(math.pi * progress)) / 2
+                losses.append(self._step(images, labels, learning_rate))
+            synchronize(device)
+            middle = time.perf_counter()
+            accuracy = None if validation is None else evaluate(self.measured, validation)
+            self.done += 1
+            yield Epoch(sum(losses) / len(losses), accuracy, middle - start, time.perf_counter() - middle)
+
+    def state(self) -> dict[str, Tensor]:
+        """Give all that the next epoch depends on, but for data and recipe, as tensors by name."""
+        tensors = {f"network.{name}": tensor for name, tensor in self.network.state_dict().items()}
+        if self._average is not None:
+            tensors |= {f"average.{name}": tensor for name, tensor in self._average.state_dict().items()}
+        tensors |= {f"momentum.{index}": tensor for index, tensor in self._descent.velocities().items()}
+        tensors["random.generator"] = self.generator.get_state()
+        tensors["random.cpu"] = torch.get_rng_state()
+        device = next(self.network.parameters()).device
+        if device.type == "cuda":
+            tensors["random.cuda"] = torch.cuda.get_rng_state(device)
+        return tensors
+
+    def restore(self, tensors: Mapping[str, Tensor], done: int) -> None:
+        """Go back to a state after ``done`` epochs.
+
+        Raises:
+            ValueError: if it is the state of another network or recipe.
+        """
+        device = next(self.network.parameters()).device
+        own = {f"network.{name}": tensor for name, tensor in self.network.state_dict().items()}
+        own |= {f"momentum.{index}": tensor for index, tensor in enumerate(self.network.parameters())}
+        if self._average is not None:
+            own |= {f"average.{name}": tensor for name, tensor in self._average.state_dict().items()}
+        for name, tensor in tensors.items():
+            if name.startswith("random."):
+                continue
+            if name not in own or (tensor.shape, tensor.dtype) != (own[name].shape, own[name].dtype):
+                raise ValueError(f"the checkpoint is not one of this training: {shorten(name)} does not fit")
+        try:
+            self.network.load_state_dict(_below("network.", tensors))
+            if self._average is not None:
+                self._average.load_state_dict(_below("average.", tensors))
+            self.generator.set_state(tensors["random.generator"])
+            torch.set_rng_state(tensors["random.cpu"])
+            if device.type == "cuda" and "random.cuda" in tensors:
+                torch.cuda.set_rng_state(tensors["random.cuda"], device)
+        except (KeyError, RuntimeError, TypeError) as error:
+            raise ValueError(f"the checkpoint is not one of this training: {str(error).splitlines()[0]}") from error
+        self._descent.restore({int(name): tensor for name, tensor in _below("momentum.", tensors).items()})
+        self.done = done
+
+    def _step(self, images: Tensor, labels: Tensor, learning_rate: float) -> float:
+        """Take one step down the gradient, and give the loss before it."""
+        total = self._gradients(images, labels) if self._graph is None else self._graph(images, labels).item()
+        if not math.isfinite(total):
+            raise Diverged(f"the training loss became {total}")
+        self._descent.step(learning_rate)
+        if self._average is not None:
+            self._average.update_parameters(self.network)
+        return total
+
+    def _gradients(self, images: Tensor, labels: Tensor) -> float:
+        """Leave the gradients with the weights, part by part of the batch, and give the mean loss."""
+        self._descent.forget()
+        total = 0.0
+        parts = self.recipe.accumulate
+        for some, theirs in zip(images.chunk(parts), labels.chunk(parts), strict=True):
+            loss = self._loss(some, theirs)
+            share = len(some) / len(images)
+            total += loss.item() * share
+            if not math.isfinite(total):
+                break
+            (loss if parts == 1 else loss * share).backward()  # type: ignore[no-untyped-call]
+        return total
+
+    def _loss(self, images: Tensor, labels: Tensor) -> Tensor:
+        smoothing = self.recipe.label_smoothing
+        with autocast(images.device):
+            if not self.recipe.auxiliary_weight:
+                return functional.cross_entropy(self._fast.logits(images), labels, label_smoothing=smoothing)
+            logits, early = self._fast.both_logits(images)
+            assert early is not None, "the network was built with an auxiliary classifier"
+            loss = functional.cross_entropy(logits, labels, label_smoothing=smoothing)
+            extra = functional.cross_entropy(early, labels, label_smoothing=smoothing)
+            return loss + self.recipe.auxiliary_weight * extra
+
+
+def evaluate(network: nn.Module, data: Data) -> float:
+    """Measure the accuracy, a fraction in [0, 1].
+
+    Raises:
+        Diverged: if an output is not finite.
+    """
+    network.eval()
+    fast = FastNetwork(network)
+    correct = torch.zeros((), dtype=torch.int64, device=data.device)
+    with torch.inference_mode(), autocast(data.device):
+        for images, labels in data.in_order():
+            logits = fast.logits(images)
+            if not logits.isfinite().all():
+                raise Diverged("the network put out a value that is no finite number")
+            correct += (logits.argmax(1) == labels).sum()
+    return correct.item() / len(data)
+
+
+def _moving_average(decay: float) -> Callable[[Sequence[Tensor], Sequence[Tensor], Tensor | int], None]:
+    """Make TensorFlow's exponential moving average, as the released code uses it: its memory is short at first."""
+
+    @torch.no_grad()
+    def update(averaged: Sequence[Tensor], current: Sequence[Tensor], updates: Tensor | int) -> None:
+        n = float(updates)
+        torch._foreach_lerp_(list(averaged), list(current), 1 - min(decay, (1 + n) / (10 + n)))
+
+    return update
+
+
+def _below(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}

@@ -1,0 +1,1 @@
+"""What strategies learn: the controller and the surrogates."""

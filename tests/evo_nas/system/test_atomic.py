@@ -1,0 +1,58 @@
+"""Files are written whole or not at all, and never in the place of what is no file."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+
+import pytest
+
+from evo_nas.system.atomic import write_whole, written_whole
+
+
+def test_what_goes_wrong_leaves_the_file_as_it_was_and_is_said_of_its_name(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    write_whole(file, "old")
+
+    def write_half() -> None:
+        with written_whole(file) as partial:
+            partial.write_text("half")
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))  # as of a write, which names no file
+
+    with pytest.raises(OSError, match="No space left") as caught:
+        write_half()
+    assert caught.value.filename == str(file)
+    assert file.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def test_devices_pipes_and_folders_are_not_replaced(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for place, said in ((tmp_path / "pipe", "a device or a pipe"), (Path("/dev/null"), "a device or a pipe")):
+        with pytest.raises(OSError, match=said) as caught:
+            write_whole(place, "text")
+        assert caught.value.filename == str(place)
+        assert not place.is_file()
+    with pytest.raises(IsADirectoryError) as caught:
+        write_whole(tmp_path, "text")
+    assert caught.value.filename == str(tmp_path)
+
+
+def test_nothing_is_made_among_the_devices_but_below_them_there_may_be_a_disk() -> None:
+    name = f"evo_nas-test-{os.getpid()}"
+    try:
+        with pytest.raises(OSError, match="a device or a pipe"):
+            write_whole(Path("/dev") / name, "text")
+        if Path("/dev/shm").is_dir():
+            write_whole(Path("/dev/shm") / name, "text")
+            assert (Path("/dev/shm") / name).read_text() == "text"
+    finally:
+        for folder in ("/dev", "/dev/shm"):
+            (Path(folder) / name).unlink(missing_ok=True)
+
+
+def test_of_a_folder_that_is_not_there_the_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError) as caught:
+        write_whole(tmp_path / "nowhere" / "file", "text")
+    assert caught.value.filename == str(tmp_path / "nowhere" / "file")

@@ -1,0 +1,185 @@
+"""How a search ends when somebody wants it to: signals, limits, and readers that go away."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from evo_nas.manager import Reason
+from evo_nas.signals import EXIT_CODES, EndedAtOnce, heeded
+from evo_nas.storage.history import History
+from tests.waiting import GATED, wait_for
+
+SEARCH = ("run", "--strategy", "random", "--run-dir", "run")
+RUN = (*SEARCH, "--evaluator", "toy")
+HELD = (*SEARCH, "--evaluator", GATED, "--grace", "1h")
+"""Its trainings last until the file ``gate`` exists."""
+ENDLESS = "evaluator.seconds=3600"
+
+Started = Callable[..., subprocess.Popen[str]]
+
+
+def heard(process: subprocess.Popen[str], words: str) -> str:
+    """Read what a process says until it has said this."""
+    assert process.stderr is not None
+    lines = []
+    for line in process.stderr:
+        lines.append(line)
+        if words in line:
+            return "".join(lines)
+    raise AssertionError(f"it did not say {words!r}: {lines}")
+
+
+def in_flight(run: Path, trials: int) -> Callable[[], bool]:
+    """Whether so many trainings have begun that have not ended."""
+
+    def look() -> bool:
+        if not (run / "log.jsonl").exists():
+            return False
+        with History.read(run / "history.db", checked=False) as history:
+            return len(history.pending()) >= trials
+
+    return look
+
+
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129), (signal.SIGUSR1, 75), (signal.SIGXCPU, 75)],
+)
+@pytest.mark.parametrize("workers", [1, 3])
+def test_a_signal_lets_what_is_in_flight_end_and_says_how_to_go_on(
+    started: Started, tmp_path: Path, number: signal.Signals, code: int, workers: int
+) -> None:
+    process = started(*HELD, "--workers", str(workers))
+    wait_for(in_flight(tmp_path / "run", workers))
+    process.send_signal(number)
+    error = heard(process, "once more ends it at once")
+    (tmp_path / "gate").touch()
+    out, rest = process.communicate()
+    error += rest
+    assert process.returncode == code, error
+    assert "go on with: python -m evo_nas resume run" in error
+    assert "Traceback" not in error
+    assert out == ""
+    with History.read(tmp_path / "run" / "history.db") as history:
+        assert history.pending() == []
+        assert history.trained() == workers, "nothing was asked after the signal"
+    assert started("resume", "run", "--trials", str(workers + 1), "--evaluator", GATED).wait() == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGXCPU, signal.SIGINT])
+def test_a_signal_to_the_whole_group_takes_no_worker_down(
+    started: Started, tmp_path: Path, number: signal.Signals
+) -> None:
+    process = started(*HELD, "--workers", "2", start_new_session=True)
+    wait_for(in_flight(tmp_path / "run", 2))
+    os.killpg(process.pid, number)
+    error = heard(process, "once more ends it at once")
+    (tmp_path / "gate").touch()
+    assert "Traceback" not in error + process.communicate()[1]
+    with History.read(tmp_path / "run" / "history.db") as history:
+        assert history.pending() == []
+        assert set(history.outcomes()) == {"ok"}
+        assert [history.crashes(id) for id in (1, 2)] == [0, 0]
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_what_does_not_end_within_the_grace_is_left_for_later(started: Started, tmp_path: Path, workers: int) -> None:
+    process = started(*RUN, "--workers", str(workers), "--set", ENDLESS, "--grace", "0.2")
+    wait_for(in_flight(tmp_path / "run", workers))
+    process.send_signal(signal.SIGTERM)
+    _, error = process.communicate()
+    assert (process.returncode, "Traceback" in error) == (143, False)
+    with History.read(tmp_path / "run" / "history.db") as history:
+        assert [pending.id for pending in history.pending()] == list(range(1, workers + 1))
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_ctrl_c_twice_ends_at_once(started: Started, tmp_path: Path, workers: int) -> None:
+    process = started(*RUN, "--workers", str(workers), "--set", ENDLESS, "--grace", "1h")
+    wait_for(in_flight(tmp_path / "run", workers))
+    process.send_signal(signal.SIGINT)
+    heard(process, "once more ends it at once")
+    process.send_signal(signal.SIGINT)
+    _, error = process.communicate()
+    assert process.returncode == 130
+    assert "stopped at once; go on with: python -m evo_nas resume run" in error
+    assert "Traceback" not in error
+
+
+def test_nohup_means_it(started: Started, tmp_path: Path) -> None:
+    def ignore() -> None:
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+
+    process = started(*HELD, "--trials", "8", preexec_fn=ignore)
+    wait_for(in_flight(tmp_path / "run", 1))
+    process.send_signal(signal.SIGHUP)
+    (tmp_path / "gate").touch()
+    assert process.wait() == 0
+    with History.read(tmp_path / "run" / "history.db") as history:
+        assert history.trained() == 8
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_the_time_limit_ends_with_75_and_can_be_resumed(started: Started, tmp_path: Path, workers: int) -> None:
+    limits = ("--time-limit", "1", "--grace", "1h")
+    process = started(*RUN, "--workers", str(workers), *limits, "--set", "evaluator.seconds=0.05")
+    _, error = process.communicate()
+    assert process.returncode == 75
+    assert "stopped: the time limit is reached; go on with: python -m evo_nas resume run" in error
+    with History.read(tmp_path / "run" / "history.db") as history:
+        assert history.pending() == []
+        trained = history.trained()
+    resumed = started("resume", "run", "--time-limit", "none", "--trials", str(trained + 2))
+    assert resumed.wait() == 0
+
+
+def test_a_trial_that_outlasts_the_time_limit_and_the_grace_is_given_up(started: Started, tmp_path: Path) -> None:
+    process = started(*RUN, "--time-limit", "5", "--grace", "0.2", "--set", ENDLESS)
+    process.communicate()
+    assert process.returncode == 75
+    with History.read(tmp_path / "run" / "history.db") as history:
+        assert [pending.id for pending in history.pending()] == [1]
+
+
+def test_the_target_ends_with_0(started: Started, tmp_path: Path) -> None:
+    process = started(*RUN, "--target-accuracy", "0.6", "--workers", "2")
+    out, error = process.communicate()
+    assert process.returncode == 0, error
+    assert out.startswith("ended: the target accuracy is reached\n")
+    last = json.loads((tmp_path / "run" / "log.jsonl").read_text().splitlines()[-1])
+    assert last["reason"] == "target"
+
+
+@pytest.mark.parametrize("stream", ["stdout", "stderr"])
+def test_a_search_goes_on_when_its_reader_goes_away(started: Started, tmp_path: Path, stream: str) -> None:
+    process = started(*HELD, "--trials", "30")
+    wait_for(in_flight(tmp_path / "run", 1))
+    getattr(process, stream).close()
+    setattr(process, stream, None)
+    (tmp_path / "gate").touch()
+    assert process.wait() == 0
+    with History.read(tmp_path / "run" / "history.db") as history:
+        assert history.trained() == 30
+
+
+def test_the_first_signal_asks_and_the_second_insists() -> None:
+    reasons: list[Reason] = []
+    before = signal.getsignal(signal.SIGUSR1)
+    with heeded(reasons.append):
+        signal.raise_signal(signal.SIGUSR1)
+        assert reasons == [Reason.SCHEDULER]
+        with pytest.raises(EndedAtOnce) as caught:
+            signal.raise_signal(signal.SIGTERM)
+    assert caught.value.reason is Reason.SCHEDULER
+    assert signal.getsignal(signal.SIGUSR1) is before
+
+
+def test_every_reason_that_is_not_final_has_an_exit_code() -> None:
+    assert {reason for reason in Reason if not reason.is_final} == set(EXIT_CODES)
