@@ -36,17 +36,9 @@ All of it on one page:    :mod:`analysis.report`
 from analysis.cells.difference import Difference, difference
 from analysis.cells.distance import CellDistance, PairDistance, cell_distance, pair_distance
 from analysis.cells.operations import COUNT_COLUMNS, DRIFT_COLUMNS, operation_counts, operation_drift
-from analysis.comparison.compare import Comparison, compare, compare_runs, comparison_of, notes_of, outcomes, records
+from analysis.comparison.compare import Comparison, compare, comparison_of, notes_of, outcomes, records
 from analysis.comparison.fairness import warnings_of
-from analysis.comparison.regret import (
-    STUDY_TABLE,
-    StrategyCurves,
-    StudyCurves,
-    StudyReport,
-    load_study,
-    report_study,
-    study_table,
-)
+from analysis.comparison.regret import STUDY_TABLE, StrategyCurves, StudyCurves, load_study, study_table
 from analysis.curves import band_over_runs, best_so_far, mean_over_runs, moving_mean, top_mean
 from analysis.diversity import LIVING_COLUMNS, living
 from analysis.fidelity import FIDELITY_TABLE, fidelity_table
@@ -62,6 +54,8 @@ from analysis.frames import (
 )
 from analysis.learning import LEARNING_COLUMNS, learning
 from analysis.lineage import LINEAGE, lineage
+from analysis.plots.compare_report import compare_runs
+from analysis.plots.study_report import StudyReport, report_study
 
 __all__ = [
     "COLUMNS",

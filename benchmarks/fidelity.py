@@ -29,19 +29,22 @@ import pandas as pd
 
 from analysis.fidelity import fidelity_table
 from analysis.frames import load_history, load_metrics
-from analysis.plots.curves import picture_files, save
 from analysis.plots.fidelity import fidelity_figure
+from analysis.plots.files import picture_files, save
 from evo_nas.config import RunConfig, from_flags
 from evo_nas.errors import EvoNasError, UsageError
 from evo_nas.evaluators.proxy.evaluator import ProxyEvaluator
-from evo_nas.listeners.progress import WHY, Progress, duration
+from evo_nas.listeners.progress import Progress
+from evo_nas.manager import WHY
 from evo_nas.run import build, configured, resume, start, stored
 from evo_nas.signals import EXIT_CODES, EndedAtOnce
 from evo_nas.study import finished
+from evo_nas.system.terminal import duration
 from genotypes.genotype import Genotype
+from genotypes.individual import Proposal
 from genotypes.population import Population
 from genotypes.space import SearchSpace
-from strategies.base import Proposal, SearchStrategy
+from strategies.base import SearchStrategy
 
 LISTED: Final = "benchmarks.fidelity:Listed"
 SAMPLING_SEED: Final = 2018

@@ -35,9 +35,8 @@ from evo_nas.run import build, stored
 from evo_nas.storage.checksums import ASK, damage
 from evo_nas.system.failpoints import VARIABLE
 from genotypes.genotype import Genotype
-from genotypes.individual import Evaluation, Individual, Outcome
+from genotypes.individual import Evaluation, Individual, Outcome, Proposal
 from genotypes.population import Population
-from strategies.base import Proposal
 from strategies.evolution import RegularizedEvolution
 
 ROOT = Path(__file__).parents[1]

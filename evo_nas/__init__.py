@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from evo_nas.system.version import __version__
+
 if TYPE_CHECKING:
     from evo_nas.run import Run, search
 
 __all__ = ["Run", "__version__", "search"]
-
-__version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> Any:

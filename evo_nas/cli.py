@@ -20,11 +20,11 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from evo_nas import __version__
 from evo_nas.config import FLAGS, from_environment, from_flags, layered
 from evo_nas.errors import DataError, EvoNasError, RunFolderError, StudyFailed, UsageError
 from evo_nas.storage.run_folder import RECORDS, RunFolder
 from evo_nas.system.terminal import safe_streams
+from evo_nas.system.version import __version__
 from genotypes.genotype import printable
 
 if TYPE_CHECKING:
@@ -638,8 +638,8 @@ def _search(path: Path, config: RunConfig, parts: Parts, go: Callable[[Sequence[
     """Search with live progress, end with a summary and the next commands to type, and give the exit code."""
     from evo_nas.commands.show import summarise
     from evo_nas.commands.status import resuming
-    from evo_nas.listeners.progress import WHY, Progress
-    from evo_nas.manager import MEAN_OF
+    from evo_nas.listeners.progress import Progress
+    from evo_nas.manager import MEAN_OF, WHY
     from evo_nas.signals import EXIT_CODES, EndedAtOnce
 
     # What was chosen by default is said, the data set above all.
@@ -697,13 +697,13 @@ def _next_commands(summary: Summary) -> Iterator[str]:
 
 
 def _study(arguments: argparse.Namespace) -> None:
-    from evo_nas.listeners.progress import StudyProgress
+    from evo_nas.commands.study import StudyProgress
     from evo_nas.study import opened, planned, run_all, unfinished
 
     if not arguments.strategies:
         raise UsageError("name the strategies to compare with --strategies, as in --strategies random,evolution")
     if arguments.output is not None:
-        from analysis.plots.curves import picture_files
+        from analysis.plots.files import picture_files
 
         with _looking_back():
             picture_files(arguments.output)  # a misspelt name is better said now than after all runs
@@ -738,7 +738,7 @@ _FAILURES_NAMED = 10
 
 def _report_study(arguments: argparse.Namespace, path: Path, labels: Sequence[str], seeds: range, trials: int) -> None:
     """Print the table of a study, on a terminal with rules, and draw its curves."""
-    from analysis.comparison.regret import report_study
+    from analysis.plots.study_report import report_study
 
     with _looking_back():
         report = report_study(path, arguments.output, strategies=labels, seeds=seeds, trials=trials)
@@ -879,7 +879,7 @@ def _plot_cells(arguments: argparse.Namespace) -> list[Path]:
     """Draw the best cells of runs, or whatever else stands for cells."""
     from analysis.frames import find_runs
     from analysis.plots.cells import plot_cells
-    from analysis.plots.curves import report_file
+    from analysis.plots.files import report_file
     from evo_nas.commands.cell_sources import cells_meant
 
     texts: list[str] = []
@@ -906,7 +906,7 @@ def _diff(arguments: argparse.Namespace) -> None:
     files: list[Path] = []
     if arguments.output is not None:
         from analysis.plots.cells import difference_figure
-        from analysis.plots.curves import save
+        from analysis.plots.files import save
 
         with _looking_back():
             files = save(difference_figure(found), arguments.output)
@@ -917,7 +917,7 @@ def _diff(arguments: argparse.Namespace) -> None:
 
 
 def _compare(arguments: argparse.Namespace) -> None:
-    from analysis.comparison.compare import compare_runs
+    from analysis.plots.compare_report import compare_runs
 
     with _looking_back():
         comparison = compare_runs(arguments.runs, arguments.output, target=arguments.target, trials=arguments.trials)
@@ -929,7 +929,7 @@ def _compare(arguments: argparse.Namespace) -> None:
 
 def _report(arguments: argparse.Namespace) -> None:
     from analysis.frames import find_runs
-    from analysis.plots.curves import report_file
+    from analysis.plots.files import report_file
     from analysis.report.page import report_page
     from evo_nas.system.atomic import write_whole
 
@@ -1020,7 +1020,7 @@ def _train(arguments: argparse.Namespace) -> None:
 
 
 def _training_place(arguments: argparse.Namespace, source: Source | None) -> Place:
-    from evo_nas.run import usable_cores
+    from evo_nas.system.resources import usable_cores
     from evo_nas.training.resumable import Place
 
     data_dir = arguments.data_dir

@@ -19,10 +19,10 @@ from evo_nas.executors.base import Executor
 from evo_nas.storage.history import Ended, History, Pending
 from evo_nas.system.failpoints import Failpoint, reach
 from genotypes.genotype import Genotype, GenotypeError, shorten
-from genotypes.individual import Evaluation, Individual, Outcome
+from genotypes.individual import Evaluation, Individual, Outcome, Proposal
 from genotypes.population import Population
 from genotypes.space import SearchSpace
-from strategies.base import Proposal, SearchStrategy
+from strategies.base import SearchStrategy
 
 if TYPE_CHECKING:
     import numpy as np
@@ -430,3 +430,18 @@ def _again(known: Ended, needs: Sequence[str]) -> Evaluation:
     metrics = {name: known.metrics[name] for name in (*_OF_THE_NETWORK, *needs) if name in known.metrics}
     outcome = Outcome.REUSED if known.fitness is not None else known.outcome
     return Evaluation(outcome, known.fitness, known.report, seconds=None, metrics=metrics, error=known.error)
+
+
+WHY: Final[Mapping[str, str]] = {
+    Reason.TRIALS: "all trials are done",
+    Reason.TARGET: "the target accuracy is reached",
+    Reason.EXHAUSTED: "the strategy has nothing more to propose",
+    Reason.CONVERGED: "the strategy proposes only networks that are known",
+    Reason.REFUSED: "the limits refuse whatever the strategy proposes",
+    Reason.TIME: "the time limit is reached",
+    Reason.SCHEDULER: "the scheduler wants the machine",
+    Reason.INTERRUPTED: "Ctrl-C",
+    Reason.TERMINATED: "SIGTERM",
+    Reason.HUNG_UP: "the terminal was closed",
+}
+"""Why a search ended, in words."""

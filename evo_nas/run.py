@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import json
 import os
-import platform
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, replace
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from evo_nas import __version__
 from evo_nas.config import (
     BUDGET,
     OPTION_TABLES,
@@ -28,7 +25,7 @@ from evo_nas.config import (
     read_toml,
 )
 from evo_nas.errors import RunFolderError, UsageError
-from evo_nas.evaluators.base import Cost, Evaluator, Placement
+from evo_nas.evaluators.base import Evaluator, Placement
 from evo_nas.evaluators.catalogue import EVALUATORS
 from evo_nas.evaluators.limits import Limits
 from evo_nas.executors.base import Executor
@@ -42,10 +39,11 @@ from evo_nas.storage.crashes import CrashFile
 from evo_nas.storage.history import History
 from evo_nas.storage.run_folder import RunFolder, repair_command
 from evo_nas.system.failpoints import Failpoint, reach
-from evo_nas.system.resources import processor
+from evo_nas.system.resources import environment, usable_cores
+from evo_nas.system.version import __version__
 from genotypes.catalogue import SPACES, space_named
 from genotypes.genotype import shorten
-from genotypes.individual import Evaluation, Outcome
+from genotypes.individual import Cost, Evaluation, Outcome
 from genotypes.registry import OptionError, Registry, option_types, options_of
 from genotypes.space import SearchSpace
 from strategies.base import SearchStrategy
@@ -342,29 +340,6 @@ def placement(hardware: Hardware) -> Placement:
         keep_weights=hardware.keep_weights > 0,
         workers=hardware.workers,
     )
-
-
-def usable_cores() -> int:
-    """Count the cores that this process may use, which can be fewer than the machine has."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def environment() -> dict[str, Any]:
-    """Describe what a result may depend on besides the configuration: versions, machine, command."""
-    versions: dict[str, str | None] = {"evo_nas": __version__, "python": platform.python_version()}
-    for package in ("torch", "torchvision", "numpy", "deap", "scikit-learn", "joblib"):
-        try:
-            versions[package] = version(package)
-        except PackageNotFoundError:
-            versions[package] = None
-    return {
-        "versions": versions,
-        "system": platform.platform(),
-        "machine": platform.machine(),
-        "processor": processor()[0],
-        "cores": usable_cores(),
-        "command": sys.argv,
-    }
 
 
 def _search(

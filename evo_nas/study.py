@@ -19,12 +19,12 @@ from pathlib import Path
 from shutil import rmtree
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from evo_nas.commands.status import read_log
 from evo_nas.config import OPTION_TABLES, RunConfig, Tables, differences, read_setting
 from evo_nas.errors import EvoNasError, RunFolderError, UsageError
 from evo_nas.manager import Listener, Reason
 from evo_nas.run import Parts, build, configured, resolved, resume, start, stored
 from evo_nas.storage.history import History
+from evo_nas.storage.log import read_log
 from evo_nas.storage.run_folder import take_lock
 from evo_nas.system.atomic import write_whole
 from evo_nas.system.links import refuse_links

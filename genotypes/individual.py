@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
 from genotypes.genotype import Genotype
+
+if TYPE_CHECKING:
+    pass
+if TYPE_CHECKING:
+    pass
 
 
 class Outcome(StrEnum):
@@ -129,3 +136,33 @@ class Individual:
         if self.fitness is None:
             raise ValueError(f"individual {self.id} ended {self.outcome} and has no fitness")
         return self.fitness
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Proposal:
+    """What a strategy wants evaluated next.
+
+    ``parent`` is the id of the individual that was changed, if any. ``memo`` holds finite numbers that the strategy
+    wants back in :meth:`SearchStrategy.tell`, such as PPO's log-probabilities.
+
+    Raises:
+        ValueError: if a number of the memo is not finite.
+    """
+
+    genotype: Genotype
+    parent: int | None = None
+    memo: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        # As the history gives it back, so that a resumed search sees the same numbers.
+        object.__setattr__(self, "memo", tuple(map(float, self.memo)))
+        if not all(map(math.isfinite, self.memo)):
+            raise ValueError(f"the memo of a proposal holds finite numbers only, got {self.memo}")
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What a network costs at the size at which it would be trained."""
+
+    parameters: int
+    mult_adds: int

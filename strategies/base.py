@@ -2,41 +2,16 @@
 
 from __future__ import annotations
 
-import dataclasses
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, ClassVar, Self
 
-from genotypes.genotype import Genotype
-from genotypes.individual import Individual
+from genotypes.individual import Individual, Proposal
 from genotypes.population import Population
 from genotypes.space import SearchSpace
 
 if TYPE_CHECKING:
     import numpy as np
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Proposal:
-    """What a strategy wants evaluated next.
-
-    ``parent`` is the id of the individual that was changed, if any. ``memo`` holds finite numbers that the strategy
-    wants back in :meth:`SearchStrategy.tell`, such as PPO's log-probabilities.
-
-    Raises:
-        ValueError: if a number of the memo is not finite.
-    """
-
-    genotype: Genotype
-    parent: int | None = None
-    memo: tuple[float, ...] = ()
-
-    def __post_init__(self) -> None:
-        # As the history gives it back, so that a resumed search sees the same numbers.
-        object.__setattr__(self, "memo", tuple(map(float, self.memo)))
-        if not all(map(math.isfinite, self.memo)):
-            raise ValueError(f"the memo of a proposal holds finite numbers only, got {self.memo}")
 
 
 class SearchStrategy(ABC):

@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, ClassVar, Final, Self
 from deap import base, tools
 
 from genotypes.genotype import Genotype, shorten
-from genotypes.individual import Individual
+from genotypes.individual import Individual, Proposal
 from genotypes.population import Population
 from genotypes.space import SearchSpace
-from strategies.base import Proposal, SearchStrategy
+from strategies.base import SearchStrategy
 from strategies.objectives import Member, remove_crowded, select_crowded
 
 if TYPE_CHECKING:

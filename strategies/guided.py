@@ -16,10 +16,10 @@ from typing import ClassVar, Final
 import numpy as np
 
 from genotypes.genotype import Genotype, GenotypeError
-from genotypes.individual import Individual
+from genotypes.individual import Individual, Proposal
 from genotypes.population import Population
 from genotypes.space import SearchSpace
-from strategies.base import Proposal, SearchStrategy
+from strategies.base import SearchStrategy
 from strategies.models.gaussian_process import (
     Array,
     Encoder,

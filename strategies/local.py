@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Final
 
 from genotypes.genotype import Genotype, GenotypeError
-from genotypes.individual import Individual
+from genotypes.individual import Individual, Proposal
 from genotypes.population import Population
 from genotypes.space import SearchSpace
-from strategies.base import Proposal, SearchStrategy
+from strategies.base import SearchStrategy
 
 if TYPE_CHECKING:
     import numpy as np

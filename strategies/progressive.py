@@ -11,11 +11,11 @@ import numpy as np
 import numpy.typing as npt
 
 from genotypes.genotype import Genotype
-from genotypes.individual import Individual
+from genotypes.individual import Individual, Proposal
 from genotypes.population import Population
 from genotypes.space import SearchSpace
 from genotypes.spaces.growing import GrowingSpace
-from strategies.base import Proposal, SearchStrategy
+from strategies.base import SearchStrategy
 from strategies.models.lstm_surrogate import KINDS, Surrogate
 
 

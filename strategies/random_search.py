@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
+from genotypes.individual import Proposal
 from genotypes.population import Population
-from strategies.base import Proposal, SearchStrategy
+from strategies.base import SearchStrategy
 
 if TYPE_CHECKING:
     import numpy as np

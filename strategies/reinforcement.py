@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 from genotypes.genotype import Genotype
-from genotypes.individual import Individual
+from genotypes.individual import Individual, Proposal
 from genotypes.population import Population
 from genotypes.space import SearchSpace
-from strategies.base import Proposal, SearchStrategy
+from strategies.base import SearchStrategy
 from strategies.models.controller import Controller, isolated
 
 if TYPE_CHECKING:

@@ -75,48 +75,6 @@ class StudyCurves:
         return 100 * ((math.nan if self.optimum is None else self.optimum) - curves.best)
 
 
-@dataclass(frozen=True, slots=True)
-class StudyReport:
-    """What :func:`report_study` found: the table, sentences on what it leaves out, and the pictures it drew."""
-
-    table: pd.DataFrame
-    notes: tuple[str, ...]
-    files: tuple[Path, ...]
-
-    def to_json(self) -> list[dict[str, Any]]:
-        """Give the rows of the table; what is not known is ``None``."""
-        return [
-            {str(name): None if pd.isna(value) else value for name, value in row.items()}
-            for row in self.table.to_dict(orient="records")
-        ]
-
-    def cells(self) -> list[list[str]]:
-        """Give the table as text, headings first."""
-        rows = [["strategy", "trials", "seeds", "best %", "regret pp", "report %", "distinct"]]
-        for row in self.table.to_dict(orient="records"):
-            rows.append(
-                [
-                    str(row["strategy"]),
-                    f"{row['trials']:,}",
-                    str(row["seeds"]),
-                    _plus_minus(row["mean_best"], row["sd_best"], 2),
-                    _plus_minus(row["mean_regret"], row["stderr_regret"], 3),
-                    _plus_minus(row["mean_report"], row["stderr_report"], 2),
-                    f"{row['distinct']:,.1f}",
-                ]
-            )
-        return rows
-
-    def lines(self) -> list[str]:
-        """Give the table as aligned text."""
-        rows = self.cells()
-        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        return [
-            "  ".join([row[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(row[1:], widths[1:], strict=True))])
-            for row in rows
-        ]
-
-
 def load_study(
     folder: str | PathLike[str],
     *,
@@ -206,33 +164,6 @@ def notes_on(study: StudyCurves) -> list[str]:
     return notes
 
 
-def report_study(
-    folder: str | PathLike[str],
-    output: Path | None = None,
-    *,
-    strategies: Sequence[str] | None = None,
-    seeds: range | None = None,
-    trials: int | None = None,
-) -> StudyReport:
-    """Compare the strategies of a study and draw their curves to ``output``, or to ``report/study.png`` and ``.svg``.
-
-    The keywords are those of :func:`load_study`.
-
-    Raises:
-        HistoryError: if there is no such study, no run of it is finished, or a history is damaged.
-        ValueError: if the suffix of ``output`` is no format of a picture.
-    """
-    # Drawing is loaded here, so that numbers come without matplotlib.
-    from analysis.plots.curves import report_file, save
-    from analysis.plots.regret import study_figure
-
-    study = load_study(folder, strategies=strategies, seeds=seeds, trials=trials)
-    if not any(curves.seeds for curves in study.strategies):
-        raise HistoryError(f"no run of the study {folder} is finished yet")
-    files = save(study_figure(study), output or report_file(study.folder, "study.png"))
-    return StudyReport(study_table(study), tuple(notes_on(study)), tuple(files))
-
-
 def _record(folder: Path) -> dict[str, Any]:
     """Read ``study.json``."""
     file = folder / "study.json"
@@ -316,7 +247,7 @@ def _trained(run: Run, trials: int) -> tuple[list[str], Floats, Floats]:
     return [row[0] for row in rows], numbers[:, 0], numbers[:, 1]
 
 
-def _plus_minus(mean: float, error: float, digits: int) -> str:
+def plus_minus(mean: float, error: float, digits: int) -> str:
     """Write a number and how far it may be trusted."""
     if math.isnan(mean):
         return "-"

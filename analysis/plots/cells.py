@@ -18,7 +18,7 @@ from analysis.cells.layout import op_text
 from analysis.cells.operations import operation_drift
 from analysis.frames import HistoryError, Paths, find_runs, load_history
 from analysis.plots.axes import legible, plain
-from analysis.plots.curves import report_file, save
+from analysis.plots.files import report_file, save
 from evo_nas.system.atomic import write_whole
 from genotypes.cell import CellPair
 from genotypes.genotype import shorten

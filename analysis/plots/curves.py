@@ -5,15 +5,11 @@ Drawn with matplotlib's figures alone, never with pyplot: no global state, and n
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
-import matplotlib as mpl
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
@@ -21,7 +17,6 @@ from analysis.curves import best_so_far, grouped, mean_over_runs, moving_mean
 from analysis.frames import HistoryError, Run
 from analysis.plots.axes import column_of, dress_fractions, fence, legend, legible, letters, marked, new_axes, settle
 from analysis.plots.palette import INK, Look, looks
-from evo_nas.system.atomic import written_whole
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -135,55 +130,6 @@ def plot_trials(frame: pd.DataFrame, ax: Axes | None = None, *, x: str = "trials
         ],
     )  # fmt: skip
     return ax
-
-
-def report_file(folder: Path, name: str) -> Path:
-    """Name a file in the folder ``report`` of a run or a study, where pictures go if no place is named.
-
-    Raises:
-        HistoryError: if that is a symbolic link: what it leads to may be anybody's.
-    """
-    report = folder / "report"
-    if report.is_symlink():
-        raise HistoryError(
-            f"{report} is a link, and no picture is written through it: remove it, or name a file with -o"
-        )
-    return report / name
-
-
-def save(figure: Figure, path: Path) -> list[Path]:
-    """Write a figure; beside a PNG also the same as SVG; other suffixes mean that format alone. Give the files.
-
-    Each is written whole or not at all. One that is a symbolic link is replaced, not what it leads to: a run folder may
-    have come from anybody.
-
-    Raises:
-        OSError: if a file cannot be written.
-        ValueError: if the suffix is no format of a picture.
-    """
-    files = picture_files(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # A fixed salt and no date: the same figure gives the same bytes.
-    with mpl.rc_context({"svg.hashsalt": "evo_nas"}), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", r"Glyph \d+")  # a sign that no font has is a box in the picture
-        for file in files:
-            format = file.suffix[1:].lower()
-            dated = {"Date": None} if format in ("svg", "svgz") else None
-            with written_whole(file) as partial:
-                figure.savefig(partial, format=format, dpi=200, facecolor="white", metadata=dated)
-    return files
-
-
-def picture_files(path: Path) -> list[Path]:
-    """Say which files :func:`save` would write.
-
-    Raises:
-        ValueError: if the suffix is no format of a picture.
-    """
-    known = Figure().canvas.get_supported_filetypes().keys() - {"pgf"}  # which is written by LaTeX
-    if path.suffix[1:].lower() not in known:
-        raise ValueError(f"{path} cannot be written: a picture ends in one of .{', .'.join(sorted(known))}")
-    return [path, path.with_suffix(".svg")] if path.suffix.lower() == ".png" else [path]
 
 
 def looks_of(frame: pd.DataFrame) -> dict[str, Look]:

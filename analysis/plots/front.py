@@ -13,7 +13,8 @@ from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
 from analysis.comparison.wording import listed
 from analysis.frames import HistoryError, Paths, Run, find_runs, load_history, load_metrics
 from analysis.plots.axes import SIZE, dress, fence, legend, legible, letters, new_axes, percents
-from analysis.plots.curves import refuse_empty, report_file, save, some_of
+from analysis.plots.curves import refuse_empty, some_of
+from analysis.plots.files import report_file, save
 from analysis.plots.palette import GRID, INK, MARKERS, mixed, strategy_colours, strategy_markers
 from genotypes.genotype import shorten
 from genotypes.pareto import pareto_front

@@ -16,16 +16,8 @@ from analysis.frames import HistoryError, Paths, Run, find_runs, load_history, l
 from analysis.learning import learning
 from analysis.plots.axes import column_of, new_figure
 from analysis.plots.controller import plot_entropy, plot_reward
-from analysis.plots.curves import (
-    nothing,
-    plot_accuracy,
-    plot_best,
-    plot_mean,
-    plot_trials,
-    refuse_empty,
-    report_file,
-    save,
-)
+from analysis.plots.curves import nothing, plot_accuracy, plot_best, plot_mean, plot_trials, refuse_empty
+from analysis.plots.files import report_file, save
 from analysis.plots.population import plot_age, plot_diversity
 from analysis.plots.seed_bands import plot_seeds
 from analysis.plots.top_k import plot_top

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Final, NoReturn
 
 from evo_nas.config import read_toml
-from evo_nas.data.catalogue import DATA_SETS
+from evo_nas.data.sources.catalogue import DATA_SETS
 from evo_nas.errors import RunFolderError, UsageError
 from evo_nas.storage.history import History, TopTrial
 from evo_nas.storage.run_folder import RunFolder

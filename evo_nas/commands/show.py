@@ -11,9 +11,9 @@ from typing import Any, Final
 from evo_nas.config import read_toml
 from evo_nas.errors import RunFolderError, UsageError
 from evo_nas.evaluators.base import weights_file
-from evo_nas.listeners.progress import duration
 from evo_nas.storage.history import FrontTrial, History, TopTrial
 from evo_nas.storage.run_folder import RunFolder
+from evo_nas.system.terminal import duration
 from genotypes.cell import CellPair
 from genotypes.genotype import GenotypeError, printable, shorten
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import json
 import shlex
 import sqlite3
 import time
@@ -18,10 +17,11 @@ from typing import Any, Final
 
 from evo_nas.config import OPTION_TABLES, RunConfig, read_toml
 from evo_nas.errors import RunFolderError, UsageError
-from evo_nas.listeners.progress import WHY, duration
-from evo_nas.manager import Reason
+from evo_nas.manager import WHY, Reason
 from evo_nas.storage.history import History
+from evo_nas.storage.log import Log, read_log
 from evo_nas.storage.run_folder import RunFolder, resume_command
+from evo_nas.system.terminal import duration
 from genotypes.genotype import printable, shorten
 
 LATELY: Final = 100
@@ -53,19 +53,6 @@ class InFlight:
     id: int
     attempt: int
     seconds: float
-
-
-@dataclass(frozen=True)
-class Log:
-    """What ``log.jsonl`` says: when the run was begun and when it was started last, in seconds since 1970."""
-
-    began: float | None = None
-    started: float | None = None
-    starts: int = 0
-    last: str | None = None
-    """``start``, ``end`` or ``stop``, whichever came last"""
-    reason: str | None = None
-    """why it ended, or the error that stopped it"""
 
 
 @dataclass(frozen=True)
@@ -380,26 +367,6 @@ def _config(folder: RunFolder) -> RunConfig | None:
         return RunConfig.from_tables(read_toml(folder.config))
     except UsageError as error:
         raise RunFolderError(f"{folder.path} is damaged: {error}") from error
-
-
-def read_log(path: Path) -> Log:
-    """Read the log; lines that are none, such as one that a full disk cut short, are passed over."""
-    began = started = None
-    starts = 0
-    last = reason = None
-    with suppress(OSError):
-        for line in path.read_text("utf-8", errors="replace").splitlines() if path.is_file() else ():
-            try:
-                entry = json.loads(line)
-                event, moment = entry["event"], datetime.fromisoformat(entry["time"]).timestamp()
-            except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
-                continue
-            if event == "start":
-                began, started, starts = moment if began is None else began, moment, starts + 1
-            if event in ("start", "end", "stop"):
-                last, reason = event, {"end": entry.get("reason"), "stop": entry.get("error")}.get(event)
-                reason = None if reason is None else str(reason)
-    return Log(began, started, starts, last, reason)
 
 
 def _counts(folder: RunFolder, *, is_live: bool, stops: bool) -> Counts:

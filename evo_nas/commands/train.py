@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from evo_nas.commands.cell_sources import Source
 from evo_nas.commands.count import sized
-from evo_nas.data.catalogue import data_set
+from evo_nas.data.sources.catalogue import data_set
 from evo_nas.errors import RunFolderError, UsageError
 from evo_nas.phenotypes.blueprint import Blueprint, load_whole
 from evo_nas.system.atomic import write_whole

@@ -4,7 +4,7 @@ The way of an image: a source reads it from the user's files; the decoded cache 
 worker process maps into memory; an image set hands the train part to the search and the test part to nobody
 but who asks for it by name; augmentation happens on the device, a batch at a time.
 
-Names and folders:   :mod:`evo_nas.data.catalogue`
+Names and folders:   :mod:`evo_nas.data.sources.catalogue`
 Sources:             :mod:`evo_nas.data.sources.base`, :mod:`evo_nas.data.sources.image_folder`, :mod:`evo_nas.data.sources.cifar`,
                      :mod:`evo_nas.data.sources.digits`, found by :mod:`evo_nas.data.sources.locate`
 Decoded, shared:     :mod:`evo_nas.data.decoded`, :mod:`evo_nas.data.images`

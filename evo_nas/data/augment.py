@@ -8,8 +8,22 @@ seed then gives the same crops on every machine.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Protocol
 
 import torch
+
+
+class Augmentation(Protocol):
+    """How the images of a training are changed, as a recipe has it: pixels of padding and cutout, and whether to flip."""
+
+    @property
+    def padding(self) -> int: ...
+
+    @property
+    def flip(self) -> bool: ...
+
+    @property
+    def cutout(self) -> int: ...
 
 
 def normalise(

@@ -22,8 +22,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from evo_nas.data.catalogue import decoded_root
 from evo_nas.data.sources.base import Part, Source
+from evo_nas.data.sources.catalogue import decoded_root
 from evo_nas.errors import DataError
 
 if TYPE_CHECKING:

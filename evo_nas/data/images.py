@@ -8,8 +8,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from evo_nas.data.catalogue import data_root, data_set
 from evo_nas.data.decoded import Entry, decoded
+from evo_nas.data.sources.catalogue import data_root, data_set
 from evo_nas.data.sources.locate import locate
 from evo_nas.errors import UsageError
 

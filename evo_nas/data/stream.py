@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from evo_nas.data.augment import Augmentation
 from evo_nas.errors import DataError
-from evo_nas.training.recipes import Recipe
 
 MEAN: Final = (0.485, 0.456, 0.406)
 STD: Final = (0.229, 0.224, 0.225)
@@ -45,7 +45,9 @@ class Stream:
     def __len__(self) -> int:
         return len(self.paths)
 
-    def shuffled(self, batch_size: int, recipe: Recipe, generator: torch.Generator) -> Iterator[tuple[Tensor, Tensor]]:
+    def shuffled(
+        self, batch_size: int, recipe: Augmentation, generator: torch.Generator
+    ) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield augmented batches of one epoch; the last, incomplete one is left out."""
         order = torch.randperm(len(self), generator=generator)[: len(self) // batch_size * batch_size].tolist()
         # A seed for each picture, so that it does not matter which process reads it.

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from genotypes.genotype import Genotype, GenotypeError
-from genotypes.individual import Evaluation, NotANumber, Outcome
+from genotypes.individual import Cost, Evaluation, NotANumber, Outcome
 from genotypes.population import Population
 from genotypes.space import SearchSpace
 
@@ -37,14 +37,6 @@ class Job:
 
         # The tags 1 and 2 belong to ask and tell. None is 0: numpy drops trailing zeros of a seed.
         return np.random.default_rng([self.seed, self.id, 3])
-
-
-@dataclass(frozen=True, slots=True)
-class Cost:
-    """What a network costs at the size at which it would be trained."""
-
-    parameters: int
-    mult_adds: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from evo_nas.evaluators.base import Cost
+from genotypes.individual import Cost
 
 
 @dataclass(frozen=True, slots=True)

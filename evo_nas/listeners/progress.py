@@ -2,40 +2,21 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections import deque
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
-from evo_nas.manager import Listener, Reason
-from evo_nas.system.terminal import forgiving
+from evo_nas.manager import WHY, Listener, Reason
+from evo_nas.system.terminal import RenewedLine, duration
 from genotypes.individual import Evaluation, Individual, Outcome
 from genotypes.population import Population
 
 if TYPE_CHECKING:
-    from rich.live import Live
+    pass
 
-    from evo_nas.study import Ended
-
-SECONDS_BETWEEN_LINES: Final = 2.0
 
 LONG_RESTORE: Final = 1.0
 """Seconds that a strategy may be told the history again without a word."""
-
-WHY: Final[Mapping[str, str]] = {
-    Reason.TRIALS: "all trials are done",
-    Reason.TARGET: "the target accuracy is reached",
-    Reason.EXHAUSTED: "the strategy has nothing more to propose",
-    Reason.CONVERGED: "the strategy proposes only networks that are known",
-    Reason.REFUSED: "the limits refuse whatever the strategy proposes",
-    Reason.TIME: "the time limit is reached",
-    Reason.SCHEDULER: "the scheduler wants the machine",
-    Reason.INTERRUPTED: "Ctrl-C",
-    Reason.TERMINATED: "SIGTERM",
-    Reason.HUNG_UP: "the terminal was closed",
-}
-"""Why a search ended, in words."""
 
 
 class Progress(Listener):
@@ -67,7 +48,7 @@ class Progress(Listener):
         self._failed = 0
         self._began: float | None = None
         self._is_stopping = False
-        self._line: _Line | None = None
+        self._line: RenewedLine | None = None
 
     def restoring(self, told: int, trials: int) -> None:
         """Say how far the history was told again, if that takes long."""
@@ -148,73 +129,5 @@ class Progress(Listener):
 
     def _say(self, line: str, *, always: bool) -> None:
         if self._line is None:
-            self._line = _Line()
+            self._line = RenewedLine()
         self._line.say(line, always=always)
-
-
-class StudyProgress:
-    """The same for a study: says how each run ended as it does, and how long the rest may take."""
-
-    def __init__(self, title: str, runs: int, unfinished: int) -> None:
-        self._line = _Line()
-        self._start = time.monotonic()
-        self._runs, self._before, self._done = runs, runs - unfinished, 0
-        before = f", {self._before} of them finished" if self._before else ""
-        self._line.say(f"{title}; {runs} runs{before}", always=True)
-
-    def __call__(self, ended: Ended, left: int) -> None:
-        """Hear how one run ended, and how many are left."""
-        self._done += 1
-        how = f"ended ({ended.reason})" if ended.reason else "failed"
-        words = [f"{self._before + self._done}/{self._runs} runs", f"{ended.label} seed {ended.seed} {how}"]
-        if ended.best is not None:
-            words.append(f"best {100 * ended.best:.2f} %")
-        if left:
-            words.append(f"ETA {duration((time.monotonic() - self._start) / self._done * left)}")
-        self._line.say("  ".join(words), always=not left)
-
-    def close(self) -> None:
-        """Give the terminal back."""
-        self._line.close()
-
-
-class _Line:
-    """A line that renews itself on a terminal; elsewhere a line now and then. It never fails."""
-
-    def __init__(self) -> None:
-        self._live: Live | None = None
-        self._printed = float("-inf")
-        self._file = forgiving(sys.stderr)
-        if self._file.isatty():
-            from rich.console import Console
-            from rich.live import Live
-
-            self._live = Live(console=Console(file=self._file), refresh_per_second=4, transient=True)
-            self._live.start()
-
-    def say(self, line: str, *, always: bool) -> None:
-        """Show a line; ``always`` leaves it standing."""
-        if self._live is not None:
-            if always:
-                self._live.console.print(line, highlight=False, markup=False)
-            else:
-                self._live.update(line)
-        elif always or time.monotonic() - self._printed >= SECONDS_BETWEEN_LINES:
-            print(line, file=self._file, flush=True)
-            self._printed = self._printed if always else time.monotonic()
-
-    def close(self) -> None:
-        """Give the terminal back."""
-        if self._live is not None:
-            self._live.stop()
-            self._live = None
-
-
-def duration(seconds: float) -> str:
-    """Write a duration as ``4s``, ``2:05`` (minutes) or ``3:02:05`` (hours)."""
-    whole = max(0, round(seconds))
-    if whole < 60:
-        return f"{whole}s"
-    minutes, rest = divmod(whole, 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

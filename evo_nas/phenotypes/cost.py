@@ -7,12 +7,12 @@ from typing import Any, Final, TypeAlias, cast
 import torch
 from torch import nn
 
-from evo_nas.evaluators.base import Cost
 from evo_nas.phenotypes.cell import BlockModule, CellModule, DropPath, SumNorm
 from evo_nas.phenotypes.network import CellNetwork, Stem
 from evo_nas.phenotypes.ops import FactorizedReduction, SameConv2d, SamePool2d
 from evo_nas.phenotypes.plan import SMALLEST_IMAGE
 from genotypes.cell import CellPair
+from genotypes.individual import Cost
 
 Size: TypeAlias = tuple[int, int]
 """Height and width of a map, in pixels."""

@@ -38,9 +38,8 @@ from evo_nas.storage.run_folder import RunFolder, repair_command, resume_command
 from evo_nas.system.atomic import write_whole
 from evo_nas.system.failpoints import Failpoint, reach
 from genotypes.genotype import Genotype
-from genotypes.individual import Evaluation, Individual, Outcome
+from genotypes.individual import Evaluation, Individual, Outcome, Proposal
 from genotypes.population import BEST_KEPT, Population
-from strategies.base import Proposal
 
 if TYPE_CHECKING:
     import numpy as np

@@ -6,10 +6,16 @@ cgroup-v2); elsewhere nothing is known.
 
 from __future__ import annotations
 
+import os
 import platform
+import sys
 from collections.abc import Iterator
 from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
+
+from evo_nas.system.version import __version__
 
 ROOT = Path("/")
 
@@ -96,3 +102,26 @@ def _groups(root: Path, controller: str) -> Iterator[Path]:
                     yield own
                     own = own.parent
                 yield top
+
+
+def usable_cores() -> int:
+    """Count the cores that this process may use, which can be fewer than the machine has."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def environment() -> dict[str, Any]:
+    """Describe what a result may depend on besides the configuration: versions, machine, command."""
+    versions: dict[str, str | None] = {"evo_nas": __version__, "python": platform.python_version()}
+    for package in ("torch", "torchvision", "numpy", "deap", "scikit-learn", "joblib"):
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:
+            versions[package] = None
+    return {
+        "versions": versions,
+        "system": platform.platform(),
+        "machine": platform.machine(),
+        "processor": processor()[0],
+        "cores": usable_cores(),
+        "command": sys.argv,
+    }

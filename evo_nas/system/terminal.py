@@ -5,10 +5,14 @@ from __future__ import annotations
 import io
 import os
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import IO, TYPE_CHECKING, Any, Final, cast
+
+if TYPE_CHECKING:
+    from rich.live import Live
 
 
 class _Forgiving:
@@ -74,3 +78,48 @@ def safe_streams() -> Iterator[None]:
             except (OSError, ValueError):
                 with suppress(OSError, ValueError):
                     os.dup2(os.open(os.devnull, os.O_WRONLY), error.fileno())
+
+
+SECONDS_BETWEEN_LINES: Final = 2.0
+
+
+class RenewedLine:
+    """A line that renews itself on a terminal; elsewhere a line now and then. It never fails."""
+
+    def __init__(self) -> None:
+        self._live: Live | None = None
+        self._printed = float("-inf")
+        self._file = forgiving(sys.stderr)
+        if self._file.isatty():
+            from rich.console import Console
+            from rich.live import Live
+
+            self._live = Live(console=Console(file=self._file), refresh_per_second=4, transient=True)
+            self._live.start()
+
+    def say(self, line: str, *, always: bool) -> None:
+        """Show a line; ``always`` leaves it standing."""
+        if self._live is not None:
+            if always:
+                self._live.console.print(line, highlight=False, markup=False)
+            else:
+                self._live.update(line)
+        elif always or time.monotonic() - self._printed >= SECONDS_BETWEEN_LINES:
+            print(line, file=self._file, flush=True)
+            self._printed = self._printed if always else time.monotonic()
+
+    def close(self) -> None:
+        """Give the terminal back."""
+        if self._live is not None:
+            self._live.stop()
+            self._live = None
+
+
+def duration(seconds: float) -> str:
+    """Write a duration as ``4s``, ``2:05`` (minutes) or ``3:02:05`` (hours)."""
+    whole = max(0, round(seconds))
+    if whole < 60:
+        return f"{whole}s"
+    minutes, rest = divmod(whole, 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

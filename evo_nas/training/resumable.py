@@ -440,7 +440,7 @@ def _differences(old: Task, new: Task) -> Iterator[str]:
 @contextmanager
 def _claimed(path: Path, task: Task) -> Iterator[None]:
     """Hold the lock of a new or known training folder, in which it is written down what is trained."""
-    from evo_nas.run import environment
+    from evo_nas.system.resources import environment
 
     try:
         path.mkdir(parents=True, exist_ok=True)

@@ -13,16 +13,16 @@ from typing import Any
 import pytest
 
 from evo_nas.errors import TooManyFailures, UsageError
-from evo_nas.evaluators.base import Cost, Evaluator, Job
+from evo_nas.evaluators.base import Evaluator, Job
 from evo_nas.executors.serial import SerialExecutor
 from evo_nas.manager import PopulationManager, Reason
 from evo_nas.storage.history import History
 from genotypes.genotype import Genotype
-from genotypes.individual import Evaluation, Individual, Outcome
+from genotypes.individual import Cost, Evaluation, Individual, Outcome, Proposal
 from genotypes.population import Population
 from genotypes.space import SearchSpace
 from genotypes.spaces.nasnet import NASNetSpace
-from strategies.base import Proposal, SearchStrategy
+from strategies.base import SearchStrategy
 
 SPACE = NASNetSpace(blocks=1, ops=("identity", "conv_1x1"), combines=("add",))
 GENOTYPES = [

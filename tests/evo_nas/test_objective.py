@@ -17,8 +17,7 @@ from evo_nas.evaluators.base import Evaluator, Job
 from evo_nas.storage import history as history_module
 from evo_nas.storage.history import History
 from genotypes.catalogue import space_named
-from genotypes.individual import Evaluation, Outcome
-from strategies.base import Proposal
+from genotypes.individual import Evaluation, Outcome, Proposal
 
 SPACE = space_named("bits(length=12)")
 PARETO = ["run", "--strategy", "evolution", "--objective", "pareto", "--space", "bits(length=12)", "--evaluator", "toy"]

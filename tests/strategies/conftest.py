@@ -10,10 +10,10 @@ import pytest
 
 from evo_nas.evaluators.base import Job
 from evo_nas.evaluators.toy import ToyEvaluator
-from genotypes.individual import Individual, Outcome
+from genotypes.individual import Individual, Outcome, Proposal
 from genotypes.population import Population
 from genotypes.space import SearchSpace
-from strategies.base import Proposal, SearchStrategy
+from strategies.base import SearchStrategy
 
 Fitness = Callable[[tuple[int, ...], int], float | None]
 """From the choices of a genotype and the id of its trial to a fitness, or to ``None`` for a failure."""

@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 
 from genotypes.catalogue import SPACES, space_named
+from genotypes.individual import Proposal
 from genotypes.space import SearchSpace
-from strategies.base import Proposal, SearchStrategy
+from strategies.base import SearchStrategy
 from strategies.catalogue import STRATEGIES
 
 SMALL: dict[str, dict[str, object]] = {

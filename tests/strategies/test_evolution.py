@@ -10,10 +10,9 @@ import pytest
 
 from genotypes.catalogue import space_named
 from genotypes.genotype import Genotype
-from genotypes.individual import Individual, Outcome
+from genotypes.individual import Individual, Outcome, Proposal
 from genotypes.pareto import pareto_front
 from genotypes.population import Population
-from strategies.base import Proposal
 from strategies.evolution import RegularizedEvolution
 
 SPACE = space_named("nasnet")

@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 
 from genotypes.catalogue import space_named
-from genotypes.individual import Individual, Outcome
-from strategies.base import Proposal
+from genotypes.individual import Individual, Outcome, Proposal
 from strategies.evolution import RegularizedEvolution
 from strategies.guided import GuidedEvolution, spread
 

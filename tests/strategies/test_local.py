@@ -10,9 +10,8 @@ import pytest
 
 from genotypes.catalogue import space_named
 from genotypes.genotype import Genotype
-from genotypes.individual import Individual, Outcome
+from genotypes.individual import Individual, Outcome, Proposal
 from genotypes.space import SearchSpace
-from strategies.base import Proposal
 from strategies.local import VARIANTS, LocalSearch
 
 BITS = space_named("bits(length=7)")

@@ -12,9 +12,8 @@ from scipy.stats import spearmanr
 
 from genotypes.catalogue import SPACES, space_named
 from genotypes.genotype import Genotype
-from genotypes.individual import Individual, Outcome
+from genotypes.individual import Individual, Outcome, Proposal
 from genotypes.spaces.growing import GrowingSpace
-from strategies.base import Proposal
 from strategies.models.lstm_surrogate import KINDS, Surrogate, Vocabulary
 from strategies.progressive import ProgressiveSearch, rank_correlation
 

@@ -25,9 +25,8 @@ from evo_nas.evaluators.toy import ToyEvaluator
 from evo_nas.manager import Listener
 from evo_nas.run import search
 from evo_nas.storage.checksums import ASK, TELL
-from genotypes.individual import Evaluation, Individual, Outcome
+from genotypes.individual import Evaluation, Individual, Outcome, Proposal
 from genotypes.population import Population
-from strategies.base import Proposal
 from strategies.random_search import RandomSearch
 
 TRIALS = 120

@@ -3,33 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from evo_nas.commands.doctor.estimate import trainings_at_once
 from evo_nas.commands.doctor.facts import CAPABILITIES
+from evo_nas.commands.doctor.findings import Advice
 from evo_nas.commands.doctor.timing import counted
 from evo_nas.evaluators.proxy.evaluator import ProxyEvaluator
 from evo_nas.executors.capacity import memory_remedy
-from evo_nas.listeners.progress import duration
+from evo_nas.system.terminal import duration
 
 if TYPE_CHECKING:
-    from evo_nas.commands.doctor.examine import Report
     from evo_nas.commands.doctor.facts import Machine
+    from evo_nas.commands.doctor.findings import Report
 
 WORTHWHILE: Final = 1.2
 """By how much faster a change must make a search to be advised: less is within what a busy machine does to a clock."""
 
 LITTLE_SPACE: Final = 500 * 10**6
 """Bytes: a history of 100,000 trials takes about half of it (docs/history.md), kept weights and pictures the rest."""
-
-
-@dataclass(frozen=True)
-class Advice:
-    """One thing that was found, and what to do about it."""
-
-    found: str
-    do: str
 
 
 def advise(report: Report) -> Iterator[Advice]:

@@ -10,9 +10,9 @@ from typing import Final
 
 from evo_nas.config import Hardware, RunConfig
 from evo_nas.evaluators.base import Evaluator
-from evo_nas.listeners.progress import duration
-from evo_nas.run import Parts, resolved, usable_cores
-from evo_nas.system.resources import processor_quota
+from evo_nas.run import Parts, resolved
+from evo_nas.system.resources import processor_quota, usable_cores
+from evo_nas.system.terminal import duration
 
 CANDIDATES: Final = 4
 """Random candidates by which the others are judged."""

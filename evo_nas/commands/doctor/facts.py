@@ -10,13 +10,19 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Final
 
-from evo_nas.data.catalogue import data_root, data_set
 from evo_nas.data.decoded import entry_folder, is_decoded
+from evo_nas.data.sources.catalogue import data_root, data_set
 from evo_nas.data.sources.locate import locate
 from evo_nas.errors import RunFolderError
-from evo_nas.run import environment, usable_cores
 from evo_nas.storage.run_folder import RunFolder
-from evo_nas.system.resources import available_memory, processor, processor_quota, total_memory
+from evo_nas.system.resources import (
+    available_memory,
+    environment,
+    processor,
+    processor_quota,
+    total_memory,
+    usable_cores,
+)
 
 if TYPE_CHECKING:
     import numpy as np

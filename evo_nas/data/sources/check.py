@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-from evo_nas.data.catalogue import DataSet, command, data_root, data_set
 from evo_nas.data.sources.base import PARTS, Part, Source
+from evo_nas.data.sources.catalogue import DataSet, command, data_root, data_set
 from evo_nas.data.sources.image_folder import NAMED_FAULTS, ImageFolder, some
 from evo_nas.data.sources.locate import locate
 from evo_nas.errors import DataError

@@ -17,8 +17,8 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Final
 
-from evo_nas.data.catalogue import DataSet, command, data_root, data_set
 from evo_nas.data.sources.base import PARTS, Source
+from evo_nas.data.sources.catalogue import DataSet, command, data_root, data_set
 from evo_nas.data.sources.check import miscounts
 from evo_nas.data.sources.cifar import LAYOUTS, CifarFiles
 from evo_nas.data.sources.locate import locate, recognise

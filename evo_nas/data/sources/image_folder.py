@@ -9,8 +9,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 
-from evo_nas.data.catalogue import command
 from evo_nas.data.sources.base import Part, Source, pixels
+from evo_nas.data.sources.catalogue import command
 from evo_nas.errors import DataError, UsageError
 
 if TYPE_CHECKING:

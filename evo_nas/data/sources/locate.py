@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from evo_nas.data.catalogue import command, data_root, data_set
 from evo_nas.data.sources.base import Source
+from evo_nas.data.sources.catalogue import command, data_root, data_set
 from evo_nas.data.sources.cifar import CIFAR10_CLASSES, LAYOUTS, CifarFiles
 from evo_nas.data.sources.digits import Digits
 from evo_nas.data.sources.image_folder import ImageFolder, class_names, some

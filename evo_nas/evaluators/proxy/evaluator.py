@@ -13,16 +13,16 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from evo_nas.data.catalogue import DATA_SETS
 from evo_nas.data.images import LARGEST
+from evo_nas.data.sources.catalogue import DATA_SETS
 from evo_nas.errors import UsageError
-from evo_nas.evaluators.base import Cost, Evaluator, Job, Placement, weights_file
+from evo_nas.evaluators.base import Evaluator, Job, Placement, weights_file
 from evo_nas.evaluators.proxy.presets import PRESETS, Preset
 from evo_nas.evaluators.proxy.stopping import RULES, stopping_rule
 from evo_nas.phenotypes.plan import SMALLEST_IMAGE
 from genotypes.cell import CellPair
 from genotypes.genotype import Genotype
-from genotypes.individual import Evaluation, Outcome
+from genotypes.individual import Cost, Evaluation, Outcome
 from genotypes.population import Population
 from genotypes.space import SearchSpace
 
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 class ProxyEvaluator(Evaluator):
     """Train each candidate shortly on a part of the train images; its fitness is the accuracy on the rest.
 
-    ``dataset`` is a name of :data:`evo_nas.data.catalogue.DATA_SETS`. ``preset`` is a name of
+    ``dataset`` is a name of :data:`evo_nas.data.sources.catalogue.DATA_SETS`. ``preset`` is a name of
     :data:`evo_nas.evaluators.proxy.presets.PRESETS`; by default ``digits`` for the digits, else ``gpu`` where there is
     a GPU and ``cpu`` where there is none; and the preset ``digits`` alone means the data set too. Every other field is
     one of the preset's, and overrides it; a preset's ``validation_images`` are at most a fifth of the train part, its

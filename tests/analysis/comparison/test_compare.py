@@ -6,17 +6,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from analysis.comparison.compare import (
-    OUTCOMES,
-    TABLE,
-    _column,
-    compare,
-    compare_runs,
-    comparison_of,
-    outcomes,
-    records,
-)
+from analysis.comparison.compare import OUTCOMES, TABLE, compare, comparison_of, outcomes, records
 from analysis.frames import HistoryError, load_history
+from analysis.plots.compare_report import _column, compare_runs
 
 MakeRun = Callable[..., Path]
 

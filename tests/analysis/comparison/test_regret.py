@@ -20,12 +20,12 @@ from analysis.comparison.regret import (
     StudyCurves,
     load_study,
     notes_on,
-    report_study,
     study_table,
 )
 from analysis.frames import HistoryError
 from analysis.plots.palette import STRATEGY_COLOURS
 from analysis.plots.regret import plot_study, study_figure
+from analysis.plots.study_report import report_study
 from tests.counting import bytecodes
 
 FAILED = {"outcome": "nan"}

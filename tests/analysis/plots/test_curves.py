@@ -9,7 +9,8 @@ from matplotlib.figure import Figure
 
 from analysis.frames import HistoryError, load_history
 from analysis.plots.axes import ABSCISSAE
-from analysis.plots.curves import plot_accuracy, save
+from analysis.plots.curves import plot_accuracy
+from analysis.plots.files import save
 from analysis.plots.kinds import plot_kind
 from analysis.plots.palette import STRATEGY_COLOURS, strategy_colours
 

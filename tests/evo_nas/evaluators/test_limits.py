@@ -13,16 +13,16 @@ import pytest
 from evo_nas.cli import main
 from evo_nas.commands.status import status_of
 from evo_nas.errors import UsageError
-from evo_nas.evaluators.base import Cost, Evaluator, Job
+from evo_nas.evaluators.base import Evaluator, Job
 from evo_nas.evaluators.limits import Limits
 from evo_nas.executors.serial import SerialExecutor
 from evo_nas.manager import PopulationManager, Reason
 from evo_nas.storage.history import History
 from genotypes.genotype import Genotype
-from genotypes.individual import Evaluation, Outcome
+from genotypes.individual import Cost, Evaluation, Outcome, Proposal
 from genotypes.population import Population
 from genotypes.spaces.bits import BitsSpace
-from strategies.base import Proposal, SearchStrategy
+from strategies.base import SearchStrategy
 from strategies.random_search import RandomSearch
 
 SPACE = BitsSpace(length=6)

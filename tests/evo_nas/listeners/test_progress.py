@@ -12,8 +12,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from evo_nas.listeners.progress import WHY, Progress, duration
-from evo_nas.manager import Reason
+from evo_nas.listeners.progress import Progress
+from evo_nas.manager import WHY, Reason
+from evo_nas.system.terminal import duration
 from genotypes.genotype import Genotype
 from genotypes.individual import Evaluation, Individual, Outcome
 from genotypes.population import Population

@@ -11,11 +11,11 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 from torch.utils.flop_counter import FlopCounterMode, flop_registry
 
-from evo_nas.evaluators.base import Cost
 from evo_nas.phenotypes.cost import cost_by_part, cost_of, cost_of_network
 from evo_nas.phenotypes.network import CellNetwork
 from genotypes.catalogue import space_named
 from genotypes.cell import Block, Cell, CellPair, Edge
+from genotypes.individual import Cost
 from genotypes.operations import COMBINES, OPERATIONS
 from genotypes.spaces.nasnet import NASNetSpace
 from genotypes.zoo import NASNET_A

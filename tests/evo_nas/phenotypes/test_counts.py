@@ -13,12 +13,12 @@ import pytest
 import torch
 from torch import nn
 
-from evo_nas.evaluators.base import Cost
 from evo_nas.phenotypes.cost import cost_by_part, cost_of
 from evo_nas.phenotypes.network import CellNetwork
 from evo_nas.phenotypes.plan import size_named
 from genotypes.catalogue import space_named
 from genotypes.cell import Cell, CellPair
+from genotypes.individual import Cost
 from genotypes.zoo import CELLS, NASNET_A, PNASNET_5
 
 LARGE = {"macro": "imagenet", "image": 331, "classes": 1000}

@@ -14,8 +14,7 @@ from evo_nas.errors import DamagedHistory, RunFolderError
 from evo_nas.storage.checksums import damage, is_untouched
 from evo_nas.storage.history import History
 from genotypes.catalogue import space_named
-from genotypes.individual import Evaluation, Outcome
-from strategies.base import Proposal
+from genotypes.individual import Evaluation, Outcome, Proposal
 
 SPACE = space_named("nasnet(blocks=1)")
 

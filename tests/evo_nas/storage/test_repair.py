@@ -25,8 +25,7 @@ from evo_nas.storage.repair import Repair, repair
 from evo_nas.storage.run_folder import RunFolder
 from evo_nas.storage.salvage import salvage
 from genotypes.catalogue import space_named
-from genotypes.individual import Evaluation, Outcome
-from strategies.base import Proposal
+from genotypes.individual import Evaluation, Outcome, Proposal
 
 SPACE = space_named("nasnet(blocks=1)")
 TRIALS = 60

@@ -10,8 +10,9 @@ import pytest
 
 from evo_nas.cli import main
 from evo_nas.commands.doctor.advice import advise
-from evo_nas.commands.doctor.examine import Report, examine
+from evo_nas.commands.doctor.examine import examine
 from evo_nas.commands.doctor.facts import native_capability
+from evo_nas.commands.doctor.findings import Report
 from evo_nas.run import configured
 from evo_nas.system.resources import processor
 

@@ -3,8 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from evo_nas.data import catalogue
-from evo_nas.data.catalogue import DATA_SETS, DataSet
+from evo_nas.data.sources import catalogue
+from evo_nas.data.sources.catalogue import DATA_SETS, DataSet
 from evo_nas.data.sources.check import check
 from evo_nas.errors import DataError, UsageError
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from evo_nas.data.catalogue import DATA_SETS, DataSet
+from evo_nas.data.sources.catalogue import DATA_SETS, DataSet
 from evo_nas.data.sources.fetch import fetch
 from evo_nas.data.sources.locate import locate
 from evo_nas.errors import DataError, UsageError

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from evo_nas.data.catalogue import DATA_SETS, command, data_root, data_set, decoded_root
+from evo_nas.data.sources.catalogue import DATA_SETS, command, data_root, data_set, decoded_root
 from evo_nas.errors import UsageError
 
 
@@ -41,7 +41,9 @@ def test_command_can_be_pasted_into_a_shell() -> None:
 
 
 def test_catalogue_imports_nothing_heavy() -> None:
-    root = Path(__file__).parents[3]
-    script = "import sys, evo_nas.data.catalogue; print(*{'numpy', 'torch', 'PIL', 'sklearn'} & sys.modules.keys())"
+    root = Path(__file__).parents[4]
+    script = (
+        "import sys, evo_nas.data.sources.catalogue; print(*{'numpy', 'torch', 'PIL', 'sklearn'} & sys.modules.keys())"
+    )
     ran = subprocess.run([sys.executable, "-c", script], cwd=root, capture_output=True, text=True, check=True)
     assert ran.stdout.strip() == ""

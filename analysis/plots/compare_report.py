@@ -1,0 +1,69 @@
+"""What ``compare`` reports: its tables, and the best cells beside each other."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Final
+
+from analysis.comparison.compare import Comparison, comparison_of, records
+from analysis.frames import Paths, find_runs
+from genotypes.genotype import shorten
+
+_DRAWN: Final = 8  # groups whose cells are drawn
+
+
+_FOOTER: Final = 90  # characters of a sentence that the foot of a picture has room for
+
+
+_HEAD: Final = 28  # characters that the head of a narrow column has room for
+
+
+def compare_runs(
+    paths: Paths, output: Path | None = None, *, target: float | None = None, trials: int | None = None
+) -> Comparison:
+    """Compare runs as :func:`comparison_of` does and draw the best cells of the groups beside each other.
+
+    The picture goes to ``output``, or to ``report/compare.png`` and ``.svg`` of the first run.
+
+    Raises:
+        HistoryError: if there is no such run, no training has ended, or a trial is damaged.
+        ValueError: if the suffix of ``output`` is no format of a picture, or ``target`` or ``trials`` is out of range.
+    """
+    # Drawing is loaded here, so that tables come without matplotlib.
+    from analysis.cells.drawing import columns_figure
+    from analysis.plots.files import picture_files, report_file, save
+
+    place = output or report_file(find_runs(paths)[0].folder, "compare.png")
+    picture_files(place)  # a wrong suffix is said before anything is read
+    comparison = comparison_of(paths, target=target, trials=trials)
+    table, notes = comparison.table, comparison.notes
+    if len(table) > _DRAWN:
+        notes = (*notes, f"The picture shows the best {_DRAWN} of {len(table)} groups.")
+    said = [f"after {comparison.budget:,} samples", *(s for s in comparison.conclusions[:1] if len(s) <= _FOOTER)]
+    figure = columns_figure([_column(row) for row in records(table.head(_DRAWN))], footer=" · ".join(said))
+    return replace(comparison, notes=notes, files=tuple(save(figure, place)))
+
+
+def _column(row: Mapping[str, Any]) -> Any:
+    """Make the column of a group for the picture: its name, its numbers, its best cell."""
+    from analysis.cells.drawing import Column, read_cells
+
+    head, settings = row["group"], ""
+    if len(head) > _HEAD:
+        head, bracket, rest = head.partition("(")
+        settings = shorten(bracket + rest, 48) + "\n"
+    if row["best_fitness"] is None:
+        said = f"{row['failed']:,} of {row['trials']:,} trainings failed"
+        return Column(head, settings + said, "no cell: every training failed")
+    said = f"{row['best_fitness']:.2%} in trial {row['best_id']:,} of {shorten(row['best_run'], 24)}"
+    if row["best_sd"] is not None:
+        said += f"\n{row['runs']} runs: {row['best']:.2%} ± {row['best_sd']:.2%}"
+        said += f", {row['best_low']:.2%} to {row['best_high']:.2%}"
+    said = settings + said.replace("%", " %")
+    if row["best_cell"] is None:
+        return Column(head, said, "no cells to draw: they cannot be read")
+    pair = read_cells(json.dumps(row["best_cell"]))
+    return Column(head, said, pair or f"no cells to draw: {shorten(row['space'], 24)} has none")

@@ -1,0 +1,3 @@
+"""The version of evo_nas, for the command line, the records of runs and the packaging."""
+
+__version__ = "0.1.0"
