@@ -114,7 +114,7 @@ def test_the_toy_of_the_paper_comes_out_as_elsewhere(
 ) -> None:
     """Bits with noise 0.01, P=100, S=10, 1000 models (supplement C); n seeds here against 60 there.
 
-    Over 60 seeds of our own it is 0.893 +- 0.022 and 0.888 +- 0.024 (tests/bench/bits.py).
+    Over 60 seeds of our own it is 0.893 +- 0.022 and 0.888 +- 0.024 (an experiment of its own).
     """
     bits, n = space_named("bits"), 10
     options: dict[str, Any] = {"population": 100, "sample": 10, "aging": aging}

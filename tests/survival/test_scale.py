@@ -1,4 +1,4 @@
-"""Nothing grows with the history but the history, and workers do not wait. How fast it is, tests/bench measures."""
+"""Nothing grows with the history but the history, and workers do not wait. How fast it is, the benchmarks measure."""
 
 from __future__ import annotations
 
