@@ -73,9 +73,10 @@ def top_mean(frame: pd.DataFrame, best: int = 5, x: str = "sample") -> pd.DataFr
 
 
 def grouped(frame: pd.DataFrame, groups: Mapping[str, str] | None = None) -> pd.DataFrame:
-    """Add the column ``group``: the label of a run's group by the run's name, as of ``analysis.comparison.groups.group_runs``.
+    """Add the column ``group``: the label of a run's group by the run's name.
 
-    Without ``groups`` it is the strategy, with its space where there are several.
+    ``groups`` are those of :func:`analysis.comparison.groups.group_runs`. Without ``groups`` it is the strategy, with
+    its space where there are several.
     """
     runs = frame[_RUN].drop_duplicates("run")
     if groups is None:

@@ -179,8 +179,9 @@ def start(
     """Start a new run in a folder that is new or empty, and search until it ends.
 
     ``place`` may be such a folder that this process has locked already. ``durable`` is that of
-    :class:`evo_nas.storage.history.History`: whether every step outlives a power cut. ``heeds_signals`` lets Ctrl-C, SIGTERM
-    and their kin end the search in order, as :func:`evo_nas.signals.heeded` says; otherwise they do what they do.
+    :class:`evo_nas.storage.history.History`: whether every step outlives a power cut. ``heeds_signals`` lets Ctrl-C,
+    SIGTERM and their kin end the search in order, as :func:`evo_nas.signals.heeded` says; otherwise they do what they
+    do.
 
     Raises:
         RunFolderError: if the folder is not empty, in use or cannot be written.

@@ -7,7 +7,8 @@ Cells:                :mod:`genotypes.cell`, :mod:`genotypes.operations`, :mod:`
                       :mod:`genotypes.zoo`
 Spaces that grow:     :mod:`genotypes.spaces.growing`, :mod:`genotypes.spaces.blocks`, :mod:`genotypes.spaces.nasnet`,
                       :mod:`genotypes.spaces.amoebanet`, :mod:`genotypes.spaces.pnas`, :mod:`genotypes.spaces.darts`
-Other spaces:         :mod:`genotypes.spaces.bits`, :mod:`genotypes.spaces.nasbench201`, :mod:`genotypes.spaces.natsbench`
+Other spaces:         :mod:`genotypes.spaces.bits`, :mod:`genotypes.spaces.nasbench201`,
+                      :mod:`genotypes.spaces.natsbench`
 What has lived:       :mod:`genotypes.individual`, :mod:`genotypes.population`, :mod:`genotypes.pareto`
 """
 

@@ -36,8 +36,8 @@ class ProgressiveSearch(SearchStrategy):
       from, and never grown.
 
     ``predictor`` is ``mlp`` (the paper's choice for its main search), ``lstm``, or ``both``, averaged; ``ensemble`` is
-    how many of each; see :class:`strategies.models.lstm_surrogate.Surrogate`. A level's fit goes on from the weights of the level
-    before and sees the new level only (Algorithm 1), ``epochs`` times, which the paper leaves open.
+    how many of each; see :class:`strategies.models.lstm_surrogate.Surrogate`. A level's fit goes on from the weights of
+    the level before and sees the new level only (Algorithm 1), ``epochs`` times, which the paper leaves open.
 
     Told again, a search fits and chooses all its levels again: that is how it is resumed.
 

@@ -41,8 +41,8 @@ _CELLS: Final = {"normal": "normal cell", "reduction": "reduction cell", "cell":
 def plot_counts(counts: pd.DataFrame, ax: Axes | None = None) -> Axes:
     """Draw how often each operation stands in the cells of a pair, a bar a pair beside those of the others.
 
-    ``counts`` comes from :func:`~analysis.cells.operations.operation_counts`, whole or of one kind of cell. Without ``ax`` a
-    new figure is made.
+    ``counts`` comes from :func:`~analysis.cells.operations.operation_counts`, whole or of one kind of cell. Without
+    ``ax`` a new figure is made.
     """
     cells = counts["cell"].unique()
     table = counts.pivot_table(index="operation", columns="pair", values="count", aggfunc="sum", sort=False)
@@ -83,9 +83,9 @@ def plot_drift(
 ) -> Axes:
     """Draw the shares of the operations over a search as a map: a row an operation, a column a window of samples.
 
-    ``drift`` comes from :func:`~analysis.cells.operations.operation_drift`, of one kind of cell; over several runs shares are
-    averaged. ``operations`` orders the rows, by default as :func:`by_share` does. The darkest colour is for the share
-    ``highest``, by default the highest there is. Without ``ax`` a new figure is made.
+    ``drift`` comes from :func:`~analysis.cells.operations.operation_drift`, of one kind of cell; over several runs
+    shares are averaged. ``operations`` orders the rows, by default as :func:`by_share` does. The darkest colour is for
+    the share ``highest``, by default the highest there is. Without ``ax`` a new figure is made.
 
     Raises:
         HistoryError: if there is nothing to draw.

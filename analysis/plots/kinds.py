@@ -65,9 +65,9 @@ def plot_kind(
 ) -> list[Path]:
     """Draw runs to ``output``, or to ``report/<file of the kind>`` of the first, as PNG and SVG; give the files.
 
-    ``kind`` is one of :data:`KINDS`. Runs are grouped by strategy and settings (:mod:`analysis.comparison.groups`). ``window`` is
-    P: of the moving mean by default the population of the first run that has one, else 100; of a population, its size
-    in each run. ``width`` is in inches.
+    ``kind`` is one of :data:`KINDS`. Runs are grouped by strategy and settings (:mod:`analysis.comparison.groups`).
+    ``window`` is P: of the moving mean by default the population of the first run that has one, else 100; of a
+    population, its size in each run. ``width`` is in inches.
 
     Raises:
         HistoryError: if there is no such run, nothing in it to draw, or a damaged one.

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 def plot_age(lives: pd.DataFrame, ax: Axes | None = None, *, groups: Groups = None) -> Axes:
     """Draw the mean age of the living against samples, a line a run, and the oldest's dotted.
 
-    ``lives`` comes from :func:`analysis.diversity.living`. Several runs of a group also get their mean. Without ``ax`` a
-    new figure is made.
+    ``lives`` comes from :func:`analysis.diversity.living`. Several runs of a group also get their mean. Without ``ax``
+    a new figure is made.
     """
     ax = new_axes() if ax is None else ax
     numbers = grouped(lives.rename(columns={"age": "fitness"}), groups)

@@ -5,8 +5,9 @@ worker process maps into memory; an image set hands the train part to the search
 but who asks for it by name; augmentation happens on the device, a batch at a time.
 
 Names and folders:   :mod:`evo_nas.data.sources.catalogue`
-Sources:             :mod:`evo_nas.data.sources.base`, :mod:`evo_nas.data.sources.image_folder`, :mod:`evo_nas.data.sources.cifar`,
-                     :mod:`evo_nas.data.sources.digits`, found by :mod:`evo_nas.data.sources.locate`
+Sources:             :mod:`evo_nas.data.sources.base`, :mod:`evo_nas.data.sources.image_folder`,
+                     :mod:`evo_nas.data.sources.cifar`, :mod:`evo_nas.data.sources.digits`, found by
+                     :mod:`evo_nas.data.sources.locate`
 Decoded, shared:     :mod:`evo_nas.data.decoded`, :mod:`evo_nas.data.images`
 For a training:      :mod:`evo_nas.data.split`, :mod:`evo_nas.data.augment`
 Commands:            :mod:`evo_nas.data.sources.fetch`, :mod:`evo_nas.data.sources.check`

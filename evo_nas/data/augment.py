@@ -14,16 +14,19 @@ import torch
 
 
 class Augmentation(Protocol):
-    """How the images of a training are changed, as a recipe has it: pixels of padding and cutout, and whether to flip."""
+    """How the images of a training are changed, as a recipe has it."""
 
     @property
-    def padding(self) -> int: ...
+    def padding(self) -> int:
+        """Zeros around an image before it is cropped, in pixels."""
 
     @property
-    def flip(self) -> bool: ...
+    def flip(self) -> bool:
+        """Whether images are flipped at random."""
 
     @property
-    def cutout(self) -> int: ...
+    def cutout(self) -> int:
+        """Side of the square that is cut out, in pixels; 0 for none."""
 
 
 def normalise(

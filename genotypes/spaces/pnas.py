@@ -25,8 +25,8 @@ PAPER_OPS: Final = (
 class PNASSpace(BlockSpace):
     """Four decisions a block of one cell: two hidden states, two operations; the results are added.
 
-    See :class:`genotypes.spaces.blocks.BlockSpace`. In the paper's names a block is I1, I2, O1, O2; the combination is left
-    out, because concatenation was never chosen. The cell is decoded as a pair of twice the same cell: at stride 2
+    See :class:`genotypes.spaces.blocks.BlockSpace`. In the paper's names a block is I1, I2, O1, O2; the combination is
+    left out, because concatenation was never chosen. The cell is decoded as a pair of twice the same cell: at stride 2
     it is the reduction cell.
 
     ``blocks`` is B, at least 1; ``ops`` are names of :data:`genotypes.operations.OPERATIONS`.

@@ -38,9 +38,9 @@ class Machine:
     ``cores`` are those that this process may use, ``quota`` how many cores' worth of time its control group grants;
     ``load`` is how many processes wanted to run in the last minute. Memory is in bytes. ``capability`` names the
     instructions that torch uses, ``native`` the best ones that the processor has; ``no_kernels`` says why there are no
-    kernels of ours, see :mod:`evo_nas.phenotypes.fast.kernels`, ``no_onednn`` why trainings go without oneDNN. ``gpus`` are the devices that torch
-    can use, ``nvidia`` says whether there is a driver of NVIDIA's, ``cuda`` for which CUDA torch was built. What is
-    ``None`` is not known here, or there is none.
+    kernels of ours, see :mod:`evo_nas.phenotypes.fast.kernels`, ``no_onednn`` why trainings go without oneDNN. ``gpus``
+    are the devices that torch can use, ``nvidia`` says whether there is a driver of NVIDIA's, ``cuda`` for which CUDA
+    torch was built. What is ``None`` is not known here, or there is none.
     """
 
     versions: dict[str, str | None]

@@ -53,8 +53,8 @@ class ProxyEvaluator(Evaluator):
     ``scores`` are names of :data:`evo_nas.evaluators.proxy.scores.SCORES`: what is computed of each network before its
     training, which goes on as without them. They count for nothing in the fitness.
 
-    ``cuda_graphs`` computes each step of a training as one graph, on a GPU, see :mod:`evo_nas.training.cuda_graphs`; elsewhere, and
-    with paths that are dropped, nothing changes. Untested on CUDA hardware.
+    ``cuda_graphs`` computes each step of a training as one graph, on a GPU, see :mod:`evo_nas.training.cuda_graphs`;
+    elsewhere, and with paths that are dropped, nothing changes. Untested on CUDA hardware.
 
     ``stopping`` is a name of :data:`evo_nas.evaluators.proxy.stopping.RULES`: whether a training that falls behind is
     stopped before its last epoch. Its fitness is then the accuracy that it had. ``stopping_epochs`` is the first epoch
