@@ -28,7 +28,8 @@ class Clock:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = 1000.0
-        monkeypatch.setattr("evo_nas.listeners.progress.time", SimpleNamespace(monotonic=lambda: self.now))
+        for module in ("listeners.progress", "system.terminal"):
+            monkeypatch.setattr(f"evo_nas.{module}.time", SimpleNamespace(monotonic=lambda: self.now))
 
 
 def trained(folder: Path) -> int:
