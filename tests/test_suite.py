@@ -1,16 +1,17 @@
 """The suite itself: what crashes or hangs ends it by name, with the line, and nothing waits for ever.
 
-Each test runs ``make test``'s pytest on a folder of its own with the project's options and ``tests/conftest.py``.
+Most tests run ``make test``'s pytest on a folder of their own with the project's options and ``tests/conftest.py``.
 """
 
 from __future__ import annotations
 
+import ast
 import os
 import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -98,7 +99,7 @@ def line_of(text: str) -> int:
 
 
 def test_a_worker_that_dies_ends_the_run_at_once_by_name(suite: Suite, tmp_path: Path) -> None:
-    done = suite({"crash": CRASH, "goes_on": GOES_ON}, "--timeout", "60")
+    done = suite({"crash": CRASH, "goes_on": GOES_ON}, "--timeout", "300")
     said = done.stdout + done.stderr
     assert done.returncode == pytest.ExitCode.TESTS_FAILED, said
     assert "FAILED tests/test_crash.py::test_dies" in said
@@ -135,3 +136,58 @@ def test_what_hangs_is_told_in_time_and_before_its_worker_is_killed(pytestconfig
     limit, last = (float(pytestconfig.getini(name)) for name in ("timeout", "faulthandler_timeout"))
     assert 0 < limit < last, "a time limit that leaves the worker alive comes first"
     assert pytestconfig.getini("faulthandler_exit_on_timeout")
+
+
+CLOCKS = {"time", "monotonic", "perf_counter", "process_time", "thread_time", "getrusage"}
+
+
+def bounds_on_time(tree: ast.AST) -> Iterator[int]:
+    """Find the lines on which a test gives up after some seconds, or says that something took too long."""
+    for node in ast.walk(tree):
+        match node:
+            case ast.Compare(left=first, ops=operators, comparators=others):
+                pairs = zip([first, *others], operators, strict=False)
+                if any(isinstance(operator, ast.Lt | ast.LtE) and reads_clock(one) for one, operator in pairs):
+                    yield node.lineno
+            case ast.Call(func=ast.Attribute(attr="wait" | "join"), args=[ast.Constant(value=int() | float())]):
+                yield node.lineno
+            case ast.Call(func=ast.Attribute(attr=name), keywords=keywords) if name != "connect":
+                if "timeout" in {keyword.arg for keyword in keywords}:
+                    yield node.lineno
+
+
+def reads_clock(node: ast.AST) -> bool:
+    return any(
+        isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute) and call.func.attr in CLOCKS
+        for call in ast.walk(node)
+    )
+
+
+def test_no_test_gives_up_or_fails_because_of_a_clock() -> None:
+    found = [
+        f"{path.relative_to(ROOT)}:{line}"
+        for path in sorted((ROOT / "tests").rglob("*.py"))
+        if path.name.startswith(("test_", "conftest"))
+        for line in bounds_on_time(ast.parse(path.read_text("utf-8")))
+    ]
+    assert not found, f"wait with tests.waiting, count with tests.counting: {found}"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "assert time.monotonic() - start < 8",
+        "assert 0.1 <= time.monotonic() - begun < 0.6",
+        "while time.monotonic() < deadline: pass",
+        "process.communicate(timeout=20)",
+        "process.wait(20)",
+        "subprocess.run(command, timeout=5)",
+    ],
+)
+def test_what_rests_on_a_clock_is_seen(line: str) -> None:
+    assert list(bounds_on_time(ast.parse(line))) == [1]
+
+
+@pytest.mark.parametrize("line", ["assert time.monotonic() - start >= 0.5", "process.wait()", "','.join(words)"])
+def test_what_rests_on_no_clock_is_left_alone(line: str) -> None:
+    assert list(bounds_on_time(ast.parse(line))) == []

@@ -131,13 +131,23 @@ def test_a_probe_that_hangs_is_ended_and_asked_again(cache: Path, monkeypatch: p
     assert not cache.exists()
 
 
-def test_no_pipe_and_no_child_is_left_behind() -> None:
+def test_no_pipe_and_no_child_is_left_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    children: list[int] = []
+    fork = os.fork
+
+    def noted() -> int:
+        children.append(fork())
+        return children[-1]
+
     def open_files() -> int:
         return sum(1 for _ in Path("/proc/self/fd").iterdir()) if Path("/proc/self/fd").exists() else 0
 
+    monkeypatch.setattr(os, "fork", noted)
     before = open_files()
     run_probe(lambda: None)
     run_probe(os.abort)
     assert open_files() == before
-    with pytest.raises(ChildProcessError):
-        os.waitpid(-1, os.WNOHANG)
+    assert len(children) == 2
+    for child in children:
+        with pytest.raises(ChildProcessError):
+            os.waitpid(child, os.WNOHANG)
