@@ -24,7 +24,7 @@ _POINTS: Final = 400
 
 
 def best_so_far(frame: pd.DataFrame, x: str = "sample") -> pd.DataFrame:
-    """Give the highest fitness told until each sample: run, strategy, space, ``x``, fitness (fraction in [0, 1]).
+    """Return the highest fitness told until each sample: run, strategy, space, ``x``, fitness (fraction in [0, 1]).
 
     One row a sample of each run of a :func:`~analysis.frames.load_history` frame, from the first that had a fitness.
     """
@@ -34,7 +34,7 @@ def best_so_far(frame: pd.DataFrame, x: str = "sample") -> pd.DataFrame:
 
 
 def moving_mean(frame: pd.DataFrame, window: int = 100, x: str = "sample") -> pd.DataFrame:
-    """Give the mean fitness of the last ``window`` individuals told: the mean of an aging population of that size.
+    """Return the mean fitness of the last ``window`` individuals told: the mean of an aging population of that size.
 
     Columns as of :func:`best_so_far`. Failures have no fitness and are passed over: they leave the mean as it was;
     reused individuals count, as they do in a population. The first rows are means of fewer.
@@ -54,7 +54,7 @@ def moving_mean(frame: pd.DataFrame, window: int = 100, x: str = "sample") -> pd
 
 
 def top_mean(frame: pd.DataFrame, best: int = 5, x: str = "sample") -> pd.DataFrame:
-    """Give the mean fitness of the ``best`` networks so far, as figure 6 of the NASNet paper (Zoph et al. 2017) has it.
+    """Return the mean fitness of the ``best`` networks so far (Zoph et al. 2017: NASNet, figure 6).
 
     Columns as of :func:`best_so_far`, which it is for 1. A network counts once, by its key, with the highest fitness
     that it had so far; a run's curve begins when it has that many networks.
@@ -155,7 +155,7 @@ def band_over_runs(
 
 
 def _top_means(keys: list[Any], fitness: list[float], best: int) -> list[float]:
-    """Give the mean of the best distinct networks after each individual told; NaN while there are fewer."""
+    """Return the mean of the best distinct networks after each individual told; NaN while there are fewer."""
     heap: list[tuple[float, Any]] = []  # the lowest first; what a better trial of the same network replaced is stale
     among: dict[Any, float] = {}
     means, mean = [], np.nan

@@ -33,7 +33,7 @@ _POINTS: Final = 400  # more than a picture has room for
 
 
 def population_of(run: Run) -> int | None:
-    """Give the size of the aging population of a run, as ``run.toml`` has it; ``None`` if it has none.
+    """Return the size of the aging population of a run, as ``run.toml`` has it; ``None`` if it has none.
 
     Raises:
         HistoryError: if it has one from which others than the oldest die: which, the history does not say.
@@ -51,13 +51,13 @@ def population_of(run: Run) -> int | None:
 
 
 def mean_window(runs: Sequence[Run]) -> int:
-    """Give the P of "mean of the last P" of these runs: the population of the first that has one, else 100."""
+    """Return the P of "mean of the last P" of these runs: the population of the first that has one, else 100."""
     sizes = (run.table("strategy").get("population") for run in runs)
     return next((size for size in sizes if isinstance(size, int) and size >= 1), _WINDOW)
 
 
 def living(frame: pd.DataFrame, sizes: Mapping[str, int], *, points: int = _POINTS) -> pd.DataFrame:
-    """Follow the populations of runs, at most ``points`` rows a run; :data:`LIVING_COLUMNS` says what is in it.
+    """Follow the populations of runs, at most ``points`` rows per run; :data:`LIVING_COLUMNS` says what is in it.
 
     ``frame`` comes from :func:`~analysis.frames.load_history`, with ``run, strategy, space, genotype, key, fitness,
     sample`` at least; ``sizes`` gives P by the name of a run, and runs that are not in it are left out.
@@ -96,7 +96,7 @@ def _at(told: pd.DataFrame, born: NDArray[np.int64], start: int, end: int, now: 
 
 
 def _difference(genotypes: list[str]) -> float:
-    """Give the mean share of the choices in which two of the genotypes differ; one that is shorter lacks the others."""
+    """Return the mean share of the choices in which two of the genotypes differ; a shorter one lacks the others."""
     number = len(genotypes)
     if number < 2:
         return np.nan

@@ -51,7 +51,7 @@ def fidelity_table(
 ) -> pd.DataFrame:
     """Hold settings against the reference, one row each in the order of the frame; :data:`FIDELITY_TABLE` says how.
 
-    ``frame`` has a row a training: setting, genotype, seed, accuracy (a fraction, missing for one that failed) and
+    ``frame`` has a row per training: setting, genotype, seed, accuracy (a fraction, missing for one that failed) and
     cpu_seconds. ``baseline`` is the setting that others are compared with, by default the first that is not the
     reference. The bootstrap draws genotypes with replacement, the same ones for all settings at once, so that
     differences of settings are paired; ``seed`` makes it repeat.
@@ -103,7 +103,7 @@ def fidelity_table(
 
 
 def kendall_tau(a: Floats, b: Floats, counts: Floats) -> Floats:
-    """Give Kendall's tau-b of two measures of n individuals, in each of r samples of them: shape (r,).
+    """Return Kendall's tau-b of two measures of n individuals, in each of r samples of them: shape (r,).
 
     ``a`` and ``b`` have shape (n,); ``counts``, of shape (r, n), says how often each individual is in a sample. An
     individual that is drawn twice is tied with itself in both measures, which tau-b leaves out of account. NaN where a
@@ -119,7 +119,7 @@ def kendall_tau(a: Floats, b: Floats, counts: Floats) -> Floats:
 
 
 def spearman_correlation(a: Floats, b: Floats, counts: Floats) -> Floats:
-    """Give Spearman's rank correlation; arguments and shapes are those of :func:`kendall_tau`."""
+    """Return Spearman's rank correlation; arguments and shapes are those of :func:`kendall_tau`."""
     # How many are below minus how many are above is twice the mid-rank, less its mean over the sample.
     first, second = counts @ _signs(a).T, counts @ _signs(b).T
     with np.errstate(invalid="ignore"):
@@ -128,13 +128,13 @@ def spearman_correlation(a: Floats, b: Floats, counts: Floats) -> Floats:
 
 
 def bootstrap_counts(individuals: int, resamples: int, rng: np.random.Generator) -> Floats:
-    """Give counts of shape (1 + resamples, individuals): the sample as it is, then draws with replacement."""
+    """Return counts of shape (1 + resamples, individuals): the sample as it is, then draws with replacement."""
     drawn = rng.multinomial(individuals, np.full(individuals, 1 / individuals), size=resamples)
     return np.vstack([np.ones((1, individuals)), drawn])
 
 
 def percentile_interval(values: Floats) -> tuple[float, float]:
-    """Give the 95 % percentile interval of all but the first, passing over samples that had no correlation."""
+    """Return the 95 % percentile interval of all but the first, passing over samples that had no correlation."""
     drawn = values[1:][~np.isnan(values[1:])]
     if not drawn.size:
         return math.nan, math.nan
@@ -179,7 +179,7 @@ def _mean(values: list[Floats], missing: Floats) -> Floats:
 
 
 def _noise_tau(own: float, reference: float, seeds: int) -> float:
-    """Give the tau to be expected of one training with the mean of ``seeds`` others if both rank alike but for noise.
+    """Return the tau to be expected of one training with the mean of ``seeds`` others if both rank alike but for noise.
 
     ``own`` and ``reference`` are the taus between seeds. They become correlations by Greiner's relation, which holds
     for normal distributions, r = sin(pi tau / 2); the reliability of a mean is that of Spearman and Brown (1910), and

@@ -181,11 +181,11 @@ class _Sound:
     most: float = np.inf
 
     def fits(self, values: Sequence[Any]) -> bool:
-        """Say whether values, as SQLite gives them, can become an array."""
+        """Return whether values, as SQLite gives them, can become an array."""
         return set(map(type, values)).issubset(self.types) and (not self.words or self.words.issuperset(values))
 
     def bounds(self, array: Any) -> bool:
-        """Say whether an array of numbers is within bounds; missing ones are NaN, which no comparison finds."""
+        """Return whether an array of numbers is within bounds; missing ones are NaN, which no comparison finds."""
         return self.most == np.inf or not ((array < 0) | (array > self.most)).any()
 
 
@@ -244,12 +244,12 @@ class Run:
         return self.history.parent
 
     def table(self, name: str) -> Mapping[str, Any]:
-        """Give one table of the configuration, such as ``run`` or ``strategy``; empty if there is none."""
+        """Return one table of the configuration, such as ``run`` or ``strategy``; empty if there is none."""
         table = self.config.get(name)
         return table if isinstance(table, Mapping) else {}
 
     def said(self, name: str) -> str:
-        """Give an entry of the table ``[run]`` as text, or ``unknown``."""
+        """Return an entry of the table ``[run]`` as text, or ``unknown``."""
         return str(self.table("run").get(name, UNKNOWN))
 
     def environment(self) -> Mapping[str, Any]:
@@ -261,7 +261,7 @@ class Run:
         return found if isinstance(found, Mapping) else {}
 
     def space(self) -> str | None:
-        """Give the full spelling of the space that is searched; ``None`` if only its genotypes may tell."""
+        """Return the full spelling of the space that is searched; ``None`` if only its genotypes may tell."""
         space = self.environment().get("space")
         return space if isinstance(space, str) and space else None
 
@@ -288,7 +288,7 @@ def find_runs(paths: Paths) -> list[Run]:
 
 
 def load_history(paths: Paths, *, columns: Collection[str] | None = None, cells: bool = False) -> pd.DataFrame:
-    """Load one or many runs, one row a trial, in the order told, pending ones last; :data:`COLUMNS` says what is in it.
+    """Load one or many runs, one row per trial, in the order told, pending ones last; :data:`COLUMNS` says what is in it.
 
     ``columns`` names the ones to load, by default all but the readable cell, which is longer than all the rest of a
     trial; ``cells`` adds that. A run may still be going on: it is opened for reading only and never blocks its writer.
@@ -498,7 +498,7 @@ def _connect(history: Path, scratch: Path) -> sqlite3.Connection:
 
 
 def _damaged(history: Path, what: str, connection: sqlite3.Connection | None = None) -> HistoryError:
-    """Say what is wrong with a history, how much of it is good, and how to save that."""
+    """Return what is wrong with a history, how much of it is good, and how to save that."""
     good = 0
     with tempfile.TemporaryDirectory() as scratch, suppress(sqlite3.Error, UnicodeDecodeError):
         if connection is not None:

@@ -20,7 +20,7 @@ _NEEDED: Final = ("run", "id", "parent", "told", "fitness", "trained", "key", "g
 
 
 def lineage(frame: pd.DataFrame, id: int | None = None, *, run: str | None = None) -> pd.DataFrame:
-    """Give an individual and its ancestors, oldest first, with the columns of ``frame`` and those of :data:`LINEAGE`.
+    """Return an individual and its ancestors, oldest first, with the columns of ``frame`` and those of :data:`LINEAGE`.
 
     ``frame`` comes from :func:`~analysis.frames.load_history`, with ``run, id, parent, told, fitness, trained, key,
     genotype`` at least. Without ``id`` it is the lineage of the trial with the highest fitness, the first told on

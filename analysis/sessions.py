@@ -19,7 +19,7 @@ Floats = NDArray[np.float64]
 
 
 def elapsed(folder: Path, asked_at: Floats, told_at: Floats) -> Floats:
-    """Give for each tell how many seconds the run had been going for by then; NaN where nothing was told.
+    """Return for each tell how many seconds the run had been going for by then; NaN where nothing was told.
 
     ``asked_at`` and ``told_at``, both of shape (trials,), are wall clocks in seconds since 1970, in the order told, NaN
     while pending. The log counts whole seconds, so each session is known to a second. A run without a readable log

@@ -38,7 +38,7 @@ _LEAST: Final = 12  # characters that a text keeps, however narrow the terminal
 
 
 def format_named(format: str | None, file: Path | None) -> str:
-    """Give the format that is meant: the one that is named, else as the file is called, else ``table``.
+    """Return the format that is meant: the one that is named, else as the file is called, else ``table``.
 
     Raises:
         ValueError: if the ending of the file says nothing of a format, and none is named.
@@ -148,7 +148,7 @@ def _csv(frame: pd.DataFrame, plain: bool) -> Iterator[str]:
 
 
 def _json(frame: pd.DataFrame) -> Iterator[str]:
-    """Write a list of objects, one a line; numbers as Python spells them, which is exact."""
+    """Write a list of objects, one per line; numbers as Python spells them, which is exact."""
     before = "["
     for block in _blocks(frame):
         objects = _with_iso_times(block).astype(object)

@@ -29,7 +29,7 @@ WINDOW = 500
 
 
 def measure(strategy: SearchStrategy, space: SearchSpace, trials: Sequence[int], seed: int = 0) -> list[float]:
-    """Give the mean milliseconds of ask plus tell up to each of these numbers of trials, which ascend.
+    """Return the mean milliseconds of ask plus tell up to each of these numbers of trials, which ascend.
 
     A search that ends by itself has no more numbers.
     """

@@ -78,7 +78,7 @@ class Fleet:
 
 
 def ideal_seconds(durations: list[float], workers: int) -> float:
-    """Say how long the trainings take if whoever is free takes the next at once."""
+    """Return how long the trainings take if whoever is free takes the next at once."""
     free = [0.0] * min(workers, len(durations))
     for duration in durations:
         heapq.heapreplace(free, free[0] + duration)
@@ -109,7 +109,7 @@ def simulate(
     busy = sum(fleet.durations) / (workers * fleet.now)
     print(
         f"{workers} simulated workers, {trials:,} trials of {mean:g} s (sigma {sigma:g}): {share:.2%} of the ideal, "
-        f"busy {busy:.2%} with the last round; {tells / spent:,.0f} tells a second"
+        f"busy {busy:.2%} with the last round; {tells / spent:,.0f} tells per second"
     )
     return share
 

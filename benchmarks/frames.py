@@ -57,7 +57,7 @@ def insert_history(folder: Path, trials: int) -> None:
 
 
 def _rows(trials: int) -> Iterator[tuple[Any, ...]]:
-    """Give the values of ``ASK``, of ``TELL`` without its id, and their sums."""
+    """Return the values of ``ASK``, of ``TELL`` without its id, and their sums."""
     space, rng = NASNetSpace(), np.random.default_rng(0)
     networks = [
         (str(g), space.key(g), json.dumps(space.decode(g).to_json()))

@@ -49,7 +49,7 @@ class Interactions(Evaluator):
         return single, PAIR * (pair + pair.T) / math.sqrt(2), READ * read, CHAIN * chain
 
     def truth(self, genotype: Genotype) -> float:
-        """Give the fitness without noise."""
+        """Return the fitness without noise."""
         decoded = self.space.decode(genotype)
         assert isinstance(decoded, CellPair), "the landscape is one of cells"
         cell = decoded.normal

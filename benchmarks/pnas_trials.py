@@ -1,7 +1,7 @@
 """Trials until a fitness is reached: progressive search beside evolution and random search, on the PNAS space.
 
 On the toy landscape, where a smaller cell scores 0 for what it has not decided, and on landscapes with interactions
-(benchmarks/landscape.py), one a seed. Thresholds are so many standard deviations above the mean of random whole
+(benchmarks/landscape.py), one per seed. Thresholds are so many standard deviations above the mean of random whole
 cells; what counts is the fitness without its noise. A run that has not reached one within the budget is left out of the
 mean, and the table says how many did.
 
@@ -44,7 +44,7 @@ ABOVE = {"toy": (2, 3, 4, 5), "interactions": (1.5, 2, 2.5, 3)}
 
 
 def search(strategy: SearchStrategy, evaluator: Evaluator, seed: int, trials: int) -> np.ndarray:
-    """Give the fitness without noise of every trial, in order; every ask counts, repeats too."""
+    """Return the fitness without noise of every trial, in order; every ask counts, repeats too."""
     space = PNASSpace()
     strategy = strategy.suited(space)
     population, truths = Population(strategy.window), []

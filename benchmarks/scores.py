@@ -36,7 +36,7 @@ _ASIDE: Final = ("scores", "latency")
 
 
 def trainings(paths: Sequence[str]) -> pd.DataFrame:
-    """Read what was trained with success: a row a training, with key, fitness, sizes and metrics.
+    """Read what was trained with success: a row per training, with key, fitness, sizes and metrics.
 
     Raises:
         EvoNasError: if trainings of the runs were not alike, or might be stopped early.

@@ -114,12 +114,12 @@ class ChannelsLast(Loaded):
 
 
 def contiguous(network: CellNetwork) -> CellNetwork:
-    """Give the network torch's default memory format."""
+    """Return the network torch's default memory format."""
     return network.to(memory_format=torch.contiguous_format)
 
 
 def contiguous_images(examples: Examples) -> Examples:
-    """Give the images torch's default memory format."""
+    """Return the images torch's default memory format."""
     return Examples(examples.images.contiguous(), examples.labels, examples.mean, examples.std)
 
 

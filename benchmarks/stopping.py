@@ -73,7 +73,7 @@ class Replay:
 
 
 def tau(full: np.ndarray, left: np.ndarray) -> float:
-    """Give Kendall's tau-b; 0 where one of both orders nothing."""
+    """Return Kendall's tau-b; 0 where one of both orders nothing."""
     return float(np.nan_to_num(kendalltau(full, left).statistic))
 
 

@@ -1,4 +1,4 @@
-"""How many candidates an hour the proxy trainer trains on this machine, and how many an ordinary good program would.
+"""How many candidates per hour the proxy trainer trains on this machine, and how many an ordinary good program would.
 
     python -m benchmarks.throughput --data-dir DATA
     python -m benchmarks.throughput --data-dir DATA --shares
@@ -80,7 +80,7 @@ class Picked(SearchSpace):
         return [NASNET_A, *map(space.decode, different(space, self.genotypes))]
 
     def decode(self, genotype: Genotype) -> CellPair:
-        """Give the cells."""
+        """Return the cells."""
         return self.pairs[genotype.choices[0]]
 
 
@@ -123,7 +123,7 @@ class BaselineEvaluator(Forgetful):
 
     @cached_property
     def _plain(self) -> tuple[Loaded, Loaded]:
-        """The images that the proxy trainer would take, contiguous; loaded once a process."""
+        """The images that the proxy trainer would take, contiguous; loaded once per process."""
         train, validation = (
             Loaded(part, self._int("batch_size")) for part in (self._loaded.train, self._loaded.validation)
         )
@@ -215,13 +215,13 @@ def race(contenders: Sequence[Contender], space: Picked, rounds: int, size: int)
 
 
 def hourly(laps: Sequence[Lap]) -> float:
-    """Count candidates an hour."""
+    """Count candidates per hour."""
     return 3600 * sum(len(lap.results) for lap in laps) / sum(lap.seconds for lap in laps)
 
 
 def throughput_tables(laps: Laps, space: Picked, slots: int) -> Iterator[str]:
-    """Write how many candidates an hour there are, the ratio with its spread, and both ways network by network."""
-    yield "| | candidates an hour | seconds a candidate | cores at work | validation accuracy |"
+    """Write how many candidates per hour there are, the ratio with its spread, and both ways network by network."""
+    yield "| | candidates per hour | seconds per candidate | cores at work | validation accuracy |"
     yield "| --- | --- | --- | --- | --- |"
     for name, mine in laps.items():
         rate = hourly(mine)
@@ -264,7 +264,7 @@ def evaluator(given: argparse.Namespace, kind: type[ProxyEvaluator], threads: in
 
 
 def machine() -> str:
-    """Say in one line what is measured on."""
+    """Return in one line what is measured on."""
     seen = look_at_machine()
     load = "" if seen.load is None else f", load {seen.load:.1f} at the start"
     if seen.load is not None and seen.load > QUIET:
@@ -273,7 +273,7 @@ def machine() -> str:
 
 
 def setting(given: argparse.Namespace, measured: ProxyEvaluator) -> str:
-    """Say in one line what is trained."""
+    """Return in one line what is trained."""
     trained, held_out = measured._counts  # "all other", where the preset says so, is a number by now
     return (
         f"NASNet-A and {given.genotypes} random genotypes of the NASNet space, preset {given.preset}: "

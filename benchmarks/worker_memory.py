@@ -50,7 +50,7 @@ class Named(SearchSpace):
         return (Decision("pair", tuple(PAIRS)),)
 
     def decode(self, genotype: Genotype) -> CellPair:
-        """Give the pair."""
+        """Return the pair."""
         return list(PAIRS.values())[genotype.choices[0]]
 
 
@@ -70,7 +70,7 @@ class Weighing(ProxyEvaluator):
     """Trains, and says in kilobytes what that took."""
 
     def evaluate(self, job: Job) -> Evaluation:
-        """Give what the process has to itself before it reads an image, and at most, among the metrics."""
+        """Return what the process has to itself before it reads an image, and at most, among the metrics."""
         empty = own("self")
         evaluation = super().evaluate(job)
         peak = kilobytes(Path("/proc/self/status"))["VmHWM"]

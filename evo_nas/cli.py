@@ -224,7 +224,7 @@ def _parser() -> argparse.ArgumentParser:
 
     study = _command(commands, "study", _study, "compare strategies over many seeds", epilog=_STUDY_EXAMPLES)
     study.add_argument("--strategies", metavar="LIST", help="names with commas; options in brackets: 'rl,rl(batch=10)'")
-    study.add_argument("--seeds", metavar="N", type=_up_to(10**6), default=10, help="runs a strategy (default: 10)")
+    study.add_argument("--seeds", metavar="N", type=_up_to(10**6), default=10, help="runs per strategy (default: 10)")
     study.add_argument("--first-seed", metavar="K", type=_up_to(2**62, 0), default=0, help="first seed (default: 0)")
     study.add_argument("--trials", metavar="N", help="trainings a run, failed ones counted (default: 1000)")
     study.add_argument("--jobs", metavar="J", type=_up_to(1024), default=1, help="runs at a time (default: 1)")
@@ -945,7 +945,7 @@ def _report(arguments: argparse.Namespace) -> None:
 
 @contextmanager
 def _looking_back() -> Iterator[None]:
-    """Give the errors of analysis their exit codes: a history that cannot be read, a picture that cannot be written."""
+    """Turn errors of analysis into ours with their exit codes: an unreadable history, a picture that cannot be written."""
     from analysis.frames import HistoryError
 
     try:
@@ -1030,7 +1030,7 @@ def _training_place(arguments: argparse.Namespace, source: Source | None) -> Pla
 
 
 def _trained(arguments: argparse.Namespace, path: Path, go: Callable[[Hear], list[Result]]) -> list[Result]:
-    """Train, with a line an epoch on stderr; when interrupted, say how to go on."""
+    """Train, with a line per epoch on stderr; when interrupted, say how to go on."""
 
     def hear(task: Task, epoch: Epoch, done: int) -> None:
         accuracy = "" if epoch.accuracy is None else f"  validation {100 * epoch.accuracy:.2f} %"

@@ -112,7 +112,7 @@ class Science:
 class Hardware:
     """The ``[hardware]`` table: where trials run.
 
-    ``executor`` is ``serial`` (in this process), ``slots`` (a process a worker), ``ray`` (an actor a worker, on a
+    ``executor`` is ``serial`` (in this process), ``slots`` (a process per worker), ``ray`` (an actor per worker, on a
     cluster) or ``auto``: slots, but serial for one worker whose evaluator can do no harm. ``threads`` a worker; 0
     shares the cores out. ``data_dir`` is kept as an absolute path, because a run may be resumed from another folder
     than the one that it was started in. ``keep_weights`` is how many of the best trials keep their weights;
@@ -202,7 +202,7 @@ class RunConfig:
             raise UsageError(str(error)) from error
 
     def to_tables(self) -> Tables:
-        """Give the tables back; what is ``None`` is left out, because TOML has no word for it."""
+        """Return the tables back; what is ``None`` is left out, because TOML has no word for it."""
         tables: Tables = {
             "run": {f.name: getattr(self.run, f.name) for f in fields(Science)},
             **{name: dict(getattr(self, name)) for name in OPTION_TABLES},

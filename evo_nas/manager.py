@@ -193,7 +193,7 @@ class PopulationManager:
             self.stop(Reason.TIME)
 
     def _patience(self) -> float | None:
-        """Say for how many seconds there is nothing to do but to wait for a training to end."""
+        """Return for how many seconds there is nothing to do but to wait for a training to end."""
         if self._stop:
             return max(0.0, self._deadline - self._clock())
         if self.time_limit is not None:
@@ -251,7 +251,7 @@ class PopulationManager:
         return self._stop
 
     def _because_of_the_limits(self) -> Reason | None:
-        """Say whether it is the limits that leave nothing to train: they refused the last asks, all of them."""
+        """Return whether it is the limits that leave nothing to train: they refused the last asks, all of them."""
         refused = self.history.refused_in_a_row().count if self.limits else 0
         return Reason.REFUSED if 0 < min(self.max_repeats, self._last_id) <= refused else None
 
@@ -411,7 +411,7 @@ _RESTORED_AT_ONCE: Final = 100
 
 
 def readable(space: SearchSpace, genotype: Genotype) -> Mapping[str, Any]:
-    """Give the readable form of a genotype, as the history keeps it, so that no plug-in is needed to look at it."""
+    """Return the readable form of a genotype, as the history keeps it, so that no plug-in is needed to look at it."""
     decoded = space.decode(genotype)
     form = decoded.to_json() if hasattr(decoded, "to_json") else decoded
     try:

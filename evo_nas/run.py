@@ -332,7 +332,7 @@ def search(
 
 
 def placement(hardware: Hardware) -> Placement:
-    """Say where evaluations run; the cores are shared out among the workers unless ``threads`` is given."""
+    """Return where evaluations run; the cores are shared out among the workers unless ``threads`` is given."""
     cores = hardware.cpus_per_trial if hardware.executor == "ray" else usable_cores() / hardware.workers
     return Placement(
         device=hardware.device,
@@ -417,7 +417,7 @@ def _crashed(crash_file: CrashFile, history: History) -> dict[int, Evaluation]:
 
 
 def _advice(history: History, limits: Limits) -> str:
-    """Say what to do about limits that refused one network after another.
+    """Return what to do about limits that refused one network after another.
 
     Raises:
         UsageError: saying the same, if they left nothing to train at all.

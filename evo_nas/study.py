@@ -300,7 +300,7 @@ def _quiet_tracker() -> Iterator[None]:
 
 
 def finished(folder: Path, trials: int) -> bool:
-    """Say whether a run needs no more: its trials are done, or it ended because there was nothing more to try."""
+    """Return whether a run needs no more: its trials are done, or it ended because there was nothing more to try."""
     try:
         with History.read(folder / "history.db") as history:
             if history.trained() >= trials:
@@ -368,7 +368,7 @@ def _clear(folder: Path) -> None:
 
 
 def _plain(config: RunConfig) -> Tables:
-    """Give the tables of a configuration as ``run.toml`` will give them back."""
+    """Return the tables of a configuration as ``run.toml`` will give them back."""
     return tomllib.loads(config.to_toml())
 
 

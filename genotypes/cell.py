@@ -146,12 +146,12 @@ class Cell:
         ]
 
     def __str__(self) -> str:
-        """Give one line a block, ``2 = add(sep_conv_3x3(0), identity(1))``, and a last one for the output."""
+        """Return one line per block, ``2 = add(sep_conv_3x3(0), identity(1))``, and a last one for the output."""
         lines = [f"{index + INPUTS} = {block}" for index, block in enumerate(self.blocks)]
         return "\n".join([*lines, f"output {', '.join(map(str, self.output))}"])
 
     def to_json(self) -> dict[str, Any]:
-        """Give the JSON form: ``{"blocks": [{"left": [0, "identity"], "right": ..., "combine": "add"}], ...}``."""
+        """Return the JSON form: ``{"blocks": [{"left": [0, "identity"], "right": ..., "combine": "add"}], ...}``."""
         return {
             "blocks": [
                 {
@@ -206,7 +206,7 @@ class CellPair:
         return f"{self.normal.canonical()} | {self.reduction.canonical()}"
 
     def to_json(self) -> dict[str, Any]:
-        """Give the JSON form: ``{"normal": cell, "reduction": cell}``, and "stacking" where it is not NASNet's."""
+        """Return the JSON form: ``{"normal": cell, "reduction": cell}``, and "stacking" where it is not NASNet's."""
         cells = {"normal": self.normal.to_json(), "reduction": self.reduction.to_json()}
         return cells if self.stacking == "nasnet" else {**cells, "stacking": self.stacking}
 

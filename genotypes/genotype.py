@@ -71,7 +71,7 @@ class Genotype:
         return cls.unchecked(space, numbers) if space else cls(space, numbers)
 
     def to_json(self) -> dict[str, Any]:
-        """Give the JSON form, ``{"space": ..., "choices": [...]}``."""
+        """Return the JSON form, ``{"space": ..., "choices": [...]}``."""
         return {"space": self.space, "choices": list(self.choices)}
 
     @classmethod

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def pareto_front(accuracy: ArrayLike, costs: ArrayLike) -> NDArray[np.intp]:
-    """Give the indices, from 0, of the points that no other dominates, the most accurate first.
+    """Return the indices, from 0, of the points that no other dominates, the most accurate first.
 
     ``accuracy`` has the shape (n,), the larger the better; ``costs`` has the shape (n, m), one column a cost, the
     smaller the better. One point dominates another if it is no worse in anything and better in something (Deb et al.

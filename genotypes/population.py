@@ -68,7 +68,7 @@ class Population:
         return self._failed
 
     def youngest(self, n: int) -> list[Individual]:
-        """Give the last ``n`` told with a fitness, oldest first; fewer while fewer have been told.
+        """Return the last ``n`` told with a fitness, oldest first; fewer while fewer have been told.
 
         Raises:
             ValueError: if ``n`` is larger than the window that was declared.
@@ -79,7 +79,7 @@ class Population:
         return members[len(members) - n :] if n < len(members) else members
 
     def best(self, k: int = 1) -> list[Individual]:
-        """Give the ``k`` best trained individuals, best first, earlier told first on ties.
+        """Return the ``k`` best trained individuals, best first, earlier told first on ties.
 
         Raises:
             ValueError: if ``k`` is larger than what is kept.

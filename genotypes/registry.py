@@ -98,7 +98,7 @@ def configured(kind: type[T], what: str, options: Mapping[str, object]) -> T:
 
 
 def option_types(kind: type) -> dict[str, Any]:
-    """Give the options of a dataclass: name -> type. A class that is no dataclass has none."""
+    """Return the options of a dataclass: name -> type. A class that is no dataclass has none."""
     if not dataclasses.is_dataclass(kind):
         return {}
     types_ = typing.get_type_hints(kind)
@@ -106,7 +106,7 @@ def option_types(kind: type) -> dict[str, Any]:
 
 
 def options_of(instance: object) -> dict[str, Any]:
-    """Give the options that an instance was built with, defaults included: name -> value."""
+    """Return the options that an instance was built with, defaults included: name -> value."""
     return {name: getattr(instance, name) for name in option_types(type(instance))}
 
 

@@ -130,7 +130,7 @@ class SearchSpace(ABC):
         return _replace(parent, position, (parent.choices[position] + step) % self._sizes[position])
 
     def neighbours(self, genotype: Genotype) -> Sequence[Genotype]:
-        """Give every valid genotype that differs in one decision, in a fixed order; made when they are looked at.
+        """Return every valid genotype that differs in one decision, in a fixed order; made when they are looked at.
 
         By default every change of one decision, position by position. A space in which some combinations do not exist
         overrides this.
@@ -153,7 +153,7 @@ class SearchSpace(ABC):
         return tuple((position, size, step) for position, size in enumerate(self._sizes) for step in range(1, size))
 
     def decode(self, genotype: Genotype) -> Any:
-        """Give the readable object that the genotype describes; by default ``{decision name: option}``.
+        """Return the readable object that the genotype describes; by default ``{decision name: option}``.
 
         Raises:
             GenotypeError: if this space does not contain the genotype.
@@ -179,7 +179,7 @@ class SearchSpace(ABC):
         return ()
 
     def _another(self, parent: Genotype, position: int, rng: np.random.Generator) -> Genotype:
-        """Give one decision, which must have a choice, another option than the parent's, drawn uniformly."""
+        """Return one decision, which must have a choice, another option than the parent's, drawn uniformly."""
         draw = int(rng.integers(len(self.decisions[position].options) - 1))
         return _replace(parent, position, draw + (draw >= parent.choices[position]))
 

@@ -68,7 +68,7 @@ class SearchStrategy(ABC):
         return None
 
     def suited(self, space: SearchSpace) -> Self:
-        """Give the strategy that will search ``space``: by default this one, as it is.
+        """Return the strategy that will search ``space``: by default this one, as it is.
 
         A strategy whose defaults depend on the space returns a copy in which every option that was left open is filled
         in; one that needs a structure refuses a space that lacks it. What is returned suits already: it gives itself.

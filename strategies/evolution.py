@@ -167,7 +167,7 @@ class RegularizedEvolution(SearchStrategy):
         self._members.append(member)
 
     def _loser(self, memo: tuple[float, ...], rng: np.random.Generator) -> int:
-        """Give the position of the member that lost when the child was proposed, or of the worst of a new sample."""
+        """Return the position of the member that lost when the child was proposed, or of the worst of a new sample."""
         ids = [member.individual.id for member in self._members]
         if memo and memo[0] in ids:
             return ids.index(int(memo[0]))

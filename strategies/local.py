@@ -118,7 +118,7 @@ class LocalSearch(SearchStrategy):
         return self._best
 
     def _start_over(self) -> _Place | None:
-        """Give the best of the random genotypes, if the incumbent is a top and there are enough of them."""
+        """Return the best of the random genotypes, if the incumbent is a top and there are enough of them."""
         if self._next < len(self._order) or self._start is None or self._drawn < self.starts:
             return None
         start, self._start, self._drawn = self._start, None, 0

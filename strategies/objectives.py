@@ -45,7 +45,7 @@ class Member:
 
 
 def select_crowded(sample: Sequence[Member], k: int = 1) -> list[Member]:
-    """Give the ``k`` best by the crowded-comparison operator; of equals those first drawn.
+    """Return the ``k`` best by the crowded-comparison operator; of equals those first drawn.
 
     The member of the better front wins; of one front, that which has more room around it.
     """
@@ -54,13 +54,13 @@ def select_crowded(sample: Sequence[Member], k: int = 1) -> list[Member]:
 
 
 def remove_crowded(sample: Sequence[Member], k: int = 1) -> list[Member]:
-    """Give the ``k`` worst by the crowded-comparison operator, the worst first; of equals those first drawn."""
+    """Return the ``k`` worst by the crowded-comparison operator, the worst first; of equals those first drawn."""
     standing = _standing(sample)
     return sorted(sample, key=lambda member: standing[member.fitness], reverse=True)[:k]
 
 
 def _standing(sample: Sequence[Member]) -> dict[Objectives, tuple[int, float]]:
-    """Give rank of front and negative crowding distance of whatever a sample holds; the smaller, the better.
+    """Return rank of front and negative crowding distance of whatever a sample holds; the smaller, the better.
 
     A sample that is drawn with replacement holds some members twice, and different members may be worth exactly the
     same. Each worth counts once: as neighbours of each other, copies would have no room around them.

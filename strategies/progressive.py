@@ -160,12 +160,12 @@ class ProgressiveSearch(SearchStrategy):
                 yield proposal
 
     def _ways(self, level: int) -> list[tuple[int, ...]]:
-        """Give every way to choose the last block of a level, but for those spelled in another order."""
+        """Return every way to choose the last block of a level, but for those spelled in another order."""
         options = (range(len(decision.options)) for decision in self._growing.last_block(level))
         return list(filter(self._growing.in_order, product(*options)))
 
     def _choices(self, genotypes: Sequence[Genotype]) -> npt.NDArray[np.int64]:
-        """Give the choices of the first cell of n genotypes of one level of b blocks: (n, b, w)."""
+        """Return the choices of the first cell of n genotypes of one level of b blocks: (n, b, w)."""
         cell = len(genotypes[0].choices) // len(self._growing.cells)
         blocks = self._growing.level_of(genotypes[0]).blocks
         return np.array([genotype.choices[:cell] for genotype in genotypes]).reshape(len(genotypes), blocks, -1)
@@ -180,7 +180,7 @@ def _correlations(name: str, predictions: npt.NDArray[np.float32], scores: Seque
 
 
 def rank_correlation(a: npt.ArrayLike, b: npt.ArrayLike) -> float | None:
-    """Give Spearman's rank correlation; equal values share their mean rank, and constant ones have ``None``."""
+    """Return Spearman's rank correlation; equal values share their mean rank, and constant ones have ``None``."""
     first, second = (_ranks(values) for values in (a, b))
     if np.ptp(first) == 0 or np.ptp(second) == 0:
         return None

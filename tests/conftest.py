@@ -120,7 +120,7 @@ MEMORY = 3 * 2**30
 
 @pytest.fixture
 def bounded() -> Iterator[None]:
-    """Give nobody more memory than there is reason for: for files that were made to harm."""
+    """Return nobody more memory than there is reason for: for files that were made to harm."""
     limits = resource.getrlimit(resource.RLIMIT_AS)
     taken = Path("/proc/self/statm")  # elsewhere than on Linux the limit means little
     if taken.exists():

@@ -25,7 +25,7 @@ class Difference:
     counts: pd.DataFrame
 
     def notes(self) -> list[str]:
-        """Say what the numbers do not."""
+        """Return what the numbers do not."""
         notes = []
         if not self.distance.exact:
             notes.append("The time was up: fewer edits may do than the number after <=.")
@@ -35,7 +35,7 @@ class Difference:
         return notes
 
     def to_json(self) -> dict[str, Any]:
-        """Give the JSON form: names, distances, and for each operation its counts in the cells of A and of B."""
+        """Return the JSON form: names, distances, and for each operation its counts in the cells of A and of B."""
         table = self._table()
         return {
             "names": list(self.names),
@@ -52,7 +52,7 @@ class Difference:
         }
 
     def lines(self) -> list[str]:
-        """Give the distance, the table of operations and the notes as text, a line each."""
+        """Return the distance, the table of operations and the notes as text, a line each."""
         apart = f"{self.distance.normal} in the normal cell, {self.distance.reduction} in the reduction cell"
         lines = [f"{letter}: {name}" for letter, name in zip("AB", self.names, strict=True)]
         lines += [f"graph edit distance {self.distance}: {apart}", ""]

@@ -278,14 +278,14 @@ def _draw_box(box: Box, ax: Axes, scale: float, *, marked: bool) -> None:
 
 
 def baselines(box: Box) -> list[float]:
-    """Give the heights of a box's lines of text, which are centred by the height of a small letter with ascender."""
+    """Return the heights of a box's lines of text, which are centred by the height of a small letter with ascender."""
     step = _LINE * _LETTERS
     first = box.y + (len(box.text) - 1) * step / 2 - 0.35 * _LETTERS
     return [first - i * step for i in range(len(box.text))]
 
 
 def letters(line: str, box: Box, y: float) -> Path:
-    """Give the outlines of a line of text in a box, its base line at height y; a line too long is drawn smaller."""
+    """Return the outlines of a line of text in a box, its base line at height y; a line too long is drawn smaller."""
     path, left, right = _outlines(line)
     scale = min(1 / 72, (box.width - 0.09) / (right - left))
     return path.transformed(Affine2D().translate(-(left + right) / 2, 0.0).scale(scale).translate(box.x, y))
@@ -293,7 +293,7 @@ def letters(line: str, box: Box, y: float) -> Path:
 
 @lru_cache(maxsize=256)
 def _outlines(line: str) -> tuple[Path, float, float]:
-    """Give the outlines in points, and their left and right end."""
+    """Return the outlines in points, and their left and right end."""
     path = TextPath((0.0, 0.0), line, size=_LETTERS * 72, prop=_FONT)
     extent = path.get_extents()  # which takes longer than all else
     return path, extent.x0, extent.x1

@@ -110,7 +110,7 @@ def op_text(op: str) -> tuple[str, ...]:
 
 
 def kind_of(op: str) -> str:
-    """Say which kind of operation it is, one of the first keys of :data:`FILLS`."""
+    """Return which kind of operation it is, one of the first keys of :data:`FILLS`."""
     words = op.replace("-", "_").split("_")
     if "sep" in words:
         return "separable convolution"
@@ -159,7 +159,7 @@ def lay_out(cell: Cell, abreast: int | None = None) -> Layout:
 
 
 def _levels(cell: Cell, abreast: int | None) -> list[int]:
-    """Give each state its row: the lowest with room above its sources, first for what most others wait for."""
+    """Return each state its row: the lowest with room above its sources, first for what most others wait for."""
     states = range(INPUTS, INPUTS + len(cell.blocks))
     waiting = dict.fromkeys(states, 0)  # state -> blocks in the longest chain that reads it
     for state in reversed(states):
@@ -410,7 +410,7 @@ def _height(item: _Item, cell: Cell) -> float:
 
 
 def _parts(item: _Item, cell: Cell, y: float) -> tuple[list[Box], list[Wire]]:
-    """Give the boxes of a thing whose lower edge is at y, and the wires between them."""
+    """Return the boxes of a thing whose lower edge is at y, and the wires between them."""
     if item.kind == "input":
         text = ("$h_i$", "$h_{i-1}$")[item.state]
         box = Box(
@@ -437,7 +437,7 @@ def _parts(item: _Item, cell: Cell, y: float) -> tuple[list[Box], list[Wire]]:
 
 
 def _output(item: _Item, cell: Cell, y: float) -> tuple[list[Box], list[Wire]]:
-    """Give the boxes at the top: a concatenation, where there is more than one state to put out, and h_{i+1}."""
+    """Return the boxes at the top: a concatenation, where there is more than one state to put out, and h_{i+1}."""
     boxes, wires = [], []
     if len(cell.output) > 1:
         middle = y + COMBINE_HEIGHT / 2

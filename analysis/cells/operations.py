@@ -128,7 +128,7 @@ def _counts_of_text(text: str) -> Counter[tuple[str, str]]:
 def _matrix(
     counts: list[Counter[tuple[str, str]]],
 ) -> tuple[np.ndarray[Any, np.dtype[np.int32]], list[tuple[str, str]]]:
-    """Give counts as an array of shape (cells, names), and the names; each cell of a pair has every operation."""
+    """Return counts as an array of shape (cells, names), and the names; each cell of a pair has every operation."""
     found = {name for count in counts for name in count}
     operations = sorted({op for _, op in found})
     names = [(cell, op) for cell in sorted({cell for cell, _ in found}) for op in operations]

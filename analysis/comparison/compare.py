@@ -98,7 +98,7 @@ class Comparison:
     files: tuple[Path, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
-        """Give the JSON form: everything, with a row of ``strategies`` a group; what is missing is ``None``."""
+        """Return the JSON form: everything, with a row of ``strategies`` a group; what is missing is ``None``."""
         return {
             "budget": self.budget,
             "measure": self.measure,
@@ -113,7 +113,7 @@ class Comparison:
         }
 
     def lines(self) -> list[str]:
-        """Give the tables as aligned text, the sentences, and the files, for a terminal of 80 columns."""
+        """Return the tables as aligned text, the sentences, and the files, for a terminal of 80 columns."""
         blocks = [
             [line for text in self.warnings for line in folded(f"Warning: {text}")],
             folded(f"After {self.budget:,} samples; ± is the standard deviation over seeds."),
@@ -127,7 +127,7 @@ class Comparison:
         return [printable(line) for line in lines]
 
     def _found(self) -> list[list[str]]:
-        """Say what the groups found, headings first."""
+        """Return what the groups found, headings first."""
         head = ["runs", "best %", "lowest", "highest", "area %"]
         reports = self.table["report"].notna().any()
         head += ["report %"] if reports else []
@@ -144,7 +144,7 @@ class Comparison:
         return rows
 
     def _effort(self) -> list[list[str]]:
-        """Say what it took, and which trial was the best, headings first."""
+        """Return what it took, and which trial was the best, headings first."""
         rows = [["", "trained", "failed", "networks", f"top {TOP} %", "mean %", "hours", "best trial"]]
         for number, row in enumerate(_rows(self.table), start=1):
             trial = "-" if pd.isna(row["best_id"]) else f"{shorten(row['best_run'], 24)}:{row['best_id']}"
@@ -177,7 +177,7 @@ class Comparison:
 
 
 def outcomes(frame: pd.DataFrame, budget: int, target: float | None = None) -> pd.DataFrame:
-    """Measure each run until its ``budget``-th sample, a row a run; :data:`OUTCOMES` says what is in it.
+    """Measure each run until its ``budget``-th sample, a row per run; :data:`OUTCOMES` says what is in it.
 
     A run with fewer samples keeps what it had. One without a sample has no row.
     """
@@ -237,7 +237,7 @@ def compare(
 
 
 def records(table: pd.DataFrame) -> list[dict[str, Any]]:
-    """Give the rows of a table as JSON can say them: missing values are ``None``, the best cell is an object.
+    """Return the rows of a table as JSON can say them: missing values are ``None``, the best cell is an object.
 
     A cell that cannot be read is ``None`` too.
     """
@@ -303,7 +303,7 @@ def comparison_of(paths: Paths, *, target: float | None = None, trials: int | No
 
 
 def notes_of(table: pd.DataFrame, measured: pd.DataFrame) -> list[str]:
-    """Say in sentences what a table cannot show: how far its numbers may be trusted."""
+    """Return in sentences what a table cannot show: how far its numbers may be trusted."""
     notes = []
     for name, group in measured.groupby("group", sort=False):
         if lost := int(group["best"].isna().sum()):
@@ -346,7 +346,7 @@ def _budget(runs: Sequence[Run], samples: Mapping[str, int], trials: int | None)
 
 
 def _counted(groups: Sequence[Group], samples: Mapping[str, int]) -> dict[str, str]:
-    """Give the runs that count, with their groups: of those with one seed the first that got furthest."""
+    """Return the runs that count, with their groups: of those with one seed the first that got furthest."""
     counted = {}
     for group in groups:
         twice = group.repeated()
@@ -359,7 +359,7 @@ def _counted(groups: Sequence[Group], samples: Mapping[str, int]) -> dict[str, s
 
 
 def _repeated(group: Group) -> str:
-    """Say which seeds a group has more than once."""
+    """Return which seeds a group has more than once."""
     seeds = [f"{seed} ({listed([run.name for run in alike])})" for seed, alike in group.repeated().items()]
     return f"{group.label} has a seed more than once, which is no new evidence; counted once: {listed(seeds)}."
 
@@ -420,7 +420,7 @@ def _values(measured: pd.DataFrame, group: str, column: str) -> Floats:
 
 
 def _scope(table: pd.DataFrame, measure: str, budget: int) -> str:
-    """Say what the conclusions are about, and that they are about nothing else."""
+    """Return what the conclusions are about, and that they are about nothing else."""
     spaces = listed(table["space"].unique().tolist())
     said = "the report of the best network" if measure == "report" else "the best fitness"
     return (

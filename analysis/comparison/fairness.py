@@ -26,7 +26,7 @@ _HARDWARE: Final = {
 
 
 def warnings_of(paths: Paths) -> list[str]:
-    """Say in sentences why runs cannot be compared as they are.
+    """Return in sentences why runs cannot be compared as they are.
 
     Another space, evaluator, option of it, data set by its fingerprint, way of counting, limit, budget, number of
     workers or version of a library.
@@ -60,7 +60,7 @@ def warnings_of(paths: Paths) -> list[str]:
 
 
 def unlike(groups: Sequence[Group]) -> dict[tuple[str, str], tuple[str, ...]]:
-    """Say of pairs of groups, by their labels, what keeps their fitness from being the same measure; none if nothing.
+    """Return for pairs of groups, by label, what keeps their fitness from being the same measure; empty if nothing.
 
     That is the evaluator, its options, its data, and whether repeats are trainings. The space is not among it: what two
     spaces hold can be measured alike.
@@ -83,7 +83,7 @@ def unlike(groups: Sequence[Group]) -> dict[tuple[str, str], tuple[str, ...]]:
 
 
 def unfinished(runs: Sequence[Run], samples: Mapping[str, int]) -> list[str]:
-    """Say which runs are not over, or ended before their budget. ``samples``: run -> trainings that have ended."""
+    """Return which runs are not over, or ended before their budget. ``samples``: run -> trainings that have ended."""
     sentences, short = [], {}
     early: dict[str, list[str]] = {}
     for run in runs:
@@ -104,7 +104,7 @@ def unfinished(runs: Sequence[Run], samples: Mapping[str, int]) -> list[str]:
 
 
 def ending(run: Run) -> str | None:
-    """Give the reason with which the log of a run ends; ``None`` if it goes on, or did not end in order."""
+    """Return the reason with which the log of a run ends; ``None`` if it goes on, or did not end in order."""
     try:
         lines = (run.folder / "log.jsonl").read_text("utf-8", errors="replace").splitlines()
     except OSError:
@@ -121,7 +121,7 @@ def ending(run: Run) -> str | None:
 
 
 def _differing(runs: Sequence[Run], table: str, option: str, consequence: str) -> list[str]:
-    """Give a sentence if runs differ in one option; an option that only some name has its default in the others."""
+    """Return a sentence if runs differ in one option; an option that only some name has its default in the others."""
     values = {run.name: shorten(str(run.table(table).get(option, "default"))) for run in runs}
     if len(set(values.values())) < 2:
         return []
@@ -130,7 +130,7 @@ def _differing(runs: Sequence[Run], table: str, option: str, consequence: str) -
 
 
 def _other_data(runs: Sequence[Run]) -> list[str]:
-    """Give a sentence if runs of one evaluator read other data, though it may go by the same name."""
+    """Return a sentence if runs of one evaluator read other data, though it may go by the same name."""
     sentences = []
     for evaluator in dict.fromkeys(run.said("evaluator") for run in runs):
         alike = [run for run in runs if run.said("evaluator") == evaluator]
@@ -144,7 +144,7 @@ def _other_data(runs: Sequence[Run]) -> list[str]:
 
 
 def _other_versions(runs: Sequence[Run]) -> list[str]:
-    """Give a sentence if runs were made with other versions of libraries, as far as ``env.json`` tells."""
+    """Return a sentence if runs were made with other versions of libraries, as far as ``env.json`` tells."""
     said: dict[str, Mapping[str, object]] = {}
     for run in runs:
         versions = run.environment().get("versions")

@@ -43,7 +43,7 @@ class Group:
     runs: tuple[Run, ...]
 
     def repeated(self) -> dict[int, list[Run]]:
-        """Give the seeds that more than one run has, with these runs."""
+        """Return the seeds that more than one run has, with these runs."""
         by_seed: dict[int, list[Run]] = {}
         for run in self.runs:
             if (seed := seed_of(run)) is not None:
@@ -52,7 +52,7 @@ class Group:
 
 
 def seed_of(run: Run) -> int | None:
-    """Give the seed of a run, ``None`` if ``run.toml`` does not say."""
+    """Return the seed of a run, ``None`` if ``run.toml`` does not say."""
     seed = run.table("run").get("seed")
     return seed if isinstance(seed, int) else None
 
@@ -82,12 +82,12 @@ def groups_of(runs: Sequence[Run], frame: pd.DataFrame) -> list[Group]:
 
 
 def labels_of(runs: Sequence[Run], frame: pd.DataFrame) -> dict[str, str]:
-    """Give the label of each run's group of :func:`groups_of`, by the run's name."""
+    """Return the label of each run's group of :func:`groups_of`, by the run's name."""
     return {run.name: group.label for group in groups_of(runs, frame) for run in group.runs}
 
 
 def settings_of(run: Run) -> dict[str, str]:
-    """Give the settings of a run that are not its strategy's own, by name, as text.
+    """Return the settings of a run that are not its strategy's own, by name, as text.
 
     A file that the evaluator reads is known by its fingerprint where there is one: a path can lead to another file on
     another machine.
@@ -140,5 +140,5 @@ def _labels(parts: Mapping[str, tuple[str, str, Settings, Settings]], first: Map
 
 
 def differs(name: str, tables: Sequence[Settings]) -> bool:
-    """Say whether a setting differs between tables, or is missing in some of them only."""
+    """Return whether a setting differs between tables, or is missing in some of them only."""
     return len({table.get(name) for table in tables}) > 1

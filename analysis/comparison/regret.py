@@ -71,7 +71,7 @@ class StudyCurves:
     strategies: tuple[StrategyCurves, ...]
 
     def regret(self, curves: StrategyCurves) -> Floats:
-        """Give the regret of a strategy, shape (seeds, trials), in percentage points; NaN where it is not known."""
+        """Return the regret of a strategy, shape (seeds, trials), in percentage points; NaN where it is not known."""
         return 100 * ((math.nan if self.optimum is None else self.optimum) - curves.best)
 
 
@@ -139,17 +139,17 @@ def study_table(study: StudyCurves, checkpoints: Sequence[int] | None = None) ->
 
 
 def standard_error(values: Floats) -> Any:
-    """Give the standard error of the mean over seeds, the first axis; NaN for one seed."""
+    """Return the standard error of the mean over seeds, the first axis; NaN for one seed."""
     return _spread(values) / math.sqrt(len(values))
 
 
 def _spread(values: Floats) -> Any:
-    """Give the sample standard deviation over seeds, the first axis; NaN for one seed."""
+    """Return the sample standard deviation over seeds, the first axis; NaN for one seed."""
     return values.std(axis=0, ddof=1) if len(values) > 1 else np.full(values.shape[1:], math.nan)[()]
 
 
 def notes_on(study: StudyCurves) -> list[str]:
-    """Say in sentences what the table of a study cannot show."""
+    """Return in sentences what the table of a study cannot show."""
     notes = []
     for curves in study.strategies:
         if curves.unfinished:

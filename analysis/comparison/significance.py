@@ -69,7 +69,7 @@ class Pair:
         return f"{self.first} and {self.second}"
 
     def to_json(self) -> dict[str, Any]:
-        """Give the JSON form: the fields, with the verdict and the name of the effect."""
+        """Return the JSON form: the fields, with the verdict and the name of the effect."""
         return {
             "first": self.first,
             "second": self.second,
@@ -86,7 +86,7 @@ class Pair:
 
 
 def superiority(first: Floats, second: Floats) -> float:
-    """Give the probability that a value of the first is larger than one of the second, ties counted half."""
+    """Return the probability that a value of the first is larger than one of the second, ties counted half."""
     signs = np.sign(first[:, None] - second[None, :])
     return float((signs.mean() + 1) / 2)
 
@@ -99,7 +99,7 @@ def effect(superiority: float) -> str:
 
 
 def rank_test(first: Floats, second: Floats) -> float:
-    """Give the two-sided p of Mann and Whitney.
+    """Return the two-sided p of Mann and Whitney.
 
     It is exact up to 100 runs each without ties, and with ties as long as there are few ways to share the values out;
     else it is that of the normal limit, corrected for ties and for continuity.
@@ -122,7 +122,7 @@ def rank_test(first: Floats, second: Floats) -> float:
 
 
 def smallest_p(first: int, second: int) -> float:
-    """Give the smallest p that so many runs can give: that of all of one group being better than all of the other."""
+    """Return the smallest p that so many runs can give: that of all of one group being better than all of the other."""
     return min(1.0, 2 / math.comb(first + second, first))
 
 
@@ -136,7 +136,7 @@ def holm(values: Sequence[float]) -> list[float]:
 
 
 def seeds_needed(pairs: int) -> int:
-    """Give the smallest number of seeds of every group with which each of so many pairs could be told apart."""
+    """Return the smallest number of seeds of every group with which each of so many pairs could be told apart."""
     return next(n for n in range(2, 1000) if pairs * smallest_p(n, n) <= ALPHA)
 
 
@@ -180,7 +180,7 @@ def pairs_of(
 
 
 def conclusions(pairs: Sequence[Pair]) -> list[str]:
-    """Say in sentences what may be concluded from pairs, and what may not."""
+    """Return in sentences what may be concluded from pairs, and what may not."""
     by_verdict: dict[str, list[Pair]] = {}
     for pair in pairs:
         by_verdict.setdefault(pair.verdict, []).append(pair)
@@ -208,7 +208,7 @@ _SENTENCES: Final = 6
 
 
 def _apart(pair: Pair, tested: int) -> str:
-    """Say of a pair which is better, how surely, and by how much."""
+    """Return for a pair which is better, how surely, and by how much."""
     assert pair.superiority is not None
     assert pair.p_holm is not None
     swapped = pair.superiority < 0.5
@@ -224,7 +224,7 @@ def _apart(pair: Pair, tested: int) -> str:
 
 
 def _too_few(seeds: tuple[int, ...], pairs: Sequence[Pair], is_all: bool, tested: int) -> str:
-    """Say of pairs that no outcome could have told them apart, and what could."""
+    """Return for pairs that no outcome could have told them apart, and what could."""
     low, high = seeds
     if high == 1:
         who = "One run each" if is_all else f"One run each of {enumerated([pair.names for pair in pairs])}"

@@ -50,7 +50,7 @@ def new_figure(width: float | None = None, panels: int = 1) -> Figure:
 
 
 def column_of(x: str) -> str:
-    """Give the column of an entry of :data:`ABSCISSAE`.
+    """Return the column of an entry of :data:`ABSCISSAE`.
 
     Raises:
         ValueError: if it is none.
@@ -61,7 +61,7 @@ def column_of(x: str) -> str:
 
 
 def letters(ax: Axes) -> float:
-    """Give the points of letters that suit the width of the axes."""
+    """Return the points of letters that suit the width of the axes."""
     smallest, largest = _LETTERS
     inches = ax.bbox.width / ax.figure.dpi
     return float(np.clip(largest * inches / (_SHARE * SIZE[0]), smallest, largest))
@@ -201,7 +201,7 @@ def legend(ax: Axes, handles: Sequence[Any] | None = None, *, columns: int = 5, 
 
 
 def _explains(handle: Any) -> bool:
-    """Say whether an entry of a legend stands for no curve, but says what dots or dashes mean."""
+    """Return whether an entry of a legend stands for no curve, but says what dots or dashes mean."""
     return isinstance(handle, Line2D) and not np.size(handle.get_xdata())
 
 
@@ -213,7 +213,7 @@ def _one_of_each(places: Sequence[int], names: Sequence[str]) -> list[int]:
 
 
 def legible(label: str) -> str:
-    """Give a label that a legend shows: matplotlib leaves out those that begin with an underscore."""
+    """Return a label that a legend shows: matplotlib leaves out those that begin with an underscore."""
     return f" {label}" if label.startswith("_") else label
 
 
@@ -225,7 +225,7 @@ def plain(ax: Axes) -> None:
 
 
 def marked(x: NDArray[Any], shift: float = 0.0) -> list[int]:
-    """Give the points of a curve that have a marker: those nearest to even distances, ``shift`` in [0, 1] further."""
+    """Return the points of a curve that have a marker: those nearest to even distances, ``shift`` in [0, 1] further."""
     if not len(x):
         return []
     targets = x[0] + (x[-1] - x[0]) * (np.arange(_MARKS) + 0.35 + 0.6 * shift) / _MARKS

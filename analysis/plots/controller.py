@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def plot_reward(learned: pd.DataFrame, ax: Axes | None = None, *, groups: Groups = None) -> Axes:
-    """Draw the mean reward of each batch against samples, a line a run; several runs of a group also get their mean.
+    """Draw the mean reward of each batch against samples, a line per run; several runs of a group also get their mean.
 
     ``learned`` comes from :func:`analysis.learning.learning`. Without ``ax`` a new figure is made.
     """

@@ -36,7 +36,7 @@ def plot_accuracy(
     x: str = "trials",
     groups: Groups = None,
 ) -> Axes:
-    """Draw the best accuracy so far against samples, a line a run; several runs of a group also get their mean.
+    """Draw the best accuracy so far against samples, a line per run; several runs of a group also get their mean.
 
     With ``x="seconds"`` it is drawn against the time that each run had been going for, its sessions added up.
     ``trials`` adds every trial as a faint dot; ``window`` adds the mean of the last so many as a dashed line. Without
@@ -83,7 +83,7 @@ def plot_best(frame: pd.DataFrame, ax: Axes | None = None, *, x: str = "trials",
 def plot_mean(
     frame: pd.DataFrame, ax: Axes | None = None, *, window: int = 100, x: str = "trials", groups: Groups = None
 ) -> Axes:
-    """Draw the mean accuracy of the last ``window`` individuals told, a line a run; a group also gets its mean.
+    """Draw the mean accuracy of the last ``window`` individuals told, a line per run; a group also gets its mean.
 
     Raises:
         HistoryError: if no trial has a fitness.
@@ -133,7 +133,7 @@ def plot_trials(frame: pd.DataFrame, ax: Axes | None = None, *, x: str = "trials
 
 
 def looks_of(frame: pd.DataFrame) -> dict[str, Look]:
-    """Give each group of a frame of :func:`analysis.curves.grouped` its look."""
+    """Return each group of a frame of :func:`analysis.curves.grouped` its look."""
     strategies = frame.drop_duplicates("group")
     return looks(dict(zip(strategies["group"], strategies["strategy"].astype(str), strict=True)))
 
@@ -144,7 +144,7 @@ def runs_of(frame: pd.DataFrame) -> dict[str, int]:
 
 
 def so_many(runs: int, every: int) -> str:
-    """Say how many runs of a group are meant; those without a fitness have no curve."""
+    """Return how many runs of a group are meant; those without a fitness have no curve."""
     return f"{runs} of {every}" if runs < every else str(runs)
 
 
@@ -218,7 +218,7 @@ def draw_line(
 
 
 def nothing(frame: pd.DataFrame) -> str:
-    """Say why there is nothing to draw."""
+    """Return why there is nothing to draw."""
     failures = frame.loc[frame["trained"], "outcome"].value_counts()
     counts = ", ".join(f"{count} {outcome}" for outcome, count in failures.items() if count)
     return f"no finished trials in {some_of(frame['run'].unique())}" + (f" but failures: {counts}" if counts else "")

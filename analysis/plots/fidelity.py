@@ -45,7 +45,7 @@ def fidelity_figure(table: pd.DataFrame, *, reference: str, baseline: str) -> Fi
 
 
 def plot_fidelity(table: pd.DataFrame, ax: Axes, *, reference: str, baseline: str) -> Axes:
-    """Draw tau with its interval against the processor seconds of a training, a labelled point a setting.
+    """Draw tau with its interval against the processor seconds of a training, a labelled point per setting.
 
     Settings that change the same thing, those named ``thing=value``, share a colour. The dash above or below a point is
     the tau that noise alone would leave. A setting whose tau is not known, such as the reference of a single seed, is
@@ -64,7 +64,7 @@ def plot_fidelity(table: pd.DataFrame, ax: Axes, *, reference: str, baseline: st
 
 
 def _colours(settings: Iterable[str]) -> dict[str, str]:
-    """Give what changes the same thing the same colour, in the order in which things are met."""
+    """Return what changes the same thing the same colour, in the order in which things are met."""
     family = {setting: setting.partition("=")[0] for setting in settings}
     order = {name: number for number, name in enumerate(dict.fromkeys(f for s, f in family.items() if f != s))}
     return {setting: _FAMILIES[order.get(name, 0) % len(_FAMILIES)] for setting, name in family.items()}
@@ -141,7 +141,7 @@ class _Label:
 
 
 def _marks(ax: Axes, row: dict[Any, Any]) -> Sequence[Bbox]:
-    """Give the boxes, in pixels, of what is drawn for one setting."""
+    """Return the boxes, in pixels, of what is drawn for one setting."""
     dpi: float = ax.figure.dpi
     half = 3.5 * dpi / 72
 
@@ -162,12 +162,12 @@ def _line(point: Any, box: Bbox) -> Sequence[Bbox]:
 
 
 def _covered(box: Bbox, others: Sequence[Bbox]) -> float:
-    """Say how many square pixels of others a box would cover."""
+    """Return how many square pixels of others a box would cover."""
     shared = (Bbox.intersection(box, other) for other in others)
     return sum(both.width * both.height for both in shared if both is not None)
 
 
 def _outside(box: Bbox, within: Bbox) -> float:
-    """Say how many square pixels of a box lie outside of another."""
+    """Return how many square pixels of a box lie outside of another."""
     inside = Bbox.intersection(box, within)
     return float(box.width * box.height - (0 if inside is None else inside.width * inside.height))

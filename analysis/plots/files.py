@@ -54,7 +54,7 @@ def save(figure: Figure, path: Path) -> list[Path]:
 
 
 def picture_files(path: Path) -> list[Path]:
-    """Say which files :func:`save` would write.
+    """Return which files :func:`save` would write.
 
     Raises:
         ValueError: if the suffix is no format of a picture.

@@ -140,7 +140,7 @@ def plot_fronts(paths: Paths, output: Path | None = None, *, costs: Sequence[str
 
 
 def _own_costs(run: Run) -> tuple[str, ...]:
-    """Give the costs that a run's strategy weighs, as ``run.toml`` has them."""
+    """Return the costs that a run's strategy weighs, as ``run.toml`` has them."""
     costs = run.table("strategy").get("costs")
     if isinstance(costs, list) and costs and all(isinstance(name, str) for name in costs):
         return tuple(dict.fromkeys(costs))

@@ -53,7 +53,7 @@ class Look:
 
 
 def strategy_colours(strategies: Iterable[str]) -> dict[str, str]:
-    """Give each strategy its colour; one that is not ours has the one that its name falls on, or the next free one."""
+    """Return the colour of each strategy; one that is not ours gets a colour by its name, or the next free one."""
     own, others = _places(strategies)
     colours = tuple(STRATEGY_COLOURS.values())
     found = {name: colours[place] for name, place in own.items()}
@@ -61,7 +61,7 @@ def strategy_colours(strategies: Iterable[str]) -> dict[str, str]:
 
 
 def strategy_markers(strategies: Iterable[str]) -> dict[str, str]:
-    """Give each strategy its marker, as :func:`strategy_colours` gives its colour."""
+    """Return each strategy its marker, as :func:`strategy_colours` gives its colour."""
     own, others = _places(strategies)
     left = MARKERS[len(STRATEGY_COLOURS) :]
     found = {name: MARKERS[place] for name, place in own.items()}
@@ -69,7 +69,7 @@ def strategy_markers(strategies: Iterable[str]) -> dict[str, str]:
 
 
 def looks(strategies: Mapping[str, str]) -> dict[str, Look]:
-    """Give each curve its look, by label; the argument says of which strategy it is.
+    """Return each curve its look, by label; the argument says of which strategy it is.
 
     Curves of one strategy have its colour and marker, and differ in shade and dashes, in the order listed; where those
     come to an end, they begin again with the next marker.

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def plot_age(lives: pd.DataFrame, ax: Axes | None = None, *, groups: Groups = None) -> Axes:
-    """Draw the mean age of the living against samples, a line a run, and the oldest's dotted.
+    """Draw the mean age of the living against samples, a line per run, and the oldest's dotted.
 
     ``lives`` comes from :func:`analysis.diversity.living`. Several runs of a group also get their mean. Without ``ax``
     a new figure is made.

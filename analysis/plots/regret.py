@@ -86,7 +86,7 @@ def plot_study(study: StudyCurves, ax: Axes) -> Axes:
 
 
 def _seeds(counts: Sequence[int]) -> str:
-    """Say what a curve and its band are."""
+    """Return what a curve and its band are."""
     if max(counts) == 1:
         return "one seed"
     said = str(min(counts)) if min(counts) == max(counts) else f"{min(counts)} to {max(counts)}"

@@ -23,14 +23,14 @@ class StudyReport:
     files: tuple[Path, ...]
 
     def to_json(self) -> list[dict[str, Any]]:
-        """Give the rows of the table; what is not known is ``None``."""
+        """Return the rows of the table; what is not known is ``None``."""
         return [
             {str(name): None if pd.isna(value) else value for name, value in row.items()}
             for row in self.table.to_dict(orient="records")
         ]
 
     def cells(self) -> list[list[str]]:
-        """Give the table as text, headings first."""
+        """Return the table as text, headings first."""
         rows = [["strategy", "trials", "seeds", "best %", "regret pp", "report %", "distinct"]]
         for row in self.table.to_dict(orient="records"):
             rows.append(
@@ -47,7 +47,7 @@ class StudyReport:
         return rows
 
     def lines(self) -> list[str]:
-        """Give the table as aligned text."""
+        """Return the table as aligned text."""
         rows = self.cells()
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         return [

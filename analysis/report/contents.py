@@ -140,7 +140,7 @@ def _run(run: Run, group: Group, rows: pd.DataFrame) -> dict[str, Any]:
 
 
 def _state(run: Run, done: int, budget: object) -> str:
-    """Say in words how a run ended, or that it did not."""
+    """Return in words how a run ended, or that it did not."""
     reason = ending(run)
     if reason is None and isinstance(budget, int) and done >= budget:
         reason = "trials"
@@ -150,7 +150,7 @@ def _state(run: Run, done: int, budget: object) -> str:
 
 
 def _best(rows: pd.DataFrame) -> pd.DataFrame:
-    """Give the row with the highest fitness, the first told on ties; none if there is no fitness."""
+    """Return the row with the highest fitness, the first told on ties; none if there is no fitness."""
     alive = rows[rows["fitness"].notna()]
     highest = alive[alive["fitness"] == alive["fitness"].max()]
     first: pd.DataFrame = highest.sort_values(["trained", "told"], ascending=[False, True], kind="stable").head(1)
@@ -158,14 +158,14 @@ def _best(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def _highest(frame: pd.DataFrame, top: int) -> pd.DataFrame:
-    """Give the trainings with the highest fitness, of equal ones those told first."""
+    """Return the trainings with the highest fitness, of equal ones those told first."""
     alive = frame[frame["fitness"].notna() & frame["trained"]]
     highest: pd.DataFrame = alive.sort_values("fitness", ascending=False, kind="stable").head(top)
     return highest
 
 
 def _trials(rows: pd.DataFrame, runs: Mapping[str, Run]) -> list[dict[str, Any]]:
-    """Give rows with their genotypes, which are read for these alone."""
+    """Return rows with their genotypes, which are read for these alone."""
     texts = {
         str(name): _texts(runs[str(name)], group["id"].tolist())
         for name, group in rows.groupby("run", observed=True, sort=False)
@@ -214,7 +214,7 @@ def _comparison(runs: Sequence[Run]) -> dict[str, Any]:
 
 
 def _curve(name: str, group: str, rows: pd.DataFrame) -> dict[str, Any]:
-    """Give the best so far of a run: where it changed, exactly, and how far the run has come.
+    """Return the best so far of a run: where it changed, exactly, and how far the run has come.
 
     Columns: ``sample``, ``elapsed`` (seconds), ``fitness`` and ``id``, of the trial that was the best from there on.
     """
@@ -237,7 +237,7 @@ def _curve(name: str, group: str, rows: pd.DataFrame) -> dict[str, Any]:
 
 
 def _means(runs: Sequence[Run], frame: pd.DataFrame) -> dict[str, Any]:
-    """Give the mean of the last ``window`` told in each run, at some of its samples, evenly chosen, and at its last."""
+    """Return the mean of the last ``window`` told in each run, at evenly chosen samples and at its last."""
     window = mean_window(runs)
     clocks = frame[["run", "sample", "elapsed"]].drop_duplicates(["run", "sample"], keep="last")
     every = moving_mean(frame, window).merge(clocks, on=["run", "sample"])
@@ -286,7 +286,7 @@ def _dots(frames: Mapping[str, pd.DataFrame]) -> dict[str, Any]:
 def _cells(
     frame: pd.DataFrame, groups: Iterable[list[str]], runs: Mapping[str, Run], group_of: Mapping[str, Group]
 ) -> list[dict[str, Any]]:
-    """Give the best network of each group, the best group first, with what its genotype describes."""
+    """Return the best network of each group, the best group first, with what its genotype describes."""
     rows = [best for names in groups if len(best := _best(frame[frame["run"].isin(names)]))]
     rows.sort(key=lambda row: -float(row["fitness"].iloc[0]))
     found = []
@@ -316,7 +316,7 @@ def _failures(frame: pd.DataFrame) -> dict[str, Any]:
 
 
 def _lineage(run: Run, id: int) -> dict[str, Any]:
-    """Give the ancestors of a trial, oldest first; of many only the youngest, and how many more there are."""
+    """Return the ancestors of a trial, oldest first; of many only the youngest, and how many more there are."""
     found = lineage(load_history(run.history, columns=_OF_LINEAGE), id)
     rows = found.tail(_ANCESTORS).to_dict("records")
     names = {"generation": int, "id": int, "parent": int, "changes": int, "sample": int, "trained_as": int}
@@ -342,13 +342,13 @@ def _flat(table: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, str
 
 
 def _versions(run: Run) -> dict[str, str]:
-    """Give what ``env.json`` says of libraries, machine and data."""
+    """Return what ``env.json`` says of libraries, machine and data."""
     said = {name: value for name, value in run.environment().items() if name not in ("command", "space")}
     return {name.removeprefix("versions."): value for name, value in _flat(said)}
 
 
 def _tabled(tables: Mapping[str, Mapping[str, str]]) -> dict[str, Any]:
-    """Part entries that all runs share from those that differ: ``common`` rows, and ``names`` with a row a run."""
+    """Part entries that all runs share from those that differ: ``common`` rows, and ``names`` with a row per run."""
     names = list(dict.fromkeys(name for table in tables.values() for name in table))
     differing = [name for name in names if len({table.get(name) for table in tables.values()}) > 1]
     first = next(iter(tables.values()), {})
@@ -362,7 +362,7 @@ def _tabled(tables: Mapping[str, Mapping[str, str]]) -> dict[str, Any]:
 
 
 def _commands(run: Run) -> dict[str, Any]:
-    """Give the words of the command that began a run, and its folder, relative to where we are if it lies below."""
+    """Return the words of the command that began a run, and its folder, relative to where we are if it lies below."""
     words = run.environment().get("command")
     said = [printable(word) for word in words] if isinstance(words, list) else []
     if said and Path(said[0]).name in _OURSELVES:
@@ -375,12 +375,12 @@ def _commands(run: Run) -> dict[str, Any]:
 
 
 def _value(value: Any, kind: type) -> Any:
-    """Give a number, or ``None`` where it is missing."""
+    """Return a number, or ``None`` where it is missing."""
     return None if pd.isna(value) else kind(value)
 
 
 def _number(column: pd.Series[Any]) -> float | None:
-    """Give the one value of a column, if it has one."""
+    """Return the one value of a column, if it has one."""
     return None if column.empty else _value(column.iloc[0], float)
 
 

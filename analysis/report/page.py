@@ -62,7 +62,7 @@ class Table:
 
 
 def report_page(paths: Paths, *, top: int = TOP, command: Sequence[str] = ()) -> str:
-    """Give the report of one or many runs as HTML; ``command`` is said to repeat it.
+    """Return the report of one or many runs as HTML; ``command`` is said to repeat it.
 
     Raises:
         HistoryError: as :func:`~analysis.report.contents.report_of` does.
@@ -130,7 +130,7 @@ def _dashes(dashes: Any) -> str:
 
 
 def _brighter(colour: str) -> str:
-    """Give the colour that stands for another on a dark page."""
+    """Return the colour that stands for another on a dark page."""
     dark = sum(bytes.fromhex(colour[1:])) < 3 * 64
     return mixed(colour, "#ffffff", 2 * _BRIGHTER if dark else _BRIGHTER)
 
@@ -286,7 +286,7 @@ def _picture(cell: Cell) -> tuple[str, int, int]:
 
 
 def _lines(text: str) -> list[str]:
-    """Spell what a space describes, an entry a line."""
+    """Spell what a space describes, an entry per line."""
     try:
         found = json.loads(text)
     except (json.JSONDecodeError, RecursionError):

@@ -40,7 +40,7 @@ def count(source: Source, *, size: str | None, macro: str, image: int, classes: 
 
 
 def sized(source: Source, size: str | None, cells_per_stack: int | None, filters: int | None) -> dict[str, int]:
-    """Give N and F, however they were said: as N@P, or one by one.
+    """Return N and F, however they were said: as N@P, or one by one.
 
     Raises:
         UsageError: if they are not given, or given twice.

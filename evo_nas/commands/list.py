@@ -13,7 +13,7 @@ from strategies.catalogue import STRATEGIES
 
 
 def listing(what: str) -> dict[str, str]:
-    """Give name -> description for strategies, spaces, evaluators, presets, trainings or cells."""
+    """Return name -> description for strategies, spaces, evaluators, presets, trainings or cells."""
     if what == "presets":
         from evo_nas.evaluators.proxy.presets import PRESETS
 
@@ -27,7 +27,7 @@ def listing(what: str) -> dict[str, str]:
 
 
 def _described(kind: type) -> str:
-    """Give the first sentence of a class and its options with their defaults."""
+    """Return the first sentence of a class and its options with their defaults."""
     sentence = (kind.__doc__ or "").strip().splitlines()[0]
     options = ", ".join(f"{name}={_spelled(value)}" for name, value in options_of(kind()).items())
     return f"{sentence} Options: {options}" if options else sentence

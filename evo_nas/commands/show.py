@@ -35,7 +35,7 @@ class Front:
     trials: list[FrontTrial]
 
     def lines(self) -> Iterator[str]:
-        """Give the text: a heading, and a line for each of the first trials."""
+        """Return the text: a heading, and a line for each of the first trials."""
         names = [shorten(name, 30) for name in self.costs]
         yield f"the front of accuracy against {', '.join(names)}: {len(self.trials):,} trial(s)"
         if not self.trials:
@@ -79,7 +79,7 @@ class Summary:
         return _pair(self.top[0].cell) if self.top else None
 
     def to_json(self) -> dict[str, Any]:
-        """Give the form of ``show --json``; ``best`` is null while no trial has succeeded."""
+        """Return the form of ``show --json``; ``best`` is null while no trial has succeeded."""
         rows = [{k: v for k, v in asdict(trial).items() if k != "cell"} for trial in self.top]
         return {
             "run": str(self.path),
@@ -92,7 +92,7 @@ class Summary:
         }
 
     def lines(self) -> Iterator[str]:
-        """Give the text of ``show``: a line of counts, a table of the best, and the best cell."""
+        """Return the text of ``show``: a line of counts, a table of the best, and the best cell."""
         early = f" ({self.stopped_early} stopped early)" if self.stopped_early else ""
         named = {name: f"{number} {name}{early if name == 'ok' else ''}" for name, number in self.counts.items()}
         counts = ", ".join(text for name, text in named.items() if self.counts[name] or name == "ok")
@@ -158,7 +158,7 @@ def summarise(path: Path, top: int, *, front: bool = False, costs: Sequence[str]
 
 
 def _objective(folder: RunFolder) -> tuple[bool, tuple[str, ...]]:
-    """Say whether a run searches for a front, and what its strategy weighs accuracy against."""
+    """Return whether a run searches for a front, and what its strategy weighs accuracy against."""
     try:
         options = read_toml(folder.config).get("strategy", {})
     except UsageError:
@@ -188,7 +188,7 @@ def _pair(cell: Mapping[str, Any]) -> CellPair | None:
 
 
 def _printable(text: str) -> str:
-    """Give a text of a history to the terminal: one line, and nothing that it would obey."""
+    """Return a text of a history to the terminal: one line, and nothing that it would obey."""
     return shorten(text, 10_000)
 
 

@@ -153,7 +153,7 @@ class Status:
         return max(0.0, limit - _since(self.log.started, self.now))
 
     def to_json(self) -> dict[str, Any]:
-        """Give the form of ``status --json``; docs/survival.md documents the fields."""
+        """Return the form of ``status --json``; docs/survival.md documents the fields."""
         ok, reused, refused = (self.counts.outcomes.get(name, 0) for name in _NO_FAILURE)
         failures = self.counts.failures
         run = self.config.run if self.config else None
@@ -188,7 +188,7 @@ class Status:
         }
 
     def lines(self) -> Iterator[str]:
-        """Give the text of ``status``."""
+        """Return the text of ``status``."""
         yield f"{printable(self.path)}: {self._how_it_is()}"
         rows = {
             "search": self._search(),
@@ -261,7 +261,7 @@ class Status:
         pace, eta = self.trials_an_hour, self.eta
         if self.state is not State.RUNNING or pace is None:
             return ""
-        words = f"{pace:,.0f} trials an hour" if pace >= 10 else f"{pace:.1f} trials an hour"
+        words = f"{pace:,.0f} trials per hour" if pace >= 10 else f"{pace:.1f} trials per hour"
         if eta is not None:
             has_target = self.config is not None and self.config.run.target_accuracy is not None
             words += f"; ETA {'at most ' if has_target else ''}{duration(eta)}"
@@ -339,7 +339,7 @@ def _state(folder: RunFolder, holder: str | None, log: Log, counts: Counts) -> S
 
 
 def _has_locks(lock_file: Path) -> bool:
-    """Say whether a lock that nobody holds means anything here."""
+    """Return whether a lock that nobody holds means anything here."""
     try:
         with lock_file.open(encoding="utf-8") as lock:
             fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -351,7 +351,7 @@ def _has_locks(lock_file: Path) -> bool:
 
 
 def _is_blank(history: Path) -> bool:
-    """Say whether the making of a history was cut short before it had tables."""
+    """Return whether the making of a history was cut short before it had tables."""
     with (
         suppress(sqlite3.Error),
         closing(sqlite3.connect(f"{history.absolute().as_uri()}?mode=ro", uri=True)) as connection,

@@ -118,6 +118,6 @@ def _covered(centres: torch.Tensor, extent: int, length: int) -> torch.Tensor:
 
 
 def _like(images: torch.Tensor, model: torch.Tensor) -> torch.Tensor:
-    """Give the images the memory format of the model."""
+    """Return the images the memory format of the model."""
     last = model.is_contiguous(memory_format=torch.channels_last)
     return images.contiguous(memory_format=torch.channels_last if last else torch.contiguous_format)

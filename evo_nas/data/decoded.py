@@ -39,7 +39,7 @@ _log = logging.getLogger(__name__)
 class Manifest:
     """What ``manifest.json`` says of an entry.
 
-    ``mean`` and ``std`` are fractions in [0, 1], one a channel, over every pixel of the part. ``fingerprint`` is a
+    ``mean`` and ``std`` are fractions in [0, 1], one per channel, over every pixel of the part. ``fingerprint`` is a
     SHA-256 of class names, labels and pixels: the same on every machine where the images are the same. ``bytes``
     holds the lengths of the two arrays' files, by which a truncated one is recognised.
     """
@@ -117,7 +117,7 @@ def decoded(source: Source, part: Part, size: int | None, channels: int) -> Entr
 
 
 def is_decoded(source: Source, part: Part, size: int | None, channels: int) -> bool:
-    """Say whether there is a decoded copy that is whole; nothing is decoded.
+    """Return whether there is a decoded copy that is whole; nothing is decoded.
 
     Raises:
         DataError: if files of the source are missing.
@@ -136,7 +136,7 @@ def entry_folder(source: Source, part: Part, size: int | None, channels: int) ->
 
 
 def _whole(folder: Path) -> Entry | None:
-    """Give the entry of a folder, or ``None`` if it is missing or damaged, or if its arrays are not what it says."""
+    """Return the entry of a folder, or ``None`` if it is missing or damaged, or if its arrays are not what it says."""
     import numpy as np
 
     try:
@@ -240,7 +240,7 @@ def _write(source: Source, part: Part, size: int | None, channels: int, new: Pat
 
 
 def _moments(levels: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Give mean and standard deviation of each channel, as fractions, from counts of shape (channels, 256)."""
+    """Return mean and standard deviation of each channel, as fractions, from counts of shape (channels, 256)."""
     import numpy as np
 
     grey = np.arange(256)

@@ -55,7 +55,7 @@ class Split:
 class ImageSet:
     """One data set at one size.
 
-    ``mean`` and ``std`` are fractions in [0, 1], one a channel, over the train part. ``fingerprint`` is a SHA-256 of
+    ``mean`` and ``std`` are fractions in [0, 1], one per channel, over the train part. ``fingerprint`` is a SHA-256 of
     the train part's class names, labels and pixels. Pickled it is small: pixels are mapped again on the other side.
     """
 

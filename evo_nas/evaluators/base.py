@@ -60,7 +60,7 @@ class Evaluator(ABC):
 
     A subclass is a dataclass: its fields are its options, each with a default, checked in ``__post_init__`` (which
     raises ``ValueError`` with the rule and the value). It is pickled into worker processes, so heavy state, such
-    as data on a device, is loaded lazily, once a process, and left out of the pickle.
+    as data on a device, is loaded lazily, once per process, and left out of the pickle.
 
     The caller promises to call ``bind``, then ``prepare``, before any ``evaluate`` or ``cost``.
     An implementation promises that ``evaluate`` depends on the job and the options alone, and that it writes nothing
@@ -92,7 +92,7 @@ class Evaluator(ABC):
         return None
 
     def fingerprint(self) -> Mapping[str, str]:
-        """Say by which data the results are determined, name by digest; by default nothing. Called after ``prepare``.
+        """Return the data that determine the results, name -> digest; by default none. Called after ``prepare``.
 
         A run is resumed on the same data only.
         """
@@ -108,7 +108,7 @@ class Evaluator(ABC):
         self.placement = placement or Placement()
 
     def prepare(self, directory: Path) -> None:
-        """Do once a run what evaluations need; may be killed and repeated. By default remember ``self.directory``.
+        """Do once per run what evaluations need; may be killed and repeated. By default remember ``self.directory``.
 
         Raises:
             evo_nas.errors.DataError: if data is missing or damaged.
@@ -121,7 +121,7 @@ class Evaluator(ABC):
         return 0
 
     def brief(self, population: Population) -> tuple[float, ...]:
-        """Say what the next trial must know of those that were told; recorded with the ask. By default nothing.
+        """Return what the next trial must know of those that were told; recorded with the ask. By default nothing.
 
         A function of the youngest :attr:`window` of the population, so that a resumed run says the same.
         """
@@ -132,11 +132,11 @@ class Evaluator(ABC):
         return None
 
     def expected_seconds(self, genotypes: Sequence[Genotype]) -> float | None:
-        """Say how long one evaluation takes here, in seconds, judged by these genotypes; ``None`` if unknown."""
+        """Return how long one evaluation takes here, in seconds, judged by these genotypes; ``None`` if unknown."""
         return None
 
     def memory(self) -> int | None:
-        """Say how many bytes a process that evaluates takes at most, beyond what such processes share.
+        """Return how many bytes a process that evaluates takes at most, beyond what such processes share.
 
         ``None``, by default, if nobody knows or it hardly matters. Where it is known, more workers than there is memory
         for are refused. Called after ``prepare``.

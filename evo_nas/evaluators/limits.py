@@ -19,12 +19,12 @@ class Limits:
         return self.parameters is not None or self.mult_adds is not None
 
     def refusal(self, cost: Cost) -> str | None:
-        """Say why a network of this cost is not trained; ``None`` if it is within the limits."""
+        """Return why a network of this cost is not trained; ``None`` if it is within the limits."""
         over = [f"{value} {word} are more than the {limit} allowed" for word, value, limit in self._beyond(cost)]
         return " and ".join(over) or None
 
     def advice(self, smallest: Cost) -> str:
-        """Say which limit refuses too much, and what to set.
+        """Return which limit refuses too much, and what to set.
 
         ``smallest`` holds the fewest parameters and the fewest mult-adds among the refused networks, of which each may
         be another network's.

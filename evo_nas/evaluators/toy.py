@@ -29,7 +29,7 @@ class ToyEvaluator(Evaluator):
     The metric ``parameters`` is a cost to set against that: option j of the i-th decision, both counted from 0, costs
     (i + 1) * j. All decisions are worth the same, and the first ones are cheap.
 
-    ``noise`` is the standard deviation, a fraction; it is drawn once a trial, so that the same genotype trained
+    ``noise`` is the standard deviation, a fraction; it is drawn once per trial, so that the same genotype trained
     again differs. The report is the score without noise. ``seconds`` is the simulated duration of a trial, slept
     away; ``sigma`` spreads it log-normally.
 
@@ -67,14 +67,14 @@ class ToyEvaluator(Evaluator):
         return ("parameters",)
 
     def truth(self, genotype: Genotype) -> float:
-        """Give the fitness without noise."""
+        """Return the fitness without noise."""
         whole = self._last[self.space.spelling]
         last = self._last.get(genotype.space, whole)
         scores = [choice / n for choice, n in zip(genotype.choices, last, strict=True) if n]
         return sum(scores) / sum(map(bool, whole)) if any(whole) else 1.0
 
     def expected_seconds(self, genotypes: Sequence[Genotype]) -> float:
-        """Give the mean of the simulated duration."""
+        """Return the mean of the simulated duration."""
         return self.seconds * math.exp(self.sigma**2 / 2)
 
     def evaluate(self, job: Job) -> Evaluation:

@@ -67,7 +67,7 @@ def memory_demand(hardware: Hardware, evaluator: Evaluator) -> Demand | None:
 
 
 def memory_remedy(demand: Demand, evaluator: Evaluator) -> str:
-    """Say with which flags the workers would fit."""
+    """Return with which flags the workers would fit."""
     ways = [f"--workers {demand.fitting}"] if demand.fitting else []
     if (batch := options_of(evaluator).get("batch_size")) is not None:
         ways.append(f"a batch smaller than {batch}, with --set evaluator.batch_size=B")

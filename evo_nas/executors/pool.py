@@ -187,7 +187,7 @@ class Pool:
         return job.id, evaluation
 
     def _limit(self, slot: _Slot) -> float | None:
-        """Say when a worker that has begun will have taken too long."""
+        """Return when a worker that has begun will have taken too long."""
         if self._trial_timeout is None or slot.began is None:
             return None
         return slot.began + self._trial_timeout

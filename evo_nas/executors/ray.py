@@ -1,4 +1,4 @@
-"""Trials on a ray cluster: one actor a slot, on whichever node has room for it."""
+"""Trials on a ray cluster: one actor per slot, on whichever node has room for it."""
 
 from __future__ import annotations
 
@@ -179,7 +179,7 @@ def _translated(future: Future[T]) -> Future[T]:
 
 
 def _known(error: BaseException) -> str:
-    """Say what ray knows in one line, without what it says of every death, and not all of what it says of memory."""
+    """Return what ray knows in one line, without what it says of every death, and not all of what it says of memory."""
     words = " ".join(str(error).split()).partition(" Some common causes include")[0]
     return words if len(words) <= 500 else f"{words[:300]} ... {words[-200:]}"
 
@@ -260,7 +260,7 @@ def _check_room(cpus: float, gpus: float) -> None:
 
 
 def _variables(threads: int, gpus: float) -> dict[str, str]:
-    """Give what the environment of an actor must say: where our code and the user's lies, and how much it may use."""
+    """Return what the environment of an actor must say: where our code and the user's lies, and how much it may use."""
     library = Path(sysconfig.get_path("stdlib"))
     code = []
     for path in (_HOME, *(Path(entry or ".").absolute() for entry in sys.path)):

@@ -68,7 +68,7 @@ class SerialExecutor:
 
     @contextmanager
     def _alarm(self, seconds: float | None) -> Iterator[None]:
-        """Give an evaluation up after so many seconds, or when :meth:`wake` says so."""
+        """Return an evaluation up after so many seconds, or when :meth:`wake` says so."""
         if threading.current_thread() is not threading.main_thread():  # where no signal arrives
             yield
             return

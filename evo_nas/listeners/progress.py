@@ -102,7 +102,7 @@ class Progress(Listener):
         return "  ".join(words)
 
     def _time_left(self, trained: int) -> list[str]:
-        """Say when the search will have ended, or have reached its time limit before."""
+        """Return when the search will have ended, or have reached its time limit before."""
         words = []
         done = trained - self._trained_before
         left = (time.monotonic() - self._start) / done * (self.trials - trained) if done else float("inf")

@@ -21,7 +21,7 @@ from genotypes.individual import Evaluation, Individual, Outcome
 from genotypes.population import Population
 
 SECONDS_BETWEEN_WRITES: Final = 1.0
-"""A table answers thousands of trials a second; nobody watches that closely."""
+"""A table answers thousands of trials per second; nobody watches that closely."""
 
 _TOGETHER: Final = {"search": {"accuracy": ["Multiline", ["accuracy/.*"]]}}
 """The chart of TensorBoard's tab "custom scalars": all trials, the best and the mean in one."""

@@ -32,7 +32,7 @@ class Blueprint:
     """A network but for its weights, and the images that it takes.
 
     Cells and sizes are what :class:`evo_nas.phenotypes.network.CellNetwork` takes. ``image`` is the side of an image in
-    pixels; ``mean`` and ``std``, one number a channel, fractions in [0, 1], are what images are normalised with;
+    pixels; ``mean`` and ``std``, one number per channel, fractions in [0, 1], are what images are normalised with;
     ``classes`` are the names of the classes, in the order of the logits.
 
     Raises:
@@ -77,7 +77,7 @@ class Blueprint:
         if not self.classes:
             raise ValueError("a network needs at least one class")
         if not len(self.mean) == len(self.std) == self.channels:
-            raise ValueError(f"mean and std must have {self.channels} numbers, one a channel")
+            raise ValueError(f"mean and std must have {self.channels} numbers, one per channel")
         if not all(math.isfinite(value) for value in self.mean) or not all(0 < value < math.inf for value in self.std):
             raise ValueError("mean must be finite, and std positive")
 
@@ -99,7 +99,7 @@ class Blueprint:
         return CellNetwork(self.cells, classes=len(self.classes), **self.size, **training)
 
     def to_json(self) -> dict[str, Any]:
-        """Give the JSON form: every field by its name."""
+        """Return the JSON form: every field by its name."""
         return {**asdict(replace(self)), "cells": self.cells.to_json()}
 
     @classmethod
@@ -192,7 +192,7 @@ def load_whole(path: Path) -> tuple[Blueprint | None, dict[str, Tensor]]:
 
 
 def difference(blueprint: Blueprint, given: Mapping[str, Tensor]) -> str | None:
-    """Say what differs first between the weights of a network and those of a file: names, shapes, kinds of numbers.
+    """Return what differs first between the weights of a network and those of a file: names, shapes, kinds of numbers.
 
     An auxiliary classifier is passed over. The network is built without memory.
 
@@ -216,7 +216,7 @@ def difference(blueprint: Blueprint, given: Mapping[str, Tensor]) -> str | None:
 
 
 def fits(given: Tensor, own: Tensor) -> bool:
-    """Tell whether a tensor of a file can take the place of a network's: the same shape, and numbers of its kind.
+    """Return whether a tensor of a file can take the place of a network's: the same shape, and numbers of its kind.
 
     Floats of 16 to 64 bits can stand in for each other, and so can whole numbers; nothing is dropped silently then.
     """

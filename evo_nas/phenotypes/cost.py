@@ -76,7 +76,7 @@ class _Counter:
         self.mult_adds = 0
 
     def taken(self, part: nn.Module) -> Cost:
-        """Give what was counted since the last time, and the parameters of the part that it was counted in."""
+        """Return what was counted since the last time, and the parameters of the part that it was counted in."""
         mult_adds, self.mult_adds = self.mult_adds, 0
         return Cost(sum(parameter.numel() for parameter in part.parameters()), mult_adds)
 
@@ -132,5 +132,5 @@ class _Counter:
 
 
 def _strided(size: Size, stride: tuple[int, ...]) -> Size:
-    """Give the size that SAME padding leaves."""
+    """Return the size that SAME padding leaves."""
     return -(-size[0] // stride[0]), -(-size[1] // stride[1])

@@ -133,7 +133,7 @@ class CellNetwork(nn.Module):
         return self._classified(features), None if self.auxiliary is None else self.auxiliary(early)
 
     def _features(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Give the last cell's output, and that which the auxiliary classifier reads; each of shape (n, c, h, w)."""
+        """Return the last cell's output, and that which the auxiliary classifier reads; each of shape (n, c, h, w)."""
         outputs: list[Tensor] = self.stem(images)
         early = outputs[-1]
         layers: Sequence[Layer] = self.plan.layers
@@ -235,7 +235,7 @@ def _conv_bn(in_channels: int, filters: int, stride: int) -> tuple[nn.Module, nn
 
 
 def _is_read(plan: Plan) -> list[bool]:
-    """Tell for each layer whether its output reaches the classifier."""
+    """Return for each layer whether its output reaches the classifier."""
     layers = plan.layers
     read = [False] * (len(layers) - 1) + [True]
     for index in reversed(range(len(layers))):

@@ -161,7 +161,7 @@ def _places(
 def _wired(
     places: list[tuple[Cell, int, int]], stacking: Stacking, macro: str, skipped: list[int]
 ) -> tuple[Layer, ...]:
-    """Say of each layer what it reads; after those ``skipped``, h_{i-1} lies one further back."""
+    """Return for each layer what it reads; after those ``skipped``, h_{i-1} lies one further back."""
     # How often each output was halved, those of the stem first.
     halvings = [1, 2] if macro == "imagenet" and stacking.strided_stem else [0]
     layers = []

@@ -72,7 +72,7 @@ def sum_file(history: Path) -> Path:
 
 
 def is_untouched(history: Path) -> bool:
-    """Say whether a history is what it was when it was last closed in order; a live or killed run's is not."""
+    """Return whether a history is what it was when it was last closed in order; a live or killed run's is not."""
     try:
         return may_be_untouched(history) and sum_file(history).read_text("ascii").strip() == file_sum(history)
     except (OSError, ValueError):
@@ -90,12 +90,12 @@ def may_be_untouched(history: Path) -> bool:
 
 
 def mark(version: int) -> int:
-    """Give the ``PRAGMA application_id`` of a history of this version; the first had none."""
+    """Return the ``PRAGMA application_id`` of a history of this version; the first had none."""
     return _MARK + version if version > 1 else 0
 
 
 def is_garbled(connection: sqlite3.Connection) -> bool:
-    """Say whether the version of a history is not the one that was written: since version 2 it stands there twice."""
+    """Return whether a history's version is not the one that was written: since version 2 it stands there twice."""
     version, found = (connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("user_version", "application_id"))
     return found not in (0, mark(version))
 

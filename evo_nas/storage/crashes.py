@@ -150,7 +150,7 @@ def _written_to() -> Any:
 
 
 def _words(what: str, text: str) -> str:
-    """Say in some lines where a process died; the last one is complete on its own."""
+    """Return in some lines where a process died; the last one is complete on its own."""
     thread = _THREAD.search(text)
     frames = [shorten(line.strip(), 300) for line in thread[1].splitlines()[:_FRAMES]] if thread else []
     place = next((f" ({frame})" for frame in frames if frame.startswith("File ")), "")

@@ -198,7 +198,7 @@ class History:
 
     @staticmethod
     def begun(path: Path, *, locks: bool = True) -> bool:
-        """Say whether there is a history at all; a start that is killed early leaves none, or a file without tables.
+        """Return whether there is a history at all; a start that is killed early leaves none, or a file without tables.
 
         Raises:
             RunFolderError: if there was one, and its tables are gone.
@@ -449,7 +449,7 @@ class History:
         return next((row["told"] for row in rows), 0)
 
     def population(self, window: int, until: int) -> Population:
-        """Give the population as it was when event ``until`` was told, but for its youngest."""
+        """Return the population as it was when event ``until`` was told, but for its youngest."""
         told = self._one("SELECT count(*) FROM trial WHERE told <= ?", until)
         failed = self._one("SELECT count(*) FROM trial WHERE told <= ? AND fitness IS NULL", until)
         best = self._individuals("told <= ? AND outcome = 'ok' ORDER BY fitness DESC, told LIMIT ?", until, BEST_KEPT)
@@ -475,7 +475,7 @@ class History:
             yield individual
 
     def curve(self, id: int) -> tuple[float, ...]:
-        """Give the learning curve of a trial; empty if it has none."""
+        """Return the learning curve of a trial; empty if it has none."""
         rows = self._rows("SELECT accuracy FROM curve WHERE trial = ? ORDER BY epoch", id)
         return tuple(float(accuracy) for (accuracy,) in rows)
 
@@ -610,7 +610,7 @@ class History:
         return front
 
     def _points(self, rows: Sequence[sqlite3.Row], costs: Sequence[str]) -> NDArray[np.float64]:
-        """Give fitness and costs, of shape (rows, 1 + costs); NaN for a cost that a trial lacks."""
+        """Return fitness and costs, of shape (rows, 1 + costs); NaN for a cost that a trial lacks."""
         import numpy as np
 
         def point(row: sqlite3.Row) -> tuple[Any, ...]:
@@ -635,7 +635,7 @@ class History:
         return points
 
     def metrics(self, id: int) -> dict[str, float]:
-        """Give the metrics of a trial, by name; of one that is not there, none."""
+        """Return the metrics of a trial, by name; of one that is not there, none."""
         rows = self._rows("SELECT parameters, mult_adds, metrics FROM trial WHERE id = ?", id)
         with _explained(self.path, id):
             return next(map(_metrics, rows), {})
@@ -709,7 +709,7 @@ _UPDATE_TELL: Final = (
 
 
 def _damaged(path: Path, what: str, connection: sqlite3.Connection | None = None) -> DamagedHistory:
-    """Say what is wrong with a history, how much of it is good, and how to save that."""
+    """Return what is wrong with a history, how much of it is good, and how to save that."""
     good = 0
     with ExitStack() as stack, suppress(sqlite3.Error, UnicodeDecodeError):
         good = good_trials(connection or stack.enter_context(closing(_connect(path, _looking(path), True, True))))
@@ -719,7 +719,7 @@ def _damaged(path: Path, what: str, connection: sqlite3.Connection | None = None
 
 
 def _was_begun(path: Path) -> bool:
-    """Say whether there is a trace of a history whose tables were there once."""
+    """Return whether there is a trace of a history whose tables were there once."""
     return sum_file(path).exists() or RunFolder(path.parent).log_file.exists()
 
 
@@ -753,7 +753,7 @@ def _metrics(row: sqlite3.Row) -> dict[str, float]:
 
 
 def _stored(value: float | None) -> float | None:
-    """Give a number as SQLite gives it back: it has no -0.0, and a checksum knows the difference."""
+    """Return a number as SQLite gives it back: it has no -0.0, and a checksum knows the difference."""
     return None if value is None else value + 0.0
 
 

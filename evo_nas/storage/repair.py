@@ -42,7 +42,7 @@ class Repair:
         return self.saved + len(self.again) + len(self.lost)
 
     def to_json(self) -> dict[str, Any]:
-        """Give the form of ``repair --json``; ``kept`` is null if the history was sound."""
+        """Return the form of ``repair --json``; ``kept`` is null if the history was sound."""
         return {
             "run": str(self.path),
             "sound": self.kept is None,
@@ -54,7 +54,7 @@ class Repair:
         }
 
     def lines(self) -> Iterator[str]:
-        """Give the text of ``repair``."""
+        """Return the text of ``repair``."""
         if self.kept is None:
             yield f"the history of {self.path} is sound: {self.saved} trials; nothing was changed"
             return

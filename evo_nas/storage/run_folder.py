@@ -110,7 +110,7 @@ class RunFolder:
         return folder
 
     def holder(self) -> str | None:
-        """Say who is writing to the run, as in ``process 4711 on host``; ``None`` if nobody is."""
+        """Return who is writing to the run, as in ``process 4711 on host``; ``None`` if nobody is."""
         return lock_holder(self.path / "run.lock")
 
     def discard(self) -> None:
@@ -220,7 +220,7 @@ def _stands_at(file: IO[str], path: Path) -> bool:
 
 
 def lock_holder(path: Path) -> str | None:
-    """Say who holds a lock of :func:`take_lock`; ``None`` if nobody does, or that cannot be known."""
+    """Return who holds a lock of :func:`take_lock`; ``None`` if nobody does, or that cannot be known."""
     with suppress(OSError), path.open(encoding="utf-8") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)

@@ -235,7 +235,7 @@ class _Reader:
             self._curves.setdefault(trial, {}).setdefault(second, float(third))
 
     def _cells(self, page: bytes) -> Iterator[tuple[int | None, bytes]]:
-        """Give rowid, or ``None`` where a table has none, and content of every row on a page."""
+        """Return rowid, or ``None`` where a table has none, and content of every row on a page."""
         kind = page[0]
         begin = 12 if kind == _INNER else 8
         usable = self._size
@@ -266,7 +266,7 @@ class _Reader:
 
 
 def _committed(log: bytes, size: int) -> Iterator[tuple[int, bytes]]:
-    """Give the pages that a write-ahead log holds, number and content, oldest first, up to its last commit.
+    """Return the pages that a write-ahead log holds, number and content, oldest first, up to its last commit.
 
     What is left of what was written before the log began anew has another salt.
     """
@@ -327,7 +327,7 @@ def _record(payload: bytes) -> Row:
 
 
 def _is_plausible_ask(row: Mapping[str, Any]) -> bool:
-    """Say whether a row without a checksum can be an ask."""
+    """Return whether a row without a checksum can be an ask."""
     try:
         Genotype.parse(row["genotype"])
         return (
@@ -343,7 +343,7 @@ def _is_plausible_ask(row: Mapping[str, Any]) -> bool:
 
 
 def _is_plausible_tell(row: Mapping[str, Any]) -> bool:
-    """Say whether a row without a checksum can be the tell of an ask."""
+    """Return whether a row without a checksum can be the tell of an ask."""
     try:
         fractions = [row[name] for name in ("fitness", "report") if row[name] is not None]
         return (

@@ -11,7 +11,7 @@ from pathlib import Path
 
 @contextmanager
 def written_whole(path: Path) -> Iterator[Path]:
-    """Give a place to write to; what lies there in the end takes the place of ``path``.
+    """Return a place to write to; what lies there in the end takes the place of ``path``.
 
     Whatever goes wrong, an interruption or a power cut, ``path`` is what it was or what it was to become. A symbolic
     link in its place, or in that of the file beside it, is replaced: nothing is written to what it leads to. A device

@@ -21,14 +21,14 @@ ROOT = Path("/")
 
 
 def total_memory(root: Path = ROOT) -> int | None:
-    """Give the bytes of memory that all processes here may take together; ``None`` if that cannot be known."""
+    """Return the bytes of memory that all processes here may take together; ``None`` if that cannot be known."""
     if (total := _meminfo(root, "MemTotal")) is None:
         return None
     return min([total, *(limit for limit, _ in _memory_groups(root))])
 
 
 def available_memory(root: Path = ROOT) -> int | None:
-    """Give the bytes that can be taken now without swapping; ``None`` if that cannot be known.
+    """Return the bytes that can be taken now without swapping; ``None`` if that cannot be known.
 
     What a cache holds can be had: it is not counted as taken.
     """
@@ -38,7 +38,7 @@ def available_memory(root: Path = ROOT) -> int | None:
 
 
 def processor_quota(root: Path = ROOT) -> float | None:
-    """Give how many cores' worth of time the control group grants, as containers set it; ``None`` for no limit."""
+    """Return how many cores' worth of time the control group grants, as containers set it; ``None`` for no limit."""
     quotas = []
     for group in _groups(root, ""):
         with suppress(OSError, ValueError):
@@ -75,7 +75,7 @@ def _meminfo(root: Path, name: str) -> int | None:
 
 
 def _memory_groups(root: Path) -> Iterator[tuple[int, int]]:
-    """Give limit and use, in bytes, of each control group that has a limit; cached files do not count as use."""
+    """Return limit and use, in bytes, of each control group that has a limit; cached files do not count as use."""
     for controller, limit, use, cached in (
         ("", "memory.max", "memory.current", "inactive_file"),
         ("memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
@@ -88,7 +88,7 @@ def _memory_groups(root: Path) -> Iterator[tuple[int, int]]:
 
 
 def _groups(root: Path, controller: str) -> Iterator[Path]:
-    """Give the folders of this process's control group and of those above it; ``""`` is the one tree of version 2.
+    """Return the folders of this process's control group and of those above it; ``""`` is the one tree of version 2.
 
     In a container the folder that ``/proc`` names may not be there, because only the group's own is mounted.
     """

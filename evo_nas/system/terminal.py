@@ -36,7 +36,7 @@ class _Forgiving:
                 self._stream.flush()
 
     def isatty(self) -> bool:
-        """Say whether a terminal listens."""
+        """Return whether a terminal listens."""
         with suppress(ValueError):
             return self._stream is not None and self._stream.isatty()
         return False
@@ -46,7 +46,7 @@ class _Forgiving:
 
 
 def forgiving(stream: IO[str] | None) -> IO[str]:
-    """Give a stream to which writing never fails; ``None`` stands for one that was closed before Python began."""
+    """Return a stream to which writing never fails; ``None`` stands for one that was closed before Python began."""
     return cast("IO[str]", _Forgiving(stream))
 
 

@@ -30,7 +30,7 @@ class GraphedLoss:
         self._captured: dict[torch.Size, tuple[Tensor, Tensor, Tensor, Callable[[], None]]] = {}
 
     def __call__(self, images: Tensor, labels: Tensor) -> Tensor:
-        """Give the loss; the gradients are those that the weights hold afterwards."""
+        """Return the loss; the gradients are those that the weights hold afterwards."""
         if images.shape not in self._captured:
             self._captured[images.shape] = self._capture(images, labels)
         own_images, own_labels, loss, replay = self._captured[images.shape]

@@ -48,7 +48,7 @@ class Data(Protocol):
 class Examples:
     """Images, uint8 of shape (n, c, h, w), and labels, int64 of shape (n,), on the device.
 
-    ``mean`` and ``std`` are fractions in [0, 1], one a channel.
+    ``mean`` and ``std`` are fractions in [0, 1], one per channel.
     """
 
     images: Tensor
@@ -65,11 +65,11 @@ class Examples:
         return len(self.labels)
 
     def first(self, n: int) -> Examples:
-        """Give the first ``n`` examples, or all where there are fewer."""
+        """Return the first ``n`` examples, or all where there are fewer."""
         return replace(self, images=self.images[:n], labels=self.labels[:n])
 
     def batch(self, indices: Tensor | slice) -> Batch:
-        """Give the images at these indices, normalised, and their labels."""
+        """Return the images at these indices, normalised, and their labels."""
         return normalise(self.images[indices], self.mean, self.std), self.labels[indices]
 
     def shuffled(self, batch_size: int, recipe: Recipe, generator: torch.Generator) -> Iterator[Batch]:
@@ -162,7 +162,7 @@ class Training:
             yield Epoch(sum(losses) / len(losses), accuracy, middle - start, time.perf_counter() - middle)
 
     def state(self) -> dict[str, Tensor]:
-        """Give all that the next epoch depends on, but for data and recipe, as tensors by name."""
+        """Return all that the next epoch depends on, but for data and recipe, as tensors by name."""
         tensors = {f"network.{name}": tensor for name, tensor in self.network.state_dict().items()}
         if self._average is not None:
             tensors |= {f"average.{name}": tensor for name, tensor in self._average.state_dict().items()}

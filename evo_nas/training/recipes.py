@@ -65,7 +65,7 @@ class Recipe:
             raise ValueError(f"augmentation must be one of {', '.join(AUGMENTATIONS)}, not {self.augmentation!r}")
 
     def network_options(self, image: int) -> dict[str, Any]:
-        """Give what the network must know of its training, at ``image`` pixels a side."""
+        """Return what the network must know of its training, at ``image`` pixels a side."""
         return {
             "dropout": self.dropout,
             "drop_path_keep": self.drop_path_keep,

@@ -7,7 +7,7 @@ The folder holds
 * ``checkpoint.json`` and the state file that it names: where the training stands, replaced after every epoch;
 * ``best.safetensors`` and ``last.safetensors``: the networks (:mod:`evo_nas.phenotypes.blueprint`) of the epoch with
   the highest validation accuracy and of the last one;
-* ``curve.csv``: a line an epoch; and ``result.json``, once it is over.
+* ``curve.csv``: a line per epoch; and ``result.json``, once it is over.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ class Task:
     fingerprint: str | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """Give the form of ``train.json``."""
+        """Return the form of ``train.json``."""
         names = ("label", "genotype", "dataset", "fingerprint", "seed", "split_seed", "train_images")
         return {
             "version": VERSION,
@@ -128,7 +128,7 @@ class Result:
     test_accuracy: float | None
 
     def to_json(self) -> dict[str, Any]:
-        """Give the form of ``result.json``."""
+        """Return the form of ``result.json``."""
         return asdict(self)
 
 
@@ -263,7 +263,7 @@ def result_of(path: Path) -> Result | None:
 
 
 def _is_number(value: object) -> bool:
-    """Tell whether this is a number of ours, or ``None``, which stands for a number that there is not."""
+    """Return whether this is a number of ours, or ``None``, which stands for a number that there is not."""
     return value is None or (isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e18)
 
 
@@ -404,7 +404,7 @@ class _Images:
 
 
 def _split(labels: Any, task: Task) -> tuple[Any, Any]:
-    """Give the indices of the images to train on, and of those held out, ``None`` if there are none."""
+    """Return the indices of the images to train on, and of those held out, ``None`` if there are none."""
     import numpy as np
 
     from evo_nas.data.split import split_indices, subset_indices

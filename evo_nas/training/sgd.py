@@ -50,7 +50,7 @@ class Descent:
         self._weights.add_(gradient, alpha=-learning_rate)
 
     def velocities(self) -> dict[int, Tensor]:
-        """Give the momentum of each parameter by its index; empty before the first step."""
+        """Return the momentum of each parameter by its index; empty before the first step."""
         if self._velocity is None:
             return {}
         return dict(enumerate(self._split(self._velocity)))

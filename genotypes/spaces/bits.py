@@ -35,7 +35,7 @@ class BitsSpace(SearchSpace):
         return tuple(Decision(f"bit{position}", ("0", "1")) for position in range(self.length))
 
     def decode(self, genotype: Genotype) -> dict[str, str]:
-        """Give the string of bits, the first bit first: ``{"bits": "0110..."}``.
+        """Return the string of bits, the first bit first: ``{"bits": "0110..."}``.
 
         Raises:
             GenotypeError: if this space does not contain the genotype.
@@ -43,7 +43,7 @@ class BitsSpace(SearchSpace):
         return {"bits": self.key(genotype)}
 
     def key(self, genotype: Genotype) -> str:
-        """Give the string of bits.
+        """Return the string of bits.
 
         Raises:
             GenotypeError: if this space does not contain the genotype.

@@ -69,7 +69,7 @@ class BlockSpace(GrowingSpace):
         return tuple(decisions)
 
     def options(self, block: int) -> tuple[tuple[str, ...], ...]:
-        """Give what each step of a block chooses from; blocks are counted from 0."""
+        """Return what each step of a block chooses from; blocks are counted from 0."""
         states = tuple(map(str, range(block + INPUTS)))
         return states, states, self.ops, self.ops, self.combines
 
@@ -102,7 +102,7 @@ class BlockSpace(GrowingSpace):
         return Genotype.unchecked(parent.space, tuple(choices))
 
     def decode(self, genotype: Genotype) -> CellPair:
-        """Give the pair of cells that the genotype describes; where the space has one cell, it is both.
+        """Return the pair of cells that the genotype describes; where the space has one cell, it is both.
 
         Raises:
             GenotypeError: if neither this space nor a level below contains the genotype.
@@ -138,7 +138,7 @@ class BlockSpace(GrowingSpace):
         return (left, left_op) <= (right, right_op)
 
     def _split(self, genotype: Genotype) -> list[tuple[int, ...]]:
-        """Give the choices of each cell."""
+        """Return the choices of each cell."""
         choices = genotype.choices
         length = len(choices) // len(self.cells)
         return [choices[start : start + length] for start in range(0, len(choices), length)]
@@ -158,7 +158,7 @@ class BlockSpace(GrowingSpace):
         return [self.read(choices[start : start + width]) for start in range(0, len(choices), width)]
 
     def _output(self, blocks: Sequence[tuple[int, int, int, int, str]]) -> tuple[int, ...]:
-        """Give the states that the cell of these blocks puts out."""
+        """Return the states that the cell of these blocks puts out."""
         created = range(INPUTS, INPUTS + len(blocks))
         if self.puts_out_all:
             return tuple(created)

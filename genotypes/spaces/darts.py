@@ -54,7 +54,7 @@ class DARTSSpace(BlockSpace):
     ops: tuple[str, ...] = PAPER_OPS
 
     def options(self, block: int) -> tuple[tuple[str, ...], ...]:
-        """Give what each step of a block chooses from; blocks are counted from 0."""
+        """Return what each step of a block chooses from; blocks are counted from 0."""
         return tuple(f"{left}+{right}" for left, right in pairs(block + INPUTS)), self.ops, self.ops
 
     def read(self, block: Sequence[int]) -> tuple[int, int, int, int, str]:
@@ -74,5 +74,5 @@ class DARTSSpace(BlockSpace):
 
 @lru_cache
 def pairs(states: int) -> tuple[tuple[int, int], ...]:
-    """Give the pairs of different states below a number; those of a smaller number come first, in the same order."""
+    """Return the pairs of different states below a number; those of a smaller number come first, in the same order."""
     return tuple(sorted(combinations(range(states), 2), key=lambda pair: (pair[1], pair[0])))

@@ -42,7 +42,7 @@ class GrowingSpace(SearchSpace):
         return tuple(dataclasses.replace(self, blocks=blocks) for blocks in range(1, self.blocks))  # type: ignore[type-var]
 
     def at(self, blocks: int) -> Self:
-        """Give the level of that many blocks, from 1 to B.
+        """Return the level of that many blocks, from 1 to B.
 
         Raises:
             ValueError: if there is no such level.
@@ -52,7 +52,7 @@ class GrowingSpace(SearchSpace):
         return (*self.below, self)[blocks - 1]
 
     def level_of(self, genotype: Genotype) -> Self:
-        """Give the level that a genotype is of: the space itself, or one below.
+        """Return the level that a genotype is of: the space itself, or one below.
 
         Raises:
             GenotypeError: if it is of none of them.
@@ -65,7 +65,7 @@ class GrowingSpace(SearchSpace):
         )
 
     def last_block(self, blocks: int) -> tuple[Decision, ...]:
-        """Give the decisions of the last block of the first cell, at the level of that many blocks."""
+        """Return the decisions of the last block of the first cell, at the level of that many blocks."""
         decisions = self.at(blocks).decisions
         cell = len(decisions) // len(self.cells)
         return decisions[cell - cell // blocks : cell]

@@ -73,7 +73,7 @@ class NASBench201Space(SearchSpace):
             ) from None
 
     def decode(self, genotype: Genotype) -> dict[str, Any]:
-        """Give the architecture string, then the operation of each edge: ``{"architecture": ..., "1<-0": ...}``.
+        """Return the architecture string, then the operation of each edge: ``{"architecture": ..., "1<-0": ...}``.
 
         Raises:
             GenotypeError: if this space does not contain the genotype.
@@ -81,7 +81,7 @@ class NASBench201Space(SearchSpace):
         return {"architecture": self.architecture(genotype), **super().decode(genotype)}
 
     def key(self, genotype: Genotype) -> str:
-        """Give the architecture string: every cell has its own row in the benchmark's table.
+        """Return the architecture string: every cell has its own row in the benchmark's table.
 
         Raises:
             GenotypeError: if this space does not contain the genotype.

@@ -60,7 +60,7 @@ class NATSBenchSizeSpace(SearchSpace):
         return Genotype(self.spelling, tuple(CHANNELS.index(channels) for channels in layers))
 
     def decode(self, genotype: Genotype) -> dict[str, Any]:
-        """Give the architecture string, then the channels of each layer: ``{"architecture": ..., "layer0": ...}``.
+        """Return the architecture string, then the channels of each layer: ``{"architecture": ..., "layer0": ...}``.
 
         Raises:
             GenotypeError: if this space does not contain the genotype.
@@ -68,7 +68,7 @@ class NATSBenchSizeSpace(SearchSpace):
         return {"architecture": self.architecture(genotype), **super().decode(genotype)}
 
     def key(self, genotype: Genotype) -> str:
-        """Give the architecture string.
+        """Return the architecture string.
 
         Raises:
             GenotypeError: if this space does not contain the genotype.

@@ -95,7 +95,7 @@ class Controller(nn.Module):
         return tuple(choices), tuple(log_probs)
 
     def forward(self, choices: Tensor) -> tuple[Tensor, Tensor]:
-        """Give the log-probabilities of choices already made, and the entropies of the softmaxes that they came from.
+        """Return the log-probabilities of choices already made, and the entropies of the softmaxes that they came from.
 
         ``choices`` are option indices of shape (n, T): n architectures, each read as one sequence. Both results have
         the shape (n, T) and are in nats. A decision with one option has log-probability 0 and entropy 0.

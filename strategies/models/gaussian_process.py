@@ -55,7 +55,7 @@ class Kernel:
         return self.choices + self.words + self.linear
 
     def __call__(self, distances: Distances) -> Array:
-        """Give the prior covariances at these distances; the same shape."""
+        """Return the prior covariances at these distances; the same shape."""
         covariance = self.linear * (1.0 - distances.choices)
         if self.choices:
             covariance += self.choices * np.exp(-distances.choices / self.reach)
@@ -65,7 +65,7 @@ class Kernel:
 
 
 def kernels(with_words: bool) -> tuple[Kernel, ...]:
-    """Give every setting among which the marginal likelihood chooses: a coarse grid, sound with ten examples too."""
+    """Return every setting among which the marginal likelihood chooses: a coarse grid, sound with ten examples too."""
     mixtures = ((1.0, 0.0), (0.5, 0.5), (0.0, 1.0)) if with_words else ((1.0, 0.0),)
     settings = [
         Kernel(reach, span, choices, words, linear, noise)
@@ -217,7 +217,7 @@ def scores(fitnesses: Sequence[float]) -> Array:
 
 
 def expected_improvement(mean: Array, sd: Array, incumbent: float) -> Array:
-    """Give by how much each of m genotypes is expected to exceed the incumbent (Jones et al. 1998, equation 15)."""
+    """Return by how much each of m genotypes is expected to exceed the incumbent (Jones et al. 1998, equation 15)."""
     z = (mean - incumbent) / sd
     improvement: Array = sd * (z * ndtr(z) + np.exp(-0.5 * z**2) / np.sqrt(2.0 * np.pi))
     return improvement

@@ -157,7 +157,7 @@ class LSTM(Network):
         return self._squashed(hidden.flatten(1, 2)).view(hidden.shape[:3])[:, :, before]
 
     def _inputs(self) -> Tensor:
-        """Give what each token adds to the gates: (E, V, 4 H)."""
+        """Return what each token adds to the gates: (E, V, 4 H)."""
         return torch.baddbmm(self.bias, self.embedding, self.input)
 
     def _run(self, tokens: Tensor, inputs: Tensor) -> tuple[Tensor, Tensor]:
@@ -218,7 +218,7 @@ class Surrogate:
         self._rate = LATER_RATE
 
     def predict(self, choices: Ints) -> Floats:
-        """Give the fitness of cells, (n, b, w), as each network predicts it: (networks, n)."""
+        """Return the fitness of cells, (n, b, w), as each network predicts it: (networks, n)."""
         with isolated(), torch.no_grad():
             tokens = self._tokens(choices)
             return torch.cat([network(tokens) for network in self._networks]).numpy()

@@ -345,7 +345,7 @@ def test_reading_takes_no_step_of_the_interpreter_a_row(make_run: MakeRun) -> No
                 [trials],
             )
         connection.close()
-        frame = load_history(run)  # also what is worked out once a process
+        frame = load_history(run)  # also what is worked out once per process
         assert frame["best_so_far"].iloc[-1] == 0.5
         assert len(frame) == trials
         return bytecodes(lambda: load_history(run))

@@ -280,7 +280,7 @@ def test_it_prints_and_is_read_without_javascript(file: Path, visit: Visit) -> N
 
 
 def poisoned(value: Any) -> Any:
-    """Give the same with a hostile text at the end of every text."""
+    """Return the same with a hostile text at the end of every text."""
     if isinstance(value, str):
         return value + HOSTILE
     if isinstance(value, list):

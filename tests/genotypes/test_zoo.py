@@ -28,7 +28,7 @@ NAMES = {
     "conv_1x7_7x1": "c17",
 }
 
-# Name -> for each cell a line a block, and the states that are put out; state 0 is h_i, state 1 is h_{i-1}.
+# Name -> for each cell a line per block, and the states that are put out; state 0 is h_i, state 1 is h_{i-1}.
 TABLES: dict[str, tuple[tuple[list[str], list[int]], tuple[list[str], list[int]]]] = {
     # tensorflow/models, research/slim/nets/nasnet/nasnet_utils.py
     "nasnet-a": (

@@ -46,7 +46,7 @@ def ended(*words: str) -> int:
 
 
 def is_one_line(text: str) -> bool:
-    """Tell whether a message is one line that a terminal only shows, and somebody may still want to read."""
+    """Return whether a message is one line that a terminal only shows, and somebody may still want to read."""
     return text.isprintable() and 10 < len(text) < 1500
 
 
@@ -644,7 +644,7 @@ def assert_nothing_was_made_up(source: Source, record: Any) -> None:
 
 
 def encoded(cells: CellPair, named: BlockSpace) -> list[int]:
-    """Say which choices describe these cells: the other way round than the space decodes them."""
+    """Return which choices describe these cells: the other way round than the space decodes them."""
     choices = []
     for one in (cells.normal, cells.reduction)[: len(named.cells)]:
         for block in one.blocks:

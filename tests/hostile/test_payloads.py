@@ -54,7 +54,7 @@ ESCAPE = "\x1b[31mred\x1b[0m\n"
 
 @pytest.fixture(autouse=True)
 def in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Give the folder: whatever a test leaves behind, wanted or not, lies there."""
+    """Return the folder: whatever a test leaves behind, wanted or not, lies there."""
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -798,7 +798,7 @@ def sound_study(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def study(sound_study: Path) -> Any:
-    """Give what the study.json of a sound study says; an attractive run lies outside of it."""
+    """Return what the study.json of a sound study says; an attractive run lies outside of it."""
     shutil.copytree(sound_study, "inside/study")
     shutil.copytree("inside/study/random-seed0", "elsewhere-seed0")
     return json.loads(Path("inside/study/study.json").read_text())

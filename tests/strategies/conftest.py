@@ -57,7 +57,7 @@ class Driver:
         return notes
 
     def ended(self, id: int, proposal: Proposal, fitness: Fitness | None = None) -> Individual:
-        """Say what became of a proposal."""
+        """Return what became of a proposal."""
         toyed = self.toy.evaluate(Job(id, proposal.genotype, self.seed))
         worth = fitness(proposal.genotype.choices, id) if fitness else toyed.fitness
         if self.fails(id):

@@ -169,7 +169,7 @@ def refusal(text: str, run: Path) -> int:
 
 
 def asked(run: Path, capsys: Capture, *command: str) -> str | int:
-    """Give what a command says on stdout, or the last trial that it calls good where it refuses."""
+    """Return what a command says on stdout, or the last trial that it calls good where it refuses."""
     capsys.readouterr()
     code = main([command[0], str(run), *command[1:]])
     said = capsys.readouterr()
@@ -182,7 +182,7 @@ def asked(run: Path, capsys: Capture, *command: str) -> str | int:
 
 
 def looked_back(run: Path) -> tuple[pd.DataFrame, ...] | int:
-    """Give what analysis makes of a run, or the last trial that it calls good where it refuses."""
+    """Return what analysis makes of a run, or the last trial that it calls good where it refuses."""
     try:
         history = load_history(run, cells=True)
         return history, load_curves(run), load_notes(run), pd.DataFrame(records(compare(history)))
@@ -338,7 +338,7 @@ def events_of(rows: Rows) -> int:
 
 
 def prefix(written: Rows, events: int) -> Rows:
-    """Give what had been written after so many events, but for the notes of the last tell."""
+    """Return what had been written after so many events, but for the notes of the last tell."""
     asks = [row for row in written["ask"] if row[ASK.index("asked")] <= events]
     tells = [row for row in written["tell"] if row[1] <= events]
     asked, told = {row[0] for row in asks}, {row[0] for row in tells}

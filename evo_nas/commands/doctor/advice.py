@@ -25,7 +25,7 @@ LITTLE_SPACE: Final = 500 * 10**6
 
 
 def advise(report: Report) -> Iterator[Advice]:
-    """Give what applies, the most important first."""
+    """Return what applies, the most important first."""
     yield from _on_the_device(report)
     yield from _on_the_processor(report.machine)
     if report.parts is not None:

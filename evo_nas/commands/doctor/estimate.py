@@ -19,7 +19,7 @@ CANDIDATES: Final = 4
 
 
 def dry_run(config: RunConfig, parts: Parts) -> Iterator[str]:
-    """Give the configuration as TOML, and as comments below it what it would cost on this machine.
+    """Return the configuration as TOML, and as comments below it what it would cost on this machine.
 
     Raises:
         DataError: if the evaluator's data is missing or damaged.
@@ -47,12 +47,12 @@ def dry_run(config: RunConfig, parts: Parts) -> Iterator[str]:
 
 
 def whole_seconds(seconds: float, config: RunConfig, evaluator: Evaluator) -> float:
-    """Say how long a search takes of whose candidates one takes so many seconds, alone on the machine."""
+    """Return how long a search takes of whose candidates one takes so many seconds, alone on the machine."""
     return seconds * config.run.trials / trainings_at_once(config.hardware, evaluator)
 
 
 def trainings_at_once(hardware: Hardware, evaluator: Evaluator) -> float:
-    """Say how many candidates' worth of work is done at a time: that of all workers, if there are the cores for it."""
+    """Return how many candidates' worth of work is done at a time: that of all workers, if the cores suffice."""
     workers = hardware.workers
     if hardware.executor == "ray" or "torch" not in evaluator.preload:
         return workers

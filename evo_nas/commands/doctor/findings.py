@@ -63,7 +63,7 @@ class Report:
         return 0 if self.problem is None else self.problem.exit_code
 
     def to_json(self) -> dict[str, Any]:
-        """Give everything in the form of ``doctor --json``: bytes, seconds, and images a second."""
+        """Return everything in the form of ``doctor --json``: bytes, seconds, and images per second."""
         hardware, run = self.config.hardware, self.config.run
         evaluator, images, demand, trial = self.evaluator, self.images, self.demand, self.trial
         return {
@@ -95,7 +95,7 @@ class Report:
         }
 
     def lines(self) -> Iterator[str]:
-        """Give the text of ``doctor``."""
+        """Return the text of ``doctor``."""
         machine = self.machine
         versions = (f"{name} {machine.versions[name]}" for name in ("evo_nas", "python", "torch"))
         memory = f"{_gigabytes(machine.memory)} of memory, {_gigabytes(machine.available)} of it available"
@@ -164,7 +164,7 @@ class Report:
         if (trial := self.trial) is None:
             return ""
         paces = [
-            f"{pace.train:,.0f} images a second trained, {pace.validation:,.0f} validated with {counted(n, 'thread')}"
+            f"{pace.train:,.0f} images per second trained, {pace.validation:,.0f} validated with {counted(n, 'thread')}"
             for n, pace in trial.paces.items()
         ]
         what = "random images" if trial.noise else "images of the search"

@@ -173,7 +173,7 @@ def _blueprint(source: Source, size: Size) -> Blueprint:
 
 
 def targets(output: Path, subject: Subject, formats: Sequence[str], *, force: bool) -> dict[str, Path]:
-    """Say which file each format is written to: ``output`` itself, if it ends as that of the one format, or in there.
+    """Return which file each format is written to: ``output`` itself if it ends like the only format, else a file in it.
 
     Raises:
         UsageError: if a file is there already and not to be overwritten, or ``output`` is a file of another kind.
@@ -214,7 +214,7 @@ def export(subject: Subject, files: Mapping[str, Path], draw: Callable[[CellPair
 
 
 def has_random_weights(subject: Subject, formats: Sequence[str]) -> bool:
-    """Tell whether weights are asked for that nobody has trained."""
+    """Return whether weights are asked for that nobody has trained."""
     return subject.tensors is None and bool(_NEED_WEIGHTS & set(formats))
 
 
@@ -255,7 +255,7 @@ def _content(name: str, subject: Subject, network: CellNetwork | None, draw: Cal
 
 
 def _is_readable(source: Source) -> bool:
-    """Tell whether the genotype means these cells to whoever reads it: that of a plug-in space does not."""
+    """Return whether the genotype means these cells to whoever reads it: that of a plug-in space does not."""
     try:
         return source.genotype is not None and of_text(source.genotype).cells == source.cells
     except UsageError:

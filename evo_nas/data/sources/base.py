@@ -40,7 +40,7 @@ class Source(ABC):
 
     @abstractmethod
     def labels(self, part: Part) -> np.ndarray:
-        """Give the label of every image, int64 of shape (n,)."""
+        """Return the label of every image, int64 of shape (n,)."""
 
     @abstractmethod
     def batches(self, part: Part, size: int | None, channels: int) -> Iterator[np.ndarray]:

@@ -53,7 +53,7 @@ def data_set(name: str) -> DataSet:
 
 
 def data_root(data_dir: Path | None = None) -> Path:
-    """Give the folder in which image sets are looked for: the argument, else ``EVO_NAS_DATA``, else the XDG cache."""
+    """Return the folder in which image sets are looked for: the argument, else ``EVO_NAS_DATA``, else the XDG cache."""
     if data_dir is not None:
         return Path(data_dir).expanduser()
     named = os.environ.get("EVO_NAS_DATA")
@@ -61,7 +61,7 @@ def data_root(data_dir: Path | None = None) -> Path:
 
 
 def decoded_root() -> Path:
-    """Give the folder of the decoded copies: ``EVO_NAS_CACHE``, else the XDG cache."""
+    """Return the folder of the decoded copies: ``EVO_NAS_CACHE``, else the XDG cache."""
     named = os.environ.get("EVO_NAS_CACHE")
     return Path(named).expanduser() if named else user_cache() / "decoded"
 

@@ -59,7 +59,7 @@ def check(dataset: str, data_dir: Path | None = None) -> Report:
 
 
 def miscounts(known: DataSet, source: Source, part: Part) -> list[str]:
-    """Say that a part holds another number of images than the complete set, if it does; no image is opened.
+    """Return that a part holds another number of images than the complete set, if it does; no image is opened.
 
     Raises:
         DataError: if files are missing or damaged.
@@ -72,7 +72,7 @@ def miscounts(known: DataSet, source: Source, part: Part) -> list[str]:
 
 
 def _described(source: Source, part: Part) -> str:
-    """Describe a part: images, classes, images a class."""
+    """Describe a part: images, classes, images per class."""
     import numpy as np
 
     classes = source.classes()
@@ -89,7 +89,7 @@ def _described(source: Source, part: Part) -> str:
 
 
 def _enumerated(classes: Sequence[str], counts: Sequence[int]) -> str:
-    """List images a class, the smallest classes first."""
+    """List images per class, the smallest classes first."""
     return some([f"{name} {count:,}" for count, name in sorted(zip(counts, classes, strict=True))])
 
 

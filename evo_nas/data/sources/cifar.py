@@ -134,12 +134,12 @@ class CifarFiles(Source):
         return blob
 
     def _bad(self, name: str, reason: str) -> str:
-        """Say what is wrong with a file, and how to mend it."""
+        """Return what is wrong with a file, and how to mend it."""
         return f"{self.folder / name} is missing or damaged ({reason}): remove {self.folder} and fetch the set again"
 
 
 def checksums(layout: Layout) -> dict[str, str]:
-    """Give torchvision's md5 of each file, by name."""
+    """Return torchvision's md5 of each file, by name."""
     import torchvision.datasets
 
     kind = getattr(torchvision.datasets, layout.torchvision)

@@ -29,7 +29,7 @@ class Digits(Source):
         return f"scikit-learn digits {part}, last fifth of each class"
 
     def labels(self, part: Part) -> np.ndarray:
-        """Give the digit of each image."""
+        """Return the digit of each image."""
         return self._load(part)[1]
 
     def batches(self, part: Part, size: int | None, channels: int) -> Iterator[np.ndarray]:
@@ -45,7 +45,7 @@ class Digits(Source):
         yield from ()
 
     def _load(self, part: Part) -> tuple[np.ndarray, np.ndarray]:
-        """Give uint8 greys of shape (n, 8, 8) and their labels, in the order of the file."""
+        """Return uint8 greys of shape (n, 8, 8) and their labels, in the order of the file."""
         import numpy as np
         from sklearn.datasets import load_digits
 

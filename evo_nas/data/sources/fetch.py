@@ -143,7 +143,7 @@ def _unpack(archive: Path, scratch: Path) -> None:
 
 
 def _reason(error: Exception) -> str:
-    """Say in a few words why an archive cannot be read."""
+    """Return in a few words why an archive cannot be read."""
     if isinstance(error, tarfile.ReadError) and "- method " in str(error):
         return "it opens as neither"  # tarfile enumerates what each of its formats had to say.
     return shorten(" ".join(str(error).split()) or type(error).__name__, 200)
@@ -171,7 +171,7 @@ def _recognised(known: DataSet, scratch: Path) -> Source | None:
 
 
 def _incomplete(known: DataSet, source: Source) -> str | None:
-    """Say what keeps a set from being complete, by checksums or numbers of files; ``None`` if nothing does."""
+    """Return what keeps a set from being complete, by checksums or numbers of files; ``None`` if nothing does."""
     try:
         found = [line for part in PARTS for line in miscounts(known, source, part)]
     except DataError as error:

@@ -35,7 +35,7 @@ class File(NamedTuple):
 
 
 class ImageFolder(Source):
-    """The images below ``root/train`` and ``root/test``, a folder a class; deeper folders are read too.
+    """The images below ``root/train`` and ``root/test``, a folder per class; deeper folders are read too.
 
     Without ``root/test``, ``root/val`` is the test part: so ImageNet is laid out. Validation images are never read from
     there, they are held out of the train part.
@@ -91,7 +91,7 @@ class ImageFolder(Source):
         return "\n".join(lines)
 
     def labels(self, part: Part) -> np.ndarray:
-        """Give the index of each image's class folder."""
+        """Return the index of each image's class folder."""
         import numpy as np
 
         counts = [len(files) for files in self.listing(part).values()]
@@ -124,12 +124,12 @@ class ImageFolder(Source):
             yield from found
 
     def paths(self, part: Part) -> list[Path]:
-        """Give the path of every image in the order of the labels."""
+        """Return the path of every image in the order of the labels."""
         folder = self._folder(part)
         return [folder / name / file.path for name, files in self.listing(part).items() for file in files]
 
     def _folder(self, part: Part) -> Path:
-        """Give the folder of a part; ImageNet calls its test part ``val``."""
+        """Return the folder of a part; ImageNet calls its test part ``val``."""
         folder = self.root / part
         other = self.root / "val"
         return other if part == "test" and not folder.is_dir() and other.is_dir() else folder
@@ -206,7 +206,7 @@ def _files(folder: Path) -> list[File]:
 
 
 def _unreadable(path: Path, error: OSError) -> str:
-    """Say why a folder or file cannot be read."""
+    """Return why a folder or file cannot be read."""
     if isinstance(error, FileNotFoundError):
         return f"there is no {path}: an image folder has train/<class>/ and test/<class>/ with images in them"
     return f"{path} cannot be read ({error.strerror}): mend its permissions, or name another folder"

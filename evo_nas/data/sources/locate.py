@@ -62,7 +62,7 @@ def recognise(dataset: str, place: Path) -> Source | None:
 
 
 def _misfit(dataset: str, place: Path) -> Iterator[str]:
-    """Say why the classes of an image folder are not those of CIFAR."""
+    """Return why the classes of an image folder are not those of CIFAR."""
     if not (place / "train").is_dir():
         return
     names = class_names(place / "train")
@@ -73,7 +73,7 @@ def _misfit(dataset: str, place: Path) -> Iterator[str]:
 
 
 def _mend(dataset: str, root: Path) -> str:
-    """Say how to get the images there."""
+    """Return how to get the images there."""
     if dataset == "folder":
         return (
             f"put images at {root / 'train'}/<class>/ and {root / 'test'}/<class>/, or unpack an archive of them: "

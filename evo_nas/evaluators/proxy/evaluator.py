@@ -1,7 +1,7 @@
 """The proxy trainer: train a small network of the cells for a few epochs, and take its validation accuracy.
 
 The one evaluator that all strategies share. Heavy modules are imported when the first candidate comes, data is loaded
-to the device once a process and stays there.
+to the device once per process and stays there.
 """
 
 from __future__ import annotations
@@ -214,7 +214,7 @@ class ProxyEvaluator(Evaluator):
         self._counts = len(train), len(validation)
 
     def fingerprint(self) -> dict[str, str]:
-        """Give the SHA-256 of the train part's classes, labels and pixels."""
+        """Return the SHA-256 of the train part's classes, labels and pixels."""
         return {str(self.dataset): self._images().fingerprint}
 
     @property
@@ -223,7 +223,7 @@ class ProxyEvaluator(Evaluator):
         return 0 if self.stopping == "none" else self.stopping_window
 
     def brief(self, population: Population) -> tuple[float, ...]:
-        """Give the thresholds of the stopping rule; nothing without one."""
+        """Return the thresholds of the stopping rule; nothing without one."""
         return () if self._rule is None else self._rule.brief(population)
 
     def cost(self, genotype: Genotype) -> Cost:
@@ -290,7 +290,7 @@ class ProxyEvaluator(Evaluator):
         return self.seconds_at(self.pace(genotypes))
 
     def seconds_at(self, pace: Pace) -> float | None:
-        """Say how long a training takes at this pace, if no rule stops it; ``None`` if the images are uncounted."""
+        """Return how long a training takes at this pace, if no rule stops it; ``None`` if the images are uncounted."""
         train, validation = self._counts
         return pace.seconds(train, validation, self._int("epochs")) if train else None
 
@@ -342,7 +342,7 @@ class ProxyEvaluator(Evaluator):
 
     @property
     def _loaded(self) -> _Loaded:
-        """The data on the device, loaded once a process."""
+        """The data on the device, loaded once per process."""
         if "_cache" not in self.__dict__:
             self._cache = self._load()
         return self._cache
@@ -366,7 +366,7 @@ class ProxyEvaluator(Evaluator):
         return open_images(self.dataset or "", self.placement.data_dir, size=self.image_size, channels=self.channels)
 
     def _split(self, labels: np.ndarray) -> Iterator[Any]:
-        """Give the indices of the train and the validation images, both stratified."""
+        """Return the indices of the train and the validation images, both stratified."""
         from evo_nas.data.split import split_indices, subset_indices
 
         train, validation = split_indices(labels, self._int("validation_images"), self.split_seed)
@@ -417,12 +417,12 @@ class ProxyEvaluator(Evaluator):
         save_network(path, blueprint, network.state_dict(), genotype=str(job.genotype))
 
     def _size(self) -> dict[str, Any]:
-        """Give the size of the network as ``CellNetwork`` and ``cost_of`` take it."""
+        """Return the size of the network as ``CellNetwork`` and ``cost_of`` take it."""
         size = {option: self._int(option) for option in ("cells_per_stack", "filters", "channels")}
         return {**size, "classes": self._classes}
 
     def _extent(self, epochs: int) -> dict[str, float]:
-        """Say how far a training went, where trainings may be stopped."""
+        """Return how far a training went, where trainings may be stopped."""
         return {} if self._rule is None else {"epochs": epochs, "stopped": epochs < self._int("epochs")}
 
     def _recipe(self) -> Recipe:
@@ -432,7 +432,7 @@ class ProxyEvaluator(Evaluator):
         return Recipe(**{name: getattr(self, name) for name in known})
 
     def _int(self, option: str) -> int:
-        """Give an option that ``bind`` has settled."""
+        """Return an option that ``bind`` has settled."""
         value = getattr(self, option)
         assert value is not None, f"{option} is settled by bind()"
         return int(value)
@@ -475,5 +475,5 @@ _WEIGHED = 4
 
 
 def _curve(history: Sequence[Epoch]) -> tuple[float, ...]:
-    """Give the validation accuracy of each epoch."""
+    """Return the validation accuracy of each epoch."""
     return tuple(epoch.accuracy for epoch in history if epoch.accuracy is not None)

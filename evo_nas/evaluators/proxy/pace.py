@@ -20,7 +20,7 @@ class Pace:
     validation: float
 
     def seconds(self, train: int, validation: int, epochs: int) -> float:
-        """Say how long a training takes with so many images an epoch to train and to validate on."""
+        """Return how long a training takes with so many images per epoch to train and to validate on."""
         return epochs * (train / self.train + validation / self.validation)
 
 

@@ -50,7 +50,7 @@ class Preset:
 
 PRESETS: Final[dict[str, Preset]] = {
     "digits": Preset(
-        about="seconds a candidate on one core, for demos and tests",
+        about="seconds per candidate on one core, for demos and tests",
         image_size=8,
         cells_per_stack=1,
         filters=4,
@@ -64,7 +64,7 @@ PRESETS: Final[dict[str, Preset]] = {
     ),
     # The small-scale experiments of Real et al. 2018, section 5, searched with N=1 and F=8 too.
     "cpu": Preset(
-        about="10 to 25 seconds a candidate on one core",
+        about="10 to 25 seconds per candidate on one core",
         image_size=16,
         cells_per_stack=1,
         filters=8,

@@ -29,7 +29,7 @@ _RELUS: Final = (F.relu, torch.relu)
 
 
 def mini_batch(train: Examples) -> Tensor:
-    """Give :data:`IMAGES` normalised train images, (n, c, h, w): always the same ones, spread evenly over all."""
+    """Return :data:`IMAGES` normalised train images, (n, c, h, w): always the same ones, spread evenly over all."""
     step = max(1, len(train) // IMAGES)
     images, _ = train.batch(slice(0, IMAGES * step, step))
     return images
@@ -48,7 +48,7 @@ def measure_scores(network: nn.Module, images: Tensor, names: Iterable[str]) -> 
 
 
 def synflow(network: nn.Module, images: Tensor) -> float:
-    """Give the logarithm of the synaptic flow (Tanaka et al. 2020; as a score of networks: Abdelfattah et al. 2021).
+    """Return the logarithm of the synaptic flow (Tanaka et al. 2020; as a score of networks: Abdelfattah et al. 2021).
 
     With every weight w replaced by |w|, R is the sum of what the network puts out for one image of ones; the flow is
     the sum of |w| dR/d|w| over all weights. Of the images the shape alone counts. A norm would scale the flow back to
@@ -73,7 +73,7 @@ def synflow(network: nn.Module, images: Tensor) -> float:
 
 
 def naswot(network: nn.Module, images: Tensor) -> float:
-    """Give log |K| of the kernel of the network's ReLU codes (Mellor et al. 2021, "NAS without Training").
+    """Return log |K| of the kernel of the network's ReLU codes (Mellor et al. 2021, "NAS without Training").
 
     The code of an image has a bit a unit of every ReLU: whether it lets something through. K_ij = N - d_H(c_i, c_j), of
     shape (n, n) for n images, counts on how many of all N bits two images agree. Two ReLUs of the same input count

@@ -64,17 +64,17 @@ class StoppingRule(ABC):
 
     @abstractmethod
     def threshold(self, curves: Sequence[Curve], epoch: int) -> float:
-        """Say what a training must have achieved after an epoch; :data:`NO_THRESHOLD` if too few curves tell.
+        """Return what a training must have achieved after an epoch; :data:`NO_THRESHOLD` if too few curves tell.
 
         No curve is empty; some are shorter than others, because their trainings were stopped.
         """
 
     @abstractmethod
     def achieved(self, curve: Curve) -> float:
-        """Say what a training has achieved after the last epoch of its curve, as it is held against the threshold."""
+        """Return what a training has achieved after the last epoch of its curve, to be held against the threshold."""
 
     def brief(self, population: Population) -> tuple[float, ...]:
-        """Give the thresholds for the next training: fractions in [0, 1] or :data:`NO_THRESHOLD`, one a look.
+        """Return the thresholds for the next training: fractions in [0, 1] or :data:`NO_THRESHOLD`, one a look.
 
         Raises:
             ValueError: if the population keeps fewer than ``window`` individuals.
@@ -83,7 +83,7 @@ class StoppingRule(ABC):
         return tuple(self.threshold(curves, epoch) for epoch in self.looks)
 
     def stops(self, curve: Curve, brief: Sequence[float]) -> bool:
-        """Say whether a training ends after the last epoch of its curve; an empty brief stops nothing."""
+        """Return whether a training ends after the last epoch of its curve; an empty brief stops nothing."""
         thresholds = dict(zip(self.looks, brief, strict=bool(brief)))
         return len(curve) in thresholds and self.achieved(curve) < thresholds[len(curve)]
 
@@ -108,13 +108,13 @@ class MedianStopping(StoppingRule):
         return tuple(range(self.first, self.epochs))
 
     def threshold(self, curves: Sequence[Curve], epoch: int) -> float:
-        """Give the median of the running averages up to this epoch."""
+        """Return the median of the running averages up to this epoch."""
         if len(curves) < self.trials:
             return NO_THRESHOLD
         return median(_average(curve[:epoch]) for curve in curves)
 
     def achieved(self, curve: Curve) -> float:
-        """Give the best accuracy so far."""
+        """Return the best accuracy so far."""
         return max(curve)
 
 
@@ -145,14 +145,14 @@ class SuccessiveHalving(StoppingRule):
         return tuple(rungs)
 
     def threshold(self, curves: Sequence[Curve], epoch: int) -> float:
-        """Give the accuracy of the last that would go on, were the next trial the best of all."""
+        """Return the accuracy of the last that would go on, were the next trial the best of all."""
         recorded = sorted((curve[epoch - 1] for curve in curves if len(curve) >= epoch), reverse=True)
         if len(recorded) < self.trials:
             return NO_THRESHOLD
         return recorded[max(1, (len(recorded) + 1) // self.eta) - 1]
 
     def achieved(self, curve: Curve) -> float:
-        """Give the accuracy at the rung."""
+        """Return the accuracy at the rung."""
         return curve[-1]
 
 

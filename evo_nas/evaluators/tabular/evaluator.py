@@ -87,12 +87,12 @@ class TabularEvaluator(Evaluator):
             )
 
     def fingerprint(self) -> dict[str, str]:
-        """Give the SHA-256 of all results, in the order of their keys."""
+        """Return the SHA-256 of all results, in the order of their keys."""
         assert self.table is not None, "bind() refuses that"
         return {self.table.name: hashlib.sha256(repr(sorted(self._results.results.items())).encode()).hexdigest()}
 
     def expected_seconds(self, genotypes: Sequence[Genotype]) -> float:
-        """Give 0: a look-up takes no time to speak of."""
+        """Return 0: a look-up takes no time to speak of."""
         return 0.0
 
     def evaluate(self, job: Job) -> Evaluation:

@@ -1,4 +1,4 @@
-"""A table of results: read from CSV or parquet, checked row by row, held once a process."""
+"""A table of results: read from CSV or parquet, checked row by row, held once per process."""
 
 from __future__ import annotations
 

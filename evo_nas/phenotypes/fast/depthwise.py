@@ -68,7 +68,7 @@ def convolved(x: Tensor, weight: Tensor, stride: int, padding: Padding) -> Tenso
 
 
 def input_gradient(grad: Tensor, weight: Tensor, shape: Sequence[int], stride: int, padding: Padding) -> Tensor:
-    """Give the gradient of the input of :func:`convolved`, which had this shape, by a convolution forward.
+    """Return the gradient of the input of :func:`convolved`, which had this shape, by a convolution forward.
 
     The gradient of the output, between whose pixels a stride leaves zeros, meets the mirrored kernels.
     """
@@ -97,7 +97,7 @@ def zeros_last(shape: Sequence[int], like: Tensor) -> Tensor:
 
 
 def _weight_gradient(grad: Tensor, weight: Tensor, x: Tensor, stride: int, padding: Padding) -> Tensor:
-    """Give the gradient of the kernels in whichever way is fast for this kernel and map."""
+    """Return the gradient of the kernels in whichever way is fast for this kernel and map."""
     channels, _, rows, columns = weight.shape
     pixels = x.shape[2] * x.shape[3]
     if pixels <= _SMALL_MAP and max(rows, columns) > _COLUMNS:

@@ -50,7 +50,7 @@ class FastNetwork:
         return plain
 
     def both_logits(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Give what :meth:`evo_nas.phenotypes.network.CellNetwork.forward_both` gives."""
+        """Return what :meth:`evo_nas.phenotypes.network.CellNetwork.forward_both` gives."""
         network = cast("CellNetwork", self.network)
         if not (isinstance(network, CellNetwork) and shortcuts.are_open(images)):
             return network.forward_both(images)
@@ -58,7 +58,7 @@ class FastNetwork:
         return self._classified(features), None if network.auxiliary is None else network.auxiliary(early.raw)
 
     def _features(self, network: CellNetwork, images: Tensor) -> tuple[State, State]:
-        """Give the last cell's output, and that which the auxiliary classifier reads."""
+        """Return the last cell's output, and that which the auxiliary classifier reads."""
         if network.training:  # all at once: shortcuts leave the counting of batches to us
             torch._foreach_add_(self._counts, 1)
         images = images.contiguous(memory_format=torch.channels_last)  # or the stem's output is not, nor all after it

@@ -77,7 +77,7 @@ def applied(layer: nn.Module | Unit, parts: Sequence[Tensor], *, rectifies: bool
 
 
 def can_rectify(layer: nn.Module | Unit, x: Tensor) -> bool:
-    """Tell whether a layer takes in the ReLU of a map before it, which then needs no memory of its own."""
+    """Return whether a layer takes in the ReLU of a map before it, which then needs no memory of its own."""
     layer = layer.depthwise or layer.pointwise if isinstance(layer, Unit) else layer
     return are_open(x) and trust.are_there(x) and isinstance(layer, SameConv2d) and _is_depthwise(layer)
 
@@ -142,13 +142,13 @@ def _joined(parts: Sequence[Tensor]) -> Tensor:
 
 
 def _same(x: Tensor, kernel: tuple[int, ...], stride: tuple[int, ...], dilation: int = 1) -> Padding:
-    """Give SAME padding, as :func:`evo_nas.phenotypes.ops.same_padding` counts it for each axis."""
+    """Return SAME padding, as :func:`evo_nas.phenotypes.ops.same_padding` counts it for each axis."""
     height, width = (same_padding(*axis, dilation) for axis in zip(x.shape[2:], kernel, stride, strict=True))
     return (*width, *height)
 
 
 def are_open(x: Tensor) -> bool:
-    """Tell whether shortcuts may be taken: not where a network is traced, which shall look as it is described."""
+    """Return whether shortcuts may be taken: not where a network is traced, which shall look as it is described."""
     return (
         x.device.type == "cpu"
         and x.dtype in (torch.float32, torch.float64)
@@ -263,7 +263,7 @@ class _Average(torch.autograd.Function):
 
 @lru_cache(maxsize=64)
 def _shares(size: tuple[int, int], kernel: int, stride: int, padding: Padding) -> Tensor:
-    """Give one over the number of pixels in each window: (1, 1, h, w)."""
+    """Return one over the number of pixels in each window: (1, 1, h, w)."""
     ones = torch.ones(1, 1, *size, dtype=torch.float64)
     return F.conv2d(F.pad(ones, padding), ones.new_ones(1, 1, kernel, kernel), stride=stride).reciprocal()
 

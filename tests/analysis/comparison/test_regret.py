@@ -37,7 +37,7 @@ def ok(fitness: float, report: float | None = None, **given: Any) -> dict[str, A
 
 @pytest.fixture
 def make_study(tmp_path: Path, make_run: Callable[..., Path]) -> Callable[..., Path]:
-    """Make a study from the trials of its runs: label -> one list of trials a seed, None where there is no run yet."""
+    """Make a study from the trials of its runs: label -> one list of trials per seed, None where there is no run yet."""
 
     def make(
         runs: dict[str, list[Iterable[dict[str, Any]] | None]],
@@ -206,7 +206,7 @@ def test_a_damaged_trial_is_named(make_study: Any) -> None:
 
 
 def falling(label: str, to: float, seeds: int = 4, trials: int = 60) -> StrategyCurves:
-    """Give curves whose best rises from 0.4 to a height, a little different a seed."""
+    """Return curves whose best rises from 0.4 to a height, a little different a seed."""
     steps = np.geomspace(0.5, max(0.9 - to, 1e-9), trials)
     best = np.clip(0.9 - steps[None] * (1 + 0.1 * np.arange(seeds)[:, None]), 0, 0.9)
     if to >= 0.9:
@@ -272,7 +272,7 @@ def test_reading_a_study_takes_few_steps_of_the_interpreter_a_trial(make_study: 
     def steps(trials: int) -> int:
         run = [ok(0.5 + (i % 7) / 100, 0.5, sample_seed=i % 3) for i in range(trials)]
         folder = make_study({f"random{trials}": [run] * 3}, trials=trials)
-        study_table(load_study(folder))  # also what is worked out once a process
+        study_table(load_study(folder))  # also what is worked out once per process
         return bytecodes(lambda: study_table(load_study(folder)))
 
     assert steps(1100) - steps(100) < 50 * 3 * 1000, "of each of three runs: 33 a trial, none of them a query"

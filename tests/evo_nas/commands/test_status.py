@@ -90,7 +90,7 @@ def test_of_a_live_run_it_says_who_runs_it_how_fast_and_what_is_in_flight(starte
     assert seen["trials"]["done"] < seen["pending"][0]
     text = text_of(tmp_path / "run")
     assert text.startswith(f"{tmp_path / 'run'}: running (process {process.pid} on ")
-    assert " trials an hour; ETA " in text
+    assert " trials per hour; ETA " in text
     assert "time limit 100:00:00 a start, in 99:" in text
     process.kill()
     wait_for(lambda: status_of(tmp_path / "run").state is State.KILLED)

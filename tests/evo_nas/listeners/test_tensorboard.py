@@ -39,7 +39,7 @@ def reload(run: Path) -> EventAccumulator:
 
 
 def series(run: Path) -> Series:
-    """Give the steps and values of each tag; a text counts as 1."""
+    """Return the steps and values of each tag; a text counts as 1."""
     events = reload(run)
     scalars = {tag: [(event.step, event.value) for event in events.Scalars(tag)] for tag in events.Tags()["scalars"]}
     texts = {tag: [(event.step, 1.0) for event in events.Tensors(tag)] for tag in events.Tags()["tensors"]}

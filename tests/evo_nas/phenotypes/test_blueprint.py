@@ -88,7 +88,7 @@ def test_weights_alone_have_no_blueprint(tmp_path: Path) -> None:
         ({"classes": []}, "at least one class"),
         ({"classes": "cat"}, "classes must be a list, not cat"),
         ({"classes": [1]}, "classes must be a list"),
-        ({"mean": [0.5]}, "mean and std must have 3 numbers, one a channel"),
+        ({"mean": [0.5]}, "mean and std must have 3 numbers, one per channel"),
         ({"std": [0.5, 0.5, 0]}, "mean must be finite, and std positive"),
         ({"mean": [0.5, 0.5, float("nan")]}, "mean must be finite, and std positive"),
         ({"mean": ["0", "0", "0"]}, "mean must be a list"),

@@ -212,7 +212,7 @@ class Counter:
     mult_adds: int = 0
 
     def conv(self, wide: int, filters: int, side: int, pixels: int, *, depthwise: bool = False) -> None:
-        """Count a convolution of ``side`` weights a channel pair, and the pixels that it makes."""
+        """Count a convolution of ``side`` weights per channel pair, and the pixels that it makes."""
         weights = wide * side if depthwise else wide * filters * side
         self.parameters += weights
         self.mult_adds += weights * pixels

@@ -26,7 +26,7 @@ LOGIT = 17535.5374496467
 
 
 def plain(network: nn.Module) -> nn.Module:
-    """Give every layer weights that its shape decides; the network comes from the meta device."""
+    """Return every layer weights that its shape decides; the network comes from the meta device."""
     network = network.double().to_empty(device="cpu").eval()
     for module in network.modules():
         if isinstance(module, nn.Conv2d):
@@ -48,7 +48,7 @@ def plain(network: nn.Module) -> nn.Module:
 
 
 def waves(side: int) -> Tensor:
-    """Give an image that looks alike nowhere: cos(0.1 (y + 1)) sin(0.07 (x + 1)) + 0.1 c."""
+    """Return an image that looks alike nowhere: cos(0.1 (y + 1)) sin(0.07 (x + 1)) + 0.1 c."""
     ticks = torch.arange(1, side + 1, dtype=torch.float64)
     plane = torch.cos(0.1 * ticks)[:, None] * torch.sin(0.07 * ticks)[None, :]
     return torch.stack([plane + 0.1 * channel for channel in range(3)])[None]

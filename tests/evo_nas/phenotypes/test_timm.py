@@ -59,7 +59,7 @@ def renamed(name: str, cells: list[str]) -> str:
 
 
 def shaken(network: nn.Module) -> nn.Module:
-    """Give every batch norm statistics, scales and shifts of its own."""
+    """Return every batch norm statistics, scales and shifts of its own."""
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):
             assert module.running_mean is not None

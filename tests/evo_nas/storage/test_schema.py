@@ -95,7 +95,7 @@ def columns(connection: sqlite3.Connection, table: str = "trial") -> list[str]:
 
 
 def told_a_duration(trials: list[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
-    """Give rows of ``trial`` as they become: what was trained has a duration, trial 7 too."""
+    """Return rows of ``trial`` as they become: what was trained has a duration, trial 7 too."""
     place = FIRST.index("seconds")
     return [(*row[:place], 0.0, *row[place + 1 :]) if row[0] == 7 else row for row in trials]
 

@@ -81,7 +81,7 @@ def batch_norm(x: Tensor, norm: nn.BatchNorm2d) -> Tensor:
 
 
 def running(norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
-    """Give the running mean and variance, which every network here keeps."""
+    """Return the running mean and variance, which every network here keeps."""
     assert norm.running_mean is not None, "a network keeps running statistics"
     assert norm.running_var is not None, "a network keeps running statistics"
     return norm.running_mean, norm.running_var
@@ -268,7 +268,7 @@ def _kernels(dtype: torch.dtype) -> CDLL:
 
 
 def _listed(parts: Sequence[Tensor]) -> tuple[int, Array[c_void_p], Array[c_long]]:
-    """Say how many tensors there are, where they lie, and how many channels each has."""
+    """Return how many tensors there are, where they lie, and how many channels each has."""
     return len(parts), _addresses(parts), (c_long * len(parts))(*[part.shape[1] for part in parts])
 
 

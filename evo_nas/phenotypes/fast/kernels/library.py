@@ -124,7 +124,7 @@ def _compiled(real: str) -> Path:
 
 
 def _compiler() -> tuple[list[str], bytes]:
-    """Give the command with the flags that the compiler knows, and what it predefines with these.
+    """Return the command with the flags that the compiler knows, and what it predefines with these.
 
     That says which compiler it is, and which instructions it takes the processor to have: a home directory may be
     shared by machines of several kinds.
@@ -141,7 +141,7 @@ def _compiler() -> tuple[list[str], bytes]:
 
 
 def _directories() -> Iterator[Path]:
-    """Give the folders in which libraries are kept, those that are there and are this user's alone."""
+    """Return the folders in which libraries are kept, those that are there and are this user's alone."""
     for directory in (user_cache() / "kernels", Path(gettempdir(), f"evo_nas-{os.getuid()}")):
         with suppress(OSError):
             directory.mkdir(parents=True, exist_ok=True, mode=0o700)

@@ -21,7 +21,7 @@ _THREADS: Final = 2
 
 
 def are_there(x: Tensor) -> bool:
-    """Tell whether kernels are to be used on numbers of this type, with the threads that torch has now."""
+    """Return whether kernels are to be used on numbers of this type, with the threads that torch has now."""
     return x.dtype in functions.REALS and torch.get_num_threads() <= _THREADS and why_not(x.dtype) is None
 
 

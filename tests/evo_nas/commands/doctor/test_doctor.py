@@ -39,7 +39,7 @@ def test_it_measures_and_leaves_nothing_behind(tmp_path: Path, capsys: pytest.Ca
         "versions",
         "machine",
         "device    cpu",
-        "images a second trained",
+        "images per second trained",
         "100 trials on 1 worker",
         "would start",
     ):

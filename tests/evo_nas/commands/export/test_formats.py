@@ -268,7 +268,7 @@ def in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
 @pytest.fixture
 def weights(tmp_path: Path) -> Path:
-    """Give the file of a trained network that has an auxiliary classifier."""
+    """Return the file of a trained network that has an auxiliary classifier."""
     plan = blueprint(every_operation(), cells_per_stack=1, filters=4, channels=1, image=9)
     path = tmp_path / "trained.safetensors"
     save_network(path, plan, trained(plan, auxiliary_image=9).state_dict())
