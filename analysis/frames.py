@@ -288,7 +288,7 @@ def find_runs(paths: Paths) -> list[Run]:
 
 
 def load_history(paths: Paths, *, columns: Collection[str] | None = None, cells: bool = False) -> pd.DataFrame:
-    """Load one or many runs, one row per trial, in the order told, pending ones last; :data:`COLUMNS` says what is in it.
+    """Load one or many runs, a row per trial, in the order told, pending ones last; :data:`COLUMNS` says what is in it.
 
     ``columns`` names the ones to load, by default all but the readable cell, which is longer than all the rest of a
     trial; ``cells`` adds that. A run may still be going on: it is opened for reading only and never blocks its writer.

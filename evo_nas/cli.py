@@ -945,7 +945,7 @@ def _report(arguments: argparse.Namespace) -> None:
 
 @contextmanager
 def _looking_back() -> Iterator[None]:
-    """Turn errors of analysis into ours with their exit codes: an unreadable history, a picture that cannot be written."""
+    """Turn errors of analysis into ours, which have exit codes: an unreadable history, an unwritable picture."""
     from analysis.frames import HistoryError
 
     try:

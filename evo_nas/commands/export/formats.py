@@ -173,7 +173,7 @@ def _blueprint(source: Source, size: Size) -> Blueprint:
 
 
 def targets(output: Path, subject: Subject, formats: Sequence[str], *, force: bool) -> dict[str, Path]:
-    """Return which file each format is written to: ``output`` itself if it ends like the only format, else a file in it.
+    """Return which file each format is written to: ``output`` itself if it has the suffix of the only format.
 
     Raises:
         UsageError: if a file is there already and not to be overwritten, or ``output`` is a file of another kind.

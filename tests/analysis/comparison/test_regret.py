@@ -37,7 +37,7 @@ def ok(fitness: float, report: float | None = None, **given: Any) -> dict[str, A
 
 @pytest.fixture
 def make_study(tmp_path: Path, make_run: Callable[..., Path]) -> Callable[..., Path]:
-    """Make a study from the trials of its runs: label -> one list of trials per seed, None where there is no run yet."""
+    """Make a study from the trials of its runs: label -> a list of trials per seed, None where there is no run yet."""
 
     def make(
         runs: dict[str, list[Iterable[dict[str, Any]] | None]],
