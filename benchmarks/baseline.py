@@ -18,8 +18,9 @@ from torch.utils.data import DataLoader, TensorDataset
 from torchvision.transforms import v2
 
 from evo_nas.phenotypes.network import CellNetwork
-from evo_nas.training.loop import Batch, Epoch, Examples
+from evo_nas.training.loop import Epoch, Examples
 from evo_nas.training.recipes import Recipe
+from evo_nas.training.task import Batch
 
 
 @dataclass(frozen=True)

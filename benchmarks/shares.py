@@ -34,10 +34,13 @@ from evo_nas.phenotypes.fast.kernels import trust
 from evo_nas.phenotypes.fast.states import State
 from evo_nas.phenotypes.network import CellNetwork
 from evo_nas.phenotypes.ops import SamePool2d
+from evo_nas.training import classification, optimizers
 from evo_nas.training import loop as training
+from evo_nas.training.classification import Classification
 from evo_nas.training.devices import seeded
-from evo_nas.training.loop import Batch, Data, Epoch, Examples, Training
+from evo_nas.training.loop import Epoch, Examples, Training
 from evo_nas.training.recipes import Recipe
+from evo_nas.training.task import Batch, Data
 
 VALIDATED: Final = training.EVALUATION_BATCH
 """Images at most that are validated after the steps of a block."""
@@ -75,16 +78,16 @@ class PlainNetwork:
     """Stands in for ``FastNetwork``: simply calls the network."""
 
     def __init__(self, network: CellNetwork) -> None:
-        self._network = network
+        self.network = network
 
     def logits(self, images: Tensor) -> Tensor:
         """Map images, (n, channels, h, w), to logits, (n, classes)."""
-        logits: Tensor = self._network(images)
+        logits: Tensor = self.network(images)
         return logits
 
 
-class PlainDescent:
-    """Stands in for ``Descent``: torch's optimizer, and torch's clipping."""
+class PlainSGD:
+    """Stands in for ``SGD``: torch's optimizer, and torch's clipping."""
 
     def __init__(self, parameters: Any, *, momentum: float, weight_decay: float, gradient_norm: float) -> None:
         self._parameters, self._clip = list(parameters), gradient_norm
@@ -195,8 +198,8 @@ def _joined(parts: Sequence[Tensor]) -> Tensor:
     return parts[0] if len(parts) == 1 else torch.cat(list(parts), dim=1)
 
 
-_NETWORK: Final = (training, "FastNetwork", PlainNetwork)
-_DESCENT: Final = (training, "Descent", PlainDescent)
+_NETWORK: Final = (classification, "FastNetwork", PlainNetwork)
+_OPTIMIZER: Final = (optimizers, "SGD", PlainSGD)
 _KERNELS: Final = (trust, "are_there", lambda x: False)
 _UNITS: Final = (shortcuts, "_unit", in_three_steps)
 KERNELS_OFF: Final = "compiled kernels, all of them"
@@ -239,12 +242,12 @@ TRICKS: Final = (
     ),
     Trick("ReLU in place inside operations", ((torch, "relu_", torch.relu),)),
     Trick("cells in parts, not concatenated", ((State, "joined", classmethod(_laid_out)),)),
-    Trick("weights as one vector", (_DESCENT,)),
+    Trick("weights as one vector", (_OPTIMIZER,)),
     Trick("augmentation on batched tensors", train=lambda examples: ChannelsLast(examples, training.EVALUATION_BATCH)),
     Trick("validation by 500 in inference mode", small_batches=True),
     Trick(
         "all of these: the baseline on one thread",
-        (_NETWORK, _DESCENT),
+        (_NETWORK, _OPTIMIZER),
         contiguous,
         lambda examples: Loaded(examples, training.EVALUATION_BATCH),
         small_batches=True,
@@ -281,7 +284,8 @@ def steps_timed(
     running: dict[str, tuple[Trick, Iterator[Epoch]]] = {}
     for trick in tricks:
         with trick.switched_off(recipe):
-            mine = Training(trick.network(copy.deepcopy(network)), recipe, torch.Generator().manual_seed(0))
+            task = Classification.of(recipe)
+            mine = Training(trick.network(copy.deepcopy(network)), task, recipe, torch.Generator().manual_seed(0))
             # What validation is done on is contiguous where the network is.
             held_out = contiguous_images(some) if trick.network is contiguous else some
             running[trick.title] = trick, mine.epochs(trick.train(few), held_out)

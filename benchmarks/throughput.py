@@ -108,7 +108,7 @@ class BaselineEvaluator(Forgetful):
         with seeded(seed, train.device, self.placement.threads):
             network = CellNetwork(self.space.decode(job.genotype), **self._size())
             epochs = list(train_plainly(network, recipe, train, validation))
-        curve = tuple(epoch.accuracy for epoch in epochs if epoch.accuracy is not None)
+        curve = tuple(epoch.score for epoch in epochs if epoch.score is not None)
         return Evaluation(
             Outcome.OK,
             fitness=curve[-1],

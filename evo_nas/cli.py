@@ -1033,7 +1033,7 @@ def _trained(arguments: argparse.Namespace, path: Path, go: Callable[[Hear], lis
     """Train, with a line per epoch on stderr; when interrupted, say how to go on."""
 
     def hear(task: Task, epoch: Epoch, done: int) -> None:
-        accuracy = "" if epoch.accuracy is None else f"  validation {100 * epoch.accuracy:.2f} %"
+        accuracy = "" if epoch.score is None else f"  validation {100 * epoch.score:.2f} %"
         seconds = epoch.train_seconds + epoch.validation_seconds
         words = f"{task.label}: epoch {done}/{task.recipe.epochs}  loss {epoch.loss:.4f}{accuracy}  {seconds:.1f} s"
         print(words, file=sys.stderr, flush=True)

@@ -1,47 +1,26 @@
-"""The training loop: SGD with momentum under one period of a cosine; one loop for the proxy and for ``train``."""
+"""The training loop: one period of a cosine, whatever the task; one loop for the proxy and for ``train``."""
 
 from __future__ import annotations
 
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Protocol, cast
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 from torch.optim.swa_utils import AveragedModel
 
 from evo_nas.data.augment import augment, normalise
-from evo_nas.phenotypes.fast.network import FastNetwork
-from evo_nas.phenotypes.network import CellNetwork
 from evo_nas.training.cuda_graphs import GraphedLoss
 from evo_nas.training.devices import autocast, synchronize
+from evo_nas.training.optimizers import optimizer_of
 from evo_nas.training.recipes import Recipe
-from evo_nas.training.sgd import Descent
+from evo_nas.training.task import Batch, Data, Diverged, Task
 from genotypes.genotype import shorten
 
 EVALUATION_BATCH = 500
-
-Batch = tuple[Tensor, Tensor]
-"""Normalised images, (n, c, h, w), and labels, int64 of shape (n,), on the device."""
-
-
-class Data(Protocol):
-    """Labelled images, as the loop takes them."""
-
-    @property
-    def device(self) -> torch.device:
-        """Where the batches are."""
-
-    def __len__(self) -> int: ...
-
-    def shuffled(self, batch_size: int, recipe: Recipe, generator: torch.Generator) -> Iterator[Batch]:
-        """Yield augmented batches of one epoch; the last, incomplete one is left out."""
-
-    def in_order(self) -> Iterator[Batch]:
-        """Yield all images as they are."""
 
 
 @dataclass(frozen=True)
@@ -89,40 +68,36 @@ class Examples:
 
 @dataclass(frozen=True)
 class Epoch:
-    """What one epoch came to: mean training loss, accuracy (a fraction in [0, 1]), and seconds.
+    """What one epoch came to: mean training loss, the task's goal (a fraction in [0, 1]), and seconds.
 
-    ``accuracy`` is that on the validation images, ``None`` where there are none.
+    ``score`` is the goal on the validation images, ``None`` where there are none; ``measures`` are all numbers of the
+    task there, by name.
     """
 
     loss: float
-    accuracy: float | None
+    score: float | None
     train_seconds: float
     validation_seconds: float
-
-
-class Diverged(Exception):
-    """A loss or an output that is no finite number: the training is not worth going on with."""
+    measures: Mapping[str, float] = field(default_factory=dict)
 
 
 class Training:
     """A training that can be stopped after any epoch, and be gone on with exactly from its state.
+
+    The task says what is optimised and measured. A network that wants to know how far the training has come has a
+    method ``set_drop_path``, which gets a fraction in [0, 1] before each step.
 
     What is random comes from the generator, and from torch's default one of the device. ``graphs`` computes each step
     as a CUDA graph, on a GPU, where the recipe allows it: no batch is cut into parts, and what is dropped stays alike.
     """
 
     def __init__(
-        self, network: CellNetwork, recipe: Recipe, generator: torch.Generator, *, graphs: bool = False
+        self, network: nn.Module, task: Task, recipe: Recipe, generator: torch.Generator, *, graphs: bool = False
     ) -> None:
-        self.network, self.recipe, self.generator = network, recipe, generator
+        self.network, self.task, self.recipe, self.generator = network, task, recipe, generator
         self.done = 0  # epochs
-        self._fast = FastNetwork(network)
-        self._descent = Descent(
-            network.parameters(),
-            momentum=recipe.momentum,
-            weight_decay=recipe.weight_decay,
-            gradient_norm=recipe.gradient_norm,
-        )
+        self._optimizer = optimizer_of(recipe, network.parameters())
+        self._set_progress: Callable[[float], None] = getattr(network, "set_drop_path", lambda progress: None)
         device = next(network.parameters()).device
         fits = device.type == "cuda" and recipe.accumulate == 1 and recipe.drop_path_keep == 1
         self._graph = GraphedLoss(self._loss, network) if graphs and fits else None
@@ -131,9 +106,9 @@ class Training:
         )
 
     @property
-    def measured(self) -> CellNetwork:
-        """The network whose accuracy counts: that of the averaged weights where there is an average."""
-        return self.network if self._average is None else cast("CellNetwork", self._average.module)
+    def measured(self) -> nn.Module:
+        """The network whose score counts: that of the averaged weights where there is an average."""
+        return self.network if self._average is None else self._average.module
 
     def epochs(self, train: Data, validation: Data | None) -> Iterator[Epoch]:
         """Train, and yield each epoch when it is over, from the first that is not done.
@@ -150,23 +125,25 @@ class Training:
             self.network.train()
             losses = []
             batches = train.shuffled(batch_size, recipe, self.generator)
-            for step, (images, labels) in enumerate(batches, start=self.done * steps):
+            for step, batch in enumerate(batches, start=self.done * steps):
                 progress = step / (recipe.epochs * steps)
-                self.network.set_drop_path(progress)
+                self._set_progress(progress)
                 learning_rate = recipe.learning_rate * (1 + math.cos(math.pi * progress)) / 2
-                losses.append(self._step(images, labels, learning_rate))
+                losses.append(self._step(batch, learning_rate))
             synchronize(device)
             middle = time.perf_counter()
-            accuracy = None if validation is None else evaluate(self.measured, validation)
+            measures = {} if validation is None else measure(self.task, self.measured, validation)
             self.done += 1
-            yield Epoch(sum(losses) / len(losses), accuracy, middle - start, time.perf_counter() - middle)
+            score = measures.get(self.task.goal)
+            seconds = middle - start, time.perf_counter() - middle
+            yield Epoch(sum(losses) / len(losses), score, *seconds, measures)
 
     def state(self) -> dict[str, Tensor]:
         """Return all that the next epoch depends on, but for data and recipe, as tensors by name."""
         tensors = {f"network.{name}": tensor for name, tensor in self.network.state_dict().items()}
         if self._average is not None:
             tensors |= {f"average.{name}": tensor for name, tensor in self._average.state_dict().items()}
-        tensors |= {f"momentum.{index}": tensor for index, tensor in self._descent.velocities().items()}
+        tensors |= self._optimizer.state()
         tensors["random.generator"] = self.generator.get_state()
         tensors["random.cpu"] = torch.get_rng_state()
         device = next(self.network.parameters()).device
@@ -182,7 +159,8 @@ class Training:
         """
         device = next(self.network.parameters()).device
         own = {f"network.{name}": tensor for name, tensor in self.network.state_dict().items()}
-        own |= {f"momentum.{index}": tensor for index, tensor in enumerate(self.network.parameters())}
+        moments = self._optimizer.expected()
+        own |= moments
         if self._average is not None:
             own |= {f"average.{name}": tensor for name, tensor in self._average.state_dict().items()}
         for name, tensor in tensors.items():
@@ -198,63 +176,49 @@ class Training:
             torch.set_rng_state(tensors["random.cpu"])
             if device.type == "cuda" and "random.cuda" in tensors:
                 torch.cuda.set_rng_state(tensors["random.cuda"], device)
+            self._optimizer.restore({name: tensor for name, tensor in tensors.items() if name in moments})
         except (KeyError, RuntimeError, TypeError) as error:
             raise ValueError(f"the checkpoint is not one of this training: {str(error).splitlines()[0]}") from error
-        self._descent.restore({int(name): tensor for name, tensor in _below("momentum.", tensors).items()})
         self.done = done
 
-    def _step(self, images: Tensor, labels: Tensor, learning_rate: float) -> float:
-        """Take one step down the gradient, and give the loss before it."""
-        total = self._gradients(images, labels) if self._graph is None else self._graph(images, labels).item()
+    def _step(self, batch: Batch, learning_rate: float) -> float:
+        """Take one step down the gradient, and return the loss before it."""
+        total = self._gradients(batch) if self._graph is None else self._graph(*batch).item()
         if not math.isfinite(total):
             raise Diverged(f"the training loss became {total}")
-        self._descent.step(learning_rate)
+        self._optimizer.step(learning_rate)
         if self._average is not None:
             self._average.update_parameters(self.network)
         return total
 
-    def _gradients(self, images: Tensor, labels: Tensor) -> float:
-        """Leave the gradients with the weights, part by part of the batch, and give the mean loss."""
-        self._descent.forget()
+    def _gradients(self, batch: Batch) -> float:
+        """Leave the gradients with the weights, part by part of the batch, and return the mean loss."""
+        self._optimizer.forget()
         total = 0.0
         parts = self.recipe.accumulate
-        for some, theirs in zip(images.chunk(parts), labels.chunk(parts), strict=True):
-            loss = self._loss(some, theirs)
-            share = len(some) / len(images)
+        for images, targets in self.task.split(batch, parts):
+            loss = self._loss(images, targets)
+            share = len(images) / len(batch[0])
             total += loss.item() * share
             if not math.isfinite(total):
                 break
             (loss if parts == 1 else loss * share).backward()  # type: ignore[no-untyped-call]
         return total
 
-    def _loss(self, images: Tensor, labels: Tensor) -> Tensor:
-        smoothing = self.recipe.label_smoothing
+    def _loss(self, images: Tensor, targets: Any) -> Tensor:
         with autocast(images.device):
-            if not self.recipe.auxiliary_weight:
-                return functional.cross_entropy(self._fast.logits(images), labels, label_smoothing=smoothing)
-            logits, early = self._fast.both_logits(images)
-            assert early is not None, "the network was built with an auxiliary classifier"
-            loss = functional.cross_entropy(logits, labels, label_smoothing=smoothing)
-            extra = functional.cross_entropy(early, labels, label_smoothing=smoothing)
-            return loss + self.recipe.auxiliary_weight * extra
+            return self.task.loss(self.network, (images, targets))
 
 
-def evaluate(network: nn.Module, data: Data) -> float:
-    """Measure the accuracy, a fraction in [0, 1].
+def measure(task: Task, network: nn.Module, data: Data) -> dict[str, float]:
+    """Return the numbers of the task, name -> value, for a network that is brought into evaluation mode.
 
     Raises:
         Diverged: if an output is not finite.
     """
     network.eval()
-    fast = FastNetwork(network)
-    correct = torch.zeros((), dtype=torch.int64, device=data.device)
     with torch.inference_mode(), autocast(data.device):
-        for images, labels in data.in_order():
-            logits = fast.logits(images)
-            if not logits.isfinite().all():
-                raise Diverged("the network put out a value that is no finite number")
-            correct += (logits.argmax(1) == labels).sum()
-    return correct.item() / len(data)
+        return task.measure(network, data)
 
 
 def _moving_average(decay: float) -> Callable[[Sequence[Tensor], Sequence[Tensor], Tensor | int], None]:

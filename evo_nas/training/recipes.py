@@ -9,10 +9,15 @@ from typing import Any, Final
 AUGMENTATIONS: Final = ("crop", "imagenet")
 """Shifted crops of images in memory, as for CIFAR; or resized crops of files, as for ImageNet."""
 
+OPTIMIZERS: Final = ("sgd", "adamw")
+"""SGD with momentum, whose weight decay is part of the gradient; or AdamW, which decays the weights themselves."""
+
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a network is trained: SGD with momentum under one period of a cosine, from ``learning_rate`` down to 0.
+    """How a network is trained: under one period of a cosine, from ``learning_rate`` down to 0.
+
+    ``optimizer`` is a name of :data:`OPTIMIZERS`; AdamW does not use ``momentum``.
 
     ``gradient_norm`` is what the norm of the gradient is clipped to, 0 for no clipping. ``padding`` is how many pixels
     a random crop may shift, ``cutout`` the side of the square that is cut out, both 0 for none.
@@ -45,6 +50,7 @@ class Recipe:
     drop_path_keep: float = 1.0
     drop_path_schedule: str = "both"
     augmentation: str = "crop"
+    optimizer: str = "sgd"
 
     def __post_init__(self) -> None:
         least = {"epochs": 1, "batch_size": 2, "accumulate": 1}
@@ -63,6 +69,8 @@ class Recipe:
             )
         if self.augmentation not in AUGMENTATIONS:
             raise ValueError(f"augmentation must be one of {', '.join(AUGMENTATIONS)}, not {self.augmentation!r}")
+        if self.optimizer not in OPTIMIZERS:
+            raise ValueError(f"optimizer must be one of {', '.join(OPTIMIZERS)}, not {self.optimizer!r}")
 
     def network_options(self, image: int) -> dict[str, Any]:
         """Return what the network must know of its training, at ``image`` pixels a side."""

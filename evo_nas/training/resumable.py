@@ -33,7 +33,8 @@ if TYPE_CHECKING:
     import torch
 
     from evo_nas.phenotypes.network import CellNetwork
-    from evo_nas.training.loop import Data, Epoch
+    from evo_nas.training.loop import Epoch
+    from evo_nas.training.task import Data
 
 VERSION: Final = 1
 """Version of ``train.json`` and ``checkpoint.json``."""
@@ -167,8 +168,10 @@ def train(
     """
     import torch
 
+    from evo_nas.training.classification import Classification
     from evo_nas.training.devices import seeded, warn_of_faults
-    from evo_nas.training.loop import Diverged, Training, evaluate
+    from evo_nas.training.loop import Training, measure
+    from evo_nas.training.task import Diverged
 
     device = _device(place)
     warn_of_faults(device)
@@ -184,7 +187,9 @@ def train(
         progress = _read_progress(path)
         network.to(device)
         network.to(memory_format=torch.channels_last)
-        training = Training(network, task.recipe, torch.Generator().manual_seed(task.seed))
+        training = Training(
+            network, Classification.of(task.recipe), task.recipe, torch.Generator().manual_seed(task.seed)
+        )
         if progress.curve:
             _, tensors = load_network(path / progress.state)
             try:
@@ -193,12 +198,12 @@ def train(
                 raise DataError(f"{path / progress.state}: {error}; begin anew with --train-dir") from error
         try:
             for epoch in training.epochs(images.train, images.validation):
-                progress.curve.append({"epoch": training.done, **{name: getattr(epoch, name) for name in _COLUMNS[1:]}})
+                progress.curve.append(_row(epoch, training.done))
                 _save(path, task, training, progress)
                 hear(epoch, training.done)
             if (known := result_of(path)) is not None and (known.test_accuracy is not None or not measure_test):
                 return known  # the test images are looked at once
-            test = evaluate(training.measured, images.test()) if measure_test else None
+            test = measure(training.task, training.measured, images.test())["accuracy"] if measure_test else None
         except Diverged as error:
             raise EvoNasError(
                 f"{error}, in epoch {training.done + 1} of {path}; a lower learning rate may help: "
@@ -217,6 +222,12 @@ def train(
         )
         write_whole(path / "result.json", json.dumps(result.to_json(), indent=2) + "\n")
         return result
+
+
+def _row(epoch: Epoch, done: int) -> dict[str, float | None]:
+    """Return the row of the curve for an epoch, the last of ``done``."""
+    values = (done, epoch.loss, epoch.score, epoch.train_seconds, epoch.validation_seconds)
+    return dict(zip(_COLUMNS, values, strict=True))
 
 
 def stored(path: Path) -> Task:

@@ -36,9 +36,11 @@ from evo_nas.phenotypes.fast.kernels import functions as compiled
 from evo_nas.phenotypes.fast.kernels import trust
 from evo_nas.phenotypes.network import CellNetwork
 from evo_nas.training import devices
-from evo_nas.training.loop import Batch, Training
+from evo_nas.training.classification import Classification
+from evo_nas.training.loop import Training
+from evo_nas.training.optimizers import SGD
 from evo_nas.training.recipes import Recipe
-from evo_nas.training.sgd import Descent
+from evo_nas.training.task import Batch
 from genotypes.catalogue import space_named
 from genotypes.cell import Block, Cell, CellPair, Edge
 from genotypes.individual import Evaluation, Outcome
@@ -88,11 +90,11 @@ class Double(Loaded):
 def test_the_baseline_trains_as_the_trainer_does() -> None:
     loaded, recipe = Double(EXAMPLES, 32), replace(RECIPE, batch_size=8)
     base, ours = network().double(), network().double()
-    mine = Training(ours, recipe, torch.Generator().manual_seed(1)).epochs(loaded, loaded)
+    mine = Training(ours, Classification(), recipe, torch.Generator().manual_seed(1)).epochs(loaded, loaded)
     theirs = train_plainly(base, recipe, loaded, loaded, torch.Generator().manual_seed(1))
     for one, other in zip(mine, theirs, strict=True):
         assert one.loss == pytest.approx(other.loss, rel=1e-6)
-        assert one.accuracy == other.accuracy
+        assert one.score == other.score
     for name, tensor in ours.state_dict().items():
         assert torch.allclose(tensor, base.state_dict()[name], rtol=1e-4, atol=1e-6), name
 
@@ -107,7 +109,7 @@ def test_the_baseline_has_the_same_images_and_first_weights(tmp_path: Path) -> N
 
 def test_the_baseline_takes_as_many_steps(tmp_path: Path) -> None:
     options = {"train_images": 80, "batch_size": 32, "epochs": 2}
-    for kind, owner in ((BaselineEvaluator, torch.optim.SGD), (ProxyEvaluator, Descent)):
+    for kind, owner in ((BaselineEvaluator, torch.optim.SGD), (ProxyEvaluator, SGD)):
         with mock.patch.object(owner, "step", autospec=True, side_effect=owner.step) as step:
             evaluated(kind, tmp_path, **options)
         assert step.call_count == 4

@@ -244,8 +244,10 @@ class ProxyEvaluator(Evaluator):
         import torch
 
         from evo_nas.phenotypes.cost import cost_of_network
+        from evo_nas.training.classification import Classification
         from evo_nas.training.devices import seeded
-        from evo_nas.training.loop import Diverged, Training
+        from evo_nas.training.loop import Training
+        from evo_nas.training.task import Diverged
 
         loaded = self._loaded
         seed = int(job.rng().integers(2**62))
@@ -256,8 +258,9 @@ class ProxyEvaluator(Evaluator):
             cost = cost_of_network(network, self._int("image_size"))
             scores = self._scores(network) if self.scores else {}
             try:
-                generator = torch.Generator().manual_seed(seed)
-                training = Training(network, self._recipe(), generator, graphs=self.cuda_graphs)
+                recipe, generator = self._recipe(), torch.Generator().manual_seed(seed)
+                task = Classification.of(recipe)
+                training = Training(network, task, recipe, generator, graphs=self.cuda_graphs)
                 for epoch in training.epochs(loaded.train, loaded.validation):
                     history.append(epoch)  # one by one: those before a NaN are wanted too
                     if self._rule is not None and self._rule.stops(_curve(history), job.brief):
@@ -475,5 +478,5 @@ _WEIGHED = 4
 
 
 def _curve(history: Sequence[Epoch]) -> tuple[float, ...]:
-    """Return the validation accuracy of each epoch."""
-    return tuple(epoch.accuracy for epoch in history if epoch.accuracy is not None)
+    """Return the validation score of each epoch."""
+    return tuple(epoch.score for epoch in history if epoch.score is not None)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from evo_nas.phenotypes.network import CellNetwork
+from evo_nas.training.classification import Classification
 from evo_nas.training.loop import Examples, Training
 from evo_nas.training.recipes import Recipe
 
@@ -32,9 +33,10 @@ def measure_pace(
     some = validation.first(recipe.batch_size)
     recipe = replace(recipe, epochs=1)
     count, train_seconds, validation_seconds = 0, 0.0, 0.0
+    task = Classification.of(recipe)
     for network in networks:
         for _ in range(2):  # the first pays for whatever is set up once
-            (epoch,) = Training(network, recipe, torch.Generator().manual_seed(0)).epochs(few, some)
+            (epoch,) = Training(network, task, recipe, torch.Generator().manual_seed(0)).epochs(few, some)
         count += 1
         train_seconds += epoch.train_seconds
         validation_seconds += epoch.validation_seconds

@@ -25,6 +25,7 @@ from evo_nas.commands.train import Wanted, planned
 from evo_nas.errors import DataError, EvoNasError, UsageError
 from evo_nas.phenotypes.blueprint import load_network, save_network
 from evo_nas.run import Run
+from evo_nas.training.classification import Classification
 from evo_nas.training.loop import Epoch
 from evo_nas.training.recipes import TRAININGS, Recipe
 from evo_nas.training.resumable import Place, Task, carry, stored, train
@@ -112,7 +113,7 @@ def test_the_best_epoch_and_the_last_are_kept_and_old_states_go(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     accuracies = iter([0.3, 0.5, 0.4])
-    monkeypatch.setattr("evo_nas.training.loop.evaluate", lambda network, data: next(accuracies, 0.9))
+    monkeypatch.setattr(Classification, "measure", lambda *_: {"accuracy": next(accuracies, 0.9)})
     kept = []
     result = train(
         small(), tmp_path / "here", Place(), lambda *_: kept.append(load_network(tmp_path / "here/last.safetensors")[1])
@@ -131,7 +132,7 @@ def test_the_best_epoch_and_the_last_are_kept_and_old_states_go(
 
 def test_a_network_file_builds_the_measured_network_again(tmp_path: Path) -> None:
     from evo_nas.data.images import open_images
-    from evo_nas.training.loop import Examples, evaluate
+    from evo_nas.training.loop import Examples, measure
 
     result = train(small(settings=EVERYTHING), tmp_path / "here", Place())
     blueprint, tensors = load_network(tmp_path / "here/last.safetensors")
@@ -141,7 +142,7 @@ def test_a_network_file_builds_the_measured_network_again(tmp_path: Path) -> Non
     images = open_images("digits", size=8)
     assert (blueprint.classes, blueprint.mean, blueprint.std) == (images.classes, images.mean, images.std)
     test = Examples(*images.test.tensors(), blueprint.mean, blueprint.std)
-    assert evaluate(network, test) == result.test_accuracy
+    assert measure(Classification(), network, test) == {"accuracy": result.test_accuracy}
 
 
 def test_the_test_images_are_looked_at_once_and_only_at_the_end(

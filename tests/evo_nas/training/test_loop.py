@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
+from evo_nas.training.classification import Classification
 from evo_nas.training.devices import resolve_device, seeded
-from evo_nas.training.loop import Diverged, Examples, Training, evaluate
+from evo_nas.training.loop import Examples, Training, measure
+from evo_nas.training.optimizers import SGD
 from evo_nas.training.recipes import Recipe
-from evo_nas.training.sgd import Descent
+from evo_nas.training.task import Batch, Data, Diverged, Task
 
 RECIPE = Recipe(
     epochs=2,
@@ -58,35 +62,36 @@ def generator() -> torch.Generator:
 
 
 def test_the_accuracy_counts_every_example_once() -> None:
-    assert evaluate(Scripted(), examples([i % 10 for i in range(1203)], wrong=3)) == 1200 / 1203
+    measured = measure(Classification(), Scripted(), examples([i % 10 for i in range(1203)], wrong=3))
+    assert measured == {"accuracy": 1200 / 1203}
 
 
 def test_incomplete_batches_are_left_out_and_small_sets_make_one() -> None:
     network = Scripted()
-    list(Training(network, RECIPE, generator()).epochs(examples([0] * 11), examples([0])))  # type: ignore[arg-type]
+    list(Training(network, Classification.of(RECIPE), RECIPE, generator()).epochs(examples([0] * 11), examples([0])))
     assert network.batches == [4, 4, 4, 4]
     network = Scripted()
-    list(Training(network, RECIPE, generator()).epochs(examples([0] * 3), examples([0])))  # type: ignore[arg-type]
+    list(Training(network, Classification.of(RECIPE), RECIPE, generator()).epochs(examples([0] * 3), examples([0])))
     assert network.batches == [3, 3]
 
 
 def test_drop_path_is_told_how_far_the_training_has_come() -> None:
     network = Scripted()
-    list(Training(network, RECIPE, generator()).epochs(examples([0] * 8), examples([0])))  # type: ignore[arg-type]
+    list(Training(network, Classification.of(RECIPE), RECIPE, generator()).epochs(examples([0] * 8), examples([0])))
     assert network.progress == [0.0, 0.25, 0.5, 0.75]
 
 
 def test_the_learning_rate_follows_one_period_of_a_cosine(monkeypatch: pytest.MonkeyPatch) -> None:
     rates: list[float] = []
-    step = Descent.step
+    step = SGD.step
 
-    def recorded(self: Descent, learning_rate: float) -> None:
+    def recorded(self: SGD, learning_rate: float) -> None:
         rates.append(learning_rate)
         step(self, learning_rate)
 
-    monkeypatch.setattr(Descent, "step", recorded)
+    monkeypatch.setattr(SGD, "step", recorded)
     recipe = replace(RECIPE, epochs=5)
-    list(Training(Scripted(), recipe, generator()).epochs(examples([0] * 8), examples([0])))  # type: ignore[arg-type]
+    list(Training(Scripted(), Classification.of(recipe), recipe, generator()).epochs(examples([0] * 8), examples([0])))
     assert rates == pytest.approx([0.05 * (1 + math.cos(math.pi * i / 10)) for i in range(10)])
 
 
@@ -95,7 +100,7 @@ def test_a_loss_that_is_no_number_stops_before_the_step() -> None:
     with torch.no_grad():
         network.weight.fill_(math.inf)
     with pytest.raises(Diverged, match="training loss became"):
-        list(Training(network, RECIPE, generator()).epochs(examples([0] * 8), examples([0])))  # type: ignore[arg-type]
+        list(Training(network, Classification.of(RECIPE), RECIPE, generator()).epochs(examples([0] * 8), examples([0])))
     assert network.batches == [4]
 
 
@@ -104,7 +109,7 @@ def test_an_output_that_is_no_number_is_no_accuracy() -> None:
     with torch.no_grad():
         network.weight.fill_(math.nan)
     with pytest.raises(Diverged, match="no finite number"):
-        evaluate(network, examples([1, 2, 3]))
+        measure(Classification(), network, examples([1, 2, 3]))
 
 
 def test_the_gradient_is_clipped() -> None:
@@ -112,7 +117,11 @@ def test_the_gradient_is_clipped() -> None:
     for norm in (0.0, 1e-3):
         network = Scripted()
         recipe = replace(RECIPE, gradient_norm=norm, momentum=0.0, epochs=1)
-        list(Training(network, recipe, generator()).epochs(examples([0] * 4, wrong=4), examples([0])))  # type: ignore[arg-type]
+        list(
+            Training(network, Classification.of(recipe), recipe, generator()).epochs(
+                examples([0] * 4, wrong=4), examples([0])
+            )
+        )
         moves.append(abs(network.weight.item() - 1))
     assert moves[0] > 0.5
     assert moves[1] == pytest.approx(0.1 * 1e-3, rel=1e-2)
@@ -175,7 +184,7 @@ LABELS = [3, 1, 4, 1, 5, 9, 2, 6]
 
 
 def trained(recipe: Recipe) -> Training:
-    training = Training(Linear(), recipe, generator())  # type: ignore[arg-type]
+    training = Training(Linear(), Classification.of(recipe), recipe, generator())
     list(training.epochs(examples(LABELS), examples(LABELS)))
     return training
 
@@ -200,10 +209,86 @@ def test_the_average_of_weights_has_a_short_memory_at_first() -> None:
 
 def test_the_loss_counts_the_auxiliary_classifier_and_smooths_labels() -> None:
     one = replace(RECIPE, epochs=1, batch_size=8, learning_rate=0.0, auxiliary_weight=0.4, label_smoothing=0.1)
-    (epoch,) = Training(Linear(), one, generator()).epochs(examples(LABELS), None)  # type: ignore[arg-type]
+    (epoch,) = Training(Linear(), Classification.of(one), one, generator()).epochs(examples(LABELS), None)
     images, labels = examples(LABELS).batch(slice(None))
     targets = nn.functional.one_hot(labels, 10) * 0.9 + 0.01
     logits = Linear()(images)
     main, early = (-(targets * scaled.log_softmax(1)).sum(1).mean() for scaled in (logits, logits / 2))
     assert epoch.loss == pytest.approx((main + 0.4 * early).item(), rel=1e-5)
-    assert epoch.accuracy is None
+    assert (epoch.score, epoch.measures) == (None, {})
+
+
+class Brightness(Task):
+    """Maps images to their brightness: a task without classes, whose targets are no tensor."""
+
+    goal = "closeness"
+
+    def loss(self, network: nn.Module, batch: Batch) -> Tensor:
+        images, targets = batch
+        return (network(images).flatten() - torch.tensor([target["value"] for target in targets])).square().mean()
+
+    def measure(self, network: nn.Module, data: Data) -> dict[str, float]:
+        error = sum(self.loss(network, batch).item() for batch in data.in_order())
+        return {"error": error, "closeness": 1 / (1 + error)}
+
+
+class Shades:
+    """Eight images of one pixel, in batches of four, with a dictionary each for a target."""
+
+    device = torch.device("cpu")
+
+    def __len__(self) -> int:
+        return 8
+
+    def shuffled(self, batch_size: int, recipe: Recipe, generator: torch.Generator) -> Iterator[Batch]:
+        order = torch.randperm(8, generator=generator).tolist()
+        for start in range(0, 8, batch_size):
+            values = [index / 8 for index in order[start : start + batch_size]]
+            yield torch.tensor(values).reshape(-1, 1, 1, 1), [{"value": 0.5 * value} for value in values]
+
+    def in_order(self) -> Iterator[Batch]:
+        yield from self.shuffled(8, RECIPE, generator())
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+@pytest.mark.parametrize("parts", [1, 2])
+def test_a_task_without_classes_is_trained_and_measured(optimizer: str, parts: int) -> None:
+    network = nn.Sequential(nn.Flatten(), nn.Linear(1, 1))
+    recipe = replace(RECIPE, epochs=60, optimizer=optimizer, accumulate=parts)
+    epochs = list(Training(network, Brightness(), recipe, generator()).epochs(Shades(), Shades()))
+    assert epochs[-1].loss < 1e-3 < epochs[0].loss
+    assert epochs[-1].score == epochs[-1].measures["closeness"] > 0.99
+    assert set(epochs[-1].measures) == {"error", "closeness"}
+
+
+@pytest.mark.parametrize("options", [{}, {"momentum": 0.0}, {"optimizer": "adamw", "weight_decay": 0.1}])
+def test_a_training_goes_on_from_its_state_as_if_it_had_never_stopped(options: dict[str, Any]) -> None:
+    recipe = replace(RECIPE, epochs=4, ema_decay=0.9, **options)
+
+    def begin() -> Training:
+        torch.manual_seed(0)
+        network = nn.Sequential(nn.Flatten(), nn.Linear(1, 1))
+        return Training(network, Brightness(), recipe, generator())
+
+    whole, first = begin(), begin()
+    list(whole.epochs(Shades(), None))
+    steps = first.epochs(Shades(), None)
+    next(steps), next(steps)
+    state = {name: tensor.clone() for name, tensor in first.state().items()}
+    second = begin()
+    second.restore(state, 2)
+    list(second.epochs(Shades(), None))
+    assert whole.state().keys() == second.state().keys()
+    for name, tensor in whole.state().items():
+        assert torch.equal(second.state()[name], tensor), name
+
+
+def test_a_state_of_another_optimizer_is_refused() -> None:
+    adamw = trained(replace(RECIPE, optimizer="adamw"))
+    plain = replace(RECIPE)
+    with pytest.raises(ValueError, match=r"not one of this training: mean\.0 does not fit"):
+        Training(Linear(), Classification(), plain, generator()).restore(adamw.state(), 2)
+    without_steps = {name: tensor for name, tensor in adamw.state().items() if name != "steps"}
+    adamw_too = Training(Linear(), Classification(), adamw.recipe, generator())
+    with pytest.raises(ValueError, match="not one of this training: 'steps'"):
+        adamw_too.restore(without_steps, 2)

@@ -102,13 +102,14 @@ def test_an_evaluator_travels_without_its_data(tmp_path: Path) -> None:
 
 def test_weights_are_kept_whole_and_give_the_same_network(tmp_path: Path) -> None:
     from evo_nas.phenotypes.network import CellNetwork
-    from evo_nas.training.loop import evaluate
+    from evo_nas.training.classification import Classification
+    from evo_nas.training.loop import measure
 
     evaluator = proxy(tmp_path, Placement(device="cpu", keep_weights=True))
     evaluation = evaluator.evaluate(Job(7, GOOD, 0))
     network = CellNetwork(SPACE.decode(GOOD), cells_per_stack=1, filters=4, classes=10, channels=1)
     network.load_state_dict(load_file(weights_file(tmp_path, 7)))
-    assert evaluate(network, evaluator._loaded.validation) == evaluation.fitness
+    assert measure(Classification(), network, evaluator._loaded.validation) == {"accuracy": evaluation.fitness}
     assert [file.name for file in (tmp_path / "weights").iterdir()] == ["trial-000007.safetensors"]
 
 

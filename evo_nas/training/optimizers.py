@@ -1,0 +1,162 @@
+"""Gradient descent on all weights of a network at once, as one vector: SGD and AdamW."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping
+from typing import ClassVar, Final
+
+import torch
+from torch import Tensor, nn
+
+from evo_nas.training.recipes import Recipe
+
+
+class Optimizer(ABC):
+    """Takes steps down the gradient, after clipping its norm.
+
+    A small network has hundreds of weight tensors of a few numbers each, and an optimizer that goes through them one
+    by one takes longer than some of the layers. So the weights are laid into one vector, of which the parameters are
+    views from then on: they must not be moved to another device or type afterwards.
+    """
+
+    moments: ClassVar[tuple[str, ...]]
+    """Names of the vectors that it keeps between steps."""
+
+    def __init__(self, parameters: Iterable[nn.Parameter], *, weight_decay: float, gradient_norm: float) -> None:
+        self._parameters = list(parameters)
+        self._decay, self._clip = weight_decay, gradient_norm
+        with torch.no_grad():
+            self._weights = torch.cat([parameter.detach().reshape(-1) for parameter in self._parameters])
+        for parameter, weights in zip(self._parameters, self._split(self._weights), strict=True):
+            parameter.data = weights
+        self._moments: dict[str, Tensor] = {}  # empty before the first step
+        self._steps = 0
+
+    def forget(self) -> None:
+        """Drop the gradients of the last step."""
+        for parameter in self._parameters:
+            parameter.grad = None
+
+    @torch.no_grad()
+    def step(self, learning_rate: float) -> None:
+        """Take one step down the gradients that the parameters hold; one without a gradient has one of zero."""
+        gradient = torch.cat([_gradient(parameter).reshape(-1) for parameter in self._parameters])
+        if self._clip:
+            # As torch.nn.utils.clip_grad_norm_: no synchronisation with a device, whatever the norm is.
+            gradient.mul_((self._clip / (gradient.norm() + 1e-6)).clamp(max=1.0))
+        self._steps += 1
+        self._descend(gradient, learning_rate)
+
+    @abstractmethod
+    def _descend(self, gradient: Tensor, learning_rate: float) -> None:
+        """Move the weights, for the clipped gradient, which may be overwritten."""
+
+    def state(self) -> dict[str, Tensor]:
+        """Return what the next step depends on besides the weights: ``moment.index`` of each parameter's moments.
+
+        Empty before the first step.
+        """
+        tensors = {
+            f"{name}.{index}": part
+            for name, moment in self._moments.items()
+            for index, part in enumerate(self._split(moment))
+        }
+        return tensors | ({"steps": torch.tensor(self._steps)} if self._moments and self._counts else {})
+
+    _counts: ClassVar[bool] = False
+    """Whether a step depends on how many came before it."""
+
+    def expected(self) -> dict[str, Tensor]:
+        """Return tensors of the names, shapes and types that a whole :meth:`state` has."""
+        tensors = {
+            f"{name}.{index}": parameter.detach()
+            for name in self.moments
+            for index, parameter in enumerate(self._parameters)
+        }
+        return tensors | ({"steps": torch.tensor(0)} if self._counts else {})
+
+    def restore(self, tensors: Mapping[str, Tensor]) -> None:
+        """Take a :meth:`state` back, of which moments that are missing are zero."""
+        self._moments = {}
+        if not tensors:
+            self._steps = 0
+            return
+        self._steps = int(tensors["steps"]) if self._counts else 1
+        for name in self.moments:
+            moment = torch.zeros_like(self._weights)
+            for index, part in enumerate(self._split(moment)):
+                if (known := tensors.get(f"{name}.{index}")) is not None:
+                    part.copy_(known)
+            self._moments[name] = moment
+
+    def _split(self, vector: Tensor) -> list[Tensor]:
+        """Return views of a vector, one per parameter."""
+        sizes = [parameter.numel() for parameter in self._parameters]
+        parts = torch.split(vector, sizes)
+        return [part.view(parameter.shape) for part, parameter in zip(parts, self._parameters, strict=True)]
+
+
+class SGD(Optimizer):
+    """SGD with momentum and weight decay, as ``torch.optim.SGD`` has it."""
+
+    moments: ClassVar[tuple[str, ...]] = ("momentum",)
+
+    def __init__(
+        self, parameters: Iterable[nn.Parameter], *, momentum: float, weight_decay: float, gradient_norm: float
+    ) -> None:
+        super().__init__(parameters, weight_decay=weight_decay, gradient_norm=gradient_norm)
+        self._momentum = momentum
+
+    def _descend(self, gradient: Tensor, learning_rate: float) -> None:
+        if self._decay:
+            gradient.add_(self._weights, alpha=self._decay)
+        if self._momentum:
+            if "momentum" not in self._moments:
+                self._moments["momentum"] = gradient
+            else:
+                self._moments["momentum"].mul_(self._momentum).add_(gradient)
+            gradient = self._moments["momentum"]
+        self._weights.add_(gradient, alpha=-learning_rate)
+
+
+class AdamW(Optimizer):
+    """Adam with decoupled weight decay (Loshchilov and Hutter 2019), as ``torch.optim.AdamW`` has it by default."""
+
+    moments: ClassVar[tuple[str, ...]] = ("mean", "square")
+    _counts: ClassVar[bool] = True
+
+    def _descend(self, gradient: Tensor, learning_rate: float) -> None:
+        if not self._moments:
+            self._moments = {name: torch.zeros_like(self._weights) for name in self.moments}
+        mean, square = self._moments["mean"], self._moments["square"]
+        self._weights.mul_(1 - learning_rate * self._decay)
+        mean.lerp_(gradient, 1 - BETAS[0])
+        square.mul_(BETAS[1]).addcmul_(gradient, gradient, value=1 - BETAS[1])
+        mean_share, square_share = (1 - beta**self._steps for beta in BETAS)
+        scale = (square.sqrt() / math.sqrt(square_share)).add_(EPSILON)
+        self._weights.addcdiv_(mean, scale, value=-learning_rate / mean_share)
+
+
+BETAS: Final = (0.9, 0.999)
+"""How much AdamW keeps of its means of gradients and of their squares at each step: torch's defaults."""
+
+EPSILON: Final = 1e-8
+"""What AdamW adds to the root of the mean square: torch's default."""
+
+
+def optimizer_of(recipe: Recipe, parameters: Iterable[nn.Parameter]) -> Optimizer:
+    """Return the optimizer that a recipe names, with its numbers."""
+    if recipe.optimizer == "adamw":
+        return AdamW(parameters, weight_decay=recipe.weight_decay, gradient_norm=recipe.gradient_norm)
+    return SGD(
+        parameters,
+        momentum=recipe.momentum,
+        weight_decay=recipe.weight_decay,
+        gradient_norm=recipe.gradient_norm,
+    )
+
+
+def _gradient(parameter: nn.Parameter) -> Tensor:
+    return torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
