@@ -304,20 +304,20 @@ def times(epochs: Sequence[Epoch], ours: ProxyEvaluator, *, steps: int, validate
     step = median(epoch.train_seconds for epoch in epochs) / steps
     image = median(epoch.validation_seconds for epoch in epochs) / validated
     trained, held_out = ours._counts
-    each = trained // ours._int("batch_size") * step + held_out * image
-    return Times(step, image, ours._int("epochs") * each)
+    each = trained // ours.integer("batch_size") * step + held_out * image
+    return Times(step, image, ours.integer("epochs") * each)
 
 
 def shares_table(given: argparse.Namespace, ours: ProxyEvaluator) -> Iterator[str]:
     """Measure, and write one row a trick."""
-    space, recipe = Picked(given.genotypes), ours._recipe()
+    space, recipe = Picked(given.genotypes), ours.recipe()
     laps = process_laps(given, ours, space)
-    train, validation = ours._loaded.train, ours._loaded.validation
+    train, validation = ours.loaded.train, ours.loaded.validation
     steps = min(given.steps, len(train) // recipe.batch_size)
     networks: list[Mapping[str, Times]] = []
     for choice in range(len(space.pairs)):
         with seeded(0, torch.device("cpu"), 1):
-            network = ours._network(space.genotype([choice]), torch.device("cpu"))
+            network = ours.build(space.genotype([choice]), torch.device("cpu"))
             epochs = steps_timed(
                 network, recipe, train, validation, steps=steps, blocks=given.blocks, tricks=(ALL, *TRICKS)
             )

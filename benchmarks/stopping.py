@@ -28,7 +28,7 @@ import numpy as np
 from scipy.stats import kendalltau
 
 from evo_nas.errors import EvoNasError
-from evo_nas.evaluators.proxy.stopping import MedianStopping, StoppingRule, SuccessiveHalving
+from evo_nas.evaluators.stopping import MedianStopping, StoppingRule, SuccessiveHalving
 from evo_nas.storage.history import History
 from genotypes.individual import Individual, Outcome
 from genotypes.population import Population

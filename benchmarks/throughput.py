@@ -89,9 +89,10 @@ class Forgetful(ProxyEvaluator):
 
     name: ClassVar[str] = "forgetful"
 
-    def _load(self) -> Any:
+    def load(self) -> Any:
+        """Load the images, and leave the memory as it is."""
         with mock.patch.object(devices, "keep_freed_memory"):
-            return super()._load()
+            return super().load()
 
 
 class BaselineEvaluator(Forgetful):
@@ -102,7 +103,7 @@ class BaselineEvaluator(Forgetful):
     def evaluate(self, job: Job) -> Evaluation:
         """Train the candidate and measure it."""
         train, validation = self._plain
-        recipe = self._recipe()
+        recipe = self.recipe()
         seed = int(job.rng().integers(2**62))
         start, cpu_start = time.perf_counter(), time.process_time()
         with seeded(seed, train.device, self.placement.threads):
@@ -125,7 +126,7 @@ class BaselineEvaluator(Forgetful):
     def _plain(self) -> tuple[Loaded, Loaded]:
         """The images that the proxy trainer would take, contiguous; loaded once per process."""
         train, validation = (
-            Loaded(part, self._int("batch_size")) for part in (self._loaded.train, self._loaded.validation)
+            Loaded(part, self.integer("batch_size")) for part in (self.loaded.train, self.loaded.validation)
         )
         return train, validation
 

@@ -87,8 +87,15 @@ def main() -> None:
     preset = PRESETS[arguments.preset]
     channels = 1 if arguments.preset == "digits" else 3
     # The digits are 1,442: enough for a few steps and a whole batch of validation.
-    options = {"validation_images": 700, "train_images": 2 * preset.batch_size, "epochs": 1}
-    evaluator = Weighing("digits", arguments.preset, channels, **options)  # type: ignore[arg-type]
+    options = {
+        "dataset": "digits",
+        "preset": arguments.preset,
+        "channels": channels,
+        "validation_images": 700,
+        "train_images": 2 * preset.recipe.batch_size,
+        "epochs": 1,
+    }
+    evaluator = Weighing(**options)  # type: ignore[arg-type]
     space = Named()
     evaluator.bind(space, Placement("cpu", threads=arguments.threads))
     with TemporaryDirectory() as folder:
@@ -105,7 +112,7 @@ def main() -> None:
                     [pair],
                     images=evaluator.train_images + 700,  # type: ignore[operator]
                     image_size=preset.image_size,
-                    batch_size=preset.batch_size,
+                    batch_size=preset.recipe.batch_size,
                     cells_per_stack=preset.cells_per_stack,
                     filters=preset.filters,
                     channels=channels,

@@ -139,6 +139,7 @@ class PopulationManager:
         self.time_limit = time_limit
         self.grace = grace
         self.listeners = listeners
+        self._kept = (*evaluator.network_metrics, *strategy.needs)  # metrics of a network that comes up again
         self.population = Population(self._window)
         self._clock = clock
         self._started = clock()
@@ -309,7 +310,7 @@ class PopulationManager:
         """Answer an ask from what is known, or refuse it; ``None`` if it must be trained."""
         known = self.history.find(pending.key)
         if known is not None and (self.reuse or known.outcome is Outcome.CRASH):
-            return _again(known, self.strategy.needs)
+            return _again(known, self._kept)
         if self.limits and not self._waits(pending):
             cost = self.evaluator.cost(pending.proposal.genotype)
             if cost is not None and (error := self.limits.refusal(cost)):
@@ -346,7 +347,7 @@ class PopulationManager:
         for twin in self._waiting.pop(pending.key, ()):
             known = self.history.find(pending.key)
             assert known is not None, "the training that others waited for is recorded"
-            self._tell(twin, _again(known, self.strategy.needs))
+            self._tell(twin, _again(known, self._kept))
         if self._failures >= self.max_consecutive_failures:
             last_line = (evaluation.error or "no error text").strip().splitlines()[-1]
             raise TooManyFailures(
@@ -421,13 +422,9 @@ def readable(space: SearchSpace, genotype: Genotype) -> Mapping[str, Any]:
     return form if isinstance(form, Mapping) else {"text": str(form)}
 
 
-_OF_THE_NETWORK: Final = ("parameters", "mult_adds", "latency", "latency_spread", "latency_noisy")
-"""The metrics that a network keeps when it comes up again; the others, such as seconds, are those of its training."""
-
-
-def _again(known: Ended, needs: Sequence[str]) -> Evaluation:
-    """Answer a network that was trained before: with its fitness and what the strategy needs, or with its failure."""
-    metrics = {name: known.metrics[name] for name in (*_OF_THE_NETWORK, *needs) if name in known.metrics}
+def _again(known: Ended, kept: Sequence[str]) -> Evaluation:
+    """Answer a network that was trained before: with its fitness and the metrics to be kept, or with its failure."""
+    metrics = {name: known.metrics[name] for name in kept if name in known.metrics}
     outcome = Outcome.REUSED if known.fitness is not None else known.outcome
     return Evaluation(outcome, known.fitness, known.report, seconds=None, metrics=metrics, error=known.error)
 

@@ -83,6 +83,12 @@ class Evaluator(ABC):
     is_harmless: ClassVar[bool] = False
     """Whether no evaluation can hang, take its process down or eat its memory: then it needs no process of its own."""
 
+    network_metrics: ClassVar[tuple[str, ...]] = ("parameters", "mult_adds")
+    """Metrics that belong to the network: it keeps them when it comes up again and its fitness is reused.
+
+    The others, such as seconds, are those of one training.
+    """
+
     @property
     def metrics(self) -> tuple[str, ...] | None:
         """Names of the metrics that every evaluation with a fitness carries; ``None``, by default, if nobody knows.

@@ -29,8 +29,8 @@ from benchmarks.throughput import (
     throughput_tables,
 )
 from evo_nas.evaluators.base import Job, Placement
+from evo_nas.evaluators.pace import random_examples
 from evo_nas.evaluators.proxy.evaluator import ProxyEvaluator
-from evo_nas.evaluators.proxy.pace import random_examples
 from evo_nas.evaluators.toy import ToyEvaluator
 from evo_nas.phenotypes.fast.kernels import functions as compiled
 from evo_nas.phenotypes.fast.kernels import trust

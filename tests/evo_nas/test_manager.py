@@ -508,6 +508,8 @@ class Weighing(Scripted):
 class Measured(Table):
     """Gives metrics of the network and of its training."""
 
+    network_metrics: ClassVar[tuple[str, ...]] = ("parameters", "latency", "latency_spread", "latency_noisy")
+
     def evaluate(self, job: Job) -> Evaluation:
         network = {"parameters": 5.0, "latency": 0.25, "latency_spread": 0.01, "latency_noisy": 1.0, "energy": 3.0}
         return replace(super().evaluate(job), metrics={**network, "train_seconds": 9.0})

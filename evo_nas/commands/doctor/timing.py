@@ -7,8 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
+from evo_nas.evaluators.pace import Pace
 from evo_nas.evaluators.proxy.evaluator import ProxyEvaluator
-from evo_nas.evaluators.proxy.pace import Pace
 
 CANDIDATES: Final = 3
 """Random candidates by which the others are judged."""

@@ -2,7 +2,5 @@
 
 Evaluator:  :mod:`evo_nas.evaluators.proxy.evaluator`  from a genotype to its validation accuracy
 Presets:    :mod:`evo_nas.evaluators.proxy.presets`    every number that decides a proxy training
-Latency:    :mod:`evo_nas.evaluators.proxy.latency`    how long the trained network takes for one image
 Scores:     :mod:`evo_nas.evaluators.proxy.scores`     what the weights say of a network before its training
-Stopping:   :mod:`evo_nas.evaluators.proxy.stopping`   rules that end a training that falls behind
 """

@@ -6,39 +6,37 @@ to the device once per process and stays there.
 
 from __future__ import annotations
 
-import math
-import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from evo_nas.data.images import LARGEST
 from evo_nas.data.sources.catalogue import DATA_SETS
 from evo_nas.errors import UsageError
-from evo_nas.evaluators.base import Evaluator, Job, Placement, weights_file
-from evo_nas.evaluators.proxy.presets import PRESETS, Preset
-from evo_nas.evaluators.proxy.stopping import RULES, stopping_rule
+from evo_nas.evaluators.base import Job, Placement, weights_file
+from evo_nas.evaluators.proxy.presets import PRESETS
+from evo_nas.evaluators.training_evaluator import OnDevice, TrainingEvaluator
 from evo_nas.phenotypes.plan import SMALLEST_IMAGE
+from evo_nas.training.recipes import Recipe
 from genotypes.cell import CellPair
 from genotypes.genotype import Genotype
-from genotypes.individual import Cost, Evaluation, Outcome
-from genotypes.population import Population
+from genotypes.individual import Cost
 from genotypes.space import SearchSpace
 
 if TYPE_CHECKING:
     import numpy as np
     import torch
+    from torch import nn
 
     from evo_nas.data.images import ImageSet
-    from evo_nas.evaluators.proxy.pace import Pace
+    from evo_nas.evaluators.pace import Pace
     from evo_nas.phenotypes.network import CellNetwork
-    from evo_nas.training.loop import Epoch, Examples
-    from evo_nas.training.recipes import Recipe
+    from evo_nas.training.task import Task
 
 
 @dataclass
-class ProxyEvaluator(Evaluator):
+class ProxyEvaluator(TrainingEvaluator):
     """Train each candidate shortly on a part of the train images; its fitness is the accuracy on the rest.
 
     ``dataset`` is a name of :data:`evo_nas.data.sources.catalogue.DATA_SETS`. ``preset`` is a name of
@@ -48,25 +46,33 @@ class ProxyEvaluator(Evaluator):
     ``batch_size`` at most what is left to train on.
     ``channels`` is 1 (grey) or 3 (colour), by default the data set's own. ``split_seed`` decides which images are held
     out: one split for all candidates, and for all runs that are to be compared. The test images are never read.
-    ``latency`` measures after each training how long the network takes for one image, see
-    :mod:`evo_nas.evaluators.proxy.latency`; as any time, it is not the same twice.
     ``scores`` are names of :data:`evo_nas.evaluators.proxy.scores.SCORES`: what is computed of each network before its
     training, which goes on as without them. They count for nothing in the fitness.
 
-    ``cuda_graphs`` computes each step of a training as one graph, on a GPU, see :mod:`evo_nas.training.cuda_graphs`;
-    elsewhere, and with paths that are dropped, nothing changes. Untested on CUDA hardware.
-
-    ``stopping`` is a name of :data:`evo_nas.evaluators.proxy.stopping.RULES`: whether a training that falls behind is
-    stopped before its last epoch. Its fitness is then the accuracy that it had. ``stopping_epochs`` is the first epoch
-    after which that may happen, ``stopping_trials`` and ``stopping_window`` how many trials decide, at least and at
-    most, and ``stopping_eta`` the reduction factor of ``halving``.
+    The other options are those of every :class:`evo_nas.evaluators.training_evaluator.TrainingEvaluator`.
 
     Raises:
         ValueError: if a name is unknown or a number out of range.
     """
 
     name: ClassVar[str] = "proxy"
-    preload: ClassVar[tuple[str, ...]] = ("torch", "evo_nas.training.loop")
+    least: ClassVar[Mapping[str, int]] = {
+        **TrainingEvaluator.least,
+        "image_size": SMALLEST_IMAGE,
+        "cells_per_stack": 1,
+        "filters": 1,
+        "epochs": 1,
+        "batch_size": 2,
+        "learning_rate": 0,
+        "train_images": 0,
+        "validation_images": 1,
+        "padding": 0,
+        "cutout": 0,
+        "momentum": 0,
+        "weight_decay": 0,
+        "gradient_norm": 0,
+        "split_seed": 0,
+    }
 
     dataset: str | None = None
     preset: str | None = None
@@ -87,35 +93,22 @@ class ProxyEvaluator(Evaluator):
     weight_decay: float | None = None
     drop_path_keep: float | None = None
     gradient_norm: float | None = None
-    latency: bool = False
-    cuda_graphs: bool = False
     scores: tuple[str, ...] = ()
-    stopping: str = "none"
-    stopping_epochs: int = 1
-    stopping_trials: int = 10
-    stopping_window: int = 200
-    stopping_eta: int = 4
 
     def __post_init__(self) -> None:
-        self._given = {field.name for field in fields(self) if getattr(self, field.name) is not None}
+        super().__post_init__()
         if self.preset is not None and self.preset not in PRESETS:
             raise ValueError(f"there is no preset {self.preset!r}; the presets are: {', '.join(PRESETS)}")
         if self.dataset is None:
             self.dataset = "digits" if self.preset == "digits" else "cifar10"
         if self.dataset not in DATA_SETS:
             raise ValueError(f"there is no data set {self.dataset!r}; the data sets are: {', '.join(DATA_SETS)}")
-        for option, lowest in _LOWEST.items():
-            value = getattr(self, option)
-            if value is not None and not lowest <= value < math.inf:
-                raise ValueError(f"{option} must be finite and at least {lowest}, not {value}")
         if self.image_size is not None and self.image_size > LARGEST:
             raise ValueError(f"image_size must be at most {LARGEST} pixels a side, not {self.image_size}")
         if self.channels not in (None, 1, 3):
             raise ValueError(f"channels must be 1 (grey) or 3 (colour), not {self.channels}")
         if self.drop_path_keep is not None and not 0 < self.drop_path_keep <= 1:
             raise ValueError(f"drop_path_keep must lie in (0, 1], not {self.drop_path_keep}")
-        if self.stopping not in RULES:
-            raise ValueError(f"there is no stopping rule {self.stopping!r}; the rules are: {', '.join(RULES)}")
         if self.scores:
             from evo_nas.evaluators.proxy.scores import SCORES
 
@@ -144,40 +137,23 @@ class ProxyEvaluator(Evaluator):
         device = resolve_device(self.placement.device)
         if self.preset is None:
             self.preset = "digits" if self.dataset == "digits" else "cpu" if device.type == "cpu" else "gpu"
-        for field in fields(Preset):
-            if field.name != "about" and getattr(self, field.name) is None:
-                setattr(self, field.name, getattr(PRESETS[self.preset], field.name))
+        self.fill(PRESETS[self.preset].settings())
         if self.channels is None:
             self.channels = DATA_SETS[self.dataset or ""].channels
         # Until the images have been seen.
         known = DATA_SETS[self.dataset or ""]
         self._classes = known.classes or 10
-        held_out = self._int("validation_images")
-        self._counts = self._int("train_images") or max(0, (known.train or 0) - held_out), held_out
-        self._rule = stopping_rule(
-            self.stopping,
-            epochs=self._int("epochs"),
-            first=self.stopping_epochs,
-            trials=self.stopping_trials,
-            window=self.stopping_window,
-            eta=self.stopping_eta,
-        )
+        held_out = self.integer("validation_images")
+        self._counts = self.integer("train_images") or max(0, (known.train or 0) - held_out), held_out
+        self.settle_rule(self.integer("epochs"))
 
     @property
     def metrics(self) -> tuple[str, ...]:
-        """Costs, loss and times; with ``latency`` and ``scores`` what they are; with a stopping rule how far it went.
+        """Those of every training, and with ``scores`` what they are.
 
         A score that is no finite number is left out of an evaluation: see :mod:`evo_nas.evaluators.proxy.scores`.
         """
-        extent = () if self.stopping == "none" else ("epochs", "stopped")
-        scores = (*self.scores, "scores_seconds") if self.scores else ()
-        known = ("parameters", "mult_adds", "train_loss", "cpu_seconds", "train_seconds", "validation_seconds")
-        known = (*known, *scores, *extent)
-        if not self.latency:
-            return known
-        from evo_nas.evaluators.proxy.latency import METRICS
-
-        return (*known, *METRICS)
+        return (*super().metrics, *((*self.scores, "scores_seconds") if self.scores else ()))
 
     def prepare(self, directory: Path) -> None:
         """Find the images, decode them if this is the first time, check that they can be split, and this processor.
@@ -201,11 +177,11 @@ class ProxyEvaluator(Evaluator):
         """
         self._classes = classes
         if "validation_images" not in self._given:
-            self.validation_images = min(self._int("validation_images"), max(len(labels) // 5, classes))
+            self.validation_images = min(self.integer("validation_images"), max(len(labels) // 5, classes))
         train, validation = self._split(labels)
         if "batch_size" not in self._given:
-            self.batch_size = min(self._int("batch_size"), len(train))
-        if self._int("batch_size") > len(train):
+            self.batch_size = min(self.integer("batch_size"), len(train))
+        if self.integer("batch_size") > len(train):
             raise UsageError(
                 f"a batch of {self.batch_size} needs more images than the {len(train)} that there are to train on "
                 f"({len(validation)} are held out for validation); choose another batch_size, such as "
@@ -217,76 +193,50 @@ class ProxyEvaluator(Evaluator):
         """Return the SHA-256 of the train part's classes, labels and pixels."""
         return {str(self.dataset): self._images().fingerprint}
 
-    @property
-    def window(self) -> int:
-        """How many of the youngest individuals the stopping rule looks at; 0 without one."""
-        return 0 if self.stopping == "none" else self.stopping_window
-
-    def brief(self, population: Population) -> tuple[float, ...]:
-        """Return the thresholds of the stopping rule; nothing without one."""
-        return () if self._rule is None else self._rule.brief(population)
-
     def cost(self, genotype: Genotype) -> Cost:
         """Count the network at the size of the proxy training."""
         from evo_nas.phenotypes.cost import cost_of
 
-        return cost_of(self.space.decode(genotype), image=self._int("image_size"), **self._size())
+        return cost_of(self.space.decode(genotype), image=self.integer("image_size"), **self._size())
 
-    def evaluate(self, job: Job) -> Evaluation:
-        """Train the candidate and measure it; a loss that is no number ends the training at once.
-
-        So does the stopping rule, if there is one: then ``epochs`` (how many were trained) and ``stopped`` (1 if those
-        are not all, else 0) are among the metrics.
-
-        ``cpu_seconds`` is the processor time of this process, all its threads together: the work, however crowded the
-        machine is. What a GPU does is not in it; what scores and latency take is.
-        """
+    def build(self, genotype: Genotype, device: torch.device) -> nn.Module:
+        """Build the network at the size of the proxy training."""
         import torch
 
-        from evo_nas.phenotypes.cost import cost_of_network
-        from evo_nas.training.classification import Classification
-        from evo_nas.training.devices import seeded
-        from evo_nas.training.loop import Training
-        from evo_nas.training.task import Diverged
+        from evo_nas.phenotypes.network import CellNetwork
 
-        loaded = self._loaded
-        seed = int(job.rng().integers(2**62))
-        start, cpu_start = time.perf_counter(), time.process_time()
-        history: list[Epoch] = []
-        with seeded(seed, loaded.device, self.placement.threads):
-            network = self._network(job.genotype, loaded.device)
-            cost = cost_of_network(network, self._int("image_size"))
-            scores = self._scores(network) if self.scores else {}
-            try:
-                recipe, generator = self._recipe(), torch.Generator().manual_seed(seed)
-                task = Classification.of(recipe)
-                training = Training(network, task, recipe, generator, graphs=self.cuda_graphs)
-                for epoch in training.epochs(loaded.train, loaded.validation):
-                    history.append(epoch)  # one by one: those before a NaN are wanted too
-                    if self._rule is not None and self._rule.stops(_curve(history), job.brief):
-                        break
-            except Diverged as error:
-                return Evaluation.failed(Outcome.NAN, str(error), time.perf_counter() - start, _curve(history))
-            latency = self._latency(network) if self.latency else {}
-        if self.placement.keep_weights:
-            self._save(network, job)
-        return Evaluation(
-            Outcome.OK,
-            fitness=_curve(history)[-1],
-            seconds=time.perf_counter() - start,
-            curve=_curve(history),
-            metrics={
-                "parameters": cost.parameters,
-                "mult_adds": cost.mult_adds,
-                "train_loss": history[-1].loss,
-                "cpu_seconds": time.process_time() - cpu_start,
-                "train_seconds": sum(epoch.train_seconds for epoch in history),
-                "validation_seconds": sum(epoch.validation_seconds for epoch in history),
-                **latency,
-                **scores,
-                **self._extent(len(history)),
-            },
+        keep = float(self.drop_path_keep or 1.0)
+        network = CellNetwork(self.space.decode(genotype), drop_path_keep=keep, **self._size())
+        network.to(device)
+        network.to(memory_format=torch.channels_last)
+        return network
+
+    def recipe(self) -> Recipe:
+        """Return the settled options that are a recipe's."""
+        return replace(
+            PRESETS[self.preset or ""].recipe,
+            **{field.name: getattr(self, field.name) for field in fields(Recipe) if hasattr(self, field.name)},
         )
+
+    def task(self) -> Task:
+        """Return the task of telling the classes apart."""
+        from evo_nas.training.classification import Classification
+
+        return Classification.of(self.recipe())
+
+    def measure_cost(self, network: nn.Module) -> Cost:
+        """Count the network at the size of its images."""
+        from evo_nas.phenotypes.cost import cost_of_network
+
+        return cost_of_network(cast("CellNetwork", network), self.integer("image_size"))
+
+    def look(self, network: nn.Module) -> Mapping[str, float]:
+        """Compute the scores, if any are wanted."""
+        if not self.scores:
+            return {}
+        from evo_nas.evaluators.proxy.scores import measure_scores, mini_batch
+
+        return measure_scores(network, mini_batch(self.loaded.train), self.scores)
 
     def expected_seconds(self, genotypes: Sequence[Genotype]) -> float | None:
         """Time a few steps of these candidates, and multiply."""
@@ -295,7 +245,7 @@ class ProxyEvaluator(Evaluator):
     def seconds_at(self, pace: Pace) -> float | None:
         """Return how long a training takes at this pace, if no rule stops it; ``None`` if the images are uncounted."""
         train, validation = self._counts
-        return pace.seconds(train, validation, self._int("epochs")) if train else None
+        return pace.seconds(train, validation, self.integer("epochs")) if train else None
 
     def pace(
         self, genotypes: Sequence[Genotype], *, threads: int | None = None, steps: int = 3, noise: bool = False
@@ -304,19 +254,18 @@ class ProxyEvaluator(Evaluator):
 
         With ``noise`` on random images of the right shape: then ``prepare`` need not have been called.
         """
-        from evo_nas.evaluators.proxy.pace import measure_pace, random_examples
-        from evo_nas.training.devices import resolve_device, seeded
+        from evo_nas.evaluators.pace import random_examples
+        from evo_nas.training.devices import resolve_device
 
         if noise:
             device = resolve_device(self.placement.device)
-            shape = {"image_size": self._int("image_size"), "channels": self._int("channels")}
-            train = random_examples(steps * self._int("batch_size"), **shape, classes=self._classes, device=device)
-            validation = train
+            shape = {"image_size": self.integer("image_size"), "channels": self.integer("channels")}
+            count = steps * self.integer("batch_size")
+            some = random_examples(count, **shape, classes=self._classes, device=device)
+            data = OnDevice(device, some, some)
         else:
-            device, train, validation = self._loaded.device, self._loaded.train, self._loaded.validation
-        with seeded(0, device, threads or self.placement.threads):
-            networks = (self._network(genotype, device) for genotype in genotypes)
-            return measure_pace(networks, self._recipe(), train, validation, steps)
+            data = self.loaded
+        return self.measure_pace(genotypes, data, threads=threads or self.placement.threads, steps=steps)
 
     def memory(self) -> int | None:
         """Estimate what a worker takes from a few random candidates; ``None`` on a GPU, where nobody has measured it.
@@ -334,23 +283,13 @@ class ProxyEvaluator(Evaluator):
         return worker_bytes(
             [self.space.decode(self.space.sample(rng)) for _ in range(_WEIGHED)],
             images=sum(self._counts),
-            image_size=self._int("image_size"),
-            batch_size=self._int("batch_size"),
+            image_size=self.integer("image_size"),
+            batch_size=self.integer("batch_size"),
             **self._size(),
         )
 
-    def __getstate__(self) -> dict[str, Any]:
-        """Leave the loaded data behind: a worker process loads it to its own device."""
-        return {name: value for name, value in self.__dict__.items() if name != "_cache"}
-
-    @property
-    def _loaded(self) -> _Loaded:
-        """The data on the device, loaded once per process."""
-        if "_cache" not in self.__dict__:
-            self._cache = self._load()
-        return self._cache
-
-    def _load(self) -> _Loaded:
+    def load(self) -> _Loaded:
+        """Load the images, and split them."""
         from evo_nas.training.devices import keep_freed_memory, resolve_device
         from evo_nas.training.loop import Examples
 
@@ -361,7 +300,7 @@ class ProxyEvaluator(Evaluator):
             Examples(*images.train.tensors(device, indices), images.mean, images.std)
             for indices in self._split(images.train.labels)
         )
-        return _Loaded(device, images, train, validation)
+        return _Loaded(device, train, validation, images)
 
     def _images(self) -> ImageSet:
         from evo_nas.data.images import open_images
@@ -372,48 +311,26 @@ class ProxyEvaluator(Evaluator):
         """Return the indices of the train and the validation images, both stratified."""
         from evo_nas.data.split import split_indices, subset_indices
 
-        train, validation = split_indices(labels, self._int("validation_images"), self.split_seed)
-        wanted = self._int("train_images")
+        train, validation = split_indices(labels, self.integer("validation_images"), self.split_seed)
+        wanted = self.integer("train_images")
         if 0 < wanted < len(train):
             train = train[subset_indices(labels[train], wanted, self.split_seed)]
         return iter((train, validation))
 
-    def _network(self, genotype: Genotype, device: torch.device) -> CellNetwork:
-        import torch
-
-        from evo_nas.phenotypes.network import CellNetwork
-
-        keep = float(self.drop_path_keep or 1.0)
-        network = CellNetwork(self.space.decode(genotype), drop_path_keep=keep, **self._size())
-        network.to(device)
-        network.to(memory_format=torch.channels_last)
-        return network
-
-    def _latency(self, network: CellNetwork) -> dict[str, float]:
-        from evo_nas.evaluators.proxy.latency import measure_latency
-
-        image, _ = self._loaded.validation.batch(slice(1))
-        return measure_latency(network, image, workers=self.placement.workers)
-
-    def _scores(self, network: CellNetwork) -> dict[str, float]:
-        from evo_nas.evaluators.proxy.scores import measure_scores, mini_batch
-
-        return measure_scores(network, mini_batch(self._loaded.train), self.scores)
-
-    def _save(self, network: CellNetwork, job: Job) -> None:
+    def keep(self, network: nn.Module, job: Job) -> None:
         """Keep the weights, with all that is needed to build the network again."""
         from evo_nas.phenotypes.blueprint import Blueprint, save_network
 
-        images = self._loaded.images
+        images = cast("_Loaded", self.loaded).images
         blueprint = Blueprint(
             self.space.decode(job.genotype),
             classes=images.classes,
-            image=self._int("image_size"),
+            image=self.integer("image_size"),
             mean=images.mean,
             std=images.std,
-            cells_per_stack=self._int("cells_per_stack"),
-            filters=self._int("filters"),
-            channels=self._int("channels"),
+            cells_per_stack=self.integer("cells_per_stack"),
+            filters=self.integer("filters"),
+            channels=self.integer("channels"),
         )
         path = weights_file(self.directory, job.id)
         path.parent.mkdir(exist_ok=True)
@@ -421,62 +338,16 @@ class ProxyEvaluator(Evaluator):
 
     def _size(self) -> dict[str, Any]:
         """Return the size of the network as ``CellNetwork`` and ``cost_of`` take it."""
-        size = {option: self._int(option) for option in ("cells_per_stack", "filters", "channels")}
+        size = {option: self.integer(option) for option in ("cells_per_stack", "filters", "channels")}
         return {**size, "classes": self._classes}
-
-    def _extent(self, epochs: int) -> dict[str, float]:
-        """Return how far a training went, where trainings may be stopped."""
-        return {} if self._rule is None else {"epochs": epochs, "stopped": epochs < self._int("epochs")}
-
-    def _recipe(self) -> Recipe:
-        from evo_nas.training.recipes import Recipe
-
-        known = [field.name for field in fields(Recipe) if hasattr(self, field.name)]
-        return Recipe(**{name: getattr(self, name) for name in known})
-
-    def _int(self, option: str) -> int:
-        """Return an option that ``bind`` has settled."""
-        value = getattr(self, option)
-        assert value is not None, f"{option} is settled by bind()"
-        return int(value)
 
 
 @dataclass(frozen=True)
-class _Loaded:
-    """What a process keeps between trials."""
+class _Loaded(OnDevice):
+    """With what is known of the images."""
 
-    device: torch.device
     images: ImageSet
-    train: Examples
-    validation: Examples
-
-
-_LOWEST = {
-    "image_size": SMALLEST_IMAGE,
-    "cells_per_stack": 1,
-    "filters": 1,
-    "epochs": 1,
-    "batch_size": 2,
-    "learning_rate": 0,
-    "train_images": 0,
-    "validation_images": 1,
-    "padding": 0,
-    "cutout": 0,
-    "momentum": 0,
-    "weight_decay": 0,
-    "gradient_norm": 0,
-    "split_seed": 0,
-    "stopping_epochs": 1,
-    "stopping_trials": 1,
-    "stopping_window": 1,
-    "stopping_eta": 2,
-}
 
 
 _WEIGHED = 4
 """Random candidates by whose largest the memory of a worker is judged."""
-
-
-def _curve(history: Sequence[Epoch]) -> tuple[float, ...]:
-    """Return the validation score of each epoch."""
-    return tuple(epoch.score for epoch in history if epoch.score is not None)

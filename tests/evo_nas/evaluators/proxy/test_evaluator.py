@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import pickle
 import shutil
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ from evo_nas.data.images import open_images
 from evo_nas.errors import DataError, UsageError
 from evo_nas.evaluators.base import Job, Placement, evaluate_safely, weights_file
 from evo_nas.evaluators.proxy.evaluator import ProxyEvaluator
-from evo_nas.evaluators.proxy.presets import PRESETS, Preset
+from evo_nas.evaluators.proxy.presets import PRESETS
 from evo_nas.executors.slots import SlotsExecutor
 from evo_nas.phenotypes.cost import cost_of
 from evo_nas.run import search
@@ -109,7 +108,7 @@ def test_weights_are_kept_whole_and_give_the_same_network(tmp_path: Path) -> Non
     evaluation = evaluator.evaluate(Job(7, GOOD, 0))
     network = CellNetwork(SPACE.decode(GOOD), cells_per_stack=1, filters=4, classes=10, channels=1)
     network.load_state_dict(load_file(weights_file(tmp_path, 7)))
-    assert measure(Classification(), network, evaluator._loaded.validation) == {"accuracy": evaluation.fitness}
+    assert measure(Classification(), network, evaluator.loaded.validation) == {"accuracy": evaluation.fitness}
     assert [file.name for file in (tmp_path / "weights").iterdir()] == ["trial-000007.safetensors"]
 
 
@@ -199,9 +198,10 @@ def test_defaults_are_settled_when_the_device_is_known(options: dict[str, str], 
     evaluator = ProxyEvaluator(**options, epochs=77)  # type: ignore[arg-type]
     evaluator.bind(SPACE, Placement(device="cpu"))
     assert (evaluator.dataset, evaluator.preset, evaluator.epochs) == (dataset, preset, 77)
-    for field in fields(Preset):
-        if field.name not in ("about", "epochs"):
-            assert getattr(evaluator, field.name) == getattr(PRESETS[preset], field.name)
+    settings = {name: value for name, value in PRESETS[preset].settings().items() if hasattr(evaluator, name)}
+    assert len(settings) == 15
+    for name, value in settings.items():
+        assert getattr(evaluator, name) == (77 if name == "epochs" else value)
 
 
 def test_the_cost_of_time_is_estimated(tmp_path: Path) -> None:

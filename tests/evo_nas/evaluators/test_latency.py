@@ -13,10 +13,10 @@ import torch
 from torch import Tensor, nn
 
 from evo_nas.config import Hardware
+from evo_nas.evaluators import latency
 from evo_nas.evaluators.base import Job, Placement
-from evo_nas.evaluators.proxy import latency
+from evo_nas.evaluators.latency import METRICS, REPEATS, STEADY, WARM_UP, measure_latency
 from evo_nas.evaluators.proxy.evaluator import ProxyEvaluator
-from evo_nas.evaluators.proxy.latency import METRICS, REPEATS, STEADY, WARM_UP, measure_latency
 from evo_nas.run import placement
 from genotypes.catalogue import space_named
 

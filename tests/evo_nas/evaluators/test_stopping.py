@@ -18,7 +18,7 @@ from benchmarks import stopping as bench
 from evo_nas.cli import main
 from evo_nas.evaluators.base import Job, Placement
 from evo_nas.evaluators.proxy.evaluator import ProxyEvaluator
-from evo_nas.evaluators.proxy.stopping import (
+from evo_nas.evaluators.stopping import (
     NO_THRESHOLD,
     RULES,
     Curve,

@@ -6,11 +6,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 import torch
+from torch import nn
 
-from evo_nas.phenotypes.network import CellNetwork
-from evo_nas.training.classification import Classification
 from evo_nas.training.loop import Examples, Training
 from evo_nas.training.recipes import Recipe
+from evo_nas.training.task import Task
 
 
 @dataclass(frozen=True)
@@ -26,14 +26,13 @@ class Pace:
 
 
 def measure_pace(
-    networks: Iterable[CellNetwork], recipe: Recipe, train: Examples, validation: Examples, steps: int
+    networks: Iterable[nn.Module], task: Task, recipe: Recipe, train: Examples, validation: Examples, steps: int
 ) -> Pace:
     """Time so many steps of each network, and the validation of a batch."""
     few = train.first(steps * recipe.batch_size)
     some = validation.first(recipe.batch_size)
     recipe = replace(recipe, epochs=1)
     count, train_seconds, validation_seconds = 0, 0.0, 0.0
-    task = Classification.of(recipe)
     for network in networks:
         for _ in range(2):  # the first pays for whatever is set up once
             (epoch,) = Training(network, task, recipe, torch.Generator().manual_seed(0)).epochs(few, some)

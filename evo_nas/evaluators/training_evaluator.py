@@ -1,0 +1,250 @@
+"""What evaluators that train have in common: presets, the training of a candidate, stopping, latency, pace."""
+
+from __future__ import annotations
+
+import math
+import time
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from evo_nas.evaluators.base import Evaluator, Job
+from evo_nas.evaluators.stopping import RULES, stopping_rule
+from genotypes.genotype import Genotype
+from genotypes.individual import Cost, Evaluation, Outcome
+from genotypes.population import Population
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+    from evo_nas.evaluators.pace import Pace
+    from evo_nas.training.loop import Epoch, Examples
+    from evo_nas.training.recipes import Recipe
+    from evo_nas.training.task import Task
+
+
+@dataclass(frozen=True)
+class OnDevice:
+    """The data of a process, which it keeps between trials."""
+
+    device: torch.device
+    train: Examples
+    validation: Examples
+
+
+@dataclass
+class TrainingEvaluator(Evaluator):
+    """Train each candidate, and take what its task measures on the validation images.
+
+    A subclass says what is trained (:meth:`build`), on what (:meth:`load`), for what (:meth:`task`) and how
+    (:meth:`recipe`); it calls :meth:`fill` and :meth:`settle_rule` in ``bind``.
+
+    ``latency`` measures after each training how long the network takes for one image, see
+    :mod:`evo_nas.evaluators.latency`; as any time, it is not the same twice.
+
+    ``cuda_graphs`` computes each step of a training as one graph, on a GPU, see :mod:`evo_nas.training.cuda_graphs`;
+    elsewhere, and with paths that are dropped, nothing changes. Untested on CUDA hardware.
+
+    ``stopping`` is a name of :data:`evo_nas.evaluators.stopping.RULES`: whether a training that falls behind is
+    stopped before its last epoch. Its fitness is then the score that it had. ``stopping_epochs`` is the first epoch
+    after which that may happen, ``stopping_trials`` and ``stopping_window`` how many trials decide, at least and at
+    most, and ``stopping_eta`` the reduction factor of ``halving``.
+
+    Raises:
+        ValueError: if a name is unknown or a number out of range.
+    """
+
+    preload: ClassVar[tuple[str, ...]] = ("torch", "evo_nas.training.loop")
+    network_metrics: ClassVar[tuple[str, ...]] = (
+        *Evaluator.network_metrics,
+        *("latency", "latency_spread", "latency_noisy"),
+    )
+    least: ClassVar[Mapping[str, int]] = {
+        "stopping_epochs": 1,
+        "stopping_trials": 1,
+        "stopping_window": 1,
+        "stopping_eta": 2,
+    }
+    """The lowest value of each option that has one."""
+
+    latency: bool = False
+    cuda_graphs: bool = False
+    stopping: str = "none"
+    stopping_epochs: int = 1
+    stopping_trials: int = 10
+    stopping_window: int = 200
+    stopping_eta: int = 4
+
+    def __post_init__(self) -> None:
+        self._given = {field.name for field in fields(self) if getattr(self, field.name) is not None}
+        for option, lowest in self.least.items():
+            value = getattr(self, option)
+            if value is not None and not lowest <= value < math.inf:
+                raise ValueError(f"{option} must be finite and at least {lowest}, not {value}")
+        if self.stopping not in RULES:
+            raise ValueError(f"there is no stopping rule {self.stopping!r}; the rules are: {', '.join(RULES)}")
+
+    def fill(self, settings: Mapping[str, Any]) -> None:
+        """Settle every option that was not given, as a preset has it; what is no option is passed over."""
+        for name, value in settings.items():
+            if getattr(self, name, value) is None:
+                setattr(self, name, value)
+
+    def settle_rule(self, epochs: int) -> None:
+        """Make the stopping rule for trainings of so many epochs.
+
+        Raises:
+            ValueError: if the two do not fit each other.
+        """
+        self._epochs = epochs
+        self._rule = stopping_rule(
+            self.stopping,
+            epochs=epochs,
+            first=self.stopping_epochs,
+            trials=self.stopping_trials,
+            window=self.stopping_window,
+            eta=self.stopping_eta,
+        )
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """Costs, loss and times; with ``latency`` what that is; with a stopping rule how far the training went."""
+        extent = () if self.stopping == "none" else ("epochs", "stopped")
+        known = ("parameters", "mult_adds", "train_loss", "cpu_seconds", "train_seconds", "validation_seconds")
+        if not self.latency:
+            return (*known, *extent)
+        from evo_nas.evaluators.latency import METRICS
+
+        return (*known, *extent, *METRICS)
+
+    @property
+    def window(self) -> int:
+        """How many of the youngest individuals the stopping rule looks at; 0 without one."""
+        return 0 if self.stopping == "none" else self.stopping_window
+
+    def brief(self, population: Population) -> tuple[float, ...]:
+        """Return the thresholds of the stopping rule; nothing without one."""
+        return () if self._rule is None else self._rule.brief(population)
+
+    @abstractmethod
+    def build(self, genotype: Genotype, device: torch.device) -> nn.Module:
+        """Build the network of a genotype, with weights from torch's default generator, on the device."""
+
+    @abstractmethod
+    def load(self) -> OnDevice:
+        """Load the data to the device; called once per process."""
+
+    @abstractmethod
+    def recipe(self) -> Recipe:
+        """Return how candidates are trained."""
+
+    @abstractmethod
+    def task(self) -> Task:
+        """Return what candidates are trained for; its goal becomes the fitness."""
+
+    @abstractmethod
+    def measure_cost(self, network: nn.Module) -> Cost:
+        """Count the parameters and mult-adds of a network that :meth:`build` gave."""
+
+    def look(self, network: nn.Module) -> Mapping[str, float]:
+        """Return metrics of a network before its training; by default none."""
+        return {}
+
+    def keep(self, network: nn.Module, job: Job) -> None:
+        """Write the weights of a trained network, where the placement wants that; by default nowhere."""
+
+    def evaluate(self, job: Job) -> Evaluation:
+        """Train the candidate and measure it; a loss that is no number ends the training at once.
+
+        So does the stopping rule, if there is one: then ``epochs`` (how many were trained) and ``stopped`` (1 if those
+        are not all, else 0) are among the metrics.
+
+        ``cpu_seconds`` is the processor time of this process, all its threads together: the work, however crowded the
+        machine is. What a GPU does is not in it; what scores and latency take is.
+        """
+        import torch
+
+        from evo_nas.training.devices import seeded
+        from evo_nas.training.loop import Training
+        from evo_nas.training.task import Diverged
+
+        loaded = self.loaded
+        seed = int(job.rng().integers(2**62))
+        start, cpu_start = time.perf_counter(), time.process_time()
+        history: list[Epoch] = []
+        with seeded(seed, loaded.device, self.placement.threads):
+            network = self.build(job.genotype, loaded.device)
+            cost = self.measure_cost(network)
+            before = self.look(network)
+            try:
+                generator = torch.Generator().manual_seed(seed)
+                training = Training(network, self.task(), self.recipe(), generator, graphs=self.cuda_graphs)
+                for epoch in training.epochs(loaded.train, loaded.validation):
+                    history.append(epoch)  # one by one: those before a NaN are wanted too
+                    if self._rule is not None and self._rule.stops(_curve(history), job.brief):
+                        break
+            except Diverged as error:
+                return Evaluation.failed(Outcome.NAN, str(error), time.perf_counter() - start, _curve(history))
+            latency = self._latency(network) if self.latency else {}
+        if self.placement.keep_weights:
+            self.keep(network, job)
+        return Evaluation(
+            Outcome.OK,
+            fitness=_curve(history)[-1],
+            seconds=time.perf_counter() - start,
+            curve=_curve(history),
+            metrics={
+                "parameters": cost.parameters,
+                "mult_adds": cost.mult_adds,
+                "train_loss": history[-1].loss,
+                "cpu_seconds": time.process_time() - cpu_start,
+                "train_seconds": sum(epoch.train_seconds for epoch in history),
+                "validation_seconds": sum(epoch.validation_seconds for epoch in history),
+                **latency,
+                **before,
+                **self._extent(len(history)),
+            },
+        )
+
+    def measure_pace(self, genotypes: Sequence[Genotype], data: OnDevice, *, threads: int, steps: int) -> Pace:
+        """Time a few steps of each of these candidates on some data."""
+        from evo_nas.evaluators.pace import measure_pace
+        from evo_nas.training.devices import seeded
+
+        with seeded(0, data.device, threads):
+            networks = (self.build(genotype, data.device) for genotype in genotypes)
+            return measure_pace(networks, self.task(), self.recipe(), data.train, data.validation, steps)
+
+    @property
+    def loaded(self) -> OnDevice:
+        """The data on the device, loaded once per process."""
+        if "_cache" not in self.__dict__:
+            self._cache = self.load()
+        return self._cache
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave the loaded data behind: a worker process loads it to its own device."""
+        return {name: value for name, value in self.__dict__.items() if name != "_cache"}
+
+    def integer(self, option: str) -> int:
+        """Return an option that ``bind`` has settled."""
+        value = getattr(self, option)
+        assert value is not None, f"{option} is settled by bind()"
+        return int(value)
+
+    def _latency(self, network: nn.Module) -> dict[str, float]:
+        from evo_nas.evaluators.latency import measure_latency
+
+        image, _ = self.loaded.validation.batch(slice(1))
+        return measure_latency(network, image, workers=self.placement.workers)
+
+    def _extent(self, epochs: int) -> dict[str, float]:
+        """Return how far a training went, where trainings may be stopped."""
+        return {} if self._rule is None else {"epochs": epochs, "stopped": epochs < self._epochs}
+
+
+def _curve(history: Sequence[Epoch]) -> tuple[float, ...]:
+    """Return the validation score of each epoch."""
+    return tuple(epoch.score for epoch in history if epoch.score is not None)
