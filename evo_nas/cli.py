@@ -35,7 +35,8 @@ if TYPE_CHECKING:
     from evo_nas.manager import Listener
     from evo_nas.run import Parts, Run
     from evo_nas.training.loop import Epoch
-    from evo_nas.training.resumable import Place, Result, Task
+    from evo_nas.training.resumable import Result
+    from evo_nas.training.train_task import Place, TrainTask
     from genotypes.cell import CellPair
 
 _RUN_EXAMPLES = """\
@@ -1021,7 +1022,7 @@ def _train(arguments: argparse.Namespace) -> None:
 
 def _training_place(arguments: argparse.Namespace, source: Source | None) -> Place:
     from evo_nas.system.resources import usable_cores
-    from evo_nas.training.resumable import Place
+    from evo_nas.training.train_task import Place
 
     data_dir = arguments.data_dir
     if data_dir is None and arguments.dataset is None and source is not None:
@@ -1032,7 +1033,7 @@ def _training_place(arguments: argparse.Namespace, source: Source | None) -> Pla
 def _trained(arguments: argparse.Namespace, path: Path, go: Callable[[Hear], list[Result]]) -> list[Result]:
     """Train, with a line per epoch on stderr; when interrupted, say how to go on."""
 
-    def hear(task: Task, epoch: Epoch, done: int) -> None:
+    def hear(task: TrainTask, epoch: Epoch, done: int) -> None:
         accuracy = "" if epoch.score is None else f"  validation {100 * epoch.score:.2f} %"
         seconds = epoch.train_seconds + epoch.validation_seconds
         words = f"{task.label}: epoch {done}/{task.recipe.epochs}  loss {epoch.loss:.4f}{accuracy}  {seconds:.1f} s"

@@ -74,7 +74,6 @@ TOO_LONG: Mapping[str, int] = {
     "evo_nas/run.py": 490,
     "evo_nas/storage/history.py": 767,
     "evo_nas/study.py": 468,
-    "evo_nas/training/resumable.py": 504,
 }
 
 

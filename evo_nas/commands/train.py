@@ -17,14 +17,15 @@ from evo_nas.phenotypes.blueprint import Blueprint, load_whole
 from evo_nas.system.atomic import write_whole
 from evo_nas.system.links import refuse_links
 from evo_nas.training.recipes import TRAININGS, Recipe, TrainingPreset
-from evo_nas.training.resumable import Place, Result, Task, train
+from evo_nas.training.resumable import Result, train
+from evo_nas.training.train_task import Place, TrainTask
 from genotypes.genotype import shorten
 from genotypes.registry import configured
 
 if TYPE_CHECKING:
     from evo_nas.training.loop import Epoch
 
-Hear = Callable[[Task, "Epoch", int], None]
+Hear = Callable[[TrainTask, "Epoch", int], None]
 """Called after each epoch with what is trained, what the epoch came to, and how many are done."""
 
 
@@ -49,7 +50,7 @@ class Wanted:
     settings: tuple[str, ...] = ()
 
 
-def planned(source: Source | None, wanted: Wanted, device: str = "auto") -> Task:
+def planned(source: Source | None, wanted: Wanted, device: str = "auto") -> TrainTask:
     """Plan one training: the preset, and whatever is wanted otherwise; without a source, of the network in ``start``.
 
     Raises:
@@ -77,7 +78,7 @@ def planned(source: Source | None, wanted: Wanted, device: str = "auto") -> Task
         cost_of(blueprint.cells, image=blueprint.image, **blueprint.size, **recipe.network_options(blueprint.image))
     except ValueError as error:
         raise UsageError(str(error)) from error
-    return Task(
+    return TrainTask(
         source.label,
         blueprint,
         recipe,
@@ -140,12 +141,12 @@ def default_folder(label: str, dataset: str, seed: int) -> Path:
     return Path("runs") / f"train-{words or 'cell'}-{dataset}-seed{seed}"
 
 
-def train_one(task: Task, path: Path, place: Place, hear: Hear) -> Result:
+def train_one(task: TrainTask, path: Path, place: Place, hear: Hear) -> Result:
     """Train one pair of cells, or go on with it; see :func:`evo_nas.training.resumable.train`."""
     return train(task, path, place, lambda epoch, done: hear(task, epoch, done))
 
 
-def plan_top(sources: Sequence[Source], wanted: Wanted, device: str = "auto") -> list[Task]:
+def plan_top(sources: Sequence[Source], wanted: Wanted, device: str = "auto") -> list[TrainTask]:
     """Plan the training of the best of a run, as :func:`evo_nas.commands.cell_sources.best_of_run` lists them.
 
     Raises:
@@ -157,7 +158,7 @@ def plan_top(sources: Sequence[Source], wanted: Wanted, device: str = "auto") ->
     return tasks
 
 
-def train_top(tasks: Sequence[Task], path: Path, place: Place, hear: Hear) -> list[Result]:
+def train_top(tasks: Sequence[TrainTask], path: Path, place: Place, hear: Hear) -> list[Result]:
     """Train the best of a search longer, one after another, and measure the winner alone on the test images.
 
     As both papers did (Zoph et al. 2017, section 4.1: the 250 best; Real et al. 2018, section 5). Each has a folder of
@@ -190,7 +191,7 @@ def train_top(tasks: Sequence[Task], path: Path, place: Place, hear: Hear) -> li
     return [winner, *(result for result, _, _ in results[1:])]
 
 
-def _told(task: Task, hear: Hear) -> Callable[[Epoch, int], None]:
+def _told(task: TrainTask, hear: Hear) -> Callable[[Epoch, int], None]:
     return lambda epoch, done: hear(task, epoch, done)
 
 

@@ -15,29 +15,26 @@ from __future__ import annotations
 import json
 import logging
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from evo_nas.errors import DataError, EvoNasError, RunFolderError, UsageError
-from evo_nas.phenotypes.blueprint import Blueprint, fits, load_network, save_network
+from evo_nas.phenotypes.blueprint import load_network, save_network
+from evo_nas.phenotypes.transfer import load_fitting
 from evo_nas.storage.run_folder import take_lock
 from evo_nas.system.atomic import write_whole, written_whole
 from evo_nas.system.links import refuse_links
-from evo_nas.training.recipes import Recipe
+from evo_nas.training.images import TrainingImages
+from evo_nas.training.train_task import VERSION, Place, TrainTask
 from genotypes.genotype import GenotypeError, shorten
 
 if TYPE_CHECKING:
     import torch
 
-    from evo_nas.phenotypes.network import CellNetwork
     from evo_nas.training.loop import Epoch
-    from evo_nas.training.task import Data
-
-VERSION: Final = 1
-"""Version of ``train.json`` and ``checkpoint.json``."""
 
 _log = logging.getLogger(__name__)
 
@@ -50,65 +47,6 @@ _FILES: Final = (
 """What is written in a training folder, but for the state file."""
 
 _STATE: Final = re.compile(r"state-[0-9]{4,9}\.safetensors")
-
-
-@dataclass(frozen=True)
-class Task:
-    """One training, but for where it runs.
-
-    ``label`` names the cells, ``genotype`` describes them if anything does. ``blueprint`` is complete once the images
-    were opened. Of the train images ``validation_images`` are held out, as ``split_seed`` has it, but at most the share
-    ``validation_share``, a fraction in (0, 1]; ``train_images`` of the others are used, 0 for all. ``start`` is a file
-    of weights to begin with.
-    """
-
-    label: str
-    blueprint: Blueprint
-    recipe: Recipe
-    dataset: str
-    seed: int = 0
-    split_seed: int = 0
-    train_images: int = 0
-    validation_images: int = 0
-    validation_share: float = 1.0
-    genotype: str | None = None
-    start: str | None = None
-    fingerprint: str | None = None
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the form of ``train.json``."""
-        names = ("label", "genotype", "dataset", "fingerprint", "seed", "split_seed", "train_images")
-        return {
-            "version": VERSION,
-            **{name: getattr(self, name) for name in (*names, "validation_images", "validation_share", "start")},
-            "blueprint": self.blueprint.to_json(),
-            "recipe": asdict(self.recipe),
-        }
-
-    @classmethod
-    def from_json(cls, record: Mapping[str, Any]) -> Task:
-        """Read ``train.json``.
-
-        Raises:
-            ValueError: if a field is missing, unknown or impossible.
-        """
-        fields = {name: value for name, value in record.items() if name != "version"}
-        try:
-            fields["blueprint"] = Blueprint.from_json(fields.get("blueprint"))
-            fields["recipe"] = Recipe(**fields.get("recipe", {}))
-            return cls(**fields)
-        except TypeError as error:
-            raise ValueError(str(error)) from error
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where a training runs, which decides nothing: device, threads, the folder of the images, who reads ahead."""
-
-    device: str = "auto"
-    threads: int = 1
-    data_dir: Path | None = None
-    loaders: int = 0
 
 
 @dataclass(frozen=True)
@@ -148,7 +86,7 @@ class _Progress:
 
 
 def train(
-    task: Task,
+    task: TrainTask,
     path: Path,
     place: Place,
     hear: Callable[[Epoch, int], None] = lambda epoch, done: None,
@@ -175,15 +113,15 @@ def train(
 
     device = _device(place)
     warn_of_faults(device)
-    images = _Images.opened(task, place, device)
+    images = TrainingImages.open(task, place, device)
     task = images.complete(task)
     with ExitStack() as stack:
         stack.enter_context(seeded(task.seed, device, place.threads))
         network = task.blueprint.network(**task.recipe.network_options(task.blueprint.image))
         if task.start is not None and not (path / "checkpoint.json").exists():
-            for line in carry(network, Path(task.start)).lines():
+            for line in load_fitting(network, Path(task.start)).lines():
                 _log.info("%s: %s", task.start, line)
-        stack.enter_context(_claimed(path, task))
+        stack.enter_context(_claim(path, task))
         progress = _read_progress(path)
         network.to(device)
         network.to(memory_format=torch.channels_last)
@@ -230,7 +168,7 @@ def _row(epoch: Epoch, done: int) -> dict[str, float | None]:
     return dict(zip(_COLUMNS, values, strict=True))
 
 
-def stored(path: Path) -> Task:
+def load_task(path: Path) -> TrainTask:
     """Read what is trained in a folder.
 
     Raises:
@@ -240,7 +178,7 @@ def stored(path: Path) -> Task:
         record = json.loads((path / "train.json").read_text("utf-8"))
         if record["version"] != VERSION:
             raise RunFolderError(f"{path} was made by another version of evo_nas; this one reads version {VERSION}")
-        return Task.from_json(record)
+        return TrainTask.from_json(record)
     except FileNotFoundError as error:
         raise RunFolderError(f"{path} holds no training: there is no train.json in it") from error
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, GenotypeError) as error:
@@ -278,157 +216,6 @@ def _is_number(value: object) -> bool:
     return value is None or (isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e18)
 
 
-@dataclass(frozen=True)
-class Carried:
-    """Which weights of a file were taken over: names of tensors."""
-
-    loaded: tuple[str, ...]
-    resized: tuple[str, ...]
-    missing: tuple[str, ...]
-    unused: tuple[str, ...]
-
-    def lines(self) -> Iterator[str]:
-        """Say it in words, the first few names of each."""
-        yield f"{len(self.loaded)} tensors were loaded"
-        for names, what in (
-            (self.resized, "have another shape and start at random"),
-            (self.missing, "are not in the file and start at random"),
-            (self.unused, "of the file have no place in this network"),
-        ):
-            if names:
-                yield f"{len(names)} {what}: {', '.join(map(shorten, names[:3]))}{', ...' if len(names) > 3 else ''}"
-
-
-def carry(network: CellNetwork, file: Path) -> Carried:
-    """Load every tensor whose name, shape and kind of number agree, the others stay as they are; say which.
-
-    Raises:
-        DataError: if the file is missing or damaged.
-        UsageError: if less than half of the network's tensors are found in it: it is of another network.
-    """
-    _, tensors = load_network(file)
-    own = network.state_dict()
-    loaded = [name for name in own if name in tensors and fits(tensors[name], own[name])]
-    resized = [name for name in own if name in tensors and name not in set(loaded)]
-    if 2 * len(loaded) < len(own):
-        raise UsageError(
-            f"{file} holds the weights of another network: only {len(loaded)} of {len(own)} tensors have the name and "
-            "shape of one here; give the same cells, N and F as in that training"
-        )
-    network.load_state_dict({name: tensors[name] for name in loaded}, strict=False)
-    return Carried(
-        tuple(loaded),
-        tuple(resized),
-        tuple(name for name in own if name not in tensors),
-        tuple(name for name in tensors if name not in own),
-    )
-
-
-@dataclass(frozen=True)
-class _Images:
-    """The images of a task on the device; the test part is opened when it is asked for."""
-
-    train: Data
-    validation: Data | None
-    test: Callable[[], Data]
-    classes: tuple[str, ...]
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-    fingerprint: str | None
-
-    @classmethod
-    def opened(cls, task: Task, place: Place, device: torch.device) -> _Images:
-        return (
-            cls._streamed(task, place, device)
-            if task.recipe.augmentation == "imagenet"
-            else cls._held(task, place, device)
-        )
-
-    def complete(self, task: Task) -> Task:
-        """Fill in what the images say, and refuse images that are not those the training was begun with."""
-        if task.fingerprint not in (None, self.fingerprint):
-            raise UsageError(
-                f"the images of {task.dataset} are not those that this training was begun with; name their folder with "
-                "--data-dir, or begin anew with --train-dir"
-            )
-        blueprint = replace(task.blueprint, classes=self.classes, mean=self.mean, std=self.std)
-        return replace(task, blueprint=blueprint, fingerprint=self.fingerprint)
-
-    @classmethod
-    def _held(cls, task: Task, place: Place, device: torch.device) -> _Images:
-        """Hold all images in the device's memory."""
-        from evo_nas.data.images import open_images
-        from evo_nas.training.loop import Examples
-
-        blueprint = task.blueprint
-        images = open_images(task.dataset, place.data_dir, size=blueprint.image, channels=blueprint.channels)
-        train, validation = _split(images.train.labels, task)
-
-        def examples(part: Any, indices: Any = None) -> Examples:
-            pixels, labels = part.tensors(device, indices)
-            return Examples(pixels, labels, images.mean, images.std)
-
-        return cls(
-            examples(images.train, train),
-            None if validation is None else examples(images.train, validation),
-            lambda: examples(images.test),
-            images.classes,
-            images.mean,
-            images.std,
-            images.fingerprint,
-        )
-
-    @classmethod
-    def _streamed(cls, task: Task, place: Place, device: torch.device) -> _Images:
-        """Read images from their files as they are needed."""
-        import torch
-
-        from evo_nas.data.sources.image_folder import ImageFolder
-        from evo_nas.data.sources.locate import locate
-        from evo_nas.data.stream import MEAN, STD, Stream
-
-        source = locate(task.dataset, place.data_dir)
-        if not isinstance(source, ImageFolder):
-            raise UsageError(
-                f"augmentation imagenet reads image files, and {task.dataset} is no folder of them; "
-                "choose --dataset folder, or --set augmentation=crop"
-            )
-        if task.blueprint.channels != 3:
-            raise UsageError(f"augmentation imagenet reads colour images: 3 channels, not {task.blueprint.channels}")
-
-        def stream(part: Any, indices: Any = None) -> Stream:
-            paths, labels = source.paths(part), source.labels(part)
-            if indices is not None:
-                paths, labels = [paths[index] for index in indices], labels[indices]
-            return Stream(paths, torch.from_numpy(labels), task.blueprint.image, device, place.loaders)
-
-        train, validation = _split(source.labels("train"), task)
-        return cls(
-            stream("train", train),
-            None if validation is None else stream("train", validation),
-            lambda: stream("test"),
-            source.classes(),
-            MEAN,
-            STD,
-            None,
-        )
-
-
-def _split(labels: Any, task: Task) -> tuple[Any, Any]:
-    """Return the indices of the images to train on, and of those held out, ``None`` if there are none."""
-    import numpy as np
-
-    from evo_nas.data.split import split_indices, subset_indices
-
-    train, validation = np.arange(len(labels)), None
-    if task.validation_images:
-        most = max(int(task.validation_share * len(labels)), len(np.unique(labels)))
-        train, validation = split_indices(labels, min(task.validation_images, most), task.split_seed)
-    if 0 < task.train_images < len(train):
-        train = train[subset_indices(labels[train], task.train_images, task.split_seed)]
-    return train, validation
-
-
 def _device(place: Place) -> torch.device:
     from evo_nas.training.devices import resolve_device
 
@@ -438,7 +225,7 @@ def _device(place: Place) -> torch.device:
         raise UsageError(str(error)) from error
 
 
-def _differences(old: Task, new: Task) -> Iterator[str]:
+def _differences(old: TrainTask, new: TrainTask) -> Iterator[str]:
     """Name the fields, those of blueprint and recipe one by one, that are not the same."""
     before, after = old.to_json(), new.to_json()
     for name in before:
@@ -449,7 +236,7 @@ def _differences(old: Task, new: Task) -> Iterator[str]:
 
 
 @contextmanager
-def _claimed(path: Path, task: Task) -> Iterator[None]:
+def _claim(path: Path, task: TrainTask) -> Iterator[None]:
     """Hold the lock of a new or known training folder, in which it is written down what is trained."""
     from evo_nas.system.resources import environment
 
@@ -461,7 +248,7 @@ def _claimed(path: Path, task: Task) -> Iterator[None]:
     lock, _ = take_lock(path / "train.lock", f"the training folder {path}")
     with closing(lock):
         if (path / "train.json").is_file():
-            if changed := ", ".join(_differences(stored(path), task)):
+            if changed := ", ".join(_differences(load_task(path), task)):
                 raise UsageError(
                     f"{path} holds another training, it differs in {changed}; name another folder with --train-dir"
                 )
@@ -473,7 +260,7 @@ def _claimed(path: Path, task: Task) -> Iterator[None]:
         yield
 
 
-def _save(path: Path, task: Task, training: Any, progress: _Progress) -> None:
+def _save(path: Path, task: TrainTask, training: Any, progress: _Progress) -> None:
     """Write state, networks and curve of an epoch; it is done once ``checkpoint.json`` says so."""
     from safetensors.torch import save_file
 

@@ -24,11 +24,13 @@ from evo_nas.commands.cell_sources import Source
 from evo_nas.commands.train import Wanted, planned
 from evo_nas.errors import DataError, EvoNasError, UsageError
 from evo_nas.phenotypes.blueprint import load_network, save_network
+from evo_nas.phenotypes.transfer import load_fitting
 from evo_nas.run import Run
 from evo_nas.training.classification import Classification
 from evo_nas.training.loop import Epoch
 from evo_nas.training.recipes import TRAININGS, Recipe
-from evo_nas.training.resumable import Place, Task, carry, stored, train
+from evo_nas.training.resumable import load_task, train
+from evo_nas.training.train_task import Place, TrainTask
 from genotypes.cell import Block, Cell, CellPair, Edge
 from tests.waiting import wait_for
 
@@ -57,7 +59,7 @@ EVERYTHING = (
 )
 
 
-def small(**changes: Any) -> Task:
+def small(**changes: Any) -> TrainTask:
     wanted = replace(SMALL, **changes)
     return planned(Source(CELLS, "pools"), replace(wanted, settings=(*SMALL.settings, *changes.get("settings", ()))))
 
@@ -103,7 +105,7 @@ def test_a_training_that_was_killed_goes_on(tmp_path: Path) -> None:
     done = len(json.loads((tmp_path / "here/checkpoint.json").read_text())["curve"])
     assert 1 <= done < 5000
     heard: list[int] = []
-    task = stored(tmp_path / "here")
+    task = load_task(tmp_path / "here")
     with pytest.raises(KeyboardInterrupt):
         train(task, tmp_path / "here", Place(), lambda epoch, n: heard.append(n) or stopping_after(done + 1)(epoch, n))
     assert heard == [done + 1]
@@ -255,7 +257,7 @@ def test_every_tensor_that_fits_is_taken_over(tmp_path: Path) -> None:
     blueprint = small().blueprint
     given, network = blueprint.network(), replace(blueprint, classes=("a", "b")).network(auxiliary_image=8)
     save_network(tmp_path / "w.safetensors", blueprint, {**given.state_dict(), "more": torch.zeros(1)})
-    carried = carry(network, tmp_path / "w.safetensors")
+    carried = load_fitting(network, tmp_path / "w.safetensors")
     own = network.state_dict()
     assert all(torch.equal(own[name], given.state_dict()[name]) for name in carried.loaded)
     assert set(carried.resized) == {"classifier.weight", "classifier.bias"}
@@ -269,7 +271,7 @@ def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
         tmp_path / "w.safetensors", small(filters=6).blueprint, small(filters=6).blueprint.network().state_dict()
     )
     with pytest.raises(UsageError, match=r"holds the weights of another network: only \d+ of \d+ tensors"):
-        carry(small().blueprint.network(), tmp_path / "w.safetensors")
+        load_fitting(small().blueprint.network(), tmp_path / "w.safetensors")
 
 
 class Trap:

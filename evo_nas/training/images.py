@@ -1,0 +1,126 @@
+"""The images of one training: held in memory or streamed, split, and compared with those that it began with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from evo_nas.errors import UsageError
+from evo_nas.training.train_task import Place, TrainTask
+
+if TYPE_CHECKING:
+    import torch
+
+    from evo_nas.training.task import Data
+
+
+@dataclass(frozen=True)
+class TrainingImages:
+    """The images of a task on the device; the test part is opened when it is asked for."""
+
+    train: Data
+    validation: Data | None
+    test: Callable[[], Data]
+    classes: tuple[str, ...]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    fingerprint: str | None
+
+    @classmethod
+    def open(cls, task: TrainTask, place: Place, device: torch.device) -> TrainingImages:
+        """Open the images that a task names.
+
+        Raises:
+            DataError: if they are missing or damaged.
+            UsageError: if they are none that this task can take.
+        """
+        return (
+            cls._streamed(task, place, device)
+            if task.recipe.augmentation == "imagenet"
+            else cls._held(task, place, device)
+        )
+
+    def complete(self, task: TrainTask) -> TrainTask:
+        """Fill in what the images say, and refuse images that are not those the training was begun with."""
+        if task.fingerprint not in (None, self.fingerprint):
+            raise UsageError(
+                f"the images of {task.dataset} are not those that this training was begun with; name their folder with "
+                "--data-dir, or begin anew with --train-dir"
+            )
+        blueprint = replace(task.blueprint, classes=self.classes, mean=self.mean, std=self.std)
+        return replace(task, blueprint=blueprint, fingerprint=self.fingerprint)
+
+    @classmethod
+    def _held(cls, task: TrainTask, place: Place, device: torch.device) -> TrainingImages:
+        """Hold all images in the device's memory."""
+        from evo_nas.data.images import open_images
+        from evo_nas.training.loop import Examples
+
+        blueprint = task.blueprint
+        images = open_images(task.dataset, place.data_dir, size=blueprint.image, channels=blueprint.channels)
+        train, validation = _split(images.train.labels, task)
+
+        def examples(part: Any, indices: Any = None) -> Examples:
+            pixels, labels = part.tensors(device, indices)
+            return Examples(pixels, labels, images.mean, images.std)
+
+        return cls(
+            examples(images.train, train),
+            None if validation is None else examples(images.train, validation),
+            lambda: examples(images.test),
+            images.classes,
+            images.mean,
+            images.std,
+            images.fingerprint,
+        )
+
+    @classmethod
+    def _streamed(cls, task: TrainTask, place: Place, device: torch.device) -> TrainingImages:
+        """Read images from their files as they are needed."""
+        import torch
+
+        from evo_nas.data.sources.image_folder import ImageFolder
+        from evo_nas.data.sources.locate import locate
+        from evo_nas.data.stream import MEAN, STD, Stream
+
+        source = locate(task.dataset, place.data_dir)
+        if not isinstance(source, ImageFolder):
+            raise UsageError(
+                f"augmentation imagenet reads image files, and {task.dataset} is no folder of them; "
+                "choose --dataset folder, or --set augmentation=crop"
+            )
+        if task.blueprint.channels != 3:
+            raise UsageError(f"augmentation imagenet reads colour images: 3 channels, not {task.blueprint.channels}")
+
+        def stream(part: Any, indices: Any = None) -> Stream:
+            paths, labels = source.paths(part), source.labels(part)
+            if indices is not None:
+                paths, labels = [paths[index] for index in indices], labels[indices]
+            return Stream(paths, torch.from_numpy(labels), task.blueprint.image, device, place.loaders)
+
+        train, validation = _split(source.labels("train"), task)
+        return cls(
+            stream("train", train),
+            None if validation is None else stream("train", validation),
+            lambda: stream("test"),
+            source.classes(),
+            MEAN,
+            STD,
+            None,
+        )
+
+
+def _split(labels: Any, task: TrainTask) -> tuple[Any, Any]:
+    """Return the indices of the images to train on, and of those held out, ``None`` if there are none."""
+    import numpy as np
+
+    from evo_nas.data.split import split_indices, subset_indices
+
+    train, validation = np.arange(len(labels)), None
+    if task.validation_images:
+        most = max(int(task.validation_share * len(labels)), len(np.unique(labels)))
+        train, validation = split_indices(labels, min(task.validation_images, most), task.split_seed)
+    if 0 < task.train_images < len(train):
+        train = train[subset_indices(labels[train], task.train_images, task.split_seed)]
+    return train, validation
