@@ -1003,11 +1003,10 @@ def _train(arguments: argparse.Namespace) -> None:
     if arguments.top is not None:
         if arguments.source is None or arguments.cell or arguments.trial:
             raise UsageError("--top takes the best of a run: name its folder, and no cell or trial")
-        run = Path(arguments.source)
-        sources = best_of_run(run, arguments.top)
+        sources = best_of_run(Path(arguments.source), arguments.top)
         tasks = plan_top(sources, wanted, arguments.device)
         place = _training_place(arguments, sources[0])
-        name = f"{run.resolve().name}-top{arguments.top}"
+        name = f"{Path(arguments.source).resolve().name}-top{arguments.top}"
         path = arguments.train_dir or default_folder(name, tasks[0].dataset, wanted.seed)
         results = _trained(arguments, path, lambda hear: train_top(tasks, path, place, hear))
     else:
