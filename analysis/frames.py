@@ -9,7 +9,6 @@ from __future__ import annotations
 import errno
 import gc
 import glob
-import json
 import shlex
 import shutil
 import sqlite3
@@ -36,7 +35,9 @@ from evo_nas.storage.checksums import (
     one_line,
     sum_file,
 )
+from evo_nas.storage.run_folder import measure_of, read_environment
 from genotypes.genotype import printable, shorten
+from genotypes.measure import common_measure
 
 try:
     import pyarrow
@@ -63,7 +64,7 @@ COLUMNS: Final[dict[str, str]] = {
     "genotype": "text form of the genotype, space:choice.choice...",
     "key": "canonical spelling; equal exactly for genotypes that describe the same network",
     "outcome": "ok, reused, refused, nan, oom, timeout, crash, invalid or error; missing while pending",
-    "fitness": "validation accuracy, fraction in [0, 1]; only ok and reused have one",
+    "fitness": "what the evaluator measures, such as accuracy, a fraction in [0, 1]; only ok and reused have one",
     "report": "second measure that the search never saw, fraction in [0, 1]",
     "seconds": "duration of the evaluation in seconds; missing where nothing was evaluated",
     "parameters": "weights of the network as it was trained",
@@ -85,7 +86,7 @@ CURVE_COLUMNS: Final[dict[str, str]] = {
     "run": COLUMNS["run"],
     "trial": "id of the trial",
     "epoch": "epoch of the training, from 1",
-    "accuracy": "validation accuracy after the epoch, fraction in [0, 1]",
+    "accuracy": "the fitness after the epoch, such as accuracy, a fraction in [0, 1]",
 }
 """Column of :func:`load_curves` -> what it holds, with its unit."""
 
@@ -254,11 +255,7 @@ class Run:
 
     def environment(self) -> Mapping[str, Any]:
         """Read ``env.json``; empty if there is none, or it cannot be read."""
-        try:
-            found = json.loads((self.folder / "env.json").read_text("utf-8"))
-        except (OSError, ValueError, RecursionError):
-            return {}
-        return found if isinstance(found, Mapping) else {}
+        return read_environment(self.folder)
 
     def space(self) -> str | None:
         """Return the full spelling of the space that is searched; ``None`` if only its genotypes may tell."""
@@ -303,9 +300,12 @@ def load_history(paths: Paths, *, columns: Collection[str] | None = None, cells:
         wanted.append("cell")
     if columns is not None and (unknown := sorted(set(columns) - set(COLUMNS))):
         raise ValueError(f"a history has no column {unknown[0]!r}; its columns are: {', '.join(COLUMNS)}")
-    frames = [_trials(run, wanted) for run in find_runs(paths)]
-    frame = _concatenated(frames)
-    return frame.astype({name: _DTYPES[name] for name in wanted if _DTYPES[name] == "category"})
+    frame = _concatenated([_trials(run, wanted) for run in (runs := find_runs(paths))])
+    frame = frame.astype({name: _DTYPES[name] for name in wanted if _DTYPES[name] == "category"})
+    frame.attrs["measure"] = common_measure(
+        measure_of(run.folder) for run in runs
+    ).to_json()  # pictures take their words from it
+    return frame
 
 
 def load_curves(paths: Paths) -> pd.DataFrame:

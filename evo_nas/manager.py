@@ -20,6 +20,7 @@ from evo_nas.storage.history import Ended, History, Pending
 from evo_nas.system.failpoints import Failpoint, reach
 from genotypes.genotype import Genotype, GenotypeError, shorten
 from genotypes.individual import Evaluation, Individual, Outcome, Proposal
+from genotypes.measure import Measure
 from genotypes.population import Population
 from genotypes.space import SearchSpace
 from strategies.base import SearchStrategy
@@ -69,6 +70,9 @@ class Reason(StrEnum):
 
 class Listener:
     """Somebody who watches a search. Each method does nothing by default."""
+
+    def starting(self, measure: Measure) -> None:
+        """Hear, before all else, what the fitness is."""
 
     def restoring(self, told: int, trials: int) -> None:
         """Hear how far the strategy has been told the history again: ``told`` trials of ``trials``."""
@@ -168,6 +172,8 @@ class PopulationManager:
         Raises:
             TooManyFailures: if ``max_consecutive_failures`` trainings in a row failed.
         """
+        for listener in self.listeners:
+            listener.starting(self.evaluator.measure)
         self._restore()
         is_announced = False
         while True:
@@ -431,7 +437,7 @@ def _again(known: Ended, kept: Sequence[str]) -> Evaluation:
 
 WHY: Final[Mapping[str, str]] = {
     Reason.TRIALS: "all trials are done",
-    Reason.TARGET: "the target accuracy is reached",
+    Reason.TARGET: "the target {measure} is reached",
     Reason.EXHAUSTED: "the strategy has nothing more to propose",
     Reason.CONVERGED: "the strategy proposes only networks that are known",
     Reason.REFUSED: "the limits refuse whatever the strategy proposes",
@@ -441,4 +447,9 @@ WHY: Final[Mapping[str, str]] = {
     Reason.TERMINATED: "SIGTERM",
     Reason.HUNG_UP: "the terminal was closed",
 }
-"""Why a search ended, in words."""
+"""Why a search ended, in words, to be filled in by :func:`say_why`."""
+
+
+def say_why(reason: str, measure: Measure) -> str:
+    """Return why a search ended, in words; a reason that nobody knows is shortened."""
+    return WHY[reason].format(measure=measure.name) if reason in WHY else shorten(reason, 200)

@@ -251,6 +251,7 @@ def _begin(
 ) -> Run:
     """Search in a folder that has a configuration and nothing else yet."""
     record = {**environment(), "space": parts.space.spelling, "data": dict(parts.evaluator.fingerprint())}
+    record["measure"] = parts.evaluator.measure.to_json()
     folder.write_environment(json.dumps(record, indent=2) + "\n")
     reach(Failpoint.ENVIRONMENT_WRITTEN)
     with History.create(folder.history, locks=folder.has_locks, durable=durable) as history:

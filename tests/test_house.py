@@ -253,6 +253,7 @@ def test_the_manager_sees_interfaces_only() -> None:
         "evo_nas.evaluators.limits",
         "genotypes.genotype",
         "genotypes.individual",
+        "genotypes.measure",
         "genotypes.population",
         "genotypes.space",
         "strategies.base",

@@ -10,7 +10,9 @@ from typing import Final
 from analysis.comparison.groups import Group, settings_of
 from analysis.comparison.wording import by_value, listed
 from analysis.frames import Paths, Run, find_runs
+from evo_nas.storage.run_folder import measure_of
 from genotypes.genotype import shorten
+from genotypes.measure import common_measure
 
 EARLY: Final = ("converged", "exhausted", "refused")
 """Reasons in a log for which a run ended before its budget because nothing was left to try: what it has is final."""
@@ -98,7 +100,8 @@ def unfinished(runs: Sequence[Run], samples: Mapping[str, int]) -> list[str]:
     if short:
         sentences.append(f"Not finished: {listed([f'{name} ({said})' for name, said in short.items()])}.")
     for reason, names in early.items():
-        said = "at their target accuracy" if reason == "target" else f"because nothing was left to try ({reason})"
+        what = common_measure(measure_of(run.folder) for run in runs).name
+        said = f"at their target {what}" if reason == "target" else f"because nothing was left to try ({reason})"
         sentences.append(f"Ended before the budget {said}: {listed(names)}.")
     return sentences
 

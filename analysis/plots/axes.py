@@ -14,15 +14,17 @@ from numpy.typing import NDArray
 
 from analysis.plots.palette import FAINT, GRID, INK
 from genotypes.genotype import shorten
+from genotypes.measure import Measure
 
 if TYPE_CHECKING:
+    import pandas as pd
     from matplotlib.axes import Axes
 
 SIZE: Final = (4.72, 3.1)
 """Inches of a picture: 12 cm wide, so that its letters of 9 points have 6 where it is printed 8 cm wide."""
 
 ABSCISSAE: Final[dict[str, str]] = {"trials": "sample", "seconds": "elapsed"}
-"""What accuracy can be drawn against -> the column of :data:`analysis.frames.COLUMNS` that holds it."""
+"""What a curve can be drawn against -> the column of :data:`analysis.frames.COLUMNS` that holds it."""
 
 FENCE: Final = 3.0
 """Interquartile ranges below the quartile that an axis makes room for (Tukey's outer fence)."""
@@ -56,8 +58,13 @@ def column_of(x: str) -> str:
         ValueError: if it is none.
     """
     if x not in ABSCISSAE:
-        raise ValueError(f"accuracy is drawn against {' or '.join(ABSCISSAE)}, not {x!r}")
+        raise ValueError(f"a curve is drawn against {' or '.join(ABSCISSAE)}, not {x!r}")
     return ABSCISSAE[x]
+
+
+def fitness_of(frame: pd.DataFrame) -> Measure:
+    """Return what the fitness of a frame of :func:`analysis.frames.load_history` is: a neutral word where its runs differ."""
+    return Measure.from_json(frame.attrs.get("measure"))
 
 
 def letters(ax: Axes) -> float:
@@ -69,7 +76,7 @@ def letters(ax: Axes) -> float:
 
 def dress(ax: Axes, what: str) -> None:
     """Set the label of the ordinate, the size of letters, the grid and the frame."""
-    ax.set_ylabel(what, color=INK, fontsize=letters(ax))
+    ax.set_ylabel(what, color=INK, fontsize=letters(ax), parse_math=False)
     ax.tick_params(labelsize=letters(ax), color=FAINT)
     ax.grid(axis="y", color=GRID, linewidth=0.8)
     ax.set_axisbelow(True)

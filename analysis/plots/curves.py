@@ -15,7 +15,18 @@ from numpy.typing import NDArray
 
 from analysis.curves import best_so_far, grouped, mean_over_runs, moving_mean
 from analysis.frames import HistoryError, Run
-from analysis.plots.axes import column_of, dress_fractions, fence, legend, legible, letters, marked, new_axes, settle
+from analysis.plots.axes import (
+    column_of,
+    dress_fractions,
+    fence,
+    fitness_of,
+    legend,
+    legible,
+    letters,
+    marked,
+    new_axes,
+    settle,
+)
 from analysis.plots.palette import INK, Look, looks
 
 if TYPE_CHECKING:
@@ -46,7 +57,7 @@ def plot_accuracy(
         HistoryError: if no trial has a fitness.
         ValueError: if ``x`` is neither.
     """
-    at = column_of(x)
+    at, measure = column_of(x), fitness_of(frame)
     frame = grouped(frame, groups)
     curves = grouped(best_so_far(frame, at), groups)
     if curves.empty:
@@ -65,7 +76,7 @@ def plot_accuracy(
         fence(ax, _trainings(frame)["fitness"].to_numpy(np.float64), bests)
     else:
         settle(ax, _lines(curves, at), last)
-    dress_fractions(ax, "validation accuracy, best so far", at, last)
+    dress_fractions(ax, f"{measure.title}, best so far", at, last)
     legend(ax)
     return ax
 
@@ -89,7 +100,7 @@ def plot_mean(
         HistoryError: if no trial has a fitness.
         ValueError: if ``x`` is none of :data:`analysis.plots.axes.ABSCISSAE`, or the window is less than 1.
     """
-    at = column_of(x)
+    at, measure = column_of(x), fitness_of(frame)
     curves = grouped(moving_mean(frame, window, at), groups)
     if curves.empty:
         raise HistoryError(nothing(frame))
@@ -97,7 +108,7 @@ def plot_mean(
     draw_runs(curves, at, grouped(frame, groups), ax, steps=False)
     last = float(curves[at].max())
     settle(ax, _lines(curves, at), last)
-    dress_fractions(ax, "validation accuracy" if window == 1 else f"mean accuracy of the last {window:,}", at, last)
+    dress_fractions(ax, measure.title if window == 1 else f"mean {measure.name} of the last {window:,}", at, last)
     legend(ax)
     return ax
 
@@ -109,7 +120,7 @@ def plot_trials(frame: pd.DataFrame, ax: Axes | None = None, *, x: str = "trials
         HistoryError: if no trial has a fitness.
         ValueError: if ``x`` is none of :data:`analysis.plots.axes.ABSCISSAE`.
     """
-    at = column_of(x)
+    at, measure = column_of(x), fitness_of(frame)
     frame = grouped(frame, groups)
     alive = _trainings(frame)
     if alive.empty:
@@ -118,7 +129,7 @@ def plot_trials(frame: pd.DataFrame, ax: Axes | None = None, *, x: str = "trials
     styles = looks_of(frame)
     _dots(frame, at, styles, ax, shaped=True)
     fence(ax, alive["fitness"].to_numpy(np.float64))
-    dress_fractions(ax, "validation accuracy of a training", at, float(alive[at].max()))
+    dress_fractions(ax, f"{measure.title} of a training", at, float(alive[at].max()))
     there = [label for label in styles if (alive["group"] == label).any()]
     size = 0.6 * letters(ax)
     legend(

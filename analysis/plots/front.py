@@ -12,11 +12,12 @@ from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
 
 from analysis.comparison.wording import listed
 from analysis.frames import HistoryError, Paths, Run, find_runs, load_history, load_metrics
-from analysis.plots.axes import SIZE, dress, fence, legend, legible, letters, new_axes, percents
+from analysis.plots.axes import SIZE, dress, fence, fitness_of, legend, legible, letters, new_axes, percents
 from analysis.plots.curves import refuse_empty, some_of
 from analysis.plots.files import report_file, save
 from analysis.plots.palette import GRID, INK, MARKERS, mixed, strategy_colours, strategy_markers
 from genotypes.genotype import shorten
+from genotypes.measure import Measure
 from genotypes.pareto import pareto_front
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ COUNTED: Final[dict[str, str]] = {
 """Cost that is a column of :func:`analysis.frames.load_history` -> how the axis calls it."""
 
 DEFAULT_COSTS: Final = ("mult_adds",)
-"""What accuracy is drawn against where neither the caller nor the first run says."""
+"""What the fitness is drawn against where neither the caller nor the first run says."""
 
 _LOOKS: Final = (("-", 0.0), ((0, (5, 1.6)), 0.5), ((0, (1.4, 1.3)), 0.25), ((0, (6, 1.5, 1.4, 1.5)), 0.75))
 """Style of line, and how much ink is mixed into the colour: for the runs of a strategy in the order listed."""
@@ -74,7 +75,8 @@ def plot_front(frame: pd.DataFrame, ax: Axes | None = None, *, cost: str = "mult
     alive = alive[alive[cost].notna()]
     if alive.empty:
         raise ValueError(
-            f"no trial of {names} has the metric {shorten(cost)!r} to draw accuracy against; name one that they have"
+            f"no trial of {names} has the metric {shorten(cost)!r} to draw {fitness_of(frame).name} against; "
+            "name one that they have"
         )
     if ax is None:
         ax = new_axes()
@@ -105,7 +107,7 @@ def plot_front(frame: pd.DataFrame, ax: Axes | None = None, *, cost: str = "mult
                 zorder=3,
             )
     ax.plot([], [], "o", markersize=3, markeredgewidth=0, color=INK, alpha=0.4, label="one training")
-    _dress(alive, cost, lowest, ax)
+    _dress(alive, cost, lowest, fitness_of(frame), ax)
     return ax
 
 
@@ -164,7 +166,7 @@ def _dots(group: pd.DataFrame, cost: str, colour: str, ax: Axes) -> None:
     )
 
 
-def _dress(alive: pd.DataFrame, cost: str, lowest: float, ax: Axes) -> None:
+def _dress(alive: pd.DataFrame, cost: str, lowest: float, measure: Measure, ax: Axes) -> None:
     """Set scales, limits, labels, grid and legend; say how many trials the limits leave out."""
     spent, gained = alive[cost].to_numpy(), alive["fitness"].to_numpy()
     if spent.min() > 0 and spent.max() >= _WIDE * spent.min():
@@ -178,7 +180,7 @@ def _dress(alive: pd.DataFrame, cost: str, lowest: float, ax: Axes) -> None:
         ax.xaxis.set_major_formatter("{x:g}")
     fence(ax, gained, [lowest])
     called = {**COUNTED, "latency": "latency of one image"}.get(cost, shorten(cost))
-    dress(ax, "validation accuracy")
+    dress(ax, measure.title)
     ax.set_xlabel(called, color=INK, fontsize=letters(ax), parse_math=False)
     percents(ax)
     ax.grid(color=GRID, linewidth=0.8)

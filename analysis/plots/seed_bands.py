@@ -8,7 +8,7 @@ import pandas as pd
 
 from analysis.curves import band_over_runs, best_so_far, grouped
 from analysis.frames import HistoryError
-from analysis.plots.axes import column_of, dress_fractions, legend, new_axes, note, settle
+from analysis.plots.axes import column_of, dress_fractions, fitness_of, legend, new_axes, note, settle
 from analysis.plots.curves import Groups, draw_line, looks_of, nothing, runs_of, so_many
 from genotypes.genotype import shorten
 
@@ -30,7 +30,7 @@ def plot_seeds(frame: pd.DataFrame, ax: Axes | None = None, *, x: str = "trials"
         HistoryError: if no trial has a fitness, or in no group all runs had one at the same ``x``.
         ValueError: if ``x`` is none of :data:`analysis.plots.axes.ABSCISSAE`.
     """
-    at = column_of(x)
+    at, measure = column_of(x), fitness_of(frame)
     curves = grouped(best_so_far(frame, at), groups)
     if curves.empty:
         raise HistoryError(nothing(frame))
@@ -56,7 +56,7 @@ def plot_seeds(frame: pd.DataFrame, ax: Axes | None = None, *, x: str = "trials"
         for edge in ("low", "high")
     ]
     settle(ax, edges, last)
-    dress_fractions(ax, "validation accuracy, best so far", at, last)
+    dress_fractions(ax, f"{measure.title}, best so far", at, last)
     legend(ax)
     words = []
     several = bands.loc[bands["runs"] > 1, "runs"]

@@ -10,7 +10,7 @@ from matplotlib.lines import Line2D
 
 from analysis.curves import band_over_runs, grouped, top_mean
 from analysis.frames import HistoryError
-from analysis.plots.axes import column_of, dress_fractions, legend, letters, new_axes, settle
+from analysis.plots.axes import column_of, dress_fractions, fitness_of, legend, letters, new_axes, settle
 from analysis.plots.curves import Groups, draw_line, looks_of, nothing, runs_of, so_many
 from analysis.plots.palette import INK, Look
 
@@ -42,7 +42,7 @@ def plot_top(
         HistoryError: if no trial has a fitness, or fewer networks have one than the smallest of ``best``.
         ValueError: if ``x`` is none of :data:`analysis.plots.axes.ABSCISSAE`, or a number is less than 1 or too many.
     """
-    at = column_of(x)
+    at, measure = column_of(x), fitness_of(frame)
     if not 0 < len(best) <= len(_DASHES):
         raise ValueError(f"a picture of the best has room for 1 to {len(_DASHES)} numbers, not {len(best)}")
     frame = grouped(frame, groups)
@@ -68,7 +68,7 @@ def plot_top(
         )
     last = max(float(band[at].max()) for *_, band in lines)
     settle(ax, [(band[at].to_numpy(), band["mean"].to_numpy()) for *_, band in lines], last, _START)
-    dress_fractions(ax, "validation accuracy", at, last)
+    dress_fractions(ax, measure.title, at, last)
     size = 0.6 * letters(ax)
     handles = [
         Line2D([], [], color=styles[label].colour, marker=styles[label].marker, markersize=size,

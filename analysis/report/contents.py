@@ -20,6 +20,7 @@ from analysis.curves import moving_mean
 from analysis.diversity import mean_window
 from analysis.frames import Paths, Run, find_runs, load_history, opened
 from analysis.lineage import lineage
+from evo_nas.storage.run_folder import measure_of
 from genotypes.genotype import printable, shorten
 
 TOP: Final = 200
@@ -51,7 +52,7 @@ _OURSELVES: Final = ("__main__.py", "evo_nas")  # how the command line is called
 
 _STATES: Final[dict[str | None, str]] = {
     "trials": "finished",
-    "target": "reached its target accuracy",
+    "target": "reached its target {measure}",
     "exhausted": "finished: nothing was left to try",
     "converged": "finished: nothing new was proposed",
     "refused": "ended: every network was refused",
@@ -68,8 +69,8 @@ def report_of(paths: Paths, *, top: int = TOP) -> dict[str, Any]:
 
     Keys: ``runs`` (a dict each), ``winner`` (or ``None`` while nothing has a fitness), ``comparison`` (or ``None`` for
     one run), ``curves``, ``means`` and ``dots`` (columns), ``cells``, ``top``, ``failures``, ``lineage``, ``settings``,
-    ``versions``, ``commands``, ``until`` (UTC, of the last tell). Accuracies are fractions in [0, 1], times seconds;
-    what is missing is ``None``. The same histories give the same report.
+    ``versions``, ``commands``, ``measure``, ``until`` (UTC, of the last tell). Fitnesses are fractions in [0, 1],
+    times seconds; what is missing is ``None``. The same histories give the same report.
 
     Raises:
         HistoryError: if there is no such run, or a history cannot be read.
@@ -89,6 +90,7 @@ def report_of(paths: Paths, *, top: int = TOP) -> dict[str, Any]:
     best = _best(frame)
     last = frame["told_at"].max()
     return {
+        "measure": frame.attrs["measure"],
         "runs": [_run(run, group_of[run.name], frames[run.name]) for run in runs],
         "groups": [{"label": group.label, "strategy": group.strategy, "runs": len(group.runs)} for group in groups],
         "winner": _trials(best, by_name)[0] if len(best) else None,
@@ -146,7 +148,8 @@ def _state(run: Run, done: int, budget: object) -> str:
         reason = "trials"
     if reason is None:
         return "going on, or killed"
-    return _STATES.get(reason) or f"ended: {shorten(reason)}"
+    known = _STATES.get(reason)
+    return known.format(measure=measure_of(run.folder).name) if known else f"ended: {shorten(reason)}"
 
 
 def _best(rows: pd.DataFrame) -> pd.DataFrame:

@@ -28,6 +28,7 @@ from analysis.plots.palette import looks, mixed
 from analysis.report.contents import TOP, report_of
 from genotypes.cell import Cell
 from genotypes.genotype import printable, shorten
+from genotypes.measure import Measure
 
 Row = Sequence["Entry"]
 
@@ -82,6 +83,7 @@ def render(report: Mapping[str, Any], command: Sequence[str] = ()) -> str:
     colours = [look.colour for look in styles.values()]
     return environment.get_template("page.html").render(
         report=report,
+        measure=Measure.from_json(report["measure"]).heading,
         title=_title([run["name"] for run in report["runs"]]),
         policy=f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{digest}'",
         style=(_HERE / "page.css").read_text("utf-8"),
@@ -137,15 +139,15 @@ def _brighter(colour: str) -> str:
 
 def _cards(report: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     """Say the most important in a few numbers: what, how much, and of what."""
-    runs, winner = report["runs"], report["winner"]
+    runs, winner, measure = report["runs"], report["winner"], Measure.from_json(report["measure"])
     total = {name: sum(run[name] for run in runs) for name in ("trained", "failed", "reused", "pending", "seconds")}
     cards = []
     if winner:
-        cards.append(("Best accuracy", _percent(winner["fitness"]), f"trial {winner['run']}:{winner['id']}"))
+        cards.append((f"Best {measure.name}", _percent(winner["fitness"]), f"trial {winner['run']}:{winner['id']}"))
         if winner["report"] is not None:
             cards.append(("Its report", _percent(winner["report"]), "which the search never saw"))
     else:
-        cards.append(("Best accuracy", "-", "no trial has a fitness yet"))
+        cards.append((f"Best {measure.name}", "-", "no trial has a fitness yet"))
     budgets = [run["budget"] for run in runs]
     of = f"of {sum(budgets):,}" if None not in budgets else ""
     waiting = f"{total['pending']:,} pending" if total["pending"] else f"{total['reused']:,} reused"
@@ -156,6 +158,7 @@ def _cards(report: Mapping[str, Any]) -> list[tuple[str, str, str]]:
 
 
 def _tables(report: Mapping[str, Any]) -> Iterable[Table]:
+    measure = Measure.from_json(report["measure"])
     yield _table(
         "runs",
         "Runs",
@@ -198,7 +201,7 @@ def _tables(report: Mapping[str, Any]) -> Iterable[Table]:
         {
             "trial": lambda row: _whole(row["id"], plain=True),
             "run": lambda row: Entry(row["run"]),
-            "accuracy": lambda row: _fraction(row["fitness"]),
+            measure.name: lambda row: _fraction(row["fitness"]),
             "report": lambda row: _fraction(row["report"]),
             "parameters": lambda row: _whole(row["parameters"]),
             "mult-adds": lambda row: _whole(row["mult_adds"]),
@@ -232,7 +235,7 @@ def _tables(report: Mapping[str, Any]) -> Iterable[Table]:
                 "trial": lambda row: _whole(row["id"], plain=True),
                 "sample": lambda row: _whole(row["sample"]),
                 "changes": lambda row: _whole(row["changes"]),
-                "accuracy": lambda row: _fraction(row["fitness"]),
+                measure.name: lambda row: _fraction(row["fitness"]),
                 "genotype": lambda row: Entry(row["genotype"], is_code=True),
             },
         )

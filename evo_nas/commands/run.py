@@ -89,7 +89,7 @@ def search_live(path: Path, config: RunConfig, parts: Parts, go: Callable[[Seque
     from evo_nas.commands.show import summarise
     from evo_nas.commands.status import resuming
     from evo_nas.listeners.progress import Progress
-    from evo_nas.manager import MEAN_OF, WHY
+    from evo_nas.manager import MEAN_OF, say_why
     from evo_nas.signals import EXIT_CODES, EndedAtOnce
 
     # What was chosen by default is said, the data set above all.
@@ -104,6 +104,7 @@ def search_live(path: Path, config: RunConfig, parts: Parts, go: Callable[[Seque
         time_limit=config.hardware.time_limit,
         grace=config.hardware.grace,
     )
+    measure = parts.evaluator.measure
     go_on = f"go on with: {resuming(path, config)}"
     try:
         run = go([progress])
@@ -117,12 +118,12 @@ def search_live(path: Path, config: RunConfig, parts: Parts, go: Callable[[Seque
     finally:
         progress.close()
     if not run.reason.is_final:
-        print(f"stopped: {WHY[run.reason]}; {go_on}", file=sys.stderr)
+        print(f"stopped: {say_why(run.reason, measure)}; {go_on}", file=sys.stderr)
         return EXIT_CODES[run.reason]
     # The search is done and on disk: a reader of our output that has gone makes no failure of it.
     with suppress(BrokenPipeError):
         summary = summarise(run.path, top=1)
-        print(f"ended: {'; '.join(filter(None, [WHY[run.reason], run.advice]))}")
+        print(f"ended: {'; '.join(filter(None, [say_why(run.reason, measure), run.advice]))}")
         print("\n".join(summary.lines()))
         print()
         print("next:")

@@ -17,12 +17,13 @@ from evo_nas.storage.run_folder import RunFolder
 from evo_nas.system.terminal import duration
 from genotypes.cell import CellPair
 from genotypes.genotype import GenotypeError, printable, shorten
+from genotypes.measure import ACCURACY, Measure
 
 if TYPE_CHECKING:
     from evo_nas.storage.history import FrontTrial, TopTrial
 
 DEFAULT_COSTS: Final = ("mult_adds",)
-"""What accuracy is weighed against where neither the caller nor the run says."""
+"""What the fitness is weighed against where neither the caller nor the run says."""
 
 _MOST_COSTS: Final = 16
 """Nobody weighs more; a run folder may say anything."""
@@ -48,20 +49,25 @@ def run(arguments: argparse.Namespace) -> None:
 
 @dataclass(frozen=True)
 class Front:
-    """The Pareto front of a run: accuracy against metrics of the trials, the most accurate first."""
+    """The Pareto front of a run: its fitness against metrics of the trials, the best first."""
 
     costs: tuple[str, ...]
     trials: list[FrontTrial]
+    measure: Measure = ACCURACY
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the form of ``show --json``."""
+        return {"costs": self.costs, "trials": [asdict(trial) for trial in self.trials]}
 
     def lines(self) -> Iterator[str]:
         """Return the text: a heading, and a line for each of the first trials."""
         names = [shorten(name, 30) for name in self.costs]
-        yield f"the front of accuracy against {', '.join(names)}: {len(self.trials):,} trial(s)"
+        yield f"the front of {self.measure.name} against {', '.join(names)}: {len(self.trials):,} trial(s)"
         if not self.trials:
             return
         widths = [max(13, len(name)) for name in names]
         headings = " ".join(f"{name:>{width}}" for name, width in zip(names, widths, strict=True))
-        yield f"{'trial':>12} {'accuracy':>9} {headings}  genotype"
+        yield f"{'trial':>12} {self.measure.name:>9} {headings}  genotype"
         for trial in self.trials[:_FRONT_LINES]:
             costs = zip(trial.costs.values(), widths, strict=True)
             spent = " ".join(f"{_amount(cost):>{width}}" for cost, width in costs)
@@ -75,7 +81,7 @@ class Summary:
     """A run in short: the best trials of different networks, counts by outcome, seconds of all evaluations.
 
     ``stopped_early`` is how many of those that went well a stopping rule ended before their last epoch. ``front`` is
-    there where accuracy is not all that counts, or where it was asked for.
+    there where the fitness is not all that counts, or where it was asked for.
     """
 
     path: Path
@@ -84,6 +90,7 @@ class Summary:
     seconds: float
     stopped_early: int = 0
     front: Front | None = None
+    measure: Measure = ACCURACY
 
     @property
     def counts(self) -> dict[str, int]:
@@ -107,7 +114,8 @@ class Summary:
             "stopped_early": self.stopped_early,
             "seconds": self.seconds,
             "top": rows,
-            "front": None if self.front is None else asdict(self.front),
+            "front": None if self.front is None else self.front.to_json(),
+            "measure": self.measure.to_json(),
         }
 
     def lines(self) -> Iterator[str]:
@@ -115,14 +123,15 @@ class Summary:
         from evo_nas.evaluators.base import weights_file
 
         early = f" ({self.stopped_early} stopped early)" if self.stopped_early else ""
-        named = {name: f"{number} {name}{early if name == 'ok' else ''}" for name, number in self.counts.items()}
-        counts = ", ".join(text for name, text in named.items() if self.counts[name] or name == "ok")
+        told = {name: f"{number} {name}{early if name == 'ok' else ''}" for name, number in self.counts.items()}
+        counts = ", ".join(text for name, text in told.items() if self.counts[name] or name == "ok")
         yield f"{printable(self.path)}: {counts}; {duration(self.seconds)} of evaluation"
         if not self.top:
             yield "no trial has succeeded yet"
             return
         yield ""
-        yield f"{'rank':>4} {'trial':>7} {'accuracy':>9} {'parameters':>11} {'mult-adds':>13} {'seconds':>8}  genotype"
+        named = self.measure.name
+        yield f"{'rank':>4} {'trial':>7} {named:>9} {'parameters':>11} {'mult-adds':>13} {'seconds':>8}  genotype"
         for rank, trial in enumerate(self.top, start=1):
             yield (
                 f"{rank:>4} {trial.id:>7} {100 * trial.fitness:>7.2f} % {_number(trial.parameters):>11} "
@@ -155,18 +164,19 @@ def summarise(path: Path, top: int, *, front: bool = False, costs: Sequence[str]
     from evo_nas.storage.history import History
 
     folder = RunFolder.existing(path)
-    is_asked = front or bool(costs)
+    is_asked, measure = front or bool(costs), folder.measure()
     is_pareto, own = _objective(folder)
     names = tuple(costs) or own
     with History.read(folder.history, checked=folder.holder() is None) as history:
-        summary = Summary(path, history.top(top), history.outcomes(), history.seconds(), history.stopped_early())
+        counts = history.outcomes(), history.seconds(), history.stopped_early()
+        summary = Summary(path, history.top(top), *counts, measure=measure)
         if is_asked or is_pareto:
-            summary = replace(summary, front=Front(names, history.front(names)))
+            summary = replace(summary, front=Front(names, history.front(names), measure))
         if is_asked and summary.top and summary.front and not summary.front.trials:
             has = ", ".join(map(shorten, history.metrics(summary.top[0].id))) or "none"
             raise UsageError(
-                f"no trial of {path} has {' and '.join(map(shorten, names))} to weigh accuracy against; name another "
-                f"metric with --costs: {has}"
+                f"no trial of {path} has {' and '.join(map(shorten, names))} to weigh {measure.name} against; name "
+                f"another metric with --costs: {has}"
             )
     for trial in summary.top:  # SQLite lets any column hold anything
         if not (
@@ -181,7 +191,7 @@ def summarise(path: Path, top: int, *, front: bool = False, costs: Sequence[str]
 
 
 def _objective(folder: RunFolder) -> tuple[bool, tuple[str, ...]]:
-    """Return whether a run searches for a front, and what its strategy weighs accuracy against."""
+    """Return whether a run searches for a front, and what its strategy weighs the fitness against."""
     try:
         options = read_toml(folder.config).get("strategy", {})
     except UsageError:

@@ -23,6 +23,7 @@ from evo_nas.storage.log import Log, read_log
 from evo_nas.storage.run_folder import RunFolder, resume_command
 from evo_nas.system.terminal import duration
 from genotypes.genotype import printable, shorten
+from genotypes.measure import ACCURACY, Measure
 
 if TYPE_CHECKING:
     from evo_nas.storage.reader import Counts
@@ -78,6 +79,7 @@ class Status:
     log: Log
     counts: Counts
     config: RunConfig | None
+    measure: Measure = ACCURACY
 
     @property
     def budget(self) -> int | None:
@@ -195,7 +197,7 @@ class Status:
         return self.log.started is None or moment >= self.log.started
 
     def _how_it_is(self) -> str:
-        from evo_nas.manager import WHY
+        from evo_nas.manager import say_why
 
         reason = self.log.reason or ""
         match self.state:
@@ -203,11 +205,11 @@ class Status:
                 verb = "running" if self.log.last == "start" else "starting or ending"
                 return f"{verb} ({shorten(self.holder or 'another process')})"
             case State.ENDED:
-                return f"ended: {WHY.get(reason, shorten(reason))}"
+                return f"ended: {say_why(reason, self.measure)}"
             case State.STOPPED if reason.startswith("EndedAtOnce"):
                 return "stopped: at once, by a second signal"
             case State.STOPPED:
-                return f"stopped: {WHY.get(reason, shorten(reason, 200))}"
+                return f"stopped: {say_why(reason, self.measure)}"
             case State.KILLED if self.counts.has_begun:
                 return "killed: it did not end, and nobody is running it"
             case State.KILLED:
@@ -265,7 +267,7 @@ class Status:
             left = "" if self.limit_in is None else f", in {duration(self.limit_in)}"
             words.append(f"time limit {duration(limit)} a start{left}")
         if (target := self.config.run.target_accuracy) is not None:
-            words.append(f"target accuracy {100 * target:.2f} %")
+            words.append(f"target {self.measure.name} {100 * target:.2f} %")
         largest = (("parameters", self.config.run.max_parameters), ("mult-adds", self.config.run.max_mult_adds))
         words += [f"at most {most:,} {word}" for word, most in largest if most is not None]
         return "; ".join(words)
@@ -312,7 +314,7 @@ def status_of(path: Path, clock: Callable[[], float] = time.time) -> Status:
     config = _config(folder)
     stops = config is not None and config.evaluator.get("stopping", "none") != "none"
     counts = count_trials(folder, is_live=holder is not None, stops=stops)
-    return Status(path, clock(), _state(folder, holder, log, counts), holder, log, counts, config)
+    return Status(path, clock(), _state(folder, holder, log, counts), holder, log, counts, config, folder.measure())
 
 
 def _state(folder: RunFolder, holder: str | None, log: Log, counts: Counts) -> State:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from genotypes.genotype import Genotype, GenotypeError
 from genotypes.individual import Cost, Evaluation, NotANumber, Outcome
+from genotypes.measure import ACCURACY, Measure
 from genotypes.population import Population
 from genotypes.space import SearchSpace
 
@@ -68,6 +69,11 @@ class Evaluator(ABC):
     """
 
     name: ClassVar[str]
+
+    @property
+    def measure(self) -> Measure:
+        """What the fitness is; by default the validation accuracy. The run records it, and all words come from it."""
+        return ACCURACY
 
     @property
     def optimum(self) -> float | None:

@@ -6,9 +6,10 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING, Final
 
-from evo_nas.manager import WHY, Listener, Reason
+from evo_nas.manager import Listener, Reason, say_why
 from evo_nas.system.terminal import RenewedLine, duration
 from genotypes.individual import Evaluation, Individual, Outcome
+from genotypes.measure import ACCURACY, Measure
 from genotypes.population import Population
 
 if TYPE_CHECKING:
@@ -49,6 +50,11 @@ class Progress(Listener):
         self._began: float | None = None
         self._is_stopping = False
         self._line: RenewedLine | None = None
+        self._measure = ACCURACY
+
+    def starting(self, measure: Measure) -> None:
+        """Take the word for the fitness."""
+        self._measure = measure
 
     def restoring(self, told: int, trials: int) -> None:
         """Say how far the history was told again, if that takes long."""
@@ -81,7 +87,7 @@ class Progress(Listener):
         self._is_stopping = True
         trials = "1 trial in flight has" if running == 1 else f"{running} trials in flight have"
         time_left = "some time" if self.grace is None else duration(self.grace)
-        why = f"stopping ({WHY[reason]}): " if reason in (Reason.TIME, Reason.TARGET) else ""
+        why = f"stopping ({say_why(reason, self._measure)}): " if reason in (Reason.TIME, Reason.TARGET) else ""
         self._say(f"{why}{trials} {time_left} to end", always=True)
 
     def close(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 import sys
 import time
@@ -18,12 +19,12 @@ from evo_nas.manager import Listener
 from evo_nas.storage.history import History, Told
 from evo_nas.storage.run_folder import EVENTS
 from genotypes.individual import Evaluation, Individual, Outcome
+from genotypes.measure import ACCURACY, Measure
 from genotypes.population import Population
 
 SECONDS_BETWEEN_WRITES: Final = 1.0
 """A table answers thousands of trials per second; nobody watches that closely."""
 
-_TOGETHER: Final = {"search": {"accuracy": ["Multiline", ["accuracy/.*"]]}}
 """The chart of TensorBoard's tab "custom scalars": all trials, the best and the mean in one."""
 
 
@@ -87,6 +88,7 @@ class TensorBoard(Listener):
         self._best: float | None = None
         self._recent: deque[float] = deque(maxlen=max(1, last))
         self._outcomes: Counter[Outcome] = Counter()
+        self._measure = ACCURACY
 
     def __enter__(self) -> Self:
         return self
@@ -95,6 +97,10 @@ class TensorBoard(Listener):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._write(ends=True)
+
+    def starting(self, measure: Measure) -> None:
+        """Take the word for the fitness."""
+        self._measure = measure
 
     def restored(self, population: Population, trained: int) -> None:
         """Write what the history holds already."""
@@ -131,7 +137,8 @@ class TensorBoard(Listener):
         for old in self.folder.glob("events.out.tfevents.*"):
             old.unlink()
         events = _Events(self.folder)
-        events.add(custom_scalars(_TOGETHER))
+        name = self._measure.name
+        events.add(custom_scalars({"search": {name: ["Multiline", [f"{re.escape(name)}/.*"]]}}))
         return events
 
     def _add(self, events: _Events, told: Told) -> None:
@@ -152,20 +159,21 @@ class TensorBoard(Listener):
             event.MergeFrom(value)
         events.add(event, self._trained, told.at)
         if is_incumbent:
-            for epoch, accuracy in enumerate(self.history.curve(told.id), 1):
-                curve = scalar(f"incumbents_learning_curve/trial_{told.id}", accuracy)
+            for epoch, value in enumerate(self.history.curve(told.id), 1):
+                curve = scalar(f"incumbents_learning_curve/trial_{told.id}", value)
                 events.add(curve, epoch, told.at)
 
     def _numbers(self, told: Told) -> Mapping[str, float]:
         """Name the numbers of a trial, and of the search so far."""
+        name = self._measure.name
         numbers = {f"trials/{outcome}": float(count) for outcome, count in self._outcomes.items()}
         if told.fitness is not None and self._best is not None:
             numbers |= {
-                "accuracy/best_so_far": self._best,
-                f"accuracy/mean_of_last_{self._recent.maxlen}": sum(self._recent) / len(self._recent),
+                f"{name}/best_so_far": self._best,
+                f"{name}/mean_of_last_{self._recent.maxlen}": sum(self._recent) / len(self._recent),
             }
         if told.fitness is not None and told.seconds is not None:
-            numbers["accuracy/trial"] = told.fitness
+            numbers[f"{name}/trial"] = told.fitness
         if told.seconds is not None:
             numbers |= {f"trial/{name}": value for name, value in {"seconds": told.seconds, **told.metrics}.items()}
         return numbers | {f"strategy/{name}": value for name, value in told.notes.items()}

@@ -9,7 +9,7 @@ import os
 import shlex
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, Final
@@ -18,6 +18,7 @@ from evo_nas.errors import RunFolderError
 from evo_nas.system.atomic import write_whole
 from evo_nas.system.failpoints import Failpoint, reach
 from evo_nas.system.links import refuse_links
+from genotypes.measure import Measure
 
 FILES: Final = (
     *("run.toml", "env.json", "log.jsonl", "run.lock", "alive.lock", "crash.txt"),
@@ -37,6 +38,20 @@ EVENTS: Final = "tensorboard"
 
 _PATIENCE: Final = 0.1
 """Seconds to wait for a lock: whoever looks whether a run is alive holds it for an instant."""
+
+
+def read_environment(path: Path) -> Mapping[str, Any]:
+    """Read ``env.json`` of a run folder; empty if there is none, or it cannot be read."""
+    try:
+        found = json.loads((path / "env.json").read_text("utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, Mapping) else {}
+
+
+def measure_of(path: Path) -> Measure:
+    """Return what the fitness of the run in a folder is, as ``env.json`` records it."""
+    return Measure.from_json(read_environment(path).get("measure"))
 
 
 class RunFolder:
@@ -108,6 +123,10 @@ class RunFolder:
         if not folder.history.is_file() and not folder.config.is_file():
             raise RunFolderError(f"{path} holds no run: there is no history.db in it")
         return folder
+
+    def measure(self) -> Measure:
+        """Read from ``env.json`` what the fitness is."""
+        return measure_of(self.path)
 
     def holder(self) -> str | None:
         """Return who is writing to the run, as in ``process 4711 on host``; ``None`` if nobody is."""
