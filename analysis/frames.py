@@ -37,7 +37,7 @@ from evo_nas.storage.checksums import (
 )
 from evo_nas.storage.run_folder import measure_of, read_environment
 from genotypes.genotype import printable, shorten
-from genotypes.measure import common_measure
+from genotypes.measure import ACCURACY, common_measure
 
 try:
     import pyarrow
@@ -300,11 +300,11 @@ def load_history(paths: Paths, *, columns: Collection[str] | None = None, cells:
         wanted.append("cell")
     if columns is not None and (unknown := sorted(set(columns) - set(COLUMNS))):
         raise ValueError(f"a history has no column {unknown[0]!r}; its columns are: {', '.join(COLUMNS)}")
-    frame = _concatenated([_trials(run, wanted) for run in (runs := find_runs(paths))])
+    runs = find_runs(paths)
+    frame = _concatenated([_trials(run, wanted) for run in runs])
     frame = frame.astype({name: _DTYPES[name] for name in wanted if _DTYPES[name] == "category"})
-    frame.attrs["measure"] = common_measure(
-        measure_of(run.folder) for run in runs
-    ).to_json()  # pictures take their words from it
+    if (measure := common_measure(measure_of(run.folder) for run in runs)) != ACCURACY:
+        frame.attrs["measure"] = measure.to_json()
     return frame
 
 

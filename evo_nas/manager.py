@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import time
 from collections import deque
@@ -10,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from enum import StrEnum
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from evo_nas.errors import TooManyFailures, UsageError
 from evo_nas.evaluators.base import Evaluator, Job
@@ -18,7 +17,7 @@ from evo_nas.evaluators.limits import Limits
 from evo_nas.executors.base import Executor
 from evo_nas.storage.history import Ended, History, Pending
 from evo_nas.system.failpoints import Failpoint, reach
-from genotypes.genotype import Genotype, GenotypeError, shorten
+from genotypes.genotype import GenotypeError, shorten
 from genotypes.individual import Evaluation, Individual, Outcome, Proposal
 from genotypes.measure import Measure
 from genotypes.population import Population
@@ -73,6 +72,9 @@ class Listener:
 
     def starting(self, measure: Measure) -> None:
         """Hear, before all else, what the fitness is."""
+
+    def preparing(self, words: str) -> None:
+        """Hear how far the evaluator's groundwork is, before the search starts."""
 
     def restoring(self, told: int, trials: int) -> None:
         """Hear how far the strategy has been told the history again: ``told`` trials of ``trials``."""
@@ -267,7 +269,7 @@ class PopulationManager:
         genotype = proposal.genotype
         answer: Evaluation | None = None
         try:
-            key, cell = self.space.key(genotype), readable(self.space, genotype)
+            key, cell = self.space.key(genotype), self.space.readable(genotype)
         except GenotypeError as error:  # a fault of the strategy, which is told of it like of any other failure
             key, cell = str(genotype), {"text": str(genotype)}
             answer = Evaluation(Outcome.INVALID, seconds=None, error=str(error))
@@ -415,17 +417,6 @@ class PopulationManager:
 
 
 _RESTORED_AT_ONCE: Final = 100
-
-
-def readable(space: SearchSpace, genotype: Genotype) -> Mapping[str, Any]:
-    """Return the readable form of a genotype, as the history keeps it, so that no plug-in is needed to look at it."""
-    decoded = space.decode(genotype)
-    form = decoded.to_json() if hasattr(decoded, "to_json") else decoded
-    try:
-        json.dumps(form)
-    except TypeError:
-        form = str(decoded)
-    return form if isinstance(form, Mapping) else {"text": str(form)}
 
 
 def _again(known: Ended, kept: Sequence[str]) -> Evaluation:

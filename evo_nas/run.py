@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -228,6 +229,7 @@ def resume(
         parts.evaluator.prepare(folder.path)
         check_memory(config.hardware, parts.evaluator)
         if folder.history.exists():
+            parts.evaluator.groundwork(partial(_announce, listeners=listeners))
             _check_surroundings(folder, parts.evaluator)
             history = stack.enter_context(History.open(folder.history, locks=folder.has_locks, durable=durable))
         elif folder.log_file.exists():
@@ -250,12 +252,18 @@ def _begin(
     heeds_signals: bool,
 ) -> Run:
     """Search in a folder that has a configuration and nothing else yet."""
+    parts.evaluator.groundwork(partial(_announce, listeners=listeners))
     record = {**environment(), "space": parts.space.spelling, "data": dict(parts.evaluator.fingerprint())}
     record["measure"] = parts.evaluator.measure.to_json()
     folder.write_environment(json.dumps(record, indent=2) + "\n")
     reach(Failpoint.ENVIRONMENT_WRITTEN)
     with History.create(folder.history, locks=folder.has_locks, durable=durable) as history:
         return _search(config, folder, history, parts, listeners, heeds_signals)
+
+
+def _announce(words: str, listeners: Sequence[Listener]) -> None:
+    for listener in listeners:
+        listener.preparing(words)
 
 
 def _check_surroundings(folder: RunFolder, evaluator: Evaluator) -> None:
@@ -438,8 +446,7 @@ def _executor(
 
     ``alive`` is the file by which these know that the search lives, ``watch`` what the serial executor takes.
     """
-    timeout, recycle = hardware.trial_timeout, hardware.recycle_after or None
-    kind = hardware.executor
+    timeout, recycle, kind = hardware.trial_timeout, hardware.recycle_after or None, hardware.executor
     if kind == "auto":
         alone = hardware.workers == 1 and evaluator.is_harmless and timeout is None and recycle is None
         kind = "serial" if alone else "slots"

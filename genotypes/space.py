@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 import operator
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, overload
 
@@ -42,7 +43,8 @@ class SearchSpace(ABC):
 
     * :meth:`mutate`, where the field has an operator of its own;
     * :meth:`check`, where some combinations do not exist (then also :meth:`sample` and :meth:`mutate`);
-    * :meth:`decode`, to give a readable object; one with ``to_json`` is what the history stores and plots draw;
+    * :meth:`decode`, to give a readable object; its ``to_json``, if it has one, is what the history stores;
+    * :meth:`network`, where what it describes is no pair of cells and it is to be trained all the same;
     * :meth:`key`, where several genotypes mean the same network;
     * :meth:`words`, where genotypes have parts that can be compared wherever they stand, such as paths;
     * :meth:`neighbours`, where :meth:`check` refuses some combinations.
@@ -161,6 +163,34 @@ class SearchSpace(ABC):
         self.check(genotype)
         pairs = zip(genotype.choices, self.decisions, strict=True)
         return {decision.name: decision.options[choice] for choice, decision in pairs}
+
+    def readable(self, genotype: Genotype) -> Mapping[str, Any]:
+        """Return what :meth:`decode` gives as JSON: what a history keeps, so that no plug-in is needed to look at it.
+
+        Raises:
+            GenotypeError: if this space does not contain the genotype.
+        """
+        decoded = self.decode(genotype)
+        form = decoded.to_json() if hasattr(decoded, "to_json") else decoded
+        try:
+            json.dumps(form)
+        except TypeError:
+            form = str(decoded)
+        return form if isinstance(form, Mapping) else {"text": str(form)}
+
+    def network(self, genotype: Genotype, **size: Any) -> Any:
+        """Build the ``torch.nn.Module`` of a genotype, where a space brings its own network; by default ``None``.
+
+        ``size`` is what the evaluator knows: ``classes``, ``channels`` and ``image_size`` (pixels a side) of the
+        images, and ``cells_per_stack`` and ``filters``, which a network may pass over. It maps images of shape (n, channels,
+        h, w) to logits, (n, classes), and draws its weights from torch's default generator. With a method
+        ``set_drop_path`` it is told before each step how far the training has come, a fraction in [0, 1]. torch is
+        imported inside this method, so that the space can be looked at without it.
+
+        Raises:
+            GenotypeError: if no network can be built from the genotype.
+        """
+        return None
 
     def key(self, genotype: Genotype) -> str:
         """Spell what the genotype means: equal for two genotypes exactly when they describe the same network.

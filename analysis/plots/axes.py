@@ -63,7 +63,7 @@ def column_of(x: str) -> str:
 
 
 def fitness_of(frame: pd.DataFrame) -> Measure:
-    """Return what the fitness of a frame of :func:`analysis.frames.load_history` is: a neutral word where its runs differ."""
+    """Return what the fitness is in a frame of :func:`analysis.frames.load_history`: a neutral word if they differ."""
     return Measure.from_json(frame.attrs.get("measure"))
 
 

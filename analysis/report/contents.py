@@ -22,6 +22,7 @@ from analysis.frames import Paths, Run, find_runs, load_history, opened
 from analysis.lineage import lineage
 from evo_nas.storage.run_folder import measure_of
 from genotypes.genotype import printable, shorten
+from genotypes.measure import common_measure
 
 TOP: Final = 200
 """How many of the best trials a report lists, if nothing else is asked for."""
@@ -90,7 +91,7 @@ def report_of(paths: Paths, *, top: int = TOP) -> dict[str, Any]:
     best = _best(frame)
     last = frame["told_at"].max()
     return {
-        "measure": frame.attrs["measure"],
+        "measure": common_measure(measure_of(run.folder) for run in runs).to_json(),
         "runs": [_run(run, group_of[run.name], frames[run.name]) for run in runs],
         "groups": [{"label": group.label, "strategy": group.strategy, "runs": len(group.runs)} for group in groups],
         "winner": _trials(best, by_name)[0] if len(best) else None,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 import traceback
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
@@ -63,7 +63,7 @@ class Evaluator(ABC):
     raises ``ValueError`` with the rule and the value). It is pickled into worker processes, so heavy state, such
     as data on a device, is loaded lazily, once per process, and left out of the pickle.
 
-    The caller promises to call ``bind``, then ``prepare``, before any ``evaluate`` or ``cost``.
+    The caller promises to call ``bind``, then ``prepare``, before any ``cost``, and ``groundwork`` before ``evaluate``.
     An implementation promises that ``evaluate`` depends on the job and the options alone, and that it writes nothing
     but files named after the job's id below the directory that ``prepare`` was given.
     """
@@ -104,7 +104,7 @@ class Evaluator(ABC):
         return None
 
     def fingerprint(self) -> Mapping[str, str]:
-        """Return the data that determine the results, name -> digest; by default none. Called after ``prepare``.
+        """Return the data that determine the results, name -> digest; by default none. Called after ``groundwork``.
 
         A run is resumed on the same data only.
         """
@@ -126,6 +126,18 @@ class Evaluator(ABC):
             evo_nas.errors.DataError: if data is missing or damaged.
         """
         self.directory = directory
+
+    def groundwork(self, hear: Callable[[str], None]) -> None:  # noqa: B027  # most need none
+        """Build once what takes long and all trials need, such as a supernet; by default nothing.
+
+        Called once per run and part of a run, after ``prepare``, in the process of the search: never to estimate
+        (``--dry-run``, ``doctor``) and never in a worker. ``hear`` takes lines of progress. It may be killed at any
+        time; :func:`evo_nas.evaluators.groundwork.build_once` keeps it whole, in the user's cache, for all runs that
+        need the same. Its digest belongs into :meth:`fingerprint`.
+
+        Raises:
+            evo_nas.errors.DataError: if it cannot be built, or is damaged.
+        """
 
     @property
     def window(self) -> int:

@@ -52,6 +52,11 @@ class Progress(Listener):
         self._line: RenewedLine | None = None
         self._measure = ACCURACY
 
+    def preparing(self, words: str) -> None:
+        """Say how far the groundwork is."""
+        self._introduce()
+        self._say(words, always=True)
+
     def starting(self, measure: Measure) -> None:
         """Take the word for the fitness."""
         self._measure = measure
