@@ -93,7 +93,7 @@ def in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> I
 @pytest.fixture(autouse=True)
 def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pictures take long and are looked at in tests/analysis."""
-    monkeypatch.setattr("analysis.plots.curves.save", lambda figure, path: [path])
+    monkeypatch.setattr("analysis.plots.files.save", lambda figure, path: [path])
 
 
 @pytest.fixture
