@@ -69,7 +69,6 @@ TOO_LONG: Mapping[str, int] = {
     "analysis/comparison/compare.py": 455,
     "analysis/frames.py": 673,
     "evo_nas/cli.py": 1109,
-    "evo_nas/commands/export/standalone.py": 492,
     "evo_nas/commands/status.py": 461,
     "evo_nas/evaluators/proxy/evaluator.py": 479,
     "evo_nas/run.py": 490,
