@@ -182,8 +182,8 @@ class SearchSpace(ABC):
         """Build the ``torch.nn.Module`` of a genotype, where a space brings its own network; by default ``None``.
 
         ``size`` is what the evaluator knows: ``classes``, ``channels`` and ``image_size`` (pixels a side) of the
-        images, and ``cells_per_stack`` and ``filters``, which a network may pass over. It maps images of shape (n, channels,
-        h, w) to logits, (n, classes), and draws its weights from torch's default generator. With a method
+        images, and ``cells_per_stack`` and ``filters``, which a network may pass over. It maps images of shape
+        (n, channels, h, w) to logits, (n, classes), and draws its weights from torch's default generator. With a method
         ``set_drop_path`` it is told before each step how far the training has come, a fraction in [0, 1]. torch is
         imported inside this method, so that the space can be looked at without it.
 

@@ -1,8 +1,8 @@
 """Groundwork: what an evaluator builds once, before the first trial, and keeps in the user's cache for all runs.
 
-A folder ``groundwork/<name>-<digest of the key>`` holds what was built, and ``groundwork.json``: the key, and a digest
-of the files. While it is built it is called ``....partial`` and its lock is held, so that runs which need the same build
-it once; a build that was killed finds what it had written when it is called again.
+A folder ``groundwork/<name>-<digest of the key>`` holds what was built, and ``groundwork.json``: the key, and a
+digest of the files. While it is built it is called ``....partial`` and its lock is held, so that runs which need the
+same build it once; a build that was killed finds what it had written when it is called again.
 """
 
 from __future__ import annotations

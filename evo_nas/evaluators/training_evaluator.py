@@ -47,7 +47,7 @@ class TrainingEvaluator(Evaluator):
     ``cuda_graphs`` computes each step of a training as one graph, on a GPU, see :mod:`evo_nas.training.cuda_graphs`;
     elsewhere, and with paths that are dropped, nothing changes. Untested on CUDA hardware.
 
-    ``stopping`` is a name of :data:`evo_nas.evaluators.stopping.RULES`: whether a training that falls behind is
+    ``early_stopping`` is a name of :data:`evo_nas.evaluators.stopping.RULES`: whether a training that falls behind is
     stopped before its last epoch. Its fitness is then the score that it had. ``stopping_epochs`` is the first epoch
     after which that may happen, ``stopping_trials`` and ``stopping_window`` how many trials decide, at least and at
     most, and ``stopping_eta`` the reduction factor of ``halving``.
@@ -71,7 +71,7 @@ class TrainingEvaluator(Evaluator):
 
     latency: bool = False
     cuda_graphs: bool = False
-    stopping: str = "none"
+    early_stopping: str = "none"
     stopping_epochs: int = 1
     stopping_trials: int = 10
     stopping_window: int = 200
@@ -83,8 +83,8 @@ class TrainingEvaluator(Evaluator):
             value = getattr(self, option)
             if value is not None and not lowest <= value < math.inf:
                 raise ValueError(f"{option} must be finite and at least {lowest}, not {value}")
-        if self.stopping not in RULES:
-            raise ValueError(f"there is no stopping rule {self.stopping!r}; the rules are: {', '.join(RULES)}")
+        if self.early_stopping not in RULES:
+            raise ValueError(f"there is no stopping rule {self.early_stopping!r}; the rules are: {', '.join(RULES)}")
 
     def fill(self, settings: Mapping[str, Any]) -> None:
         """Settle every option that was not given, as a preset has it; what is no option is passed over."""
@@ -100,7 +100,7 @@ class TrainingEvaluator(Evaluator):
         """
         self._epochs = epochs
         self._rule = stopping_rule(
-            self.stopping,
+            self.early_stopping,
             epochs=epochs,
             first=self.stopping_epochs,
             trials=self.stopping_trials,
@@ -111,7 +111,7 @@ class TrainingEvaluator(Evaluator):
     @property
     def metrics(self) -> tuple[str, ...]:
         """Costs, loss and times; with ``latency`` what that is; with a stopping rule how far the training went."""
-        extent = () if self.stopping == "none" else ("epochs", "stopped")
+        extent = () if self.early_stopping == "none" else ("epochs", "stopped")
         known = ("parameters", "mult_adds", "train_loss", "cpu_seconds", "train_seconds", "validation_seconds")
         if not self.latency:
             return (*known, *extent)
@@ -122,7 +122,7 @@ class TrainingEvaluator(Evaluator):
     @property
     def window(self) -> int:
         """How many of the youngest individuals the stopping rule looks at; 0 without one."""
-        return 0 if self.stopping == "none" else self.stopping_window
+        return 0 if self.early_stopping == "none" else self.stopping_window
 
     def brief(self, population: Population) -> tuple[float, ...]:
         """Return the thresholds of the stopping rule; nothing without one."""

@@ -113,7 +113,7 @@ def test_a_damaged_groundwork_is_refused_in_one_line(cache: Path) -> None:
     with pytest.raises(DataError, match=r"the groundwork \S+ is damaged; remove that folder, and it is built again"):
         build_once("thing", {}, build, print)
     (place / "groundwork.json").write_text("{")
-    with pytest.raises(DataError, match="is damaged: .*; remove that folder"):
+    with pytest.raises(DataError, match=r"is damaged: .*; remove that folder"):
         build_once("thing", {}, build, print)
 
 
