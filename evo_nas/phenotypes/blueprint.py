@@ -135,11 +135,20 @@ def save_network(path: Path, blueprint: Blueprint, tensors: Mapping[str, Tensor]
     Raises:
         OSError: if it cannot be written.
     """
+    save_tensors(path, tensors, **{**metadata, _KEY: json.dumps(blueprint.to_json())})
+
+
+def save_tensors(path: Path, tensors: Mapping[str, Tensor], **metadata: str) -> None:
+    """Write weights alone, of a network that no blueprint describes, whole or not at all.
+
+    Raises:
+        OSError: if it cannot be written.
+    """
     from safetensors.torch import save_file
 
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     with written_whole(path) as partial:
-        save_file(plain, partial, metadata={**metadata, _KEY: json.dumps(blueprint.to_json())})
+        save_file(plain, partial, metadata=metadata)
 
 
 def load_network(path: Path) -> tuple[Blueprint | None, dict[str, Tensor]]:

@@ -1,5 +1,7 @@
 """The proxy trainer: train a small network of the cells for a few epochs, and take its validation accuracy.
 
+A space that brings its own network (:meth:`genotypes.space.SearchSpace.network`) is trained like cells.
+
 The one evaluator that all strategies share. Heavy modules are imported when the first candidate comes, data is loaded
 to the device once per process and stays there.
 """
@@ -31,7 +33,6 @@ if TYPE_CHECKING:
 
     from evo_nas.data.images import ImageSet
     from evo_nas.evaluators.pace import Pace
-    from evo_nas.phenotypes.network import CellNetwork
     from evo_nas.training.task import Task
 
 
@@ -124,12 +125,11 @@ class ProxyEvaluator(TrainingEvaluator):
             ValueError: if the space describes no pair of cells, the device is not there, or the stopping rule does not
                 fit the epochs.
         """
-        import numpy as np
-
+        from evo_nas.phenotypes.kinds import has_network
         from evo_nas.training.devices import resolve_device
 
         super().bind(space, placement)
-        if not isinstance(space.decode(space.sample(np.random.default_rng(0))), CellPair):
+        if not has_network(space):
             raise ValueError(
                 f"the proxy trainer needs pairs of cells, which the space {space.spelling} does not give; "
                 "choose another evaluator with --evaluator, such as tabular or toy"
@@ -195,18 +195,24 @@ class ProxyEvaluator(TrainingEvaluator):
 
     def cost(self, genotype: Genotype) -> Cost:
         """Count the network at the size of the proxy training."""
-        from evo_nas.phenotypes.cost import cost_of
+        import torch
 
+        from evo_nas.phenotypes.cost import cost_of
+        from evo_nas.phenotypes.kinds import brings_network
+
+        if brings_network(self.space):
+            with torch.random.fork_rng([]):
+                return self.measure_cost(self.build(genotype, torch.device("cpu")))
         return cost_of(self.space.decode(genotype), image=self.integer("image_size"), **self._size())
 
     def build(self, genotype: Genotype, device: torch.device) -> nn.Module:
         """Build the network at the size of the proxy training."""
         import torch
 
-        from evo_nas.phenotypes.network import CellNetwork
+        from evo_nas.phenotypes.kinds import build_network
 
-        keep = float(self.drop_path_keep or 1.0)
-        network = CellNetwork(self.space.decode(genotype), drop_path_keep=keep, **self._size())
+        keep, side = float(self.drop_path_keep or 1.0), self.integer("image_size")
+        network = build_network(self.space, genotype, drop_path_keep=keep, image_size=side, **self._size())
         network.to(device)
         network.to(memory_format=torch.channels_last)
         return network
@@ -227,8 +233,12 @@ class ProxyEvaluator(TrainingEvaluator):
     def measure_cost(self, network: nn.Module) -> Cost:
         """Count the network at the size of its images."""
         from evo_nas.phenotypes.cost import cost_of_network
+        from evo_nas.phenotypes.kinds import count_cost
+        from evo_nas.phenotypes.network import CellNetwork
 
-        return cost_of_network(cast("CellNetwork", network), self.integer("image_size"))
+        if isinstance(network, CellNetwork):
+            return cost_of_network(network, self.integer("image_size"))
+        return Cost(*count_cost(network, channels=self.integer("channels"), image_size=self.integer("image_size")))
 
     def look(self, network: nn.Module) -> Mapping[str, float]:
         """Compute the scores, if any are wanted."""
@@ -268,16 +278,19 @@ class ProxyEvaluator(TrainingEvaluator):
         return self.measure_pace(genotypes, data, threads=threads or self.placement.threads, steps=steps)
 
     def memory(self) -> int | None:
-        """Estimate what a worker takes from a few random candidates; ``None`` on a GPU, where nobody has measured it.
+        """Estimate what a worker takes from a few random candidates; ``None`` where nobody has measured it.
+
+        That is on a GPU, and for networks that a space brings itself.
 
         Before ``prepare`` a preset's number of images is taken for that of the data.
         """
         import numpy as np
 
         from evo_nas.evaluators.proxy.memory import worker_bytes
+        from evo_nas.phenotypes.kinds import kind_of
         from evo_nas.training.devices import resolve_device
 
-        if resolve_device(self.placement.device).type != "cpu":
+        if resolve_device(self.placement.device).type != "cpu" or kind_of(self.space) is not CellPair:
             return None
         rng = np.random.default_rng(0)
         return worker_bytes(
@@ -319,8 +332,14 @@ class ProxyEvaluator(TrainingEvaluator):
 
     def keep(self, network: nn.Module, job: Job) -> None:
         """Keep the weights, with all that is needed to build the network again."""
-        from evo_nas.phenotypes.blueprint import Blueprint, save_network
+        from evo_nas.phenotypes.blueprint import Blueprint, save_network, save_tensors
+        from evo_nas.phenotypes.kinds import brings_network
 
+        path = weights_file(self.directory, job.id)
+        path.parent.mkdir(exist_ok=True)
+        if brings_network(self.space):  # it can be built again by its space alone
+            save_tensors(path, network.state_dict(), genotype=str(job.genotype))
+            return
         images = cast("_Loaded", self.loaded).images
         blueprint = Blueprint(
             self.space.decode(job.genotype),
@@ -332,8 +351,6 @@ class ProxyEvaluator(TrainingEvaluator):
             filters=self.integer("filters"),
             channels=self.integer("channels"),
         )
-        path = weights_file(self.directory, job.id)
-        path.parent.mkdir(exist_ok=True)
         save_network(path, blueprint, network.state_dict(), genotype=str(job.genotype))
 
     def _size(self) -> dict[str, Any]:
