@@ -80,11 +80,11 @@ def test_the_python_of_the_readme_works(tmp_path: Path) -> None:
 
 def test_the_examples_of_contributing_work(tmp_path: Path) -> None:
     code = examples("CONTRIBUTING.md")
-    assert len(code) == 3
+    assert len(code) == 4
     for name, text in code.items():
         (tmp_path / name).write_text(text)
     found = commands("CONTRIBUTING.md")
-    assert len(found) >= 4
+    assert len(found) >= 5
     for line in found:
         done = run(tmp_path, sys.executable, *shlex.split(line)[1:])
         if " show " in line:
