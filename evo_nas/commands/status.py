@@ -25,7 +25,7 @@ from evo_nas.system.terminal import duration
 from genotypes.genotype import printable, shorten
 
 LATELY: Final = 100
-"""The pace is taken over so many trainings that ended last."""
+"""The number of recent trainings over which the throughput is averaged."""
 
 NAMED: Final = 8
 """How many trials a line names before it only counts."""
@@ -339,7 +339,7 @@ def _state(folder: RunFolder, holder: str | None, log: Log, counts: Counts) -> S
 
 
 def _has_locks(lock_file: Path) -> bool:
-    """Return whether a lock that nobody holds means anything here."""
+    """Return whether this file system supports file locks."""
     try:
         with lock_file.open(encoding="utf-8") as lock:
             fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
