@@ -33,7 +33,7 @@ FIDELITY_TABLE: Final[dict[str, str]] = {
     "gain": "tau minus that of the baseline",
     "tau_per_cpu_second": "tau divided by cpu_seconds",
 }
-"""Column of :func:`fidelity_table` -> what it holds, with its unit.
+"""Column of :func:`fidelity_table` -> its meaning and unit.
 
 Beside ``tau``, ``spearman``, ``mean_tau``, ``mean_spearman``, ``seeds_tau`` and ``gain`` stand ``<name>_low`` and
 ``<name>_high``: the 95 % interval of the bootstrap over genotypes.
@@ -150,7 +150,7 @@ def _signs(values: Floats) -> Floats:
 def _correlations(accuracies: Mapping[str, Floats], name: str, reference: str, counts: Floats) -> dict[str, Floats]:
     """Correlate one setting with the reference, and its seeds with each other, in every sample.
 
-    An accuracy has shape (seeds, genotypes); what is given has shape (samples,).
+    An accuracy has shape (seeds, genotypes); the results have shape (samples,).
     """
     own, truth = accuracies[name], accuracies[reference]
     missing = np.full(len(counts), math.nan)

@@ -61,7 +61,7 @@ def subset_indices(labels: np.ndarray, size: int, seed: int) -> np.ndarray:
 
 
 def _drawn(members: np.ndarray, shares: np.ndarray, seed: int) -> np.ndarray:
-    """Draw so many images of each class, as a mask of shape (n,); ``members`` holds the class of each image."""
+    """Return a random draw of each class's quota as a mask of shape (n,); ``members`` holds the class of each image."""
     rng = np.random.default_rng(seed)
     mask = np.zeros(len(members), dtype=bool)
     for label, share in enumerate(shares):

@@ -81,7 +81,7 @@ class GrowingSpace(SearchSpace):
         """Append a block, given as option indices, to every cell; to ``None``, which has no block yet, the first.
 
         Raises:
-            GenotypeError: if the genotype is whole, or of another space. What the block says is not checked.
+            GenotypeError: if the genotype is whole, or of another space. The options of the block are not checked.
         """
         if genotype is None:
             return Genotype(self.at(1).spelling, (*block,) * len(self.cells))

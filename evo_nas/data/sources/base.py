@@ -19,7 +19,7 @@ PARTS: Final[tuple[Part, ...]] = ("train", "test")
 class Source(ABC):
     """The images of one set as the user's files hold them.
 
-    An implementation promises: what is asked of one part touches no file of the other, so that a search, which asks
+    An implementation promises: a method called for one part touches no file of the other, so that a search, which asks
     for ``train`` alone, runs without the test files existing. Order is fixed: the same files give the same images
     and labels in the same order on every machine.
 

@@ -134,7 +134,7 @@ class CifarFiles(Source):
         return blob
 
     def _bad(self, name: str, reason: str) -> str:
-        """Return what is wrong with a file, and how to mend it."""
+        """Return the error of a damaged file, with its mend."""
         return f"{self.folder / name} is missing or damaged ({reason}): remove {self.folder} and fetch the set again"
 
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 SUFFIXES: Final = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".ppm", ".pgm")
-"""What counts as an image, in any case. Other files, and names that begin with a dot, are passed over."""
+"""Endings of image files, in any case. Other files, and names that begin with a dot, are passed over."""
 
 NAMED_FAULTS: Final = 5
 """How many classes or files a message names before it says only how many more there are."""
@@ -67,7 +67,7 @@ class ImageFolder(Source):
                     f"{folder} holds {len(names)} class folder{'' if len(names) == 1 else 's'}, but at least 2 are "
                     f"needed: put the images at {folder}/<class>/"
                 )
-            # The train folder may be gone by the time that somebody measures on the test part.
+            # The train folder may be gone when the test part is opened.
             if part == "test" and (self.root / "train").is_dir() and names != self.classes():
                 differing = sorted(set(names) ^ set(self.classes()))
                 raise DataError(
