@@ -89,7 +89,7 @@ def living(frame: pd.DataFrame, sizes: Mapping[str, int], *, points: int = _POIN
 
 
 def _at(told: pd.DataFrame, born: NDArray[np.int64], start: int, end: int, now: int) -> tuple[Any, ...]:
-    """Describe the individuals from position ``start`` to before ``end`` at one sample."""
+    """Return the row of the individuals from position ``start`` to before ``end`` at one sample."""
     ages = now - born[start:end]
     texts, keys = told["genotype"].iloc[start:end].tolist(), told["key"].iloc[start:end].tolist()
     return now, end - start, float(ages.mean()), int(ages.max()), _difference(texts), len(set(keys)) / len(keys)

@@ -49,7 +49,7 @@ _Correlation: TypeAlias = Callable[[Floats, Floats, Floats], Floats]
 def fidelity_table(
     frame: pd.DataFrame, *, reference: str, baseline: str | None = None, resamples: int = 5000, seed: int = 0
 ) -> pd.DataFrame:
-    """Hold settings against the reference, one row each in the order of the frame; :data:`FIDELITY_TABLE` says how.
+    """Return the agreement of settings with the reference, a row per setting: :data:`FIDELITY_TABLE`.
 
     ``frame`` has a row per training: setting, genotype, seed, accuracy (a fraction, missing for one that failed) and
     cpu_seconds. ``baseline`` is the setting that others are compared with, by default the first that is not the

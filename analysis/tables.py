@@ -132,7 +132,7 @@ def _blocks(frame: pd.DataFrame) -> Iterator[pd.DataFrame]:
 
 
 def _with_iso_times(block: pd.DataFrame) -> pd.DataFrame:
-    """Spell times as ISO 8601 does, in UTC."""
+    """Return the frame with its times as ISO 8601 text, in UTC."""
     times = [name for name, dtype in block.dtypes.items() if isinstance(dtype, pd.DatetimeTZDtype)]
     return block.assign(**{str(name): block[name].dt.strftime("%Y-%m-%dT%H:%M:%S.%fZ") for name in times})
 

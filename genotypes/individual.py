@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Outcome(StrEnum):
-    """How an ask ended. Only ``OK`` and ``REUSED`` have a fitness."""
+    """The end of an ask. Only ``OK`` and ``REUSED`` have a fitness."""
 
     OK = "ok"
     """trained and measured"""

@@ -1,4 +1,4 @@
-"""How the families of networks stack their cells, where the papers differ from each other."""
+"""The stackings of cells in which the papers' families of networks differ."""
 
 from __future__ import annotations
 

@@ -44,7 +44,7 @@ _MOST_STEPS: Final = 100
 
 @dataclass
 class RegularizedEvolution(SearchStrategy):
-    """Tournament selection with aging.
+    """Regularized evolution: tournament selection with aging.
 
     ``population`` is P and ``sample`` is S. While fewer than P live, proposals are random. Failures never enter the
     population, and no member dies for them. ``aging=False`` is the paper's ablation, "non-aging evolution"

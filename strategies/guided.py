@@ -41,7 +41,7 @@ _LAST_RESORT: Final = 100
 
 @dataclass
 class GuidedEvolution(SearchStrategy):
-    """Evolution whose children are screened by a surrogate that learns from all that was told.
+    """Evolution whose children are screened by a surrogate, a Gaussian process.
 
     The first ``initial`` candidates are spread evenly: each decision takes its options equally often. Then each ask
     makes ``children`` children of the ``parents`` best told, and ``strangers`` random genotypes beside them; a

@@ -34,7 +34,7 @@ class _Place:
 
 @dataclass
 class LocalSearch(SearchStrategy):
-    """Look at the neighbours of the incumbent, in random order; where none is better, start anew at random.
+    """Hill climbing: move to better neighbours of the incumbent, and restart at random where none is better.
 
     ``variant`` says when to move: ``steepest`` looks at all neighbours and moves to the best of them (White et al.
     2020, algorithm 1), ``first`` moves to the first that is better. Better is strictly better; a failure never is.

@@ -21,7 +21,7 @@ from strategies.models.lstm_surrogate import KINDS, Surrogate
 
 @dataclass
 class ProgressiveSearch(SearchStrategy):
-    """Evaluate small cells first, extend the best by every possible block, and keep a surrogate's best children.
+    """Progressive search: extend the best small cells by every block, and keep the children a surrogate ranks best.
 
     Algorithm 1 of Liu et al. 2017. Level 1 are all cells of one block that differ. When all members of a level have
     ended, failed or not, the surrogate is fitted on their scores; the K best of them, ``beam``, get every
@@ -96,8 +96,8 @@ class ProgressiveSearch(SearchStrategy):
 
         ``level`` is the level that ended. ``rank_predicted`` is the rank correlation of its scores with what the
         surrogate predicted when it chose them, ``rank_fit`` with its predictions after the fit on them;
-        ``..._single`` is the mean of the same over the networks of the ensemble, each taken alone. Where one is undefined, because all
-        scores are equal, it is left out.
+        ``..._single`` is the mean of the same over the networks of the ensemble, each taken alone. An undefined one,
+        because all scores are equal, is left out.
         """
         self._told.setdefault(individual.genotype, individual)
         self._left.pop(individual.genotype, None)

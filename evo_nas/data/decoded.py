@@ -126,7 +126,7 @@ def is_decoded(source: Source, part: Part, size: int | None, channels: int) -> b
 
 
 def entry_folder(source: Source, part: Part, size: int | None, channels: int) -> Path:
-    """Name the folder of the decoded copy of one part of a source, whether there is one or not.
+    """Return the folder of the decoded copy of one part of a source, which may not exist.
 
     Raises:
         DataError: if files of the source are missing.

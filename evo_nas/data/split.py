@@ -41,7 +41,7 @@ def split_indices(labels: np.ndarray, validation: float, seed: int) -> tuple[np.
 
 
 def subset_indices(labels: np.ndarray, size: int, seed: int) -> np.ndarray:
-    """Draw ``size`` images: their indices, sorted, int64 of shape (size,).
+    """Return the sorted indices of ``size`` random images, int64 of shape (size,).
 
     ``labels`` is an integer array of shape (n,). Each class gives its share, up to rounding (largest remainders), and
     at least one image. Which images of a class are drawn depends on ``seed`` alone.

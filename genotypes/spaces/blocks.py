@@ -44,7 +44,7 @@ class BlockSpace(GrowingSpace):
 
     @property
     def combines(self) -> tuple[str, ...]:
-        """How a block may join its two results; an option where a block has a step for it."""
+        """The ways in which a block may join its two results; an option where a block has a step for it."""
         return ("add",)
 
     def __post_init__(self) -> None:

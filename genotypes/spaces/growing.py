@@ -71,7 +71,7 @@ class GrowingSpace(SearchSpace):
         return decisions[cell - cell // blocks : cell]
 
     def in_order(self, block: Sequence[int]) -> bool:
-        """Whether this is the one to keep of those spellings of a block that mean the same wherever it stands.
+        """Return whether this is the canonical one of a block's equivalent spellings.
 
         ``block`` holds the option indices of a block's decisions. By default no two spellings mean the same.
         """

@@ -32,11 +32,11 @@ class Source(ABC):
 
     @abstractmethod
     def classes(self) -> tuple[str, ...]:
-        """Name the classes, by ascending label; read from the train part."""
+        """Return the names of the classes, by ascending label; read from the train part."""
 
     @abstractmethod
     def stamp(self, part: Part) -> str:
-        """Describe the files of a part without opening them: another text whenever one is added, removed or changed."""
+        """Return a text that changes when a file of a part is added, removed or changed; none is opened."""
 
     @abstractmethod
     def labels(self, part: Part) -> np.ndarray:

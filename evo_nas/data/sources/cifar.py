@@ -72,7 +72,7 @@ class CifarFiles(Source):
         return tuple(self._load(self.layout.meta)[self.layout.names])
 
     def stamp(self, part: Part) -> str:
-        """Spell the folder, and name, size and time of change of each file."""
+        """Return the folder, and the name, size and time of change of each file, as text."""
         lines = [str(self.folder.resolve())]
         for name in (self.layout.meta, *self.layout.files[part]):
             try:
