@@ -2,26 +2,55 @@
 
 from __future__ import annotations
 
+import argparse
+from collections.abc import Mapping
 from typing import Any
 
-from evo_nas.evaluators.catalogue import EVALUATORS
-from evo_nas.training.recipes import TRAININGS
-from genotypes.catalogue import SPACES
+from evo_nas.commands.base import Parser
 from genotypes.registry import Registry, options_of
 from genotypes.zoo import CELLS
-from strategies.catalogue import STRATEGIES
+
+
+def add_arguments(parser: Parser) -> None:
+    """Add the flags."""
+    parser.add_argument(
+        "what", type=_new_name, choices=("strategies", "spaces", "evaluators", "presets", "recipes", "cells")
+    )
+
+
+def _new_name(text: str) -> str:
+    if text == "trainings":
+        raise argparse.ArgumentTypeError("trainings is now recipes: python -m evo_nas list recipes")
+    return text
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Print the names."""
+    _print_table(listing(arguments.what))
+
+
+def _print_table(rows: Mapping[str, str]) -> None:
+    width = max(map(len, rows))
+    for name, text in rows.items():
+        print(f"{name:<{width}}  {text}")
 
 
 def listing(what: str) -> dict[str, str]:
-    """Return name -> description for strategies, spaces, evaluators, presets, trainings or cells."""
+    """Return name -> description for strategies, spaces, evaluators, presets, recipes or cells."""
     if what == "presets":
         from evo_nas.evaluators.proxy.presets import PRESETS
 
         return {name: preset.summary() for name, preset in PRESETS.items()}
-    if what == "trainings":
+    if what == "recipes":
+        from evo_nas.training.recipes import TRAININGS
+
         return {name: preset.summary() for name, preset in TRAININGS.items()}
     if what == "cells":
         return {name: _counts(name) for name in CELLS}
+    from evo_nas.evaluators.catalogue import EVALUATORS
+    from genotypes.catalogue import SPACES
+    from strategies.catalogue import STRATEGIES
+
     catalogues: dict[str, Registry[Any]] = {"strategies": STRATEGIES, "spaces": SPACES, "evaluators": EVALUATORS}
     return {name: _described(catalogues[what].find(name)) for name in catalogues[what]}
 

@@ -21,7 +21,7 @@ from safetensors.torch import save_file
 
 from evo_nas.cli import main
 from evo_nas.commands.cell_sources import Source
-from evo_nas.commands.train import Wanted, planned
+from evo_nas.commands.training_plan import Wanted, plan_training
 from evo_nas.errors import DataError, EvoNasError, UsageError
 from evo_nas.phenotypes.blueprint import load_network, save_network
 from evo_nas.run import Run
@@ -58,7 +58,9 @@ EVERYTHING = (
 
 def small(**changes: Any) -> Task:
     wanted = replace(SMALL, **changes)
-    return planned(Source(CELLS, "pools"), replace(wanted, settings=(*SMALL.settings, *changes.get("settings", ()))))
+    return plan_training(
+        Source(CELLS, "pools"), replace(wanted, settings=(*SMALL.settings, *changes.get("settings", ())))
+    )
 
 
 def stopping_after(epochs: int) -> Callable[[Epoch, int], None]:
@@ -90,7 +92,19 @@ def test_a_training_that_was_stopped_goes_on_to_the_very_same_weights(tmp_path: 
 
 
 def test_a_training_that_was_killed_goes_on(tmp_path: Path) -> None:
-    words = ["train", "--cell", "darts-v1", "--preset", "cpu", "--dataset", "digits", "--image", "8", "--filters", "4"]
+    words = [
+        "train",
+        "--cell",
+        "darts-v1",
+        "--preset",
+        "cpu",
+        "--dataset",
+        "digits",
+        "--image-size",
+        "8",
+        "--filters",
+        "4",
+    ]
     words += ["--epochs", "5000", "--train-images", "64", "--validation-images", "20", "--train-dir", "here"]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     process = subprocess.Popen(
@@ -228,7 +242,7 @@ def test_a_network_moves_to_other_images_and_says_what_it_took_along(
 ) -> None:
     data = pictures(tmp_path / "data", 3)
     first = ["train", "--cell", "darts-v1", "--preset", "cpu", "--dataset", "folder", "--data-dir", str(data)]
-    first += ["--image", "8", "--filters", "4", "--epochs", "1", "--validation-images", "6", "--train-dir"]
+    first += ["--image-size", "8", "--filters", "4", "--epochs", "1", "--validation-images", "6", "--train-dir"]
     assert main([*first, str(tmp_path / "first")]) == 0
     more = pictures(tmp_path / "more", 4)
     second = [
@@ -240,7 +254,7 @@ def test_a_network_moves_to_other_images_and_says_what_it_took_along(
         "--data-dir",
         str(more),
     ]
-    second += ["--image", "12", "--epochs", "1", "--validation-images", "8", "--preset", "cpu", "--train-dir"]
+    second += ["--image-size", "12", "--epochs", "1", "--validation-images", "8", "--preset", "cpu", "--train-dir"]
     assert main([*second, str(tmp_path / "second")]) == 0
     said = capsys.readouterr().err
     assert "2 have another shape and start at random: classifier.weight, classifier.bias" in said
@@ -290,7 +304,20 @@ def test_code_in_a_file_of_weights_is_not_run(
 
 # --- the best of a run --------------------------------------------------------------------------------------------
 
-TOP = ["--preset", "cpu", "--dataset", "digits", "--image", "8", "--cells", "1", "--filters", "4", "--epochs", "1"]
+TOP = [
+    "--preset",
+    "cpu",
+    "--dataset",
+    "digits",
+    "--image-size",
+    "8",
+    "--cells-per-stack",
+    "1",
+    "--filters",
+    "4",
+    "--epochs",
+    "1",
+]
 TOP += ["--train-images", "64", "--validation-images", "50", "--train-dir"]
 
 
@@ -326,8 +353,11 @@ def test_the_best_of_a_run_are_trained_longer_and_the_winner_alone_is_tested(
         ([], "name either a run, a genotype"),
         (["--cell", "nasnet-a", "--preset", "fast"], "there is no training preset 'fast'; there are: cifar-paper"),
         (["--cell", "nasnet-a", "--size", "6@1538"], "near it are 6@1536 and 6@1560"),
-        (["--cell", "nasnet-a", "--size", "6@1536", "--filters", "64"], "--size N@P, as in 6@4032, or --cells N"),
-        (["--cell", "nasnet-a", "--image", "7"], "image must be a whole number of at least 8, not 7"),
+        (
+            ["--cell", "nasnet-a", "--size", "6@1536", "--filters", "64"],
+            "--size N@P, as in 6@4032, or --cells-per-stack N",
+        ),
+        (["--cell", "nasnet-a", "--image-size", "7"], "image must be a whole number of at least 8, not 7"),
         (["--cell", "nasnet-a", "--set", "epochs"], "--set takes NAME=VALUE"),
         (["--cell", "nasnet-a", "--set", "speed=9"], "the recipe has no option 'speed'; its options are: epochs"),
         (["--cell", "nasnet-a", "--set", "momentum=1"], "momentum must be below 1, not 1.0"),
@@ -348,7 +378,7 @@ def test_what_cannot_be_trained_is_refused_in_one_line(
 
 def test_presets_are_recipes_that_can_be_planned() -> None:
     for name, preset in TRAININGS.items():
-        task = planned(Source(CELLS, "pools"), Wanted(preset=name), "cpu")
+        task = plan_training(Source(CELLS, "pools"), Wanted(preset=name), "cpu")
         assert task.recipe == preset.recipe
         assert (task.blueprint.filters, task.blueprint.macro) == (preset.filters, preset.macro)
         assert str(preset.recipe.epochs) in preset.summary()
@@ -376,7 +406,7 @@ def test_images_are_read_from_files_the_same_by_any_number_of_readers(tmp_path: 
     data = pictures(tmp_path / "data", 2, size=30)
     wanted = replace(SMALL, dataset="folder", image=16, epochs=2, train_images=0, validation_images=4)
     wanted = replace(wanted, settings=("augmentation=imagenet", "batch_size=4"))
-    task = planned(Source(CELLS, "pools"), wanted, "cpu")
+    task = plan_training(Source(CELLS, "pools"), wanted, "cpu")
     losses = []
     for loaders in (0, 2):
         path = tmp_path / f"with{loaders}"
@@ -425,9 +455,12 @@ def test_weights_bring_everything_that_decides_what_their_network_computes(tmp_p
     own = {"stem": 5, "skip_reduction_input": True, "average": "zeros", "cells_per_stack": 2, "image": 10}
     blueprint = replace(small().blueprint, **own)
     save_network(tmp_path / "w.safetensors", blueprint, blueprint.network().state_dict())
-    task = planned(None, Wanted(preset="cpu", dataset="digits", start=tmp_path / "w.safetensors"))
+    task = plan_training(None, Wanted(preset="cpu", dataset="digits", start=tmp_path / "w.safetensors"))
     assert {name: getattr(task.blueprint, name) for name in own} == own
     changed = Wanted(
         preset="cpu", dataset="digits", start=tmp_path / "w.safetensors", stem=7, skip_reduction_input=False
     )
-    assert (planned(None, changed).blueprint.stem, planned(None, changed).blueprint.skip_reduction_input) == (7, False)
+    assert (
+        plan_training(None, changed).blueprint.stem,
+        plan_training(None, changed).blueprint.skip_reduction_input,
+    ) == (7, False)
