@@ -62,7 +62,7 @@ class RegularizedEvolution(SearchStrategy):
     What is left open (``None``) depends on the space. P is 8 members a decision that has a choice, at most the paper's
     100; S is the paper's 25, at most half of P; ``distinct`` is true where the space has at most a million genotypes.
     The NASNet space gets 100, 25 and false, which is the paper; NAS-Bench-201 gets 48, 24 and true (see
-    docs/strategies.md for what was measured).
+    docs/measurements/strategies.md for what was measured).
 
     ``toolbox`` is deap's registry of the operators, filled by :meth:`start`; register others there to swap them:
     ``draw(members) -> sample``, ``select(sample) -> [winner]``, ``remove(sample) -> [loser]`` (without aging only) and

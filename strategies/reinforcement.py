@@ -37,7 +37,7 @@ class PPOController(SearchStrategy):
     * ``clip``, how far a ratio of probabilities counts within an update: 0.2 (Schulman et al. 2017, table 1).
     * ``passes`` over the batch in an update, each of them one step of Adam on all of it. On NAS-Bench-201, 4 learn
       little within 500 trials; 20 are ahead of 10 for 300 trials, but settle early: from 500 on, 10 are ahead (50
-      seeds, in docs/strategies.md), at half the cost.
+      seeds, in docs/measurements/strategies.md), at half the cost.
     * ``temperature``, by which logits are divided: 1. On NAS-Bench-201, 0.5 was no better (10 seeds).
     * Ratios are taken and clipped for each decision on its own; see :func:`ppo_loss`.
     * Advantages are scaled to a root mean square of 1 in each batch. A step then depends neither on how far apart the

@@ -221,7 +221,7 @@ def test_the_examples_obey_the_house_style(tmp_path: Path) -> None:
 
 
 def test_the_stopping_of_the_guide_stops_some(tmp_path: Path) -> None:
-    first, second = (line for line in commands("docs/proxy.md") if "runs/halving" in line)
+    first, second = (line for line in commands("docs/stopping.md") if "runs/halving" in line)
     # As printed, but for what would take a minute: of two the last counts.
     small = ("space.blocks=1", "evaluator.filters=4", "evaluator.train_images=96", "evaluator.epochs=3")
     settings = [word for setting in small for word in ("--set", setting)]
@@ -230,7 +230,7 @@ def test_the_stopping_of_the_guide_stops_some(tmp_path: Path) -> None:
 
 
 def test_the_front_of_the_guide_is_found_shown_and_drawn(tmp_path: Path) -> None:
-    search, *looks = (line for line in commands("docs/strategies.md") if "runs/front" in line)
+    search, *looks = (line for line in commands("docs/front.md") if "runs/front" in line)
     assert len(looks) == 3
     # As printed, but for what would take a minute: of two the last counts.
     small = ("space.blocks=1", "evaluator.filters=4", "evaluator.train_images=96", "evaluator.epochs=1")
@@ -242,8 +242,17 @@ def test_the_front_of_the_guide_is_found_shown_and_drawn(tmp_path: Path) -> None
     assert "the front of accuracy against parameters: " in shown[2]
 
 
-def test_the_table_of_presets_is_true() -> None:
+def test_the_study_of_the_guide_to_strategies_ends_as_it_shows(tmp_path: Path) -> None:
+    (line,) = commands("docs/strategies.md")
+    printed = run(tmp_path, sys.executable, *shlex.split(line)[1:]).stdout.splitlines()
+    (shown,) = blocks("docs/strategies.md", "text")
+    assert trimmed(shown) == [row.rstrip() for row in printed if row.split()[1:2] in (["trials"], ["100"])]
+
+
+def test_the_table_of_presets_is_true(tmp_path: Path) -> None:
     text = (ROOT / "docs" / "proxy.md").read_text("utf-8")
+    (line,) = (line for line in commands("docs/proxy.md") if " list " in line)
+    assert run(tmp_path, sys.executable, *shlex.split(line)[1:]).stdout in blocks("docs/proxy.md", "text")
     rows = re.findall(r"^\| `(\w+)` \| (.*) \|$", text, flags=re.MULTILINE)
     assert [name for name, _ in rows] == [f.name for f in fields(Preset) if f.name != "about"]
     for name, cells in rows:
@@ -313,7 +322,28 @@ def test_a_job_of_slurm_comes_back_until_the_search_is_over(tmp_path: Path) -> N
     assert f"{needed} ok" in again.stdout
 
 
-@pytest.mark.parametrize("file", ["README.md", "CONTRIBUTING.md", *sorted(f"docs/{p.name}" for p in DOCS.glob("*.md"))])
+PAGES = [str(path.relative_to(ROOT)) for path in sorted(DOCS.rglob("*.md"))]
+
+
+def anchors(text: str) -> set[str]:
+    """Return the names by which GitHub links to the headings of a page."""
+    titles = re.findall(r"^#+ (.*)$", re.sub(r"```.*?```", "", text, flags=re.DOTALL), flags=re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+@pytest.mark.parametrize("file", ["README.md", "CONTRIBUTING.md", *PAGES])
 def test_links_lead_somewhere(file: str) -> None:
-    for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", (ROOT / file).read_text("utf-8")):
-        assert ((ROOT / file).parent / target).exists(), target
+    text = (ROOT / file).read_text("utf-8")
+    for target, heading in re.findall(r"\]\((?!https?:)([^)#\s]*)#?([^)\s]*)\)", text):
+        page = (ROOT / file).parent / target if target else ROOT / file
+        assert page.exists(), target
+        if heading:
+            assert heading in anchors(page.read_text("utf-8")), f"{target}#{heading}"
+
+
+@pytest.mark.parametrize("file", [page for page in PAGES if page not in {"docs/architecture.md", "docs/history.md"}])
+def test_prose_is_wrapped_at_120_columns(file: str) -> None:
+    prose = re.sub(r"```.*?```", "", (ROOT / file).read_text("utf-8"), flags=re.DOTALL)
+    lines = [line for line in prose.splitlines() if len(line) > 120 and not line.startswith(("|", "!["))]
+    # A link or a command that is longer than a line stands on one of its own.
+    assert [line for line in lines if re.sub(r"`[^`]*`|\[[^]]*\]\([^)]*\)", "", line).strip(" .,:*()")] == []

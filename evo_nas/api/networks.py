@@ -12,8 +12,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from analysis.cells.dot import pair_dot
-from evo_nas.commands import train as trainings
+from evo_nas.commands import training_plan as trainings
 from evo_nas.commands.cell_sources import cells_named
 from evo_nas.commands.export import formats as exports
 from evo_nas.errors import UsageError
@@ -59,7 +58,7 @@ def train(
     start = None if start is None else Path(start)
     is_named = source is not None or cell is not None or start is None
     found = cells_named(None if source is None else os.fspath(source), cell, trial) if is_named else None
-    task = trainings.planned(found, trainings.Wanted(start=start, settings=tuple(settings), **wanted), device)
+    task = trainings.plan_training(found, trainings.Wanted(start=start, settings=tuple(settings), **wanted), device)
     images = None if data_dir is None else Path(data_dir)
     if images is None and wanted.get("dataset") is None and found is not None:
         images = found.data_dir  # where the search had its images
@@ -89,6 +88,8 @@ def export(
         UsageError: if a name or a flag is unknown, a size missing, or a file is there already and not ``force``.
         DataError: if the weights cannot be read, or are those of another network.
     """
+    from analysis.cells.dot import pair_dot
+
     _refuse_unknown(size, exports.Size, "export")
     names = exports.formats_named([format] if isinstance(format, str) else format)
     weights = None if weights is None else Path(weights)

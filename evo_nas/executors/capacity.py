@@ -13,7 +13,7 @@ from evo_nas.system.resources import available_memory
 from genotypes.registry import options_of
 
 SERVER: Final = 70 * 10**6
-"""Bytes that the fork server of the slots has to itself: measured, see docs/proxy.md."""
+"""Bytes that the fork server of the slots has to itself: measured, see docs/measurements/proxy.md."""
 
 MARGIN: Final = 1.25
 """By how much the estimate must exceed what is available for a run to be refused. Not all workers are at their peak at

@@ -21,10 +21,10 @@ from evo_nas.training.loop import EVALUATION_BATCH
 from genotypes.cell import CellPair
 
 WORKER: Final = 160 * 2**20
-"""Bytes that a worker process has to itself before it has read an image: measured, see docs/proxy.md."""
+"""Bytes that a worker process has to itself before it has read an image: measured, see docs/measurements/proxy.md."""
 
 SLACK: Final = 1.25
-"""By how much more the allocator takes than the tensors that live: measured, see docs/proxy.md."""
+"""By how much more the allocator takes than the tensors that live: measured, see docs/measurements/proxy.md."""
 
 _FEW: Final = 2
 """Images of the pass in which tensors are followed; batch norm needs two."""

@@ -3,8 +3,8 @@
 oneDNN, by which torch convolves on the CPU, has a fast kernel for the gradient of a depthwise kernel of up to three
 columns and falls back to a dense convolution, up to ten times slower, for a wider one; and its gradient of the input
 is slower than a forward convolution. So a wide kernel's gradient is computed a few columns at a time, on small maps by
-matrix products, and the input's gradient by a forward convolution with the mirrored kernel. docs/proxy.md has the
-measured shares.
+matrix products, and the input's gradient by a forward convolution with the mirrored kernel.
+docs/measurements/proxy.md has the measured shares.
 """
 
 from __future__ import annotations

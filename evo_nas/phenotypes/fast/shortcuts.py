@@ -1,7 +1,8 @@
 """Shortcuts on the CPU: the numbers and gradients of torch's own operations, by ways that are faster there.
 
 Each of them computes the same function up to rounding, with the weights of the plain layer in whose place it stands. A
-network is built, named, stored and exported as if there were none. docs/proxy.md has what each of them saves.
+network is built, named, stored and exported as if there were none.
+docs/measurements/proxy.md has what each of them saves.
 """
 
 from __future__ import annotations

@@ -27,7 +27,7 @@ from genotypes.catalogue import space_named
 SPACE = space_named("nasnet(blocks=2,combines=add+add_layer_norm)")
 GENOTYPE = SPACE.sample(np.random.default_rng(0))
 SMALL: dict[str, Any] = {"dataset": "digits", "filters": 4, "epochs": 1, "validation_images": 200, "train_images": 128}
-GUIDE = Path(__file__).parents[4] / "docs" / "proxy.md"
+GUIDE = Path(__file__).parents[4] / "docs" / "scores.md"
 BOTH = ("synflow", "naswot")
 
 
