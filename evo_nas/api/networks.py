@@ -33,6 +33,7 @@ def train(
     *,
     cell: str | None = None,
     trial: int | None = None,
+    image_size: int | None = None,
     start: Name | None = None,
     train_dir: Name | None = None,
     device: str = "auto",
@@ -58,7 +59,9 @@ def train(
     start = None if start is None else Path(start)
     is_named = source is not None or cell is not None or start is None
     found = cells_named(None if source is None else os.fspath(source), cell, trial) if is_named else None
-    task = trainings.plan_training(found, trainings.Wanted(start=start, settings=tuple(settings), **wanted), device)
+    task = trainings.plan_training(
+        found, trainings.Wanted(image=image_size, start=start, settings=tuple(settings), **wanted), device
+    )
     images = None if data_dir is None else Path(data_dir)
     if images is None and wanted.get("dataset") is None and found is not None:
         images = found.data_dir  # where the search had its images
@@ -73,6 +76,7 @@ def export(
     output: Name = "export",
     cell: str | None = None,
     trial: int | None = None,
+    image_size: int | None = None,
     weights: Name | None = None,
     force: bool = False,
     seed: int = 0,
@@ -95,7 +99,7 @@ def export(
     weights = None if weights is None else Path(weights)
     is_named = source is not None or cell is not None or weights is None
     found = cells_named(None if source is None else os.fspath(source), cell, trial) if is_named else None
-    subject = exports.subject_of(found, weights, exports.Size(**size), names)
+    subject = exports.subject_of(found, weights, exports.Size(image=image_size, **size), names)
     files = exports.targets(Path(output), subject, names, force=force)
     exports.export(subject, files, pair_dot, seed=seed)
     return files
@@ -107,6 +111,7 @@ def _refuse_unknown(given: Mapping[str, Any], kind: type, command: str) -> None:
     Raises:
         UsageError: naming it, and what there is.
     """
-    known = [field.name for field in fields(kind)]
+    parameters = {"image", "start", "settings"}  # those of the functions themselves
+    known = ["image_size", *(field.name for field in fields(kind) if field.name not in parameters)]
     if unknown := [name for name in given if name not in known]:
         raise UsageError(f"{command} takes no {shorten(unknown[0])!r}; it takes {', '.join(known)}")

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from evo_nas import run as runs
-from evo_nas.config import from_environment, from_flags, layered
+from evo_nas.config import from_environment, from_flags, merge
 from evo_nas.errors import UsageError
 from evo_nas.manager import Listener
 from evo_nas.storage.run_folder import RunFolder
@@ -38,5 +38,5 @@ def resume(
     # As on the command line: variables of hardware count, those of science would only be refused.
     variables = {"hardware": from_environment(os.environ).get("hardware", {})}
     with RunFolder.open(path) as folder:
-        config = runs.stored(path, layered(variables, from_flags(flags, settings)), plugins)
+        config = runs.read_stored_config(path, merge(variables, from_flags(flags, settings)), plugins)
         return runs.resume(config, folder, runs.build(config), listeners=listeners)

@@ -15,7 +15,7 @@ from genotypes.zoo import CELLS
 TINY: dict[str, Any] = {
     "dataset": "digits",
     "preset": "cpu",
-    "image": 8,
+    "image_size": 8,
     "cells_per_stack": 1,
     "filters": 2,
     "epochs": 1,
@@ -53,9 +53,9 @@ def test_a_run_is_named_by_what_a_search_returned(tmp_path: Path, monkeypatch: p
 
 
 def test_what_is_no_flag_is_named_with_those_there_are(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"train takes no 'epoch'; it takes preset, dataset, "):
+    with pytest.raises(UsageError, match=r"train takes no 'epoch'; it takes image_size, preset, dataset, "):
         evo_nas.train(cell="nasnet-a", epoch=1)
-    with pytest.raises(UsageError, match=r"export takes no 'cells'; it takes size, cells_per_stack, "):
+    with pytest.raises(UsageError, match=r"export takes no 'cells'; it takes image_size, size, cells_per_stack, "):
         evo_nas.export(cell="nasnet-a", format="module", cells=1)
 
 
