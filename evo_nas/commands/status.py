@@ -333,7 +333,7 @@ def _state(folder: RunFolder, holder: str | None, log: Log, counts: Counts) -> S
 
 
 def _has_locks(lock_file: Path) -> bool:
-    """Return whether a lock that nobody holds means anything here."""
+    """Return whether this file system supports file locks."""
     try:
         with lock_file.open(encoding="utf-8") as lock:
             fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
