@@ -154,7 +154,7 @@ class StudyProgress:
         self._line.say("  ".join(words), always=not left)
 
     def close(self) -> None:
-        """Give the terminal back."""
+        """Release the terminal."""
         self._line.close()
 
 
