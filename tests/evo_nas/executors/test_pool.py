@@ -15,8 +15,6 @@ from evo_nas.executors.pool import Pool, WorkerDied
 from genotypes.catalogue import space_named
 from genotypes.individual import Evaluation, Outcome
 
-pytestmark = pytest.mark.slow
-
 SPACE = space_named("nasnet(blocks=1)")
 OK = Evaluation(Outcome.OK, fitness=0.5)
 
