@@ -17,8 +17,9 @@ from evo_nas.commands.cell_sources import cells_named
 from evo_nas.commands.export import formats as exports
 from evo_nas.errors import UsageError
 from evo_nas.system.resources import usable_cores
-from evo_nas.training.resumable import Place, Result
+from evo_nas.training.resumable import Result
 from evo_nas.training.resumable import train as train_task
+from evo_nas.training.train_task import Place
 from genotypes.genotype import shorten
 
 if TYPE_CHECKING:
