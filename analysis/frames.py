@@ -463,7 +463,7 @@ _OF_THE_PLACE: Final = {
     sqlite3.SQLITE_IOERR,
     sqlite3.SQLITE_CANTOPEN,
 }
-"""What SQLite says when not the file is at fault, but who may use it when and where."""
+"""SQLite errors about access (locks, permissions), not about the content of the file."""
 
 
 def _connect(history: Path, scratch: Path) -> sqlite3.Connection:

@@ -699,7 +699,7 @@ _OF_THE_PLACE: Final = {
     sqlite3.SQLITE_READONLY,
     sqlite3.SQLITE_CANTOPEN,
 }
-"""What SQLite says when not the file is at fault, but who may use it when and where."""
+"""SQLite errors about access (locks, permissions), not about the content of the file."""
 
 _INSERT_ASK: Final = f"INSERT INTO trial ({', '.join(ASK)}, asked_sum) VALUES ({', '.join('?' * (len(ASK) + 1))})"
 _UPDATE_TELL: Final = (
