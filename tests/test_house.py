@@ -66,6 +66,7 @@ LONGEST = 450
 
 TOO_LONG: Mapping[str, int] = {
     # Files that are longer still, and how long they may be: each is to shrink.
+    "analysis/comparison/compare.py": 455,
     "analysis/frames.py": 673,
     "evo_nas/evaluators/proxy/evaluator.py": 479,
     "evo_nas/storage/history.py": 767,

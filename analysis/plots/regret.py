@@ -9,17 +9,25 @@ import numpy as np
 from matplotlib.ticker import LogLocator, NullFormatter
 
 from analysis.comparison.regret import Floats, StudyCurves, standard_error
-from analysis.plots.axes import abscissa, dress, legend, letters, marked, note
+from analysis.plots.axes import abscissa, dress, legend, letters, marked, new_figure, note
 from analysis.plots.palette import looks
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 _FLOOR: Final = 5e-4  # percentage points: half of the last digit of the table
 _FIRST: Final = 10  # trials; before, one is far from everything, and the axis does not make room for that
 _WIDE: Final = 10  # times that regret must shrink to need a logarithmic axis
+
+
+def study_figure(study: StudyCurves) -> Figure:
+    """Draw a study in a figure of its own."""
+    figure = new_figure()
+    plot_study(study, figure.add_subplot())
+    return figure
 
 
 def plot_study(study: StudyCurves, ax: Axes) -> Axes:

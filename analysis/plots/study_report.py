@@ -73,14 +73,11 @@ def report_study(
         ValueError: if the suffix of ``output`` is no format of a picture.
     """
     # Drawing is loaded here, so that numbers come without matplotlib.
-    from analysis.plots.axes import new_figure
     from analysis.plots.files import report_file, save
-    from analysis.plots.regret import plot_study
+    from analysis.plots.regret import study_figure
 
     study = load_study(folder, strategies=strategies, seeds=seeds, trials=trials)
     if not any(curves.seeds for curves in study.strategies):
         raise HistoryError(f"no run of the study {folder} is finished yet")
-    figure = new_figure()
-    plot_study(study, figure.add_subplot())
-    files = save(figure, output or report_file(study.folder, "study.png"))
+    files = save(study_figure(study), output or report_file(study.folder, "study.png"))
     return StudyReport(study_table(study), tuple(notes_on(study)), tuple(files))

@@ -23,9 +23,8 @@ from analysis.comparison.regret import (
     study_table,
 )
 from analysis.frames import HistoryError
-from analysis.plots.axes import new_axes
 from analysis.plots.palette import STRATEGY_COLOURS
-from analysis.plots.regret import plot_study
+from analysis.plots.regret import plot_study, study_figure
 from analysis.plots.study_report import report_study
 from tests.counting import bytecodes
 
@@ -266,7 +265,7 @@ def test_a_study_is_drawn_as_png_and_svg(make_study: Any) -> None:
     with pytest.raises(ValueError, match="a picture ends in one of"):
         report_study(folder, Path("study.docx"))
     nothing = replace(falling("random", 0.6), best=np.full((4, 60), math.nan))
-    plot_study(StudyCurves(folder, 60, 0.9, (nothing,)), new_axes())
+    study_figure(StudyCurves(folder, 60, 0.9, (nothing,)))
 
 
 def test_reading_a_study_takes_few_steps_of_the_interpreter_a_trial(make_study: Any) -> None:
