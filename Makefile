@@ -16,7 +16,7 @@ demo: $(READY)
 	@echo
 	@echo "the curve, and the best cell:"
 	@$(BIN)/python -m evo_nas plot $(DEMO)
-	@$(BIN)/python -m evo_nas compare $(DEMO) | grep report/
+	@$(BIN)/python -m evo_nas compare $(DEMO) | grep figures/
 
 test: lint
 	$(BIN)/python -m pytest -q -n 2 --dist loadfile

@@ -27,6 +27,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.sessions import elapsed
+from evo_nas.storage import schema
 from evo_nas.storage.checksums import (
     damage,
     good_trials,
@@ -46,9 +47,6 @@ except ImportError:  # an extra; or there, but not for this Python
 Paths: TypeAlias = str | PathLike[str] | Iterable[str | PathLike[str]]
 """One or many run folders, ``history.db`` files or glob patterns such as ``runs/evolution-*``."""
 
-SCHEMA: Final = 2
-"""The last version of the schema, ``PRAGMA user_version``, that this file reads; it reads those before it too."""
-
 UNKNOWN: Final = "unknown"
 """Stands for a strategy, space or evaluator that ``run.toml`` does not name."""
 
@@ -64,7 +62,7 @@ COLUMNS: Final[dict[str, str]] = {
     "key": "canonical spelling; equal exactly for genotypes that describe the same network",
     "outcome": "ok, reused, refused, nan, oom, timeout, crash, invalid or error; missing while pending",
     "fitness": "validation accuracy, fraction in [0, 1]; only ok and reused have one",
-    "report": "second measure that the search never saw, fraction in [0, 1]",
+    "test": "test fitness, a second measure that the search never saw, fraction in [0, 1]",
     "seconds": "duration of the evaluation in seconds; missing where nothing was evaluated",
     "parameters": "weights of the network as it was trained",
     "mult_adds": "multiply-adds of the network as it was trained, for one image",
@@ -117,7 +115,7 @@ _DTYPES: Final[dict[str, str]] = {
     "key": "string",
     "outcome": "category",
     "fitness": "float64",
-    "report": "float64",
+    "test": "float64",
     "seconds": "float64",
     "parameters": "Int64",
     "mult_adds": "Int64",
@@ -135,17 +133,13 @@ _DTYPES: Final[dict[str, str]] = {
 
 _NUMBERS: Final = {"trial": "int64", "name": "string", "value": "float64"}
 
-TRAINED: Final = (
-    "(told IS NOT NULL AND CASE (SELECT user_version FROM pragma_user_version) "
-    "WHEN 1 THEN id IN (SELECT trial FROM attempt) ELSE seconds IS NOT NULL END)"
-)
+TRAINED: Final = "(told IS NOT NULL AND seconds IS NOT NULL)"
 """Says in SQL whether a trial is an ended training, as for the budget of a run.
 
-What was reused, refused or answered with the failure of a quarantined network has no duration. In schema version 1 it
-has no attempt.
+What was reused, refused or answered with the failure of a quarantined network has no duration.
 """
 
-_SQL: Final[dict[str, str]] = {"run_seed": "seed", "trained": TRAINED}
+_SQL: Final[dict[str, str]] = {"run_seed": "seed"}
 # Damaged ones are passed over: but for progressive search, which begins with fewer blocks, the space is that of all.
 _FIRST_GENOTYPE: Final = (
     "SELECT genotype FROM trial WHERE typeof(genotype) = 'text' AND instr(genotype, ':') > 1 ORDER BY id LIMIT 1"
@@ -160,7 +154,7 @@ _PATIENCE: Final = 2.0
 """Seconds to wait for a writer that locks readers out, which one with a write-ahead log never does."""
 
 _FROM_CONFIG: Final = ("run", "strategy", "space", "evaluator")
-_DERIVED: Final = ("sample", "best_so_far", "elapsed")
+_DERIVED: Final = ("trained", "sample", "best_so_far", "elapsed")
 _OUTCOMES: Final = ("ok", "reused", "refused", "nan", "oom", "timeout", "crash", "invalid", "error")
 _CODES: Final = {None: -1} | {outcome: code for code, outcome in enumerate(_OUTCOMES)}
 
@@ -204,7 +198,7 @@ _SOUND: Final[dict[str, _Sound]] = {
     "key": _TEXT,
     "outcome": _Sound(f"{{}} IN {_OUTCOMES}", (str, _NONE), words=frozenset((*_OUTCOMES, None))),
     "fitness": _FRACTION,
-    "report": _FRACTION,
+    "test": _FRACTION,
     "seconds": _SECONDS,
     "parameters": _COUNT,
     "mult_adds": _COUNT,
@@ -394,7 +388,7 @@ def opened(history: Path) -> Iterator[sqlite3.Connection]:
 
     One that was closed in order is believed while it is what it was then, which is found out while it is being read:
     what was read counts if nothing is raised at the end. Any other is read completely first: one that is being
-    written, one whose run was killed, and one of schema version 1, which has no checksums.
+    written, and one whose run was killed.
     """
     believed = may_be_untouched(history)  # looked at before SQLite touches anything
     try:
@@ -440,11 +434,8 @@ def _check(history: Path, connection: sqlite3.Connection, believed: bool) -> Non
     tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
     if not believed and is_garbled(connection):
         raise _damaged(history, f"its schema version reads {version}", connection)
-    if version > SCHEMA or version < 0:
-        raise HistoryError(
-            f"{history} has schema version {version}, but this version of evo_nas reads versions up to "
-            f"{SCHEMA}: look at it with the version that wrote it"
-        )
+    if version not in (0, schema.VERSION):
+        raise HistoryError(schema.refusal(history, version))
     if version == 0 or not {"trial", "curve", "note", "attempt"} <= tables:
         # A log or a checksum are the trace of what was there.
         if version or sum_file(history).exists() or (history.parent / "log.jsonl").exists():
@@ -519,8 +510,6 @@ def _trials(run: Run, wanted: list[str]) -> pd.DataFrame:
     needed |= {"asked_at", "told_at"} if "elapsed" in wanted else set()
     stored = [n for n in COLUMNS if n not in _FROM_CONFIG and n not in _DERIVED and n in {*wanted, *needed}]
     with opened(run.history) as connection:
-        (version,) = connection.execute("PRAGMA user_version").fetchone()
-        stored = [name for name in stored if name != "trained"] + (["trained"] if version == 1 else [])
         first = connection.execute(_FIRST_GENOTYPE).fetchone()
         values = _checked(connection, run, "trial", {name: _DTYPES[name] for name in stored})
     space = run.space() or (first[0].rpartition(":")[0] if first else run.said("space"))
@@ -533,8 +522,7 @@ def _trials(run: Run, wanted: list[str]) -> pd.DataFrame:
     # Rows come by id, so that a run with one worker stands in the order told already.
     if not np.array_equal(order, np.arange(len(order))):
         frame = frame.take(order).reset_index(drop=True)
-    if "trained" not in frame:  # as TRAINED says, which takes SQLite far longer
-        frame["trained"] = frame["told"].notna() & frame["seconds"].notna()
+    frame["trained"] = frame["told"].notna() & frame["seconds"].notna()  # as TRAINED says
     frame["sample"] = frame["trained"].cumsum().astype("Int64").mask(pending)
     # fmax passes over failures, which have no fitness.
     frame["best_so_far"] = np.where(pending, np.nan, np.fmax.accumulate(frame["fitness"].to_numpy()))

@@ -95,7 +95,7 @@ A row is a trial, in the order told, pending ones last. Columns and units:
   id, parent                   counts asks from 1; the individual that was mutated
   genotype, key, cell          as text; canonical spelling; readable form
   outcome, error, trained      how it ended; why it failed; whether it is an ended training
-  fitness, report, best_so_far   accuracy, a fraction in [0, 1]
+  fitness, test, best_so_far     accuracy, a fraction in [0, 1]
   seconds, elapsed             in seconds: of the evaluation; that the run had been going for
   parameters, mult_adds        counts; mult-adds of one image
   asked, told, sample          positions among events; trainings ended until then
@@ -110,7 +110,7 @@ examples:
   python -m evo_nas study --strategies 'evolution(population=20,sample=5),evolution(population=50,sample=10)' ...
 
 A run for each strategy and seed, in folders of their own below the study's; the same command again goes on where it
-stopped, and more --seeds, --trials or --strategies add to it. Regret and report are in percentage points. Options of
+stopped, and more --seeds, --trials or --strategies add to it. Regret and test fitness are in percentage points. Options of
 strategies (--population, --set strategy.x=y) go to all that have them. docs/study.md says what the numbers mean."""
 
 
@@ -236,7 +236,7 @@ def _parser() -> argparse.ArgumentParser:
     study.add_argument("--study-dir", metavar="DIR", type=Path, help="folder of the study (default: runs/study-...)")
     study.add_argument("--json", action="store_true", help="print JSON")
     study.add_argument(
-        "-o", "--output", metavar="FILE", type=_file_name, help="picture to write (default: STUDY/report/study.png)"
+        "-o", "--output", metavar="FILE", type=_file_name, help="picture to write (default: STUDY/figures/study.png)"
     )
 
     resume = _command(commands, "resume", _resume, "go on with a run where it stopped")
@@ -291,7 +291,7 @@ def _parser() -> argparse.ArgumentParser:
     for command in (plot, compare):
         command.add_argument("runs", metavar="RUN", nargs="+", help="run folder, or a pattern of them")
         command.add_argument(
-            "-o", "--output", metavar="FILE", type=_file_name, help="picture to write (default: RUN/report/)"
+            "-o", "--output", metavar="FILE", type=_file_name, help="picture to write (default: RUN/figures/)"
         )
     compare.add_argument("--target", metavar="ACC", type=_fraction, help="samples to reach it, a fraction in [0, 1]")
     compare.add_argument(
@@ -305,7 +305,7 @@ def _parser() -> argparse.ArgumentParser:
         "--top", metavar="N", type=_up_to(10**4), default=200, help="trials in the table of the best (default: 200)"
     )
     report.add_argument(
-        "-o", "--output", metavar="FILE", type=_file_name, help="file to write (default: RUN/report/report.html)"
+        "-o", "--output", metavar="FILE", type=_file_name, help="file to write (default: RUN/figures/report.html)"
     )
 
     diff = _command(commands, "diff", _diff, "say what tells two pairs of cells apart", epilog=_DIFF_EXAMPLES)
@@ -417,7 +417,9 @@ def _science(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--stopping", metavar="RULE", help="stop trainings early: none (default), median or halving")
     parser.add_argument("--table", metavar="FILE", help="tabular: benchmark table, CSV or parquet")
     parser.add_argument("--column", metavar="NAME", help="tabular: column that the search sees")
-    parser.add_argument("--report-column", metavar="NAME", help="tabular: column that is only reported")
+    parser.add_argument(
+        "--test-column", metavar="NAME", help="tabular: column of the test fitness, which no search sees"
+    )
     parser.add_argument("--table-unit", metavar="UNIT", help="tabular: percent or fraction (default)")
     parser.add_argument("--repeats", metavar="HOW", help="reuse (default) or retrain networks that were trained before")
     parser.add_argument(
@@ -879,7 +881,7 @@ def _plot_cells(arguments: argparse.Namespace) -> list[Path]:
     """Draw the best cells of runs, or whatever else stands for cells."""
     from analysis.frames import find_runs
     from analysis.plots.cells import plot_cells
-    from analysis.plots.files import report_file
+    from analysis.plots.files import figure_file
     from evo_nas.commands.cell_sources import cells_meant
 
     texts: list[str] = []
@@ -891,7 +893,7 @@ def _plot_cells(arguments: argparse.Namespace) -> list[Path]:
     if output is None:
         if not (Path(texts[0]) / "history.db").is_file():
             raise UsageError("these cells have no run folder to draw them into: name a file with -o FILE")
-        output = report_file(Path(texts[0]), "cells.png")
+        output = figure_file(Path(texts[0]), "cells.png")
     said = ["" if source.fitness is None else f"{100 * source.fitness:.2f} %" for source in sources]
     named = [(source.label, words, source.cells) for source, words in zip(sources, said, strict=True)]
     return plot_cells(named, output, width=arguments.width and arguments.width / 2.54)
@@ -929,12 +931,12 @@ def _compare(arguments: argparse.Namespace) -> None:
 
 def _report(arguments: argparse.Namespace) -> None:
     from analysis.frames import find_runs
-    from analysis.plots.files import report_file
+    from analysis.plots.files import figure_file
     from analysis.report.page import report_page
     from evo_nas.system.atomic import write_whole
 
     with _looking_back():
-        file = arguments.output or report_file(find_runs(arguments.runs)[0].folder, "report.html")
+        file = arguments.output or figure_file(find_runs(arguments.runs)[0].folder, "report.html")
         if file.suffix.lower() not in (".html", ".htm"):
             raise UsageError(f"{file} is no name of a report: let it end in .html")
         page = report_page(arguments.runs, top=arguments.top, command=["python", "-m", "evo_nas", *arguments.words])

@@ -429,7 +429,7 @@ def _again(known: Ended, needs: Sequence[str]) -> Evaluation:
     """Answer a network that was trained before: with its fitness and what the strategy needs, or with its failure."""
     metrics = {name: known.metrics[name] for name in (*_OF_THE_NETWORK, *needs) if name in known.metrics}
     outcome = Outcome.REUSED if known.fitness is not None else known.outcome
-    return Evaluation(outcome, known.fitness, known.report, seconds=None, metrics=metrics, error=known.error)
+    return Evaluation(outcome, known.fitness, known.test_fitness, seconds=None, metrics=metrics, error=known.error)
 
 
 WHY: Final[Mapping[str, str]] = {

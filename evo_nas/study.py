@@ -45,7 +45,7 @@ _OWN: Final = ("strategy", "seed", "trials")
 """Fields of ``[run]`` that differ between the runs of a study, or between two parts of it."""
 
 _OF_A_RUN: Final = re.compile(
-    r"(run|alive)\.lock|(run\.toml|env\.json|history\.sum)(\.partial)?|log\.jsonl|history\.db(-\w+)?|weights|report"
+    r"(run|alive)\.lock|(run\.toml|env\.json|history\.sum)(\.partial)?|log\.jsonl|history\.db(-\w+)?|weights|figures"
 )
 
 
@@ -203,7 +203,7 @@ def opened(study: Study, path: Path) -> Iterator[Study]:
         raise RunFolderError(f"cannot make the study folder {path}: {error.strerror}") from error
     if not known.is_file() and any(entry.name != "study.lock" for entry in path.iterdir()):
         raise RunFolderError(f"{path} is not empty and holds no study; name another folder with --study-dir")
-    refuse_links(path, ["study.lock", "study.json", "report"])
+    refuse_links(path, ["study.lock", "study.json", "figures"])
     lock, _ = take_lock(path / "study.lock", f"the study {path}")
     with closing(lock):
         try:

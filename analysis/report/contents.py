@@ -35,7 +35,7 @@ MOST_RUNS: Final = 1000
 """Runs that a report has room for."""
 
 _COLUMNS: Final = (
-    *("run", "strategy", "space", "evaluator", "id", "parent", "outcome", "fitness", "report", "seconds", "parameters"),
+    *("run", "strategy", "space", "evaluator", "id", "parent", "outcome", "fitness", "test", "seconds", "parameters"),
     *("mult_adds", "told", "told_at", "trained", "sample", "best_so_far", "elapsed", "error"),
 )
 _OF_LINEAGE: Final = ("run", "id", "parent", "told", "fitness", "trained", "key", "genotype", "sample")
@@ -131,7 +131,7 @@ def _run(run: Run, group: Group, rows: pd.DataFrame) -> dict[str, Any]:
         "failed": sum(told.values()) - sum(good),
         "pending": int(rows["told"].isna().sum()),
         "best": _number(best["fitness"]),
-        "report": _number(best["report"]),
+        "test": _number(best["test"]),
         "best_id": _count(best["id"]),
         "best_sample": _count(best["sample"]),
         "seconds": float(trained["seconds"].sum()),
@@ -175,7 +175,7 @@ def _trials(rows: pd.DataFrame, runs: Mapping[str, Run]) -> list[dict[str, Any]]
             "run": row["run"],
             "id": int(row["id"]),
             "fitness": float(row["fitness"]),
-            "report": _value(row["report"], float),
+            "test": _value(row["test"], float),
             "parameters": _value(row["parameters"], int),
             "mult_adds": _value(row["mult_adds"], int),
             "seconds": _value(row["seconds"], float),
@@ -203,7 +203,7 @@ def _texts(run: Run, ids: Sequence[int]) -> dict[int, tuple[str, str]]:
 def _comparison(runs: Sequence[Run]) -> dict[str, Any]:
     """Compare the groups, in numbers and sentences."""
     found = comparison_of([run.history for run in runs])
-    columns = ("group", "runs", "best", "best_sd", "best_low", "best_high", "report", "report_sd", "auc", "auc_sd")
+    columns = ("group", "runs", "best", "best_sd", "best_low", "best_high", "test", "test_sd", "auc", "auc_sd")
     table = json.loads(found.table[list(columns)].to_json(orient="records", double_precision=15))
     return {
         "budget": found.budget,

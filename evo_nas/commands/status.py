@@ -382,7 +382,7 @@ def _counts(folder: RunFolder, *, is_live: bool, stops: bool) -> Counts:
 
 
 class _Look(History):
-    """A history with the questions that nobody else asks, also one of schema version 1."""
+    """A history with the questions that nobody else asks."""
 
     def counts(self, *, stops: bool) -> Counts:
         """Take every count at one moment; that of trainings that were stopped early only if there may be any."""

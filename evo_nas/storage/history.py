@@ -70,7 +70,7 @@ class Ended:
 
     outcome: Outcome
     fitness: float | None
-    report: float | None
+    test_fitness: float | None
     metrics: Mapping[str, float]
     error: str | None
 
@@ -164,12 +164,12 @@ class History:
 
     @classmethod
     def open(cls, path: Path, *, locks: bool = True, durable: bool = True) -> History:
-        """Open an existing history to go on writing it; one of an earlier version is brought to this one.
+        """Open an existing history to go on writing it.
 
         One whose making was cut short is made now.
 
         Raises:
-            RunFolderError: if there is none, it is damaged, or it is of a later version.
+            RunFolderError: if there is none, it is damaged, or it is of another version.
         """
         if path.is_file() and not cls.begun(path, locks=locks):
             return cls._new(path, locks, durable)
@@ -178,8 +178,6 @@ class History:
         history = cls._existing(path, "rw", locks, durable, checked=False)
         with ExitStack() as stack, _explained(path):
             stack.callback(history._db.close)
-            if history._one("PRAGMA user_version") < schema.VERSION:
-                schema.migrate(history._db)
             sum_file(path).unlink(missing_ok=True)
             stack.pop_all()
         reach(Failpoint.SUM_REMOVED)
@@ -222,7 +220,7 @@ class History:
         ``checked=False`` believes it, for a quick look at a run that is being written.
 
         Raises:
-            RunFolderError: if there is none, it is damaged, or it is of a later version.
+            RunFolderError: if there is none, it is damaged, or it is of another version.
         """
         if not path.is_file() or os.access(path.parent, os.W_OK):
             return cls._existing(path, "ro", True, checked=checked)
@@ -267,13 +265,10 @@ class History:
                     f"{path} holds no trial: the run was stopped before it began; go on with: "
                     f"{resume_command(path.parent)}"
                 )
-            if not 1 <= version <= schema.VERSION:
+            if version != schema.VERSION:
                 if is_garbled(connection) or (sum_file(path).exists() and not untouched):
                     raise _damaged(path, f"its schema version reads {version}", connection)
-                raise RunFolderError(
-                    f"{path} has schema version {version}, this evo_nas reads version {schema.VERSION}: "
-                    "use the evo_nas that wrote it (env.json beside it names the version)"
-                )
+                raise RunFolderError(schema.refusal(path, version))
             if not untouched and (found := damage(connection)):
                 raise _damaged(path, found, connection)
             history = cls(connection, path, writes=mode == "rw")
@@ -386,7 +381,7 @@ class History:
             "told": event,
             "outcome": str(evaluation.outcome),
             "fitness": _stored(evaluation.fitness),
-            "report": _stored(evaluation.report),
+            "test": _stored(evaluation.test_fitness),
             "seconds": _stored(evaluation.seconds),
             "parameters": costs[0],
             "mult_adds": costs[1],
@@ -493,7 +488,7 @@ class History:
     def find(self, key: str) -> Ended | None:
         """Look up what came of the first training of this network; a success goes before a failure."""
         rows = self._rows(
-            "SELECT id, outcome, fitness, report, parameters, mult_adds, metrics, error FROM trial "
+            "SELECT id, outcome, fitness, test, parameters, mult_adds, metrics, error FROM trial "
             "WHERE key = ? AND seconds IS NOT NULL "
             "ORDER BY outcome <> 'ok', told LIMIT 1",
             key,
@@ -502,7 +497,7 @@ class History:
         if row is None:
             return None
         with _explained(self.path, row["id"]):
-            return Ended(Outcome(row["outcome"]), row["fitness"], row["report"], _metrics(row), row["error"])
+            return Ended(Outcome(row["outcome"]), row["fitness"], row["test"], _metrics(row), row["error"])
 
     def trained(self) -> int:
         """Count the trainings that ended, failed ones included and retries not: what a budget of trials limits."""
@@ -545,7 +540,7 @@ class History:
 
     def stopped_early(self) -> int:
         """Count the trainings that a stopping rule of the proxy trainer ended before their last epoch."""
-        # As text: of a history of version 1, which has no sums, nobody has looked at this column yet.
+        # As text: reading JSON takes far longer.
         return int(self._one("SELECT count(*) FROM trial WHERE outcome = 'ok' AND instr(metrics, '\"stopped\":1.0')"))
 
     def outcomes(self) -> dict[str, int]:

@@ -30,7 +30,7 @@ RECORDS: Final = frozenset(
 )
 """Names of files by which a run, a study or a training is resumed: nothing else is written in their place."""
 
-FOLDERS: Final = ("weights", "report")
+FOLDERS: Final = ("weights", "figures")
 
 EVENTS: Final = "tensorboard"
 """The folder of TensorBoard's events, there only where they are asked for."""
@@ -40,7 +40,7 @@ _PATIENCE: Final = 0.1
 
 
 class RunFolder:
-    """``run.toml``, ``env.json``, ``history.db``, ``log.jsonl``, ``weights/``, ``report/``, and two locks.
+    """``run.toml``, ``env.json``, ``history.db``, ``log.jsonl``, ``weights/``, ``figures/``, and two locks.
 
     ``run.lock`` is held by the only writer, ``alive.lock`` tells its workers that it lives; ``crash.txt`` is there only
     while that writer trains in its own process, or if it died of that. The folder is data, never code, and can be
@@ -55,7 +55,7 @@ class RunFolder:
         self.log_file = path / "log.jsonl"
         self.crash = path / "crash.txt"
         self.weights = path / "weights"
-        self.report = path / "report"
+        self.figures = path / "figures"
         self.has_locks = True
         self._is_new = False
         self._lock: IO[str] | None = None

@@ -1,4 +1,4 @@
-"""The schema of a history, and how one of an earlier version becomes one of this.
+"""The schema of a history.
 
 ``docs/history.md`` documents the tables for their readers.
 """
@@ -6,11 +6,12 @@
 from __future__ import annotations
 
 import sqlite3
+from pathlib import Path
 from typing import Final
 
-from evo_nas.storage.checksums import SUMMED, mark, row_sum
+from evo_nas.storage.checksums import mark
 
-VERSION: Final = 2
+VERSION: Final = 3
 """``PRAGMA user_version`` of a history that is written by this evo_nas."""
 
 TABLES: Final = """
@@ -18,7 +19,7 @@ CREATE TABLE trial (
     id INTEGER PRIMARY KEY, parent INTEGER, genotype TEXT NOT NULL, key TEXT NOT NULL,
     seed INTEGER NOT NULL, memo TEXT NOT NULL, brief TEXT NOT NULL,
     asked INTEGER NOT NULL UNIQUE, told INTEGER UNIQUE,
-    outcome TEXT, fitness REAL, report REAL, seconds REAL, parameters INTEGER, mult_adds INTEGER,
+    outcome TEXT, fitness REAL, test REAL, seconds REAL, parameters INTEGER, mult_adds INTEGER,
     metrics TEXT NOT NULL DEFAULT '{}', error TEXT, asked_at REAL NOT NULL, told_at REAL,
     asked_sum INTEGER, told_sum INTEGER, cell TEXT NOT NULL
 );
@@ -42,47 +43,22 @@ CREATE INDEX trial_failed ON trial (told) WHERE fitness IS NULL;
 """
 # What was trained, and nothing else, has a duration: a network is looked up among those.
 
-_FROM_1: Final = """
-ALTER TABLE trial ADD COLUMN asked_sum INTEGER;
-ALTER TABLE trial ADD COLUMN told_sum INTEGER;
-ALTER TABLE curve ADD COLUMN sum INTEGER;
-ALTER TABLE note ADD COLUMN sum INTEGER;
-ALTER TABLE attempt ADD COLUMN ended_at REAL;
-ALTER TABLE attempt ADD COLUMN outcome TEXT;
-ALTER TABLE attempt ADD COLUMN sum INTEGER;
-DROP INDEX trial_key;
-DROP INDEX trial_fitness;
-DROP INDEX trial_pending;
-"""
-
-
 _STAMP: Final = f"PRAGMA user_version = {VERSION}; PRAGMA application_id = {mark(VERSION)};"
+
+
+def refusal(history: Path, version: int) -> str:
+    """Return why a history of another version is not read, and how to go on."""
+    if version < VERSION:
+        return (
+            f"{history} was made by an unreleased version of evo_nas (schema version {version}; this one reads "
+            f"{VERSION}): start a new run with this one, or look at it with the version that made it"
+        )
+    return (
+        f"{history} has schema version {version}, and this evo_nas reads version {VERSION}: use the evo_nas that "
+        "wrote it (env.json beside it names the version)"
+    )
 
 
 def make(connection: sqlite3.Connection) -> None:
     """Make the tables of a new history, all of them or none."""
     connection.executescript(f"BEGIN; {TABLES} {INDEXES} {_STAMP} COMMIT;")
-
-
-def migrate(connection: sqlite3.Connection) -> None:
-    """Bring a history of version 1 to this one, wholly or not at all: checksums, and how attempts ended.
-
-    If it fails, nothing is committed, and the connection is to be closed.
-    """
-    connection.create_function("row_sum", -1, row_sum, deterministic=True)
-    sums = "".join(
-        f"UPDATE {table} SET {sum_} = row_sum({', '.join(columns)}) WHERE {when};"
-        for table, _, sum_, columns, when in SUMMED
-    )
-    # What was trained was known by its attempt; now by its duration, also where the evaluator gave none.
-    seconds = (
-        "UPDATE trial SET seconds = 0.0 WHERE told IS NOT NULL AND seconds IS NULL "
-        "AND outcome NOT IN ('reused', 'refused') AND id IN (SELECT trial FROM attempt);"
-    )
-    # The last attempt of a trial that was trained has ended with it; others were cut short with their run.
-    ends = (
-        "UPDATE attempt SET (ended_at, outcome) = (SELECT told_at, outcome FROM trial WHERE id = attempt.trial) "
-        "WHERE trial IN (SELECT id FROM trial WHERE seconds IS NOT NULL) "
-        "AND number = (SELECT max(number) FROM attempt AS other WHERE other.trial = attempt.trial);"
-    )
-    connection.executescript(f"BEGIN; {_FROM_1} {seconds} {ends} {sums} {INDEXES} {_STAMP} COMMIT;")

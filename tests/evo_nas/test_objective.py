@@ -146,11 +146,11 @@ def test_it_is_drawn_beside_the_accuracy(capsys: pytest.CaptureFixture[str]) -> 
     capsys.readouterr()
     assert main(["plot", "run", "--kind", "front"]) == 0
     assert [os.path.relpath(line) for line in capsys.readouterr().out.split()] == [
-        "run/report/front.png",
-        "run/report/front.svg",
+        "run/figures/front.png",
+        "run/figures/front.svg",
     ]
     assert main(["plot", "run"]) == 0
-    assert Path("run/report/accuracy.png").exists()
+    assert Path("run/figures/accuracy.png").exists()
     for wrong in (
         ["--costs", "parameters"],
         ["--kind", "front", "--x", "seconds"],

@@ -47,7 +47,7 @@ def live(path: Path) -> History:
             history.tell(id, Evaluation.failed(Outcome.ERROR, "Fehler: ä\n\0", seconds=1.5, curve=(0.5,)))
         else:
             curve = tuple(rng.random(20).tolist())
-            history.tell(id, Evaluation(Outcome.OK, curve[-1], report=0.0, seconds=2.0, curve=(-0.0, *curve)))
+            history.tell(id, Evaluation(Outcome.OK, curve[-1], test_fitness=0.0, seconds=2.0, curve=(-0.0, *curve)))
         history.note(id, {"entropy": rng.standard_normal(), "nothing": -0.0})
         if id == TRIALS // 2:
             history._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
@@ -347,7 +347,7 @@ def test_a_repaired_run_goes_on_as_the_same_search(toy_run: Any) -> None:
     config = stored(run)
     resume(config, run, build(config))
     after = {row[0]: row for row in rows(run / "history.db")["trial"]}
-    columns = ("genotype", "seed", "outcome", "fitness", "report")
+    columns = ("genotype", "seed", "outcome", "fitness", "test")
     with sqlite3.connect(run / "history.db") as connection:
         names = [row[1] for row in connection.execute("PRAGMA table_info(trial)")]
         attempts = connection.execute("SELECT number, outcome FROM attempt WHERE trial = 30").fetchall()
