@@ -68,9 +68,7 @@ TOO_LONG: Mapping[str, int] = {
     # Files that are longer still, and how long they may be: each is to shrink.
     "analysis/comparison/compare.py": 455,
     "analysis/frames.py": 673,
-    "evo_nas/cli.py": 1109,
     "evo_nas/commands/export/standalone.py": 492,
-    "evo_nas/commands/status.py": 461,
     "evo_nas/evaluators/proxy/evaluator.py": 479,
     "evo_nas/run.py": 490,
     "evo_nas/storage/history.py": 767,
@@ -233,7 +231,12 @@ def test_no_file_is_long() -> None:
 
 
 def test_the_catalogues_are_read_by_the_composition_root_alone() -> None:
-    readers = {"evo_nas/run.py", "evo_nas/commands/list.py", "evo_nas/commands/cell_sources.py", "evo_nas/cli.py"}
+    readers = {
+        "evo_nas/run.py",
+        "evo_nas/commands/list.py",
+        "evo_nas/commands/cell_sources.py",
+        "evo_nas/commands/run.py",
+    }
     catalogues = {"strategies.catalogue", "genotypes.catalogue", "evo_nas.evaluators.catalogue"}
     found = [
         i for i in IMPORTS if i.module in catalogues and i.file not in readers and i.file != "genotypes/__init__.py"
@@ -258,10 +261,11 @@ def test_the_manager_sees_interfaces_only() -> None:
     }
 
 
-def test_analysis_is_imported_by_the_command_line_alone_inside_its_commands() -> None:
+def test_analysis_is_imported_by_commands_alone_inside_functions() -> None:
     found = [i for i in IMPORTS if i.file.startswith("evo_nas/") and i.module.split(".")[0] == "analysis"]
     assert found
-    assert all(i.file == "evo_nas/cli.py" and not i.at_load for i in found), broken("only cli, only inside", found)
+    wrong = [i for i in found if not i.file.startswith("evo_nas/commands/") or i.at_load]
+    assert not wrong, broken("only commands, only inside functions", wrong)
 
 
 def test_files_are_imported_and_not_faces() -> None:

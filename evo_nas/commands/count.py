@@ -2,10 +2,54 @@
 
 from __future__ import annotations
 
-from typing import Any
+import argparse
+import json
+from typing import TYPE_CHECKING, Any
 
-from evo_nas.commands.cell_sources import Source
+from evo_nas.commands.base import Parser, add_cells, add_json, add_size, whole
 from evo_nas.errors import UsageError
+
+if TYPE_CHECKING:
+    from evo_nas.commands.cell_sources import Source
+
+
+def add_arguments(parser: Parser) -> None:
+    """Add the flags."""
+    add_cells(parser)
+    add_size(parser)
+    parser.add_argument(
+        "--image", metavar="PIXELS", type=whole(10**4), help="side of the image (default: 32, or 224 for imagenet)"
+    )
+    parser.add_argument(
+        "--channels", metavar="C", type=whole(10**4), default=3, help="channels of the image (default: 3)"
+    )
+    parser.add_argument(
+        "--classes", metavar="K", type=whole(10**6), help="number of classes (default: 10, or 1000 for imagenet)"
+    )
+    add_json(parser)
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Print the counts."""
+    from evo_nas.commands.cell_sources import cells_named
+
+    is_large = arguments.macro == "imagenet"
+    result = count(
+        cells_named(arguments.source, arguments.cell, arguments.trial),
+        size=arguments.size,
+        macro=arguments.macro,
+        cells_per_stack=arguments.cells,
+        filters=arguments.filters,
+        stem=arguments.stem,
+        image=arguments.image or (224 if is_large else 32),
+        channels=arguments.channels,
+        classes=arguments.classes or (1000 if is_large else 10),
+    )
+    if arguments.json:
+        print(json.dumps(result, indent=2))
+        return
+    print(f"{result['parameters']:,} parameters")
+    print(f"{result['mult_adds']:,} mult-adds an image of {result['image']}x{result['image']}")
 
 
 def count(source: Source, *, size: str | None, macro: str, image: int, classes: int, **numbers: Any) -> dict[str, Any]:

@@ -2,14 +2,29 @@
 
 from __future__ import annotations
 
+import argparse
+from collections.abc import Mapping
 from typing import Any
 
-from evo_nas.evaluators.catalogue import EVALUATORS
-from evo_nas.training.recipes import TRAININGS
-from genotypes.catalogue import SPACES
+from evo_nas.commands.base import Parser
 from genotypes.registry import Registry, options_of
 from genotypes.zoo import CELLS
-from strategies.catalogue import STRATEGIES
+
+
+def add_arguments(parser: Parser) -> None:
+    """Add the flags."""
+    parser.add_argument("what", choices=("strategies", "spaces", "evaluators", "presets", "trainings", "cells"))
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Print the names."""
+    _print_table(listing(arguments.what))
+
+
+def _print_table(rows: Mapping[str, str]) -> None:
+    width = max(map(len, rows))
+    for name, text in rows.items():
+        print(f"{name:<{width}}  {text}")
 
 
 def listing(what: str) -> dict[str, str]:
@@ -19,9 +34,15 @@ def listing(what: str) -> dict[str, str]:
 
         return {name: preset.summary() for name, preset in PRESETS.items()}
     if what == "trainings":
+        from evo_nas.training.recipes import TRAININGS
+
         return {name: preset.summary() for name, preset in TRAININGS.items()}
     if what == "cells":
         return {name: _counts(name) for name in CELLS}
+    from evo_nas.evaluators.catalogue import EVALUATORS
+    from genotypes.catalogue import SPACES
+    from strategies.catalogue import STRATEGIES
+
     catalogues: dict[str, Registry[Any]] = {"strategies": STRATEGIES, "spaces": SPACES, "evaluators": EVALUATORS}
     return {name: _described(catalogues[what].find(name)) for name in catalogues[what]}
 

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import argparse
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import zip_longest
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
+from evo_nas.commands.base import Parser, add_costs, add_json, whole
 from evo_nas.config import read_toml
 from evo_nas.errors import RunFolderError, UsageError
-from evo_nas.evaluators.base import weights_file
-from evo_nas.storage.history import FrontTrial, History, TopTrial
 from evo_nas.storage.run_folder import RunFolder
 from evo_nas.system.terminal import duration
 from genotypes.cell import CellPair
 from genotypes.genotype import GenotypeError, printable, shorten
+
+if TYPE_CHECKING:
+    from evo_nas.storage.history import FrontTrial, TopTrial
 
 DEFAULT_COSTS: Final = ("mult_adds",)
 """What accuracy is weighed against where neither the caller nor the run says."""
@@ -25,6 +29,21 @@ _MOST_COSTS: Final = 16
 
 _FRONT_LINES: Final = 20
 """So much of a front is printed; all of it is in the JSON."""
+
+
+def add_arguments(parser: Parser) -> None:
+    """Add the flags."""
+    parser.add_argument("run", metavar="RUN", type=Path, help="run folder")
+    parser.add_argument("--top", metavar="K", type=whole(10**6), default=5, help="how many (default: 5)")
+    parser.add_argument("--front", action="store_true", help="the Pareto front too, as for --objective pareto")
+    add_costs(parser)
+    add_json(parser)
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Print the summary."""
+    summary = summarise(arguments.run, arguments.top, front=arguments.front, costs=arguments.costs)
+    print(json.dumps(summary.to_json(), indent=2) if arguments.json else "\n".join(summary.lines()))
 
 
 @dataclass(frozen=True)
@@ -93,6 +112,8 @@ class Summary:
 
     def lines(self) -> Iterator[str]:
         """Return the text of ``show``: a line of counts, a table of the best, and the best cell."""
+        from evo_nas.evaluators.base import weights_file
+
         early = f" ({self.stopped_early} stopped early)" if self.stopped_early else ""
         named = {name: f"{number} {name}{early if name == 'ok' else ''}" for name, number in self.counts.items()}
         counts = ", ".join(text for name, text in named.items() if self.counts[name] or name == "ok")
@@ -131,6 +152,8 @@ def summarise(path: Path, top: int, *, front: bool = False, costs: Sequence[str]
         RunFolderError: if the folder holds no run, or what it says of its best trials is of the wrong kind.
         UsageError: if no trial has the costs that were asked for.
     """
+    from evo_nas.storage.history import History
+
     folder = RunFolder.existing(path)
     is_asked = front or bool(costs)
     is_pareto, own = _objective(folder)

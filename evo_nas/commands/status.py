@@ -2,33 +2,45 @@
 
 from __future__ import annotations
 
+import argparse
 import fcntl
+import json
 import shlex
-import sqlite3
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, suppress
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 from itertools import islice, pairwise
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
+from evo_nas.commands.base import Parser, add_json
 from evo_nas.config import OPTION_TABLES, RunConfig, read_toml
 from evo_nas.errors import RunFolderError, UsageError
-from evo_nas.manager import WHY, Reason
-from evo_nas.storage.history import History
 from evo_nas.storage.log import Log, read_log
 from evo_nas.storage.run_folder import RunFolder, resume_command
 from evo_nas.system.terminal import duration
 from genotypes.genotype import printable, shorten
 
-LATELY: Final = 100
-"""The pace is taken over so many trainings that ended last."""
+if TYPE_CHECKING:
+    from evo_nas.storage.reader import Counts
 
 NAMED: Final = 8
 """How many trials a line names before it only counts."""
+
+
+def add_arguments(parser: Parser) -> None:
+    """Add the flags."""
+    parser.add_argument("run", metavar="RUN", type=Path, help="run folder")
+    add_json(parser)
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Print the status."""
+    status = status_of(arguments.run)
+    print(json.dumps(status.to_json(), indent=2) if arguments.json else "\n".join(status.lines()))
 
 
 class State(StrEnum):
@@ -56,38 +68,6 @@ class InFlight:
 
 
 @dataclass(frozen=True)
-class Counts:
-    """What the history says; all of it at one moment."""
-
-    trained: int = 0
-    outcomes: dict[str, int] = field(default_factory=dict)
-    stopped_early: int = 0
-    """trainings that a stopping rule ended before their last epoch; they went well"""
-    best: tuple[int, float, str] | None = None
-    """id, fitness and genotype"""
-    pending: tuple[tuple[int, int, float | None], ...] = ()
-    """id, number of the last attempt (0 for none) and when that was started"""
-    quarantined: tuple[tuple[int, str], ...] = ()
-    """id and genotype"""
-    ends: tuple[float, ...] = ()
-    """when the last trainings ended, the last one last"""
-    last_told: float | None = None
-
-    @property
-    def has_begun(self) -> bool:
-        """Whether anything was asked."""
-        return bool(self.outcomes or self.pending)
-
-    @property
-    def failures(self) -> dict[str, int]:
-        """How many failed, by outcome."""
-        return {name: n for name, n in sorted(self.outcomes.items()) if name not in _NO_FAILURE}
-
-
-_NO_FAILURE: Final = ("ok", "reused", "refused")
-
-
-@dataclass(frozen=True)
 class Status:
     """A run at one moment; times in seconds since 1970, as the wall clock had it."""
 
@@ -107,6 +87,8 @@ class Status:
     @property
     def resume(self) -> str | None:
         """The command that goes on with the run; ``None`` while it runs and when there is nothing left to do."""
+        from evo_nas.manager import Reason
+
         spent = self.budget is not None and self.counts.trained >= self.budget
         over = self.state is State.ENDED and (self.log.reason != Reason.TRIALS or spent)
         if self.state is State.RUNNING or over or self.config is None:
@@ -130,6 +112,8 @@ class Status:
 
         Intervals in which the wall clock went backwards count for nothing.
         """
+        from evo_nas.storage.reader import LATELY
+
         ends = [moment for moment in self.counts.ends if self._is_of_this_start(moment)]
         if self.log.started is not None and len(ends) < LATELY:
             ends.insert(0, self.log.started)
@@ -154,7 +138,9 @@ class Status:
 
     def to_json(self) -> dict[str, Any]:
         """Return the form of ``status --json``; docs/survival.md documents the fields."""
-        ok, reused, refused = (self.counts.outcomes.get(name, 0) for name in _NO_FAILURE)
+        from evo_nas.storage.reader import NO_FAILURE
+
+        ok, reused, refused = (self.counts.outcomes.get(name, 0) for name in NO_FAILURE)
         failures = self.counts.failures
         run = self.config.run if self.config else None
         best, last = self.counts.best, self.counts.last_told
@@ -209,6 +195,8 @@ class Status:
         return self.log.started is None or moment >= self.log.started
 
     def _how_it_is(self) -> str:
+        from evo_nas.manager import WHY
+
         reason = self.log.reason or ""
         match self.state:
             case State.RUNNING:
@@ -248,7 +236,9 @@ class Status:
         return ", ".join(words)
 
     def _trials(self) -> str:
-        ok, reused, refused = (self.counts.outcomes.get(name, 0) for name in _NO_FAILURE)
+        from evo_nas.storage.reader import NO_FAILURE
+
+        ok, reused, refused = (self.counts.outcomes.get(name, 0) for name in NO_FAILURE)
         words = [f"{ok} ok" + (f" ({early} stopped early)" if (early := self.counts.stopped_early) else "")]
         if failures := self.counts.failures:
             which = ", ".join(f"{n} {shorten(name)}" for name, n in failures.items())
@@ -310,6 +300,8 @@ def status_of(path: Path, clock: Callable[[], float] = time.time) -> Status:
     Raises:
         RunFolderError: if the folder holds no run, or it is damaged.
     """
+    from evo_nas.storage.reader import count_trials
+
     folder = RunFolder(path)
     holder = folder.holder()
     if holder is None:  # else it is a run, even if there is nothing in it yet
@@ -319,11 +311,13 @@ def status_of(path: Path, clock: Callable[[], float] = time.time) -> Status:
         holder = folder.holder()
     config = _config(folder)
     stops = config is not None and config.evaluator.get("stopping", "none") != "none"
-    counts = _counts(folder, is_live=holder is not None, stops=stops)
+    counts = count_trials(folder, is_live=holder is not None, stops=stops)
     return Status(path, clock(), _state(folder, holder, log, counts), holder, log, counts, config)
 
 
 def _state(folder: RunFolder, holder: str | None, log: Log, counts: Counts) -> State:
+    from evo_nas.manager import Reason
+
     if holder is not None:
         return State.RUNNING
     match log.last:
@@ -350,16 +344,6 @@ def _has_locks(lock_file: Path) -> bool:
     return True
 
 
-def _is_blank(history: Path) -> bool:
-    """Return whether the making of a history was cut short before it had tables."""
-    with (
-        suppress(sqlite3.Error),
-        closing(sqlite3.connect(f"{history.absolute().as_uri()}?mode=ro", uri=True)) as connection,
-    ):
-        return not connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
-    return False
-
-
 def _config(folder: RunFolder) -> RunConfig | None:
     if not folder.config.is_file():  # a history of whoever uses the manager alone
         return None
@@ -367,73 +351,6 @@ def _config(folder: RunFolder) -> RunConfig | None:
         return RunConfig.from_tables(read_toml(folder.config))
     except UsageError as error:
         raise RunFolderError(f"{folder.path} is damaged: {error}") from error
-
-
-def _counts(folder: RunFolder, *, is_live: bool, stops: bool) -> Counts:
-    """Count what is in the history; a start that was killed early, or has just begun, has none yet.
-
-    ``stops`` says that trainings may have been stopped early: to count those takes a look at every row.
-    """
-    if not folder.log_file.exists() and (not folder.history.is_file() or _is_blank(folder.history)):
-        return Counts()
-    with _Look.read(folder.history, checked=not is_live) as look:
-        assert isinstance(look, _Look)
-        return look.counts(stops=stops)
-
-
-class _Look(History):
-    """A history with the questions that nobody else asks."""
-
-    def counts(self, *, stops: bool) -> Counts:
-        """Take every count at one moment; that of trainings that were stopped early only if there may be any."""
-        self._db.execute("BEGIN")
-        best = next(iter(self.top(1)), None)
-        last = next(self._rows(_LAST_TOLD), None)
-        crashed: dict[str, tuple[int, str]] = {}
-        for row in self._rows(_QUARANTINED):
-            crashed.setdefault(str(row["key"]), (row["id"], str(row["genotype"])))
-        return Counts(
-            trained=self.trained(),
-            outcomes=self._outcomes(),
-            stopped_early=self.stopped_early() if stops else 0,
-            best=None if best is None else (best.id, float(best.fitness), str(best.genotype)),
-            pending=tuple((row[0], row[1] or 0, row[2]) for row in self._rows(_PENDING)),
-            quarantined=tuple(crashed.values()),
-            ends=tuple(row[0] for row in self._rows(_ENDS, LATELY))[::-1],
-            last_told=None if last is None else last[0],
-        )
-
-    def _outcomes(self) -> dict[str, int]:
-        """Count by outcome, in a tenth of the time that a look at every row takes: with the help of indexes."""
-        failures = {str(outcome): count for outcome, count in self._rows(_FAILURES)}
-        ok, told = (
-            self._one("SELECT count(*) FROM trial WHERE outcome = 'ok'"),
-            self._one("SELECT count(told) FROM trial"),
-        )
-        counts = {"ok": ok, "reused": told - ok - sum(failures.values()), **failures}
-        return {outcome: count for outcome, count in counts.items() if count}
-
-
-# SQLite lets any column hold anything: a time that is none is passed over.
-_PENDING: Final = """
-SELECT id, number, CASE WHEN typeof(started_at) = 'real' THEN started_at END FROM trial LEFT JOIN attempt
-ON trial = id AND number = (SELECT max(number) FROM attempt WHERE trial = id) WHERE told IS NULL ORDER BY id
-"""
-# As the indexes of history.db have it: among those without a fitness, in the order told.
-_FAILURES: Final = "SELECT outcome, count(*) FROM trial WHERE fitness IS NULL AND told IS NOT NULL GROUP BY outcome"
-_QUARANTINED: Final = """
-SELECT id, genotype, key FROM trial
-WHERE fitness IS NULL AND told IS NOT NULL AND outcome = 'crash' AND coalesce(seconds, -1) >= 0 AND NOT EXISTS
-(SELECT 1 FROM trial AS other WHERE other.key = trial.key AND other.seconds IS NOT NULL AND other.outcome = 'ok')
-ORDER BY told
-"""
-# By the index of the order told, not by the one of all that were trained: the last are wanted.
-_ENDS: Final = """
-SELECT told_at FROM trial WHERE coalesce(seconds, -1) >= 0 AND typeof(told_at) = 'real' ORDER BY told DESC LIMIT ?
-"""
-_LAST_TOLD: Final = """
-SELECT told_at FROM trial WHERE told = (SELECT max(told) FROM trial) AND typeof(told_at) = 'real'
-"""
 
 
 def _since(moment: float, now: float) -> float:

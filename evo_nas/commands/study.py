@@ -2,13 +2,127 @@
 
 from __future__ import annotations
 
+import argparse
+import json
+import sys
 import time
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
 
+from evo_nas.commands.base import Parser, add_json, add_output, spell_command, translate_errors, whole
+from evo_nas.commands.options import add_science, add_tensorboard, read_flags
+from evo_nas.errors import StudyFailed, UsageError
 from evo_nas.system.terminal import RenewedLine, duration
 
 if TYPE_CHECKING:
     from evo_nas.study import Ended
+
+
+_FAILURES_NAMED: Final = 10
+
+EPILOG = """\
+examples:
+  python -m evo_nas study --strategies random,evolution --seeds 20 --trials 500 --evaluator toy --jobs 2
+  python -m evo_nas study --strategies 'evolution(population=20,sample=5),evolution(population=50,sample=10)' ...
+
+A run for each strategy and seed, in folders of their own below the study's; the same command again goes on where it
+stopped, and more --seeds, --trials or --strategies add to it. Regret and test are in percentage points. Options of
+strategies (--population, --set strategy.x=y) go to all that have them. docs/study.md says what the numbers mean."""
+
+
+def add_arguments(parser: Parser) -> None:
+    """Add the flags."""
+    parser.add_argument(
+        "--strategies", metavar="LIST", help="names with commas; options in brackets: 'rl,rl(batch=10)'"
+    )
+    parser.add_argument("--seeds", metavar="N", type=whole(10**6), default=10, help="runs per strategy (default: 10)")
+    parser.add_argument("--first-seed", metavar="K", type=whole(2**62, 0), default=0, help="first seed (default: 0)")
+    parser.add_argument("--trials", metavar="N", help="trainings a run, failed ones counted (default: 1000)")
+    parser.add_argument("--jobs", metavar="J", type=whole(1024), default=1, help="runs at a time (default: 1)")
+    add_science(parser)
+    parser.add_argument("--device", metavar="NAME", help="auto (default), cpu, cuda, cuda:N or mps")
+    parser.add_argument("--data-dir", metavar="DIR", help="where image sets lie (default: EVO_NAS_DATA, or the cache)")
+    parser.add_argument("--keep-weights", metavar="K", help="keep the weights of the K best trials (default: 1)")
+    add_tensorboard(parser)
+    parser.add_argument("--study-dir", metavar="DIR", type=Path, help="folder of the study (default: runs/study-...)")
+    add_json(parser)
+    add_output(parser, "picture to write (default: STUDY/figures/study.png)")
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Run what is missing of the study, and print its table."""
+    from evo_nas.study import opened, planned, run_all, unfinished
+
+    if not arguments.strategies:
+        raise UsageError("name the strategies to compare with --strategies, as in --strategies random,evolution")
+    if arguments.output is not None:
+        from analysis.plots.files import picture_files
+
+        with translate_errors():
+            picture_files(arguments.output)  # a misspelt name is better said now than after all runs
+    seeds = range(arguments.first_seed, arguments.first_seed + arguments.seeds)
+    study = planned(
+        arguments.strategies, read_flags(arguments), seeds=seeds, settings=arguments.set, file=arguments.config
+    )
+    path = arguments.study_dir or study.default_folder
+    with opened(study, path) as study:
+        tasks = unfinished(study, path)
+        progress = StudyProgress(f"study {path}: {', '.join(study.labels)}", len(study.labels) * len(seeds), len(tasks))
+        try:
+            ended = run_all(tasks, arguments.jobs, progress)
+        except BaseException:
+            progress.close()
+            print(f"stopped; go on with: {spell_command(arguments.words)}", file=sys.stderr)
+            raise
+        progress.close()
+        failed = [run for run in ended if run.error is not None]
+        for run in failed[:_FAILURES_NAMED]:
+            print(f"evo_nas: {run.label} seed {run.seed} failed: {run.error}", file=sys.stderr)
+        runs = len(study.labels) * len(seeds)
+        if len(failed) < runs:
+            _report_study(arguments, path, study.labels, seeds, study.config.run.trials)
+    if failed:
+        again = spell_command(arguments.words)
+        raise StudyFailed(
+            f"{len(failed)} of {runs} runs failed; the same command goes on with them: {again}",
+            exit_code=max(run.exit_code for run in failed),
+        )
+
+
+def _report_study(arguments: argparse.Namespace, path: Path, labels: Sequence[str], seeds: range, trials: int) -> None:
+    """Print the table of a study, on a terminal with rules, and draw its curves."""
+    from analysis.plots.study_report import report_study
+
+    with translate_errors():
+        report = report_study(path, arguments.output, strategies=labels, seeds=seeds, trials=trials)
+    if arguments.json:
+        print(json.dumps(report.to_json(), indent=2))
+        print("\n".join([*report.notes, *map(str, report.files)]), file=sys.stderr)
+        return
+    if sys.stdout.isatty():
+        print_ruled(report.cells())
+    else:
+        print("\n".join(report.lines()))
+    print("\n".join([*report.notes, *map(str, report.files)]))
+
+
+def print_ruled(rows: Sequence[Sequence[str]]) -> None:
+    """Print a table for the eye: headings, a rule where the first column changes, numbers to the right."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD)
+    for position, name in enumerate(rows[0]):
+        table.add_column(name, justify="right" if position else "left", no_wrap=True)
+    before = None
+    for row in rows[1:]:
+        if before not in (None, row[0]):
+            table.add_section()
+        table.add_row("" if row[0] == before else row[0], *row[1:])
+        before = row[0]
+    Console(highlight=False, markup=False).print(table)
 
 
 class StudyProgress:

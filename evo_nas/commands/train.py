@@ -1,197 +1,141 @@
-"""What ``train`` does: plan the training of cells from anywhere at their final size, of one pair or of a run's best."""
+"""The command ``train``: cells from anywhere at their final size, one pair or a run's best."""
 
 from __future__ import annotations
 
+import argparse
 import json
-import re
+import sys
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from evo_nas.commands.cell_sources import Source
-from evo_nas.commands.count import sized
-from evo_nas.data.sources.catalogue import data_set
+from evo_nas.commands.base import Parser, add_cells, add_json, add_size, spell_command, whole
 from evo_nas.errors import RunFolderError, UsageError
-from evo_nas.phenotypes.blueprint import Blueprint, load_whole
-from evo_nas.system.atomic import write_whole
-from evo_nas.system.links import refuse_links
-from evo_nas.training.recipes import TRAININGS, Recipe, TrainingPreset
-from evo_nas.training.resumable import Place, Result, Task, train
-from genotypes.genotype import shorten
-from genotypes.registry import configured
 
 if TYPE_CHECKING:
+    from evo_nas.commands.cell_sources import Source
+    from evo_nas.commands.training_plan import Hear
     from evo_nas.training.loop import Epoch
+    from evo_nas.training.resumable import Place, Result, Task
 
-Hear = Callable[[Task, "Epoch", int], None]
-"""Called after each epoch with what is trained, what the epoch came to, and how many are done."""
+EPILOG = """\
+examples:
+  python -m evo_nas train runs/RUN --preset cpu --data-dir DATA
+  python -m evo_nas train runs/RUN --top 5 --preset cifar-short
+  python -m evo_nas train --cell nasnet-a --size 6@768 --preset cifar-paper --device cuda
+  python -m evo_nas train --from runs/train-A/last.safetensors --dataset folder --data-dir IMAGES --image 64
 
-
-@dataclass(frozen=True)
-class Wanted:
-    """What the command line says of a training; ``None`` is the preset's, or that of the file ``start``."""
-
-    preset: str | None = None
-    dataset: str | None = None
-    macro: str | None = None
-    size: str | None = None
-    cells_per_stack: int | None = None
-    filters: int | None = None
-    stem: int | None = None
-    skip_reduction_input: bool | None = None
-    image: int | None = None
-    epochs: int | None = None
-    train_images: int | None = None
-    validation_images: int | None = None
-    seed: int = 0
-    start: Path | None = None
-    settings: tuple[str, ...] = ()
+The same command goes on with a training that was stopped.
+"""
 
 
-def planned(source: Source | None, wanted: Wanted, device: str = "auto") -> Task:
-    """Plan one training: the preset, and whatever is wanted otherwise; without a source, of the network in ``start``.
-
-    Raises:
-        UsageError: if a name is unknown, a number impossible, or there are no cells.
-        DataError: if the start weights are missing or damaged.
-    """
-    from evo_nas.phenotypes.cost import cost_of
-
-    given = None if wanted.start is None else load_whole(wanted.start)[0]
-    if source is None:
-        if given is None:
-            raise UsageError(
-                "name cells: a run, a genotype or a JSON file, --cell NAME, or --from a file that has them"
-            )
-        source = Source(given.cells, shorten(wanted.start.stem, 255) if wanted.start else "")
-    preset = _preset(wanted.preset, device)
-    dataset = wanted.dataset or source.dataset or "cifar10"
-    channels = data_set(dataset).channels
-    try:
-        size = _size(source, wanted, preset, given)
-        # Names, means and deviations are those of the images, which are opened later.
-        unknown = (0.5,) * channels
-        blueprint = Blueprint(source.cells, classes=("?",), channels=channels, mean=unknown, std=unknown, **size)
-        recipe = _recipe(preset.recipe, wanted)
-        cost_of(blueprint.cells, image=blueprint.image, **blueprint.size, **recipe.network_options(blueprint.image))
-    except ValueError as error:
-        raise UsageError(str(error)) from error
-    return Task(
-        source.label,
-        blueprint,
-        recipe,
-        dataset,
-        seed=wanted.seed,
-        train_images=preset.train_images if wanted.train_images is None else wanted.train_images,
-        validation_images=preset.validation_images if wanted.validation_images is None else wanted.validation_images,
-        # A preset cannot know how many images there are.
-        validation_share=0.2 if wanted.validation_images is None else 1.0,
-        genotype=source.genotype,
-        start=None if wanted.start is None else str(wanted.start.absolute()),
+def add_arguments(parser: Parser) -> None:
+    """Add the flags."""
+    add_cells(parser)
+    parser.add_argument("--top", metavar="K", type=whole(10**4), help="of a run: the K best, one after another")
+    parser.add_argument("--preset", metavar="NAME", help="a name of `list trainings` (default: by device)")
+    add_size(parser, macro=None)
+    parser.add_argument(
+        "--skip-reduction-input",
+        action=argparse.BooleanOptionalAction,
+        default=None,
+        help="after a reduction, read what it read as h_i-1 (default: as published)",
     )
+    parser.add_argument("--image", metavar="PIXELS", type=whole(1024), help="side of the images (default: preset)")
+    parser.add_argument("--dataset", metavar="NAME", help="cifar10, cifar100, digits, folder (default: the run's)")
+    parser.add_argument("--epochs", metavar="E", type=whole(10**5), help="epochs (default: preset)")
+    parser.add_argument("--train-images", metavar="N", type=whole(10**9, 0), help="of the train part; 0 for all")
+    parser.add_argument("--validation-images", metavar="N", type=whole(10**9, 0), help="held out of the train part")
+    parser.add_argument("--set", metavar="NAME=VALUE", action="append", default=[], help="set any number of the recipe")
+    parser.add_argument("--seed", metavar="K", type=whole(2**62, 0), default=0, help="of everything random (0)")
+    parser.add_argument(
+        "--from", dest="start", metavar="FILE", type=Path, help="begin with the weights of a safetensors file"
+    )
+    parser.add_argument(
+        "--train-dir", metavar="DIR", type=Path, help="folder of the training (default: runs/train-...)"
+    )
+    _add_place(parser)
+    add_json(parser)
 
 
-def _preset(name: str | None, device: str) -> TrainingPreset:
-    """Find the preset; by default the short one where there is a GPU, and that for a CPU where there is none."""
-    if name is None:
-        from evo_nas.training.devices import resolve_device
-
-        try:
-            name = "cpu" if resolve_device(device).type == "cpu" else "cifar-short"
-        except ValueError as error:
-            raise UsageError(str(error)) from error
-    if name not in TRAININGS:
-        raise UsageError(f"there is no training preset {shorten(name)!r}; there are: {', '.join(TRAININGS)}")
-    return TRAININGS[name]
+def _add_place(parser: argparse.ArgumentParser) -> None:
+    """Add where a training runs."""
+    parser.add_argument("--device", metavar="NAME", default="auto", help="auto (default), cpu, cuda, cuda:N or mps")
+    parser.add_argument("--threads", metavar="T", type=whole(1024), help="threads (default: the cores)")
+    parser.add_argument("--loaders", metavar="L", type=whole(1024, 0), default=0, help="processes that read files")
+    parser.add_argument("--data-dir", metavar="DIR", type=Path, help="where image sets lie")
 
 
-def _size(source: Source, wanted: Wanted, preset: TrainingPreset, given: Blueprint | None) -> dict[str, Any]:
-    """Settle the size of the network: as wanted, else that of the weights to begin with, else the preset's."""
-    model = preset if given is None else given
-    size = {"macro": wanted.macro or model.macro, "image": wanted.image or (given or preset).image}
-    for name in ("stem", "skip_reduction_input"):
-        size[name] = getattr(given, name, None) if getattr(wanted, name) is None else getattr(wanted, name)
-    if given is not None:
-        size["average"] = given.average
-    if wanted.size is not None:
-        return size | sized(source, wanted.size, wanted.cells_per_stack, wanted.filters)
-    cells, filters = wanted.cells_per_stack, wanted.filters
-    return size | {
-        "cells_per_stack": model.cells_per_stack if cells is None else cells,
-        "filters": model.filters if filters is None else filters,
-    }
+def run(arguments: argparse.Namespace) -> None:
+    """Train, and print the results."""
+    from evo_nas.commands.cell_sources import best_of_run, cells_named
+    from evo_nas.commands.training_plan import Wanted, default_folder, plan_top, plan_training, train_one, train_top
+
+    wanted = Wanted(
+        cells_per_stack=arguments.cells,
+        settings=tuple(arguments.set),
+        **{
+            name: getattr(arguments, name)
+            for name in ("preset", "dataset", "macro", "size", "filters", "stem", "skip_reduction_input", "image")
+        },
+        **{name: getattr(arguments, name) for name in ("epochs", "train_images", "validation_images", "seed", "start")},
+    )
+    if arguments.top is not None:
+        if arguments.source is None or arguments.cell or arguments.trial:
+            raise UsageError("--top takes the best of a run: name its folder, and no cell or trial")
+        run = Path(arguments.source)
+        sources = best_of_run(run, arguments.top)
+        tasks = plan_top(sources, wanted, arguments.device)
+        place = _place_of(arguments, sources[0])
+        name = f"{run.resolve().name}-top{arguments.top}"
+        path = arguments.train_dir or default_folder(name, tasks[0].dataset, wanted.seed)
+        results = _train_aloud(arguments, path, lambda hear: train_top(tasks, path, place, hear))
+    else:
+        named = arguments.source is not None or arguments.cell is not None or arguments.start is None
+        source = cells_named(arguments.source, arguments.cell, arguments.trial) if named else None
+        task = plan_training(source, wanted, arguments.device)
+        place = _place_of(arguments, source)
+        path = arguments.train_dir or default_folder(task.label, task.dataset, task.seed)
+        results = _train_aloud(arguments, path, lambda hear: [train_one(task, path, place, hear)])
+    _print_results(arguments, path, results)
 
 
-def _recipe(recipe: Recipe, wanted: Wanted) -> Recipe:
-    """Change what is wanted otherwise; a setting is NAME=VALUE."""
-    options = asdict(recipe) | ({} if wanted.epochs is None else {"epochs": wanted.epochs})
-    for setting in wanted.settings:
-        name, equals, value = setting.partition("=")
-        if not equals:
-            raise UsageError(f"--set takes NAME=VALUE, as in learning_rate=0.05, not {shorten(setting)!r}")
-        options[name.strip()] = value.strip()
-    return configured(Recipe, "the recipe", options)
+def _place_of(arguments: argparse.Namespace, source: Source | None) -> Place:
+    from evo_nas.system.resources import usable_cores
+    from evo_nas.training.resumable import Place
+
+    data_dir = arguments.data_dir
+    if data_dir is None and arguments.dataset is None and source is not None:
+        data_dir = source.data_dir  # where the search had its images
+    return Place(arguments.device, arguments.threads or usable_cores(), data_dir, arguments.loaders)
 
 
-def default_folder(label: str, dataset: str, seed: int) -> Path:
-    """Name the folder of a training, the same whenever it is asked for."""
-    words = re.sub(r"[^\w.@-]+", "-", label)[:80].strip("-.")
-    return Path("runs") / f"train-{words or 'cell'}-{dataset}-seed{seed}"
+def _train_aloud(arguments: argparse.Namespace, path: Path, go: Callable[[Hear], list[Result]]) -> list[Result]:
+    """Train, with a line per epoch on stderr; when interrupted, say how to go on."""
+
+    def hear(task: Task, epoch: Epoch, done: int) -> None:
+        accuracy = "" if epoch.accuracy is None else f"  validation {100 * epoch.accuracy:.2f} %"
+        seconds = epoch.train_seconds + epoch.validation_seconds
+        words = f"{task.label}: epoch {done}/{task.recipe.epochs}  loss {epoch.loss:.4f}{accuracy}  {seconds:.1f} s"
+        print(words, file=sys.stderr, flush=True)
+
+    print(f"training folder {path}", file=sys.stderr, flush=True)
+    try:
+        return go(hear)
+    except BaseException as error:
+        is_begun = (path / "train.json").exists() or (path / "top.json").exists()
+        if is_begun and not isinstance(error, UsageError | RunFolderError):
+            print(f"stopped; the same command goes on: {spell_command(arguments.words)}", file=sys.stderr)
+        raise
 
 
-def train_one(task: Task, path: Path, place: Place, hear: Hear) -> Result:
-    """Train one pair of cells, or go on with it; see :func:`evo_nas.training.resumable.train`."""
-    return train(task, path, place, lambda epoch, done: hear(task, epoch, done))
-
-
-def plan_top(sources: Sequence[Source], wanted: Wanted, device: str = "auto") -> list[Task]:
-    """Plan the training of the best of a run, as :func:`evo_nas.commands.cell_sources.best_of_run` lists them.
-
-    Raises:
-        UsageError: as :func:`planned`; or if no validation images are held out, by which the winner is found.
-    """
-    tasks = [planned(source, wanted, device) for source in sources]
-    if not tasks[0].validation_images:
-        raise UsageError("--top finds the winner by validation images: hold some out with --validation-images N")
-    return tasks
-
-
-def train_top(tasks: Sequence[Task], path: Path, place: Place, hear: Hear) -> list[Result]:
-    """Train the best of a search longer, one after another, and measure the winner alone on the test images.
-
-    As both papers did (Zoph et al. 2017, section 4.1: the 250 best; Real et al. 2018, section 5). Each has a folder of
-    its own below ``path``, ``top.json`` says which; what is finished is not trained again. The results come back with
-    the winner first: the one with the highest validation accuracy after the last epoch, of equal ones the better in
-    the search.
-
-    Raises:
-        RunFolderError: if the folder holds something else.
-        EvoNasError: whatever ends a training.
-    """
-    folders = [f"{rank:02d}-{task.label.rpartition('-')[2]}" for rank, task in enumerate(tasks, start=1)]
-    named = [{"folder": folder, "task": task.label} for folder, task in zip(folders, tasks, strict=True)]
-    record = json.dumps(named, indent=2) + "\n"
-    known = path / "top.json"
-    refuse_links(path, ["top.json", *folders])
-    if known.is_file() and known.read_bytes() != record.encode():
-        raise RunFolderError(f"{path} holds other trainings; name another folder with --train-dir")
-    if not known.is_file() and path.exists() and any(path.iterdir()):
-        raise RunFolderError(f"{path} is not empty and holds no trainings; name another folder with --train-dir")
-    path.mkdir(parents=True, exist_ok=True)
-    write_whole(known, record)
-    results = []
-    for task, folder in zip(tasks, folders, strict=True):
-        told = _told(task, hear)
-        results.append((train(task, path / folder, place, told, measure_test=False), task, folder))
-    results.sort(key=lambda one: -(one[0].validation_accuracy or 0.0))
-    _, task, folder = results[0]
-    winner = train(task, path / folder, place)
-    return [winner, *(result for result, _, _ in results[1:])]
-
-
-def _told(task: Task, hear: Hear) -> Callable[[Epoch, int], None]:
-    return lambda epoch, done: hear(task, epoch, done)
+def _print_results(arguments: argparse.Namespace, path: Path, results: Sequence[Result]) -> None:
+    if arguments.json:
+        print(json.dumps({"folder": str(path), "results": [result.to_json() for result in results]}, indent=2))
+        return
+    print("\n".join(result_lines(results)))
+    if len(results) == 1:
+        print(f"weights: {path / 'last.safetensors'}, of the best epoch: {path / 'best.safetensors'}")
 
 
 def result_lines(results: Sequence[Result]) -> Iterator[str]:

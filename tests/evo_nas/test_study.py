@@ -17,7 +17,8 @@ from typing import Any
 import pytest
 
 from analysis.frames import load_history
-from evo_nas.cli import _print_ruled, main
+from evo_nas.cli import main
+from evo_nas.commands.study import print_ruled
 from evo_nas.storage.run_folder import take_lock
 from evo_nas.study import finished, listed
 from tests.waiting import GATED, wait_for
@@ -311,7 +312,7 @@ def test_options_go_to_the_strategies_that_have_them() -> None:
 
 
 def test_on_a_terminal_the_table_has_rules(capsys: Any) -> None:
-    _print_ruled([["strategy", "trials"], ["random", "50"], ["random", "100"], ["rl", "50"]])
+    print_ruled([["strategy", "trials"], ["random", "50"], ["random", "100"], ["rl", "50"]])
     lines = [line.strip() for line in capsys.readouterr().out.splitlines() if line.strip()]
     assert lines[0].split() == ["strategy", "trials"]
     assert set(lines[1]) <= {"─", "╶", "╴", " "}

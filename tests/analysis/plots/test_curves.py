@@ -125,10 +125,10 @@ def test_long_times_are_marked_in_minutes_and_hours(make_run: MakeRun, last: int
 
 
 def test_the_command_line_offers_what_can_be_drawn_against() -> None:
-    from evo_nas.cli import _parser
+    from evo_nas.cli import build_parser
 
     for name in ABSCISSAE:
-        assert _parser().parse_args(["plot", "RUN", "--x", name]).x == name
+        assert build_parser().parse_args(["plot", "RUN", "--x", name]).x == name
 
 
 def test_a_suffix_other_than_png_means_that_format_alone(mixed: Path, tmp_path: Path) -> None:

@@ -93,11 +93,12 @@ def test_who_keeps_no_population_is_followed_on_request(mixed: Path) -> None:
 
 
 def test_the_command_line_offers_every_kind() -> None:
-    from evo_nas.cli import _KINDS, _parser
+    from evo_nas.cli import build_parser
+    from evo_nas.commands.plot import KINDS_OFFERED
 
-    assert set(KINDS) == set(_KINDS) - {"front", "cells", "operations"}
-    for kind in _KINDS:
-        assert _parser().parse_args(["plot", "RUN", "--kind", kind]).kind == kind
+    assert set(KINDS) == set(KINDS_OFFERED) - {"front", "cells", "operations"}
+    for kind in KINDS_OFFERED:
+        assert build_parser().parse_args(["plot", "RUN", "--kind", kind]).kind == kind
 
 
 def test_runs_of_other_settings_are_not_averaged_together(make_run: MakeRun, tmp_path: Path) -> None:

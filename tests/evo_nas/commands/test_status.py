@@ -16,9 +16,10 @@ from typing import Any
 import pytest
 
 from evo_nas.cli import main
-from evo_nas.commands.status import LATELY, NAMED, State, status_of
+from evo_nas.commands.status import NAMED, State, status_of
 from evo_nas.errors import TooManyFailures
 from evo_nas.run import Run
+from evo_nas.storage.reader import LATELY
 from evo_nas.storage.run_folder import RunFolder
 from evo_nas.system.failpoints import VARIABLE, Failpoint
 from tests.waiting import GATED, wait_for

@@ -21,7 +21,7 @@ from safetensors.torch import save_file
 
 from evo_nas.cli import main
 from evo_nas.commands.cell_sources import Source
-from evo_nas.commands.train import Wanted, planned
+from evo_nas.commands.training_plan import Wanted, plan_training
 from evo_nas.errors import DataError, EvoNasError, UsageError
 from evo_nas.phenotypes.blueprint import load_network, save_network
 from evo_nas.run import Run
@@ -58,7 +58,9 @@ EVERYTHING = (
 
 def small(**changes: Any) -> Task:
     wanted = replace(SMALL, **changes)
-    return planned(Source(CELLS, "pools"), replace(wanted, settings=(*SMALL.settings, *changes.get("settings", ()))))
+    return plan_training(
+        Source(CELLS, "pools"), replace(wanted, settings=(*SMALL.settings, *changes.get("settings", ())))
+    )
 
 
 def stopping_after(epochs: int) -> Callable[[Epoch, int], None]:
@@ -348,7 +350,7 @@ def test_what_cannot_be_trained_is_refused_in_one_line(
 
 def test_presets_are_recipes_that_can_be_planned() -> None:
     for name, preset in TRAININGS.items():
-        task = planned(Source(CELLS, "pools"), Wanted(preset=name), "cpu")
+        task = plan_training(Source(CELLS, "pools"), Wanted(preset=name), "cpu")
         assert task.recipe == preset.recipe
         assert (task.blueprint.filters, task.blueprint.macro) == (preset.filters, preset.macro)
         assert str(preset.recipe.epochs) in preset.summary()
@@ -376,7 +378,7 @@ def test_images_are_read_from_files_the_same_by_any_number_of_readers(tmp_path: 
     data = pictures(tmp_path / "data", 2, size=30)
     wanted = replace(SMALL, dataset="folder", image=16, epochs=2, train_images=0, validation_images=4)
     wanted = replace(wanted, settings=("augmentation=imagenet", "batch_size=4"))
-    task = planned(Source(CELLS, "pools"), wanted, "cpu")
+    task = plan_training(Source(CELLS, "pools"), wanted, "cpu")
     losses = []
     for loaders in (0, 2):
         path = tmp_path / f"with{loaders}"
@@ -425,9 +427,12 @@ def test_weights_bring_everything_that_decides_what_their_network_computes(tmp_p
     own = {"stem": 5, "skip_reduction_input": True, "average": "zeros", "cells_per_stack": 2, "image": 10}
     blueprint = replace(small().blueprint, **own)
     save_network(tmp_path / "w.safetensors", blueprint, blueprint.network().state_dict())
-    task = planned(None, Wanted(preset="cpu", dataset="digits", start=tmp_path / "w.safetensors"))
+    task = plan_training(None, Wanted(preset="cpu", dataset="digits", start=tmp_path / "w.safetensors"))
     assert {name: getattr(task.blueprint, name) for name in own} == own
     changed = Wanted(
         preset="cpu", dataset="digits", start=tmp_path / "w.safetensors", stem=7, skip_reduction_input=False
     )
-    assert (planned(None, changed).blueprint.stem, planned(None, changed).blueprint.skip_reduction_input) == (7, False)
+    assert (
+        plan_training(None, changed).blueprint.stem,
+        plan_training(None, changed).blueprint.skip_reduction_input,
+    ) == (7, False)

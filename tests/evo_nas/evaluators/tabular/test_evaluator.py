@@ -71,7 +71,7 @@ def test_fitness_and_report_are_those_of_the_row_as_fractions(written: Callable[
     assert looked_up(prepared(written(fractions), table_unit="fraction")) == EXPECTED
 
 
-def test_without_a_report_column_there_is_no_report(written: Callable[..., Path]) -> None:
+def test_without_a_test_column_there_is_no_test_fitness(written: Callable[..., Path]) -> None:
     assert looked_up(prepared(written(), test_column=None)) == [(val, None, 0.0) for val, _, _ in EXPECTED]
 
 

@@ -1,0 +1,140 @@
+"""What commands share: the parser, the types of arguments, the flags that several have, and errors as exit codes."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import shlex
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NoReturn
+
+from evo_nas.errors import RunFolderError, UsageError
+from evo_nas.storage.run_folder import RECORDS
+from genotypes.genotype import printable
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser that says what is wrong in one line, and takes no abbreviated flags."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter, **options)
+
+    def error(self, message: str) -> NoReturn:
+        """End with one line on stderr and exit code 2."""
+        self.exit(2, f"evo_nas: {printable(message)} (see {self.prog} --help)\n")
+
+
+def add_json(parser: argparse.ArgumentParser) -> None:
+    """Add the flag for output that programs read."""
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def add_output(parser: argparse.ArgumentParser, text: str) -> None:
+    """Add the file to write."""
+    parser.add_argument("-o", "--output", metavar="FILE", type=output_file, help=text)
+
+
+def add_costs(parser: argparse.ArgumentParser) -> None:
+    """Add what a Pareto front weighs accuracy against."""
+    parser.add_argument(
+        "--costs",
+        metavar="LIST",
+        type=name_list,
+        default=(),
+        help="front: metrics, the smaller the better (default: the run's, else mult_adds)",
+    )
+
+
+def add_cells(parser: argparse.ArgumentParser) -> None:
+    """Add the ways to say which cells are meant."""
+    parser.add_argument(
+        "source", nargs="?", help="run folder, genotype text, or JSON file of a genotype or a pair of cells"
+    )
+    parser.add_argument("--cell", metavar="NAME", help="a published cell: see list cells")
+    parser.add_argument("--trial", metavar="ID", type=whole(10**9), help="of a run: this trial, not the best")
+
+
+def add_size(parser: argparse.ArgumentParser, macro: str | None = "cifar") -> None:
+    """Add the ways to say how large a network is."""
+    parser.add_argument("--macro", metavar="NAME", default=macro, help="small images, cifar (default), or imagenet")
+    parser.add_argument("--size", metavar="N@P", help="cells a stack and penultimate filters, as in 6@4032; or")
+    parser.add_argument("--cells", metavar="N", type=whole(200), help="normal cells a stack")
+    parser.add_argument("--filters", metavar="F", type=whole(10**5), help="filters of the first stack")
+    parser.add_argument(
+        "--stem", metavar="S", type=whole(10**6), help="filters of the stem (default: 3F; imagenet: as published)"
+    )
+
+
+def output_file(text: str) -> Path:
+    """Read the name of a file to write: never one of those that a run, a study or a training is made of."""
+    path = Path(text)
+    if not path.name:
+        raise argparse.ArgumentTypeError("names no file")
+    if path.name in RECORDS and path.exists():
+        raise argparse.ArgumentTypeError(f"{text} is the record of a run and is not written over: name another file")
+    return path
+
+
+def whole(largest: int, least: int = 1) -> Callable[[str], int]:
+    """Make a reader of whole numbers from ``least`` to ``largest``."""
+
+    def read(text: str) -> int:
+        if not (text.isascii() and text.isdecimal() and len(text) < 20 and least <= int(text) <= largest):
+            raise argparse.ArgumentTypeError(f"must be a whole number from {least} to {largest}, not {text[:40]!r}")
+        return int(text)
+
+    return read
+
+
+def fraction(text: str) -> float:
+    """Read a fraction in [0, 1]."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"must be a fraction from 0 to 1, as in 0.9, not {text[:40]!r}")
+    return value
+
+
+def name_list(text: str) -> tuple[str, ...]:
+    """Read a list of names with commas, each of them once."""
+    return tuple(dict.fromkeys(filter(None, map(str.strip, text.split(",")))))
+
+
+def time_span(text: str) -> float | str:
+    """Read a duration in seconds: ``90``, ``1.5``, ``45m``, ``2h30m``, ``1d``; ``none`` for no limit."""
+    if text.lower() == "none":
+        return "none"
+    match = re.fullmatch(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d*)?)s?)?", text, re.ASCII)
+    if not text or match is None or len(text) > 20:
+        raise argparse.ArgumentTypeError(f"must be a duration such as 90, 45m, 2h30m or 1d, not {text[:40]!r}")
+    return sum(float(n or 0) * unit for n, unit in zip(match.groups(), (86_400, 3600, 60, 1), strict=True))
+
+
+def spell_command(words: Sequence[str]) -> str:
+    """Spell the command that was typed, ready to be pasted into a shell."""
+    return shlex.join(["python", "-m", "evo_nas", *words])
+
+
+@contextmanager
+def translate_errors() -> Iterator[None]:
+    """Turn errors of analysis into ours, which have exit codes: an unreadable history, an unwritable picture."""
+    from analysis.frames import HistoryError
+
+    try:
+        yield
+    except HistoryError as error:
+        raise RunFolderError(str(error)) from error
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    except OSError as error:
+        raise cannot_write(error) from error
+
+
+def cannot_write(error: OSError) -> UsageError:
+    """Return the error that says which file cannot be written, and why."""
+    reason = error.strerror or str(error)
+    return UsageError(f"cannot write {error.filename or 'the file'}: {reason}; name another place with -o FILE")

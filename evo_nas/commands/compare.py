@@ -1,0 +1,31 @@
+"""The command ``compare``: strategies compared over their runs."""
+
+from __future__ import annotations
+
+import argparse
+import json
+
+from evo_nas.commands.base import Parser, add_json, add_output, fraction, translate_errors, whole
+
+
+def add_arguments(parser: Parser) -> None:
+    """Add the flags."""
+    parser.add_argument("runs", metavar="RUN", nargs="+", help="run folder, or a pattern of them")
+    add_output(parser, "picture to write (default: RUN/figures/)")
+    parser.add_argument("--target", metavar="ACC", type=fraction, help="samples to reach it, a fraction in [0, 1]")
+    parser.add_argument(
+        "--trials", metavar="N", type=whole(10**9), help="compare after N trainings (default: what all runs have)"
+    )
+    add_json(parser)
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Compare, and print what was found."""
+    from analysis.plots.compare_report import compare_runs
+
+    with translate_errors():
+        comparison = compare_runs(arguments.runs, arguments.output, target=arguments.target, trials=arguments.trials)
+    if arguments.json:
+        print(json.dumps(comparison.to_json(), indent=2))
+    else:
+        print("\n".join(comparison.lines()))

@@ -1,0 +1,47 @@
+"""The command ``data``: fetch or check an image set."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from evo_nas.commands.base import Parser
+from evo_nas.errors import DataError
+
+
+def add_arguments(parser: Parser) -> None:
+    """Add the two actions and their flags."""
+    actions = parser.add_subparsers(title="commands", metavar="ACTION", required=True, parser_class=Parser)
+    texts = {_fetch: "download an image set, or unpack it from an archive", _check: "verify an image set completely"}
+    for action, text in texts.items():
+        name = action.__name__.removeprefix("_")
+        command = actions.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
+        command.set_defaults(action=action)
+        command.add_argument(
+            "--dataset", metavar="NAME", default="cifar10", help="cifar10 (default), cifar100, digits, folder"
+        )
+        command.add_argument(
+            "--data-dir", metavar="DIR", type=Path, help="where it lies (default: EVO_NAS_DATA, or the cache)"
+        )
+        if action is _fetch:
+            command.add_argument("--archive", metavar="FILE", type=Path, help="unpack this file instead of downloading")
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Fetch or check."""
+    arguments.action(arguments)
+
+
+def _fetch(arguments: argparse.Namespace) -> None:
+    from evo_nas.data.sources.fetch import fetch
+
+    print(fetch(arguments.dataset, arguments.data_dir, arguments.archive))
+
+
+def _check(arguments: argparse.Namespace) -> None:
+    from evo_nas.data.sources.check import check
+
+    report = check(arguments.dataset, arguments.data_dir)
+    print("\n".join(report.lines))
+    if not report.sound:
+        raise DataError("; ".join(report.faults))

@@ -1,0 +1,80 @@
+"""The command ``export``: cells and networks for other programs."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from evo_nas.commands.base import Parser, add_cells, add_size, whole
+
+if TYPE_CHECKING:
+    from genotypes.cell import CellPair
+
+
+EPILOG = """\
+formats:
+  json         the genotype, or the pair of cells where there is none
+  cells        the pair of cells, as JSON
+  dot          both cells in DOT, for Graphviz
+  module       the network as one Python file that needs torch alone
+  safetensors  the weights, without an auxiliary classifier
+  torch        the network with its weights, by torch.export (.pt2)
+  onnx         the network with its weights; needs the extra onnx
+
+examples:
+  python -m evo_nas export runs/RUN --format json,dot
+  python -m evo_nas export --weights runs/train-A/best.safetensors --format module,safetensors,torch,onnx
+  python -m evo_nas export --cell nasnet-a --size 6@768 --format module -o nasnet.py
+
+Without --weights they are random. docs/export.md says how to use each file."""
+
+
+def add_arguments(parser: Parser) -> None:
+    """Add the flags."""
+    add_cells(parser)
+    parser.add_argument(
+        "--format", metavar="LIST", action="append", default=[], help="what to write, with commas: see below"
+    )
+    parser.add_argument(
+        "-o",
+        "--output",
+        metavar="PATH",
+        type=Path,
+        default=Path("export"),
+        help="folder (default: export), or one file",
+    )
+    parser.add_argument("--force", action="store_true", help="overwrite what is there")
+    parser.add_argument("--weights", metavar="FILE", type=Path, help="trained network: best.safetensors of a training")
+    add_size(parser, macro=None)
+    parser.add_argument(
+        "--image", metavar="PIXELS", type=whole(10**4), help="side of the images (default: 32, or 224 for imagenet)"
+    )
+    parser.add_argument("--channels", metavar="C", type=whole(10**4), help="channels of the images (default: 3)")
+    parser.add_argument("--classes", metavar="K", type=whole(10**6), help="classes (default: 10, or 1000 for imagenet)")
+    parser.add_argument("--seed", metavar="K", type=whole(2**62, 0), default=0, help="of weights nobody trained (0)")
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Write the files, and print their names."""
+    from evo_nas.commands.cell_sources import cells_named
+    from evo_nas.commands.export.formats import Size, export, formats_named, has_random_weights, subject_of, targets
+
+    formats = formats_named(arguments.format)
+    named = arguments.source is not None or arguments.cell is not None or arguments.weights is None
+    source = cells_named(arguments.source, arguments.cell, arguments.trial) if named else None
+    names = ("size", "filters", "macro", "stem", "image", "channels", "classes")
+    size = Size(cells_per_stack=arguments.cells, **{name: getattr(arguments, name) for name in names})
+    subject = subject_of(source, arguments.weights, size, formats)
+    files = targets(arguments.output, subject, formats, force=arguments.force)
+    if has_random_weights(subject, formats):
+        print(f"evo_nas: note: without --weights they are random, of seed {arguments.seed}", file=sys.stderr)
+    export(subject, files, _dot, seed=arguments.seed)
+    print("\n".join(map(str, files.values())))
+
+
+def _dot(pair: CellPair) -> str:
+    from analysis.cells.dot import pair_dot
+
+    return pair_dot(pair)
