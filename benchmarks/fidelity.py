@@ -36,9 +36,10 @@ from evo_nas.errors import EvoNasError, UsageError
 from evo_nas.evaluators.proxy.evaluator import ProxyEvaluator
 from evo_nas.listeners.progress import Progress
 from evo_nas.manager import WHY
-from evo_nas.run import build, configured, resume, start, stored
+from evo_nas.run import build, load_config, read_stored_config, resume, start
 from evo_nas.signals import EXIT_CODES, EndedAtOnce
-from evo_nas.study import finished
+from evo_nas.storage.run_folder import RunFolder
+from evo_nas.study import is_finished
 from evo_nas.system.terminal import duration
 from genotypes.genotype import Genotype
 from genotypes.individual import Proposal
@@ -113,13 +114,15 @@ class Setting:
         progress = Progress(title, self.config.run.trials, self.config.run.trials, grace=self.config.hardware.grace)
         try:
             if (self.folder / "run.toml").exists():
-                config = stored(self.folder, from_flags(self.flags, self.settings), [LISTED])
-                if finished(self.folder, config.run.trials):
+                config = read_stored_config(self.folder, from_flags(self.flags, self.settings), [LISTED])
+                if is_finished(self.folder, config.run.trials):
                     return 0
-                run = resume(config, self.folder, build(config), listeners=[progress], heeds_signals=True)
+                with RunFolder.open(self.folder) as folder:
+                    run = resume(config, folder, build(config), listeners=[progress], heeds_signals=True)
             else:
                 parts = build(self.config)
-                run = start(self.config, self.folder, parts, listeners=[progress], heeds_signals=True)
+                with RunFolder.create(self.folder) as folder:
+                    run = start(self.config, folder, parts, listeners=[progress], heeds_signals=True)
         except EndedAtOnce as ended:
             return EXIT_CODES[ended.reason]
         finally:
@@ -149,7 +152,7 @@ def setting(given: argparse.Namespace, name: str, *, changes: str = "", seed: in
         "keep_weights": "0",
         "data_dir": given.data_dir,
     }
-    config = configured(flags, settings=settings, environ={})
+    config = load_config(flags, settings=settings, environ={})
     return Setting(name, given.out / name, config, flags, tuple(settings))
 
 

@@ -31,7 +31,7 @@ import numpy as np
 
 from evo_nas.evaluators.base import Job
 from evo_nas.evaluators.toy import ToyEvaluator
-from evo_nas.run import build, stored
+from evo_nas.run import build, read_stored_config
 from evo_nas.storage.checksums import ASK, damage
 from evo_nas.system.failpoints import VARIABLE
 from genotypes.genotype import Genotype
@@ -524,7 +524,7 @@ class Killed:
 
 def replayed(folder: Path, record: Record) -> list[str]:
     """Tell a strategy the recorded sequence of events, and list what it does not decide as the run did."""
-    config = stored(folder, {}, (EVALUATOR, DIARIST))
+    config = read_stored_config(folder, {}, (EVALUATOR, DIARIST))
     parts = build(config)
     strategy, seed = parts.strategy, config.run.seed
     strategy.start(parts.space, np.random.default_rng([seed]))

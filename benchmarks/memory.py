@@ -18,7 +18,7 @@ from typing import Any, Final
 
 from evo_nas.executors.slots import SlotsExecutor
 from evo_nas.manager import Listener, PopulationManager
-from evo_nas.run import build, configured
+from evo_nas.run import build, load_config
 from evo_nas.storage.history import History
 from genotypes.individual import Evaluation, Individual
 from genotypes.population import Population
@@ -75,7 +75,7 @@ def weigh(evaluator: str, trials: int, folder: Path) -> Scales:
         **({"dataset": "digits", "device": "cpu"} if evaluator == "proxy" else {}),
     }
     settings = [f"evaluator.{name}={value}" for name, value in OPTIONS[evaluator].items()]
-    parts = build(configured(flags, settings=settings, environ={}))
+    parts = build(load_config(flags, settings=settings, environ={}))
     parts.evaluator.prepare(folder)
     executor = SlotsExecutor(parts.evaluator, 1, folder / "alive.lock", trial_timeout=600.0)
     scales = Scales(executor, trials)

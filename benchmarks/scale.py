@@ -25,8 +25,9 @@ from typing import Any, Final
 from evo_nas.config import RunConfig
 from evo_nas.evaluators.toy import ToyEvaluator
 from evo_nas.manager import Listener
-from evo_nas.run import Parts, build, configured, resume, start, stored
+from evo_nas.run import Parts, build, load_config, read_stored_config, resume, start
 from evo_nas.storage.checksums import sum_file
+from evo_nas.storage.run_folder import RunFolder
 from genotypes.individual import Evaluation, Individual
 from genotypes.population import Population
 
@@ -71,22 +72,25 @@ def search_until(path: Path, trials: int, strategy: str, window: int = WINDOW) -
     watch = Stopwatch(trials, window)
     flags: dict[str, Any] = {"strategy": strategy, "evaluator": "toy", "trials": trials, "repeats": "retrain"}
     if (path / "history.db").exists():
-        config = stored(path, {"run": {"trials": trials}})
-        resume(config, path, build(config), listeners=[watch])
+        config = read_stored_config(path, {"run": {"trials": trials}})
+        with RunFolder.open(path) as folder:
+            resume(config, folder, build(config), listeners=[watch])
     else:
-        config = configured(flags, environ={})
-        start(config, path, build(config), listeners=[watch])
+        config = load_config(flags, environ={})
+        with RunFolder.create(path) as folder:
+            start(config, folder, build(config), listeners=[watch])
     return watch.milliseconds
 
 
 def resume_once(path: Path) -> dict[str, float]:
     """Resume a run that needs nothing more, in this process; give seconds, and megabytes beyond the imports."""
-    config = stored(path)
+    config = read_stored_config(path)
     parts = build(config)
     _warm_up(config, parts)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     began = time.perf_counter()
-    resume(config, path, parts)
+    with RunFolder.open(path) as folder:
+        resume(config, folder, parts)
     seconds = time.perf_counter() - began
     return {"seconds": seconds, "megabytes": (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024}
 

@@ -63,8 +63,8 @@ VARIABLES: Final = {f"EVO_NAS_{name.upper()}": (table, name) for table, names in
 
 
 @dataclass(frozen=True)
-class Science:
-    """The ``[run]`` table: what is searched, how, and for how long.
+class SearchConfig:
+    """The settings of a search, the ``[run]`` table: what is searched, how, and for how long.
 
     ``strategy``, ``space`` and ``evaluator`` are names of their catalogues or ``package.module:Class``. ``trials`` is
     the total of ended trainings, failed ones counted; ``target_accuracy``, a fraction in [0, 1], ends the run before,
@@ -175,7 +175,7 @@ class Hardware:
 class RunConfig:
     """Everything that decides a run. The option tables hold what was given; the rest are the classes' defaults."""
 
-    run: Science = field(default_factory=Science)
+    run: SearchConfig = field(default_factory=SearchConfig)
     space: Mapping[str, Any] = field(default_factory=dict)
     strategy: Mapping[str, Any] = field(default_factory=dict)
     evaluator: Mapping[str, Any] = field(default_factory=dict)
@@ -194,7 +194,7 @@ class RunConfig:
                 raise UsageError(f"unknown table [{shorten(name)}]; the tables are: {', '.join(known)}")
         try:
             return cls(
-                run=configured(Science, "[run]", tables.get("run", {})),
+                run=configured(SearchConfig, "[run]", tables.get("run", {})),
                 hardware=configured(Hardware, "[hardware]", tables.get("hardware", {})),
                 **{name: dict(tables.get(name, {})) for name in OPTION_TABLES},
             )
@@ -204,7 +204,7 @@ class RunConfig:
     def to_tables(self) -> Tables:
         """Return the tables back; what is ``None`` is left out, because TOML has no word for it."""
         tables: Tables = {
-            "run": {f.name: getattr(self.run, f.name) for f in fields(Science)},
+            "run": {f.name: getattr(self.run, f.name) for f in fields(SearchConfig)},
             **{name: dict(getattr(self, name)) for name in OPTION_TABLES},
             "hardware": {f.name: getattr(self.hardware, f.name) for f in fields(Hardware)},
         }
@@ -278,7 +278,7 @@ def from_environment(environ: Mapping[str, str]) -> Tables:
     return tables
 
 
-def layered(*layers: Tables) -> Tables:
+def merge(*layers: Tables) -> Tables:
     """Merge tables field by field; later layers win."""
     merged: Tables = {}
     for layer in layers:

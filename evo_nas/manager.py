@@ -12,6 +12,7 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
+from evo_nas.config import SearchConfig
 from evo_nas.errors import TooManyFailures, UsageError
 from evo_nas.evaluators.base import Evaluator, Job
 from evo_nas.evaluators.limits import Limits
@@ -88,8 +89,8 @@ class PopulationManager:
 
     The strategy decides what is tried, the evaluator what it is worth, the executor where it runs, the history
     remembers. Asynchronous and without a barrier: as soon as a slot is free, the next candidate is asked
-    for. ``trials`` is the total of ended trainings that the history may hold, failed ones counted; ``target`` is a
-    fitness, a fraction in [0, 1], that is high enough.
+    for. ``config`` says how far the search goes and what becomes of repeats; the parts that it names are those given
+    here, whatever their names. ``settings`` are fields of it that go before its own, as in ``trials=100``.
 
     A history that holds events already is first told to the strategy again, and what was asked and not told
     is submitted again under the same id, genotype and seed: a resumed search is the same search.
@@ -109,33 +110,25 @@ class PopulationManager:
         evaluator: Evaluator,
         executor: Executor,
         history: History,
+        config: SearchConfig | None = None,
         *,
-        seed: int = 0,
-        trials: int,
-        target: float | None = None,
-        repeats: str = "reuse",
-        max_repeats: int = 1000,
-        max_parameters: int | None = None,
-        max_mult_adds: int | None = None,
-        max_consecutive_failures: int = 10,
         time_limit: float | None = None,
         grace: float = 0.0,
         listeners: Sequence[Listener] = (),
         crashed: Mapping[int, Evaluation] = MappingProxyType({}),
         clock: Callable[[], float] = time.monotonic,
+        **settings: Any,
     ) -> None:
         self.space = space
         self.strategy = strategy = strategy.suited(space)
         self.evaluator = evaluator
         self.executor = executor
         self.history = history
-        self.seed = seed
-        self.trials = trials
-        self.target = target
-        self.reuse = repeats == "reuse"
-        self.max_repeats = max_repeats
-        self.limits = Limits(max_parameters, max_mult_adds)
-        self.max_consecutive_failures = max_consecutive_failures
+        if "target" in settings:  # the short name of the field
+            settings["target_accuracy"] = settings.pop("target")
+        self.config = config = replace(config or SearchConfig(), **settings)
+        self.reuse = config.repeats == "reuse"
+        self.limits = Limits(config.max_parameters, config.max_mult_adds)
         self.time_limit = time_limit
         self.grace = grace
         self.listeners = listeners
@@ -238,9 +231,9 @@ class PopulationManager:
             if self._backlog:
                 self._take_up(self._backlog.popleft())
                 continue
-            if self._trained + len(self._running) >= self.trials:
+            if self._trained + len(self._running) >= self.config.trials:
                 return Reason.TRIALS
-            if self._repeats >= self.max_repeats:
+            if self._repeats >= self.config.max_repeats:
                 return self._because_of_the_limits() or Reason.CONVERGED
             id = self._last_id + 1
             waiting = [pending.proposal for pending in self._pending.values()]
@@ -253,7 +246,7 @@ class PopulationManager:
     def _because_of_the_limits(self) -> Reason | None:
         """Return whether it is the limits that leave nothing to train: they refused the last asks, all of them."""
         refused = self.history.refused_in_a_row().count if self.limits else 0
-        return Reason.REFUSED if 0 < min(self.max_repeats, self._last_id) <= refused else None
+        return Reason.REFUSED if 0 < min(self.config.max_repeats, self._last_id) <= refused else None
 
     def _ask(self, id: int, proposal: Proposal) -> None:
         """Decide what becomes of the proposal, record it under the next id, and let it become that."""
@@ -267,7 +260,7 @@ class PopulationManager:
         pending = Pending(id, proposal, key, self.evaluator.brief(self.population))
         answer = answer or self._answer(pending)
         trains = answer is None and not self._waits(pending)
-        self.history.ask(id, proposal, key, cell, self.seed, pending.brief, attempt=trains, answer=answer)
+        self.history.ask(id, proposal, key, cell, self.config.seed, pending.brief, attempt=trains, answer=answer)
         self._last_id = id
         self._pending[id] = pending
         self._proceed(pending, answer)
@@ -322,7 +315,7 @@ class PopulationManager:
         return self.reuse and pending.key in self._waiting
 
     def _job(self, pending: Pending) -> Job:
-        return Job(pending.id, pending.proposal.genotype, self.seed, pending.brief)
+        return Job(pending.id, pending.proposal.genotype, self.config.seed, pending.brief)
 
     def _ended(self, id: int, evaluation: Evaluation) -> None:
         """Tell a training that ended, and after it those that waited for its fitness; try again after a crash."""
@@ -347,7 +340,7 @@ class PopulationManager:
             known = self.history.find(pending.key)
             assert known is not None, "the training that others waited for is recorded"
             self._tell(twin, _again(known, self.strategy.needs))
-        if self._failures >= self.max_consecutive_failures:
+        if self._failures >= self.config.max_consecutive_failures:
             last_line = (evaluation.error or "no error text").strip().splitlines()[-1]
             raise TooManyFailures(
                 f"{self._failures} trainings in a row failed, the last one with outcome {evaluation.outcome}: "
@@ -382,7 +375,7 @@ class PopulationManager:
 
     def _stop_at_the_target(self) -> None:
         best = self.population.best(1)
-        if self.target is not None and best and best[0].score >= self.target:
+        if self.config.target_accuracy is not None and best and best[0].score >= self.config.target_accuracy:
             self.stop(Reason.TARGET)
 
     def _learn(self, individual: Individual) -> Mapping[str, float] | None:
@@ -404,7 +397,7 @@ class PopulationManager:
         """Make the generator of one event: a function of the run's seed, the id and the kind of event."""
         import numpy as np
 
-        return np.random.default_rng([self.seed, *ids])
+        return np.random.default_rng([self.config.seed, *ids])
 
 
 _RESTORED_AT_ONCE: Final = 100

@@ -6,7 +6,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,16 +21,15 @@ from evo_nas.config import (
     differences,
     from_environment,
     from_flags,
-    layered,
+    merge,
     read_toml,
 )
 from evo_nas.errors import RunFolderError, UsageError
 from evo_nas.evaluators.base import Evaluator, Placement
 from evo_nas.evaluators.catalogue import EVALUATORS
 from evo_nas.evaluators.limits import Limits
-from evo_nas.executors.base import Executor
 from evo_nas.executors.capacity import check_memory
-from evo_nas.executors.serial import SerialExecutor
+from evo_nas.executors.choice import build_executor
 from evo_nas.listeners.tensorboard import TensorBoard, check_installed
 from evo_nas.listeners.weights import WeightKeeper
 from evo_nas.manager import MEAN_OF, Listener, PopulationManager, Reason
@@ -74,7 +73,7 @@ class Run(os.PathLike[str]):
         return str(self.path)
 
 
-def configured(
+def load_config(
     flags: Mapping[str, Any],
     *,
     settings: Sequence[str] = (),
@@ -97,13 +96,13 @@ def configured(
             RunConfig.from_tables(tables)
         except UsageError as error:
             raise UsageError(f"{origin}: {error}") from error
-    names = RunConfig.from_tables(layered(from_file, from_variables, from_command)).run
+    names = RunConfig.from_tables(merge(from_file, from_variables, from_command)).run
     # An exported variable is a habit, not a demand: where the chosen part has no such option it says nothing.
     for table, catalogue in (("strategy", STRATEGIES), ("evaluator", EVALUATORS)):
         if table in from_variables:
             known = option_types(_found(catalogue, getattr(names, table)))
             from_variables[table] = {k: v for k, v in from_variables[table].items() if k in known}
-    tables = layered(from_file, from_variables, from_command)
+    tables = merge(from_file, from_variables, from_command)
     if beside and "strategy" in tables:
         known = option_types(_found(STRATEGIES, names.strategy))
         others = {option for name in beside for option in option_types(_found(STRATEGIES, name))} - known.keys()
@@ -152,7 +151,7 @@ def _refuse_missing_metrics(strategy: SearchStrategy, evaluator: Evaluator) -> N
     )
 
 
-def resolved(config: RunConfig, parts: Parts) -> RunConfig:
+def fill_options(config: RunConfig, parts: Parts) -> RunConfig:
     """Fill the option tables with every option that the parts have, so that later defaults cannot change the run."""
     space, strategy, evaluator = map(options_of, (parts.space, parts.strategy, parts.evaluator))
     return replace(config, space=space, strategy=strategy, evaluator=evaluator)
@@ -169,62 +168,59 @@ def new_folder(config: RunConfig, parts: Parts) -> Path:
 
 def start(
     config: RunConfig,
-    place: Path | RunFolder,
+    folder: RunFolder,
     parts: Parts,
     *,
     listeners: Sequence[Listener] = (),
     durable: bool = True,
     heeds_signals: bool = False,
 ) -> Run:
-    """Start a new run in a folder that is new or empty, and search until it ends.
+    """Start a new run in a folder that :meth:`RunFolder.create` has made, and search until it ends.
 
-    ``place`` may be such a folder that this process has locked already. ``durable`` is that of
+    The caller closes the folder. ``durable`` is that of
     :class:`evo_nas.storage.history.History`: whether every step outlives a power cut. ``heeds_signals`` lets Ctrl-C,
     SIGTERM and their kin end the search in order, as :func:`evo_nas.signals.heeded` says; otherwise they do what they
     do.
 
     Raises:
-        RunFolderError: if the folder is not empty, in use or cannot be written.
+        RunFolderError: if the folder cannot be written.
         UsageError: if the workers need much more memory than there is, or if the limits refused one network after
             another, and nothing was trained.
         DataError: if the evaluator's data is missing or damaged.
         TooManyFailures: if trial after trial failed.
     """
-    with ExitStack() as stack:
-        folder = place if isinstance(place, RunFolder) else stack.enter_context(RunFolder.create(place))
-        try:
-            parts.evaluator.prepare(folder.path)
-            check_memory(config.hardware, parts.evaluator)
-            folder.write_config(resolved(config, parts).to_toml())
-        except BaseException:
-            folder.discard()
-            raise
-        reach(Failpoint.CONFIG_WRITTEN)
-        return _begin(config, folder, parts, listeners, durable, heeds_signals)
+    try:
+        parts.evaluator.prepare(folder.path)
+        check_memory(config.hardware, parts.evaluator)
+        folder.write_config(fill_options(config, parts).to_toml())
+    except BaseException:
+        folder.discard()
+        raise
+    reach(Failpoint.CONFIG_WRITTEN)
+    return _begin(config, folder, parts, listeners, durable, heeds_signals)
 
 
 def resume(
     config: RunConfig,
-    place: Path | RunFolder,
+    folder: RunFolder,
     parts: Parts,
     *,
     listeners: Sequence[Listener] = (),
     durable: bool = True,
     heeds_signals: bool = False,
 ) -> Run:
-    """Go on with a run where it stopped, under the configuration that :func:`stored` gives, and store that.
+    """Go on with a run where it stopped, under the configuration that :func:`read_stored_config` gives, and store that.
 
-    The arguments are those of :func:`start`.
+    ``folder`` comes from :meth:`RunFolder.open`, the other arguments are those of :func:`start`.
 
     Raises:
-        RunFolderError: if the folder holds no run, is damaged or in use.
+        RunFolderError: if the folder is damaged.
         UsageError: if the data of the run has changed, the workers need much more memory than there is, or the limits
             still leave nothing to train.
         DataError: if the evaluator's data is missing or damaged.
         TooManyFailures: if trial after trial failed.
     """
     with ExitStack() as stack:
-        folder = place if isinstance(place, RunFolder) else stack.enter_context(RunFolder.open(place))
         parts.evaluator.prepare(folder.path)
         check_memory(config.hardware, parts.evaluator)
         if folder.history.exists():
@@ -234,7 +230,7 @@ def resume(
             begun = any(folder.path.glob("history.damaged-*.db"))
             mend = f"end its repair with: {repair_command(folder.path)}" if begun else "put it back from a copy"
             raise RunFolderError(f"{folder.path} is damaged: its history.db is gone; {mend}")
-        folder.write_config(resolved(config, parts).to_toml())
+        folder.write_config(fill_options(config, parts).to_toml())
         reach(Failpoint.CONFIG_REWRITTEN)
         if not folder.history.exists():  # it was killed before it had one
             return _begin(config, folder, parts, listeners, durable, heeds_signals)
@@ -280,7 +276,7 @@ def _check_surroundings(folder: RunFolder, evaluator: Evaluator) -> None:
         folder.log("warning", message=message)
 
 
-def stored(path: Path, given: Tables | None = None, plugins: Sequence[str] = ()) -> RunConfig:
+def read_stored_config(path: Path, given: Tables | None = None, plugins: Sequence[str] = ()) -> RunConfig:
     """Read the configuration of a run, with a new budget or other hardware if ``given`` says so.
 
     A run folder is data, never code: what it names as ``package.module:Class`` is imported only if the caller names
@@ -295,7 +291,7 @@ def stored(path: Path, given: Tables | None = None, plugins: Sequence[str] = ())
         raise RunFolderError(f"{path} holds no run: there is no run.toml in it")
     old = RunConfig.from_tables(read_toml(folder.config))
     given = given or {}
-    new = RunConfig.from_tables(layered(old.to_tables(), given))
+    new = RunConfig.from_tables(merge(old.to_tables(), given))
     same = replace(old, run=replace(old.run, **{name: getattr(new.run, name) for name in BUDGET}))
     if changed := list(differences(same.to_tables(), new.to_tables(), (*OPTION_TABLES, "run"))):
         raise UsageError(f"resume goes on with the same search, it cannot change {'; '.join(changed)}")
@@ -324,11 +320,13 @@ def search(
 
     Raises:
         UsageError: if a flag, a name or an option is unknown, or a value impossible.
+        RunFolderError: if ``run_dir`` is not empty, in use or cannot be made.
         EvoNasError: for whatever else ends a run: see :func:`start`.
     """
-    config = configured(flags, settings=settings)
+    config = load_config(flags, settings=settings)
     parts = build(config)
-    return start(config, Path(run_dir) if run_dir else new_folder(config, parts), parts, listeners=listeners)
+    with RunFolder.create(Path(run_dir) if run_dir else new_folder(config, parts)) as folder:
+        return start(config, folder, parts, listeners=listeners)
 
 
 def placement(hardware: Hardware) -> Placement:
@@ -354,7 +352,7 @@ def _search(
     """Run the manager on an open folder and an open history, and log how it ended."""
     if not folder.has_locks:
         _warn_of_missing_locks(folder)
-    science, hardware = config.run, config.hardware
+    hardware = config.hardware
     tensorboard = TensorBoard(folder.path, history, parts.strategy.window or MEAN_OF) if hardware.tensorboard else None
     crash_file = CrashFile(folder.crash)
     crashed = _crashed(crash_file, history)
@@ -364,27 +362,20 @@ def _search(
         assert attempt is not None, "it is recorded before the job is submitted"
         return crash_file.watch(id, attempt[0])
 
-    executor = _executor(hardware, parts.evaluator, folder.path / "alive.lock", watch)
+    executor = build_executor(hardware, parts.evaluator, folder.path / "alive.lock", watch)
     manager = PopulationManager(
         parts.space,
         parts.strategy,
         parts.evaluator,
         executor,
         history,
-        seed=science.seed,
-        trials=science.trials,
-        target=science.target_accuracy,
-        repeats=science.repeats,
-        max_repeats=science.max_repeats,
-        max_parameters=science.max_parameters,
-        max_mult_adds=science.max_mult_adds,
-        max_consecutive_failures=science.max_consecutive_failures,
+        config.run,
         time_limit=hardware.time_limit,
         grace=hardware.grace,
         listeners=[WeightKeeper(folder.path, hardware.keep_weights), *filter(None, [tensorboard]), *listeners],
         crashed=crashed,
     )
-    folder.log("start", evo_nas=__version__, process=os.getpid(), trials=science.trials, asked=history.last_id)
+    folder.log("start", evo_nas=__version__, process=os.getpid(), trials=config.run.trials, asked=history.last_id)
     for id, evaluation in crashed.items():
         folder.log("crash", trial=id, error=evaluation.error)
     try:
@@ -428,44 +419,6 @@ def _advice(history: History, limits: Limits) -> str:
     if history.trained():
         return advice
     raise UsageError(f"nothing was trained: {advice}")
-
-
-def _executor(
-    hardware: Hardware, evaluator: Evaluator, alive: Path, watch: Callable[[int], AbstractContextManager[None]]
-) -> Executor:
-    """Build the executor; those that need worker processes are imported only where there are any.
-
-    ``alive`` is the file by which these know that the search lives, ``watch`` what the serial executor takes.
-    """
-    timeout, recycle = hardware.trial_timeout, hardware.recycle_after or None
-    kind = hardware.executor
-    if kind == "auto":
-        alone = hardware.workers == 1 and evaluator.is_harmless and timeout is None and recycle is None
-        kind = "serial" if alone else "slots"
-    if kind == "serial":
-        return SerialExecutor(evaluator, hardware.grace, watch)
-    if kind == "ray":
-        from evo_nas.executors.ray import RayExecutor
-
-        return RayExecutor(
-            evaluator,
-            hardware.workers,
-            address=hardware.ray_address,
-            cpus=hardware.cpus_per_trial,
-            gpus=hardware.gpus_per_trial,
-            trial_timeout=timeout,
-            recycle_after=recycle,
-        )
-    from evo_nas.executors.slots import SlotsExecutor
-
-    gpus: Sequence[str] = ()
-    if "torch" in evaluator.preload:  # nothing else needs a device, and torch takes seconds to import
-        from evo_nas.training.devices import gpus_for
-
-        gpus = gpus_for(evaluator.placement.device)
-        if gpus:  # settled here, because a worker whose GPU is lost must fail, and not train on the processor instead
-            evaluator.placement = replace(evaluator.placement, device="cuda")
-    return SlotsExecutor(evaluator, hardware.workers, alive, trial_timeout=timeout, recycle_after=recycle, gpus=gpus)
 
 
 def _found(catalogue: Registry[Any], name: str) -> type:

@@ -22,10 +22,10 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from evo_nas.config import OPTION_TABLES, RunConfig, Tables, differences, read_setting
 from evo_nas.errors import EvoNasError, RunFolderError, UsageError
 from evo_nas.manager import Listener, Reason
-from evo_nas.run import Parts, build, configured, resolved, resume, start, stored
+from evo_nas.run import Parts, build, fill_options, load_config, read_stored_config, resume, start
 from evo_nas.storage.history import History
 from evo_nas.storage.log import read_log
-from evo_nas.storage.run_folder import take_lock
+from evo_nas.storage.run_folder import RunFolder, take_lock
 from evo_nas.system.atomic import write_whole
 from evo_nas.system.links import refuse_links
 from genotypes.genotype import shorten
@@ -50,7 +50,7 @@ _OF_A_RUN: Final = re.compile(
 
 
 @dataclass(frozen=True)
-class Contestant:
+class Entrant:
     """A strategy of a study: as it was listed, and the configuration of its runs but for their seeds."""
 
     label: str
@@ -64,20 +64,20 @@ class Contestant:
 
 @dataclass(frozen=True)
 class Study:
-    """What is to be compared: every contestant on every seed."""
+    """What is to be compared: every entrant on every seed."""
 
-    contestants: tuple[Contestant, ...]
+    entrants: tuple[Entrant, ...]
     seeds: range
 
     @property
     def config(self) -> RunConfig:
-        """What all contestants share, read from the first."""
-        return self.contestants[0].config
+        """What all entrants share, read from the first."""
+        return self.entrants[0].config
 
     @property
     def labels(self) -> list[str]:
-        """How the contestants are called."""
-        return [contestant.label for contestant in self.contestants]
+        """How the entrants are called."""
+        return [entrant.label for entrant in self.entrants]
 
     @property
     def default_folder(self) -> Path:
@@ -89,7 +89,7 @@ class Study:
 
 
 @dataclass(frozen=True)
-class Ended:
+class RunResult:
     """How a run of a study ended: ``reason``, or else ``error`` with its exit code; ``best`` is its highest fitness."""
 
     label: str
@@ -102,7 +102,7 @@ class Ended:
 
 
 @dataclass(frozen=True)
-class Task:
+class RunTask:
     """One run, as it is sent to a worker process: ``tables`` is its configuration, ``parent`` waits for the result."""
 
     label: str
@@ -112,32 +112,8 @@ class Task:
     parent: int
 
 
-def listed(text: str) -> list[tuple[str, dict[str, Any]]]:
-    """Read a list of strategies, each with options of its own in brackets if it has any: name, options.
-
-    As in ``random,evolution(population=20,sample=5),my_strategy:HillClimbing``.
-
-    Raises:
-        UsageError: if there is none, or a bracket or an option is misspelt.
-    """
-    words = re.findall(r"(?:[^,()]|\([^()]*\))+|[()]", text)
-    strategies = []
-    for word in filter(None, map(str.strip, words)):
-        match = re.fullmatch(r"(?P<name>[^()]+?)\s*(?:\((?P<options>[^()]*)\))?", word)
-        if match is None:
-            raise UsageError(f"--strategies: write options as in 'evolution(population=20)', not {shorten(word)!r}")
-        options = list(filter(None, map(str.strip, (match["options"] or "").split(","))))
-        if wrong := [option for option in options if not re.fullmatch(r"\w+\s*=.*", option)]:
-            raise UsageError(f"--strategies: an option is NAME=VALUE, not {shorten(wrong[0])!r}")
-        settings = [read_setting(f"strategy.{option}") for option in options]
-        strategies.append((match["name"], {name: value for _, name, value in settings}))
-    if not strategies:
-        raise UsageError("name the strategies to compare with --strategies, as in --strategies random,evolution")
-    return strategies
-
-
-def planned(
-    strategies: str,
+def plan_study(
+    strategies: Sequence[tuple[str, Mapping[str, Any]]],
     flags: Mapping[str, Any],
     *,
     seeds: range,
@@ -145,12 +121,12 @@ def planned(
     file: Path | None = None,
     environ: Mapping[str, str] = os.environ,
 ) -> Study:
-    """Plan a study: a configuration for each strategy that is listed, with the flags of ``run`` for all of them.
+    """Plan a study: a configuration for each strategy, by name and options, with the flags of ``run`` for all of them.
 
     An option of ``[strategy]`` goes to every strategy that has it; those in a strategy's brackets to it alone.
 
     Raises:
-        UsageError: as :func:`evo_nas.run.configured` does; if a strategy is listed twice; or if something is set that
+        UsageError: as :func:`evo_nas.run.load_config` does; if a strategy is listed twice; or if something is set that
             is the study's own, such as the seed.
     """
     for table, name, _ in map(read_setting, settings):
@@ -158,10 +134,10 @@ def planned(
             raise UsageError(
                 f"--set run.{name}: each run of a study has its own; use --strategies, --seeds, --first-seed"
             )
-    contestants: list[Contestant] = []
-    names = [name for name, _ in listed(strategies)]
-    for name, options in listed(strategies):
-        config = configured(
+    entrants: list[Entrant] = []
+    names = [name for name, _ in strategies]
+    for name, options in strategies:
+        config = load_config(
             {**flags, "strategy": name, "seed": str(seeds[0])},
             settings=settings,
             file=file,
@@ -176,15 +152,15 @@ def planned(
             strategy={**config.strategy, **options},
             hardware=replace(config.hardware, threads=1),
         )
-        contestant = Contestant(f"{name}({words})" if words else name, config)
-        if contestant.label in (other.label for other in contestants):
-            raise UsageError(f"--strategies: {contestant.label} is listed twice")
-        contestants.append(contestant)
-    return Study(tuple(contestants), seeds)
+        entrant = Entrant(f"{name}({words})" if words else name, config)
+        if entrant.label in (other.label for other in entrants):
+            raise UsageError(f"--strategies: {entrant.label} is listed twice")
+        entrants.append(entrant)
+    return Study(tuple(entrants), seeds)
 
 
 @contextmanager
-def opened(study: Study, path: Path) -> Iterator[Study]:
+def open_study(study: Study, path: Path) -> Iterator[Study]:
     """Open a new or known study: check that it is the same one, prepare its evaluator, write ``study.json``.
 
     Gives the study with every option filled in. While it is open no other process can run it.
@@ -194,7 +170,7 @@ def opened(study: Study, path: Path) -> Iterator[Study]:
         UsageError: if parts do not suit each other, or what was compared there before is not what is asked for now.
         DataError: if the evaluator's data is missing or damaged.
     """
-    every_part = [build(contestant.config) for contestant in study.contestants]
+    every_part = [build(entrant.config) for entrant in study.entrants]
     known = path / "study.json"
     is_new = not path.exists()
     try:
@@ -212,9 +188,9 @@ def opened(study: Study, path: Path) -> Iterator[Study]:
             evaluator.prepare(path)
             filled = replace(
                 study,
-                contestants=tuple(
-                    replace(one, config=resolved(one.config, replace(parts, evaluator=evaluator)))
-                    for one, parts in zip(study.contestants, every_part, strict=True)
+                entrants=tuple(
+                    replace(one, config=fill_options(one.config, replace(parts, evaluator=evaluator)))
+                    for one, parts in zip(study.entrants, every_part, strict=True)
                 ),
             )
             record = _record(filled, evaluator.optimum)
@@ -232,7 +208,7 @@ def opened(study: Study, path: Path) -> Iterator[Study]:
         yield filled
 
 
-def unfinished(study: Study, path: Path) -> list[Task]:
+def list_unfinished(study: Study, path: Path) -> list[RunTask]:
     """List the runs of an opened study that are not finished, seed by seed, so that those there can be compared.
 
     Raises:
@@ -240,17 +216,17 @@ def unfinished(study: Study, path: Path) -> list[Task]:
     """
     tasks = []
     for seed in study.seeds:
-        for one in study.contestants:
+        for one in study.entrants:
             folder = path / f"{one.folder}-seed{seed}"
             refuse_links(path, [folder.name])
-            if not finished(folder, study.config.run.trials):
+            if not is_finished(folder, study.config.run.trials):
                 config = replace(one.config, run=replace(one.config.run, seed=seed))
-                tasks.append(Task(one.label, seed, folder, _plain(config), os.getpid()))
+                tasks.append(RunTask(one.label, seed, folder, _plain(config), os.getpid()))
     return tasks
 
 
-def run_all(tasks: Sequence[Task], jobs: int, hear: Callable[[Ended, int], None]) -> list[Ended]:
-    """Run or resume what :func:`unfinished` listed, ``jobs`` runs at a time, and give how each ended.
+def run_all(tasks: Sequence[RunTask], jobs: int, hear: Callable[[RunResult, int], None]) -> list[RunResult]:
+    """Run or resume what :func:`list_unfinished` listed, ``jobs`` runs at a time, and give how each ended.
 
     ``hear`` is called as each ends, with how many are left. A run that fails does not stop the others; Ctrl-C stops
     all. What comes out does not depend on ``jobs``.
@@ -263,7 +239,7 @@ def run_all(tasks: Sequence[Task], jobs: int, hear: Callable[[Ended, int], None]
     from joblib.externals.loky.process_executor import TerminatedWorkerError
     from threadpoolctl import threadpool_limits
 
-    every: list[Ended] = []
+    every: list[RunResult] = []
     jobs = min(jobs, len(tasks))
     if jobs == 0:
         return every
@@ -271,7 +247,7 @@ def run_all(tasks: Sequence[Task], jobs: int, hear: Callable[[Ended, int], None]
         # Sums of several threads can differ in their last bits: one thread, here and in each worker.
         with _quiet_tracker(), threadpool_limits(1), parallel_config("loky", inner_max_num_threads=1):
             parallel = Parallel(n_jobs=jobs, return_as="generator_unordered", batch_size=1)
-            results = cast("Generator[Ended]", parallel(delayed(_search)(task, jobs) for task in tasks))
+            results = cast("Generator[RunResult]", parallel(delayed(_search)(task, jobs) for task in tasks))
             with closing(results):
                 for ended in results:
                     every.append(ended)
@@ -299,7 +275,7 @@ def _quiet_tracker() -> Iterator[None]:
             os.environ["PYTHONWARNINGS"] = before
 
 
-def finished(folder: Path, trials: int) -> bool:
+def is_finished(folder: Path, trials: int) -> bool:
     """Return whether a run needs no more: its trials are done, or it ended because there was nothing more to try."""
     try:
         with History.read(folder / "history.db") as history:
@@ -329,7 +305,7 @@ class _Watch(Listener):
             os._exit(1)  # every step is on disk; nobody is there to be told
 
 
-def _search(task: Task, jobs: int) -> Ended:
+def _search(task: RunTask, jobs: int) -> RunResult:
     """Run or resume one run, in a worker process if there is more than one job."""
     in_worker = os.getpid() != task.parent
     if in_worker:
@@ -338,18 +314,22 @@ def _search(task: Task, jobs: int) -> Ended:
     try:
         plugins = [name for part in OPTION_TABLES if ":" in (name := task.tables["run"][part])]
         if History.begun(task.path / "history.db"):
-            config = stored(task.path, task.tables, plugins)
-            run = resume(config, task.path, _parts(config, jobs), listeners=[watch], durable=False)
+            config = read_stored_config(task.path, task.tables, plugins)
+            with RunFolder.open(task.path) as folder:
+                run = resume(config, folder, _parts(config, jobs), listeners=[watch], durable=False)
         else:
             _clear(task.path)
             config = RunConfig.from_tables(task.tables)
-            run = start(config, task.path, _parts(config, jobs), listeners=[watch], durable=False)
+            with RunFolder.create(task.path) as folder:
+                run = start(config, folder, _parts(config, jobs), listeners=[watch], durable=False)
     except EvoNasError as error:
-        return Ended(task.label, task.seed, task.path, best=watch.best, error=str(error), exit_code=error.exit_code)
+        return RunResult(task.label, task.seed, task.path, best=watch.best, error=str(error), exit_code=error.exit_code)
     except Exception as error:  # a strategy that is broken costs its own runs, not those of others
         reason = "".join(traceback.format_exception_only(error)).strip()
-        return Ended(task.label, task.seed, task.path, best=watch.best, error=reason, exit_code=EvoNasError.exit_code)
-    return Ended(task.label, task.seed, task.path, run.reason, watch.best)
+        return RunResult(
+            task.label, task.seed, task.path, best=watch.best, error=reason, exit_code=EvoNasError.exit_code
+        )
+    return RunResult(task.label, task.seed, task.path, run.reason, watch.best)
 
 
 def _parts(config: RunConfig, jobs: int) -> Parts:
@@ -388,7 +368,7 @@ def _record(study: Study, optimum: float | None) -> dict[str, Any]:
                 "name": one.config.run.strategy,
                 "options": _plain(one.config)["strategy"],
             }
-            for one in study.contestants
+            for one in study.entrants
         ],
         "run": {name: value for name, value in tables["run"].items() if name not in _OWN},
         "space": tables["space"],

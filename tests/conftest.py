@@ -70,10 +70,12 @@ def toy_run(tmp_path: Path) -> Callable[..., Run]:
 
     def begin(name: str = "run", settings: tuple[str, ...] = (), **flags: Any) -> Run:
         flags = {"strategy": "random", "evaluator": "toy", "trials": 10, **flags}
-        from evo_nas.run import build, configured, start
+        from evo_nas.run import build, load_config, start
+        from evo_nas.storage.run_folder import RunFolder
 
-        config = configured(flags, settings=settings, environ={})
-        return start(config, tmp_path / name, build(config))
+        config = load_config(flags, settings=settings, environ={})
+        with RunFolder.create(tmp_path / name) as folder:
+            return start(config, folder, build(config))
 
     return begin
 

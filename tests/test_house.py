@@ -70,9 +70,7 @@ TOO_LONG: Mapping[str, int] = {
     "analysis/frames.py": 673,
     "evo_nas/commands/export/standalone.py": 492,
     "evo_nas/evaluators/proxy/evaluator.py": 479,
-    "evo_nas/run.py": 490,
     "evo_nas/storage/history.py": 767,
-    "evo_nas/study.py": 468,
     "evo_nas/training/resumable.py": 504,
 }
 
@@ -247,6 +245,7 @@ def test_the_catalogues_are_read_by_the_composition_root_alone() -> None:
 def test_the_manager_sees_interfaces_only() -> None:
     seen = {i.module for i in IMPORTS if i.file == "evo_nas/manager.py" and i.module.split(".")[0] in PACKAGES}
     assert seen <= {
+        "evo_nas.config",
         "evo_nas.errors",
         "evo_nas.evaluators.base",
         "evo_nas.executors.base",

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from evo_nas.commands.base import Parser
 from evo_nas.commands.options import add_budget_and_hardware, read_flags
 from evo_nas.commands.run import search_live
-from evo_nas.config import from_environment, from_flags, layered
+from evo_nas.config import from_environment, from_flags, merge
 from evo_nas.errors import UsageError
 from evo_nas.storage.run_folder import RunFolder
 
@@ -35,7 +35,7 @@ def add_arguments(parser: Parser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Go on with a search, and return its exit code."""
-    from evo_nas.run import build, resume, stored
+    from evo_nas.run import build, read_stored_config, resume
 
     path = arguments.run
     if any((path / name).is_file() for name in ("train.json", "top.json")):
@@ -45,7 +45,7 @@ def run(arguments: argparse.Namespace) -> int:
     # The variables of hardware count here too; those of science would only be refused.
     variables = {"hardware": from_environment(os.environ).get("hardware", {})}
     with RunFolder.open(path) as folder:
-        config = stored(path, layered(variables, from_flags(flags, arguments.set)), plugins)
+        config = read_stored_config(path, merge(variables, from_flags(flags, arguments.set)), plugins)
         parts = build(config)
 
         def go(listeners: Sequence[Listener]) -> Run:

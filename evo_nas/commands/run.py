@@ -48,7 +48,7 @@ def add_arguments(parser: Parser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Start a search, and return its exit code."""
-    from evo_nas.run import build, configured, new_folder, start
+    from evo_nas.run import build, load_config, new_folder, start
 
     if not (arguments.strategy or arguments.config or os.environ.get("EVO_NAS_STRATEGY")):
         from strategies.catalogue import STRATEGIES
@@ -59,7 +59,7 @@ def run(arguments: argparse.Namespace) -> int:
         named = arguments.run_dir is not None and not arguments.dry_run
         folder = stack.enter_context(RunFolder.create(arguments.run_dir)) if named else None
         try:
-            config = configured(read_flags(arguments), settings=arguments.set, file=arguments.config)
+            config = load_config(read_flags(arguments), settings=arguments.set, file=arguments.config)
             parts = build(config)
         except BaseException:
             if folder is not None:
@@ -76,12 +76,12 @@ def run(arguments: argparse.Namespace) -> int:
                 "until it is full every proposal is random; a smaller --population would change that",
                 file=sys.stderr,
             )
-        path = folder.path if folder is not None else new_folder(config, parts)
+        opened = folder or stack.enter_context(RunFolder.create(new_folder(config, parts)))
 
         def go(listeners: Sequence[Listener]) -> Run:
-            return start(config, folder or path, parts, listeners=listeners, heeds_signals=True)
+            return start(config, opened, parts, listeners=listeners, heeds_signals=True)
 
-        return search_live(path, config, parts, go)
+        return search_live(opened.path, config, parts, go)
 
 
 def search_live(path: Path, config: RunConfig, parts: Parts, go: Callable[[Sequence[Listener]], Run]) -> int:

@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from evo_nas.commands.base import Parser, add_json, add_output, spell_command, translate_errors, whole
 from evo_nas.commands.options import add_science, add_tensorboard, read_flags
+from evo_nas.config import read_setting
 from evo_nas.errors import StudyFailed, UsageError
 from evo_nas.system.terminal import RenewedLine, duration
+from genotypes.genotype import shorten
 
 if TYPE_CHECKING:
-    from evo_nas.study import Ended
+    pass
+
+if TYPE_CHECKING:
+    from evo_nas.study import RunResult
 
 
 _FAILURES_NAMED: Final = 10
@@ -52,7 +58,7 @@ def add_arguments(parser: Parser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Run what is missing of the study, and print its table."""
-    from evo_nas.study import opened, planned, run_all, unfinished
+    from evo_nas.study import list_unfinished, open_study, plan_study, run_all
 
     if not arguments.strategies:
         raise UsageError("name the strategies to compare with --strategies, as in --strategies random,evolution")
@@ -62,12 +68,16 @@ def run(arguments: argparse.Namespace) -> None:
         with translate_errors():
             picture_files(arguments.output)  # a misspelt name is better said now than after all runs
     seeds = range(arguments.first_seed, arguments.first_seed + arguments.seeds)
-    study = planned(
-        arguments.strategies, read_flags(arguments), seeds=seeds, settings=arguments.set, file=arguments.config
+    study = plan_study(
+        parse_strategies(arguments.strategies),
+        read_flags(arguments),
+        seeds=seeds,
+        settings=arguments.set,
+        file=arguments.config,
     )
     path = arguments.study_dir or study.default_folder
-    with opened(study, path) as study:
-        tasks = unfinished(study, path)
+    with open_study(study, path) as study:
+        tasks = list_unfinished(study, path)
         progress = StudyProgress(f"study {path}: {', '.join(study.labels)}", len(study.labels) * len(seeds), len(tasks))
         try:
             ended = run_all(tasks, arguments.jobs, progress)
@@ -135,7 +145,7 @@ class StudyProgress:
         before = f", {self._before} of them finished" if self._before else ""
         self._line.say(f"{title}; {runs} runs{before}", always=True)
 
-    def __call__(self, ended: Ended, left: int) -> None:
+    def __call__(self, ended: RunResult, left: int) -> None:
         """Hear how one run ended, and how many are left."""
         self._done += 1
         how = f"ended ({ended.reason})" if ended.reason else "failed"
@@ -149,3 +159,27 @@ class StudyProgress:
     def close(self) -> None:
         """Give the terminal back."""
         self._line.close()
+
+
+def parse_strategies(text: str) -> list[tuple[str, dict[str, Any]]]:
+    """Read a list of strategies, each with options of its own in brackets if it has any: name, options.
+
+    As in ``random,evolution(population=20,sample=5),my_strategy:HillClimbing``.
+
+    Raises:
+        UsageError: if there is none, or a bracket or an option is misspelt.
+    """
+    words = re.findall(r"(?:[^,()]|\([^()]*\))+|[()]", text)
+    strategies = []
+    for word in filter(None, map(str.strip, words)):
+        match = re.fullmatch(r"(?P<name>[^()]+?)\s*(?:\((?P<options>[^()]*)\))?", word)
+        if match is None:
+            raise UsageError(f"--strategies: write options as in 'evolution(population=20)', not {shorten(word)!r}")
+        options = list(filter(None, map(str.strip, (match["options"] or "").split(","))))
+        if wrong := [option for option in options if not re.fullmatch(r"\w+\s*=.*", option)]:
+            raise UsageError(f"--strategies: an option is NAME=VALUE, not {shorten(wrong[0])!r}")
+        settings = [read_setting(f"strategy.{option}") for option in options]
+        strategies.append((match["name"], {name: value for _, name, value in settings}))
+    if not strategies:
+        raise UsageError("name the strategies to compare with --strategies, as in --strategies random,evolution")
+    return strategies

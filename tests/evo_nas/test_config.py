@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evo_nas.config import Hardware, RunConfig, Science, read_setting
+from evo_nas.config import Hardware, RunConfig, SearchConfig, read_setting
 from evo_nas.errors import UsageError
 
 texts = st.text(st.characters(codec="utf-8", exclude_categories=["Cs"]), max_size=20)
@@ -24,7 +24,7 @@ def test_a_configuration_survives_toml(
     space: dict[str, object], strategy: dict[str, object], evaluator: dict[str, object], seed: int, data: str | None
 ) -> None:
     hardware = Hardware(data_dir=None if data is None else Path(data), workers=3)
-    config = RunConfig(Science(seed=seed, max_parameters=7), space, strategy, evaluator, hardware)
+    config = RunConfig(SearchConfig(seed=seed, max_parameters=7), space, strategy, evaluator, hardware)
     assert RunConfig.from_tables(tomllib.loads(config.to_toml())) == config
 
 

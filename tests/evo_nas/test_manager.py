@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from evo_nas.config import SearchConfig
 from evo_nas.errors import TooManyFailures, UsageError
 from evo_nas.evaluators.base import Evaluator, Job
 from evo_nas.executors.serial import SerialExecutor
@@ -534,3 +535,17 @@ def test_a_metric_that_is_needed_and_missing_ends_the_run(history: History) -> N
     with pytest.raises(UsageError, match="needs the metric 'energy', and trial 2 has no metrics: start a new run"):
         search.run()
     assert history.trained() == 2, "a failure lacks nothing"
+
+
+def test_settings_come_whole_and_keywords_go_before_them(history: History) -> None:
+    table, config = Table(), SearchConfig(seed=5, trials=2, max_parameters=10**6)
+    table.bind(SPACE)
+    parts = (SPACE, Scripted(DISTINCT), table, SerialExecutor(table), history)
+    assert PopulationManager(*parts, config).run() is Reason.TRIALS
+    assert table.seen == [1, 2]
+    search = PopulationManager(*parts, config, trials=4)
+    assert (search.config.seed, search.config.trials) == (5, 4)
+    assert search.run() is Reason.TRIALS
+    assert table.seen == [1, 2, 3, 4]
+    with pytest.raises(TypeError, match="nosuch"):
+        PopulationManager(*parts, config, nosuch=1)

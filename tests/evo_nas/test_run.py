@@ -16,7 +16,7 @@ import pytest
 import evo_nas
 from evo_nas.config import RunConfig, read_toml
 from evo_nas.errors import RunFolderError, UsageError
-from evo_nas.run import build, configured, resume, search, stored
+from evo_nas.run import build, load_config, read_stored_config, resume, search
 from evo_nas.storage.history import History
 from evo_nas.storage.run_folder import RunFolder
 from tests.waiting import GATED
@@ -25,8 +25,9 @@ ROOT = Path(__file__).parents[2]
 
 
 def go_on(path: Path, plugins: Sequence[str] = (), **given: Any) -> None:
-    config = stored(path, {"run": given} if given else None, plugins)
-    resume(config, path, build(config))
+    config = read_stored_config(path, {"run": given} if given else None, plugins)
+    with RunFolder.open(path) as folder:
+        resume(config, folder, build(config))
 
 
 def test_a_run_folder_holds_what_it_says(toy_run: Any) -> None:
@@ -53,7 +54,8 @@ def test_the_recorded_configuration_repeats_the_run(toy_run: Any, rows: Any, tmp
     config = RunConfig.from_tables(read_toml(first.path / "run.toml"))
     from evo_nas.run import start
 
-    second = start(config, tmp_path / "second", build(config))
+    with RunFolder.create(tmp_path / "second") as folder:
+        second = start(config, folder, build(config))
     assert rows(second.path) == rows(first.path)
 
 
@@ -116,13 +118,13 @@ def test_a_killed_run_is_resumed_without_loss(tmp_path: Path, rows: Any, workers
 def test_resume_refuses_another_search(toy_run: Any, given: Any, message: str) -> None:
     run = toy_run()
     with pytest.raises(UsageError, match=message):
-        stored(run.path, given)
+        read_stored_config(run.path, given)
 
 
 def test_a_new_budget_is_remembered(toy_run: Any) -> None:
     run = toy_run(trials=3)
     go_on(run.path, trials=6)
-    assert stored(run.path).run.trials == 6
+    assert read_stored_config(run.path).run.trials == 6
     (run.path / "history.db").with_name("run.toml").write_text(
         (run.path / "run.toml").read_text().replace("trials = 6", "trials = 8")
     )
@@ -133,7 +135,7 @@ def test_a_new_budget_is_remembered(toy_run: Any) -> None:
 
 def test_resume_takes_other_hardware(toy_run: Any) -> None:
     run = toy_run()
-    assert stored(run.path, {"hardware": {"workers": "3"}}).hardware.workers == 3
+    assert read_stored_config(run.path, {"hardware": {"workers": "3"}}).hardware.workers == 3
 
 
 def test_a_folder_that_is_not_empty_is_left_alone(toy_run: Any, tmp_path: Path) -> None:
@@ -193,7 +195,7 @@ def test_a_file_system_without_locks_is_said_and_uses_a_rollback_journal(
 
 def test_a_folder_without_a_run_cannot_be_resumed(tmp_path: Path) -> None:
     with pytest.raises(RunFolderError, match="holds no run"):
-        stored(tmp_path)
+        read_stored_config(tmp_path)
 
 
 def test_a_history_of_another_version_is_refused(toy_run: Any) -> None:
@@ -256,7 +258,7 @@ def test_a_run_on_a_read_only_disk_can_be_looked_at(toy_run: Any, monkeypatch: p
 
 def test_a_variable_with_nonsense_is_named() -> None:
     with pytest.raises(UsageError, match=r"from the environment \(EVO_NAS_\*\): \[run\]: trials cannot be 'abc'"):
-        configured({"evaluator": "toy"}, environ={"EVO_NAS_TRIALS": "abc"})
+        load_config({"evaluator": "toy"}, environ={"EVO_NAS_TRIALS": "abc"})
 
 
 def test_an_empty_folder_of_the_user_outlives_a_failed_start(tmp_path: Path) -> None:
@@ -300,9 +302,9 @@ def test_a_plug_in_is_imported_only_when_it_is_named(
     run = toy_run(evaluator="plugged:Plugged")
     sys.modules.pop("plugged")
     with pytest.raises(UsageError, match=r"--evaluator plugged:Plugged|name it on the command line"):
-        stored(run.path)
+        read_stored_config(run.path)
     assert "plugged" not in sys.modules
-    assert stored(run.path, plugins=["plugged:Plugged"]).run.evaluator == "plugged:Plugged"
+    assert read_stored_config(run.path, plugins=["plugged:Plugged"]).run.evaluator == "plugged:Plugged"
 
 
 def test_search_is_the_python_api(tmp_path: Path) -> None:
@@ -327,10 +329,10 @@ def test_flags_go_before_variables_and_these_before_the_file(tmp_path: Path) -> 
     file = tmp_path / "my.toml"
     file.write_text("[run]\nseed = 1\ntrials = 1\nmax_repeats = 1\n")
     environ = {"EVO_NAS_TRIALS": "2", "EVO_NAS_SEED": "2", "EVO_NAS_DATASET": "digits"}
-    config = configured({"evaluator": "toy", "seed": 3}, file=file, environ=environ)
+    config = load_config({"evaluator": "toy", "seed": 3}, file=file, environ=environ)
     assert (config.run.max_repeats, config.run.trials, config.run.seed) == (1, 2, 3)
     assert config.evaluator == {}, "an exported data set says nothing to an evaluator that has none"
-    config = configured({"evaluator": "proxy"}, environ=environ)
+    config = load_config({"evaluator": "proxy"}, environ=environ)
     assert config.evaluator == {"dataset": "digits"}
 
 
@@ -361,7 +363,7 @@ def test_flags_go_before_variables_and_these_before_the_file(tmp_path: Path) -> 
 def test_nonsense_is_refused_in_one_line(flags: Any, settings: Any, message: str) -> None:
     flags = {"strategy": "random", "evaluator": "toy", **flags}
     with pytest.raises(UsageError, match=message) as caught:
-        build(configured(flags, settings=settings, environ={}))
+        build(load_config(flags, settings=settings, environ={}))
     assert "\n" not in str(caught.value)
 
 
@@ -379,9 +381,9 @@ def test_a_toml_file_with_unknown_keys_is_refused(tmp_path: Path, text: str, mes
     file = tmp_path / "my.toml"
     file.write_text(text)
     with pytest.raises(UsageError, match=message):
-        configured({}, file=file, environ={})
+        load_config({}, file=file, environ={})
 
 
 def test_a_missing_toml_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"cannot read the configuration .*nosuch"):
-        configured({}, file=tmp_path / "nosuch.toml", environ={})
+        load_config({}, file=tmp_path / "nosuch.toml", environ={})

@@ -18,9 +18,9 @@ import pytest
 
 from analysis.frames import load_history
 from evo_nas.cli import main
-from evo_nas.commands.study import print_ruled
+from evo_nas.commands.study import parse_strategies, print_ruled
 from evo_nas.storage.run_folder import take_lock
-from evo_nas.study import finished, listed
+from evo_nas.study import is_finished
 from tests.waiting import GATED, wait_for
 
 ROOT = Path(__file__).parents[2]
@@ -93,7 +93,7 @@ def in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> I
 @pytest.fixture(autouse=True)
 def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pictures take long and are looked at in tests/analysis."""
-    monkeypatch.setattr("analysis.plots.curves.save", lambda figure, path: [path])
+    monkeypatch.setattr("analysis.plots.files.save", lambda figure, path: [path])
 
 
 @pytest.fixture
@@ -261,11 +261,11 @@ def test_a_repair_does_not_unfinish_a_run_with_nothing_left_to_try(tmp_path: Pat
         tmp_path / "run",
     )
     assert main(["run", *flags, "--trials", "50", "--run-dir", str(run)]) == 0
-    assert finished(run, 50), "there are only four networks"
+    assert is_finished(run, 50), "there are only four networks"
     with (run / "log.jsonl").open("a") as log:
         log.write('{"time": "2026-01-01T00:00:00+00:00", "event": "repaired"}\n')
-    assert finished(run, 50)
-    assert not finished(tmp_path / "nowhere", 50)
+    assert is_finished(run, 50)
+    assert not is_finished(tmp_path / "nowhere", 50)
 
 
 @pytest.mark.parametrize(
@@ -320,7 +320,7 @@ def test_on_a_terminal_the_table_has_rules(capsys: Any) -> None:
 
 
 def test_a_list_of_strategies_is_read() -> None:
-    assert listed(" random, evolution( population=20, sample=5 ),my.module:Class(ops=a+b)") == [
+    assert parse_strategies(" random, evolution( population=20, sample=5 ),my.module:Class(ops=a+b)") == [
         ("random", {}),
         ("evolution", {"population": 20, "sample": 5}),
         ("my.module:Class", {"ops": "a+b"}),

@@ -15,7 +15,8 @@ from evo_nas.commands.status import status_of
 from evo_nas.errors import TooManyFailures
 from evo_nas.listeners.progress import Progress
 from evo_nas.manager import Reason
-from evo_nas.run import Run, build, configured, start
+from evo_nas.run import Run, build, load_config, start
+from evo_nas.storage.run_folder import RunFolder
 
 ROOT = Path(__file__).parents[2]
 HOUR = 3600.0
@@ -31,8 +32,9 @@ def jumping(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def begun(path: Path, listeners: tuple[Progress, ...] = (), **flags: Any) -> Run:
     settings = [f"evaluator.seconds={flags.pop('seconds', 0.0)}"]
-    config = configured({"strategy": "random", "evaluator": "toy", **flags}, settings=settings, environ={})
-    return start(config, path, build(config), listeners=listeners)
+    config = load_config({"strategy": "random", "evaluator": "toy", **flags}, settings=settings, environ={})
+    with RunFolder.create(path) as folder:
+        return start(config, folder, build(config), listeners=listeners)
 
 
 @pytest.mark.usefixtures("jumping")

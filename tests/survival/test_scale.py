@@ -103,7 +103,8 @@ def test_the_ideal_hands_the_next_to_whoever_is_free() -> None:
 def test_resuming_tells_no_more_than_the_strategy_remembers(
     toy_run: Any, rows: Any, monkeypatch: pytest.MonkeyPatch, strategy: str
 ) -> None:
-    from evo_nas.run import build, resume, stored
+    from evo_nas.run import build, read_stored_config, resume
+    from evo_nas.storage.run_folder import RunFolder
 
     options = {"evolution": {"population": 6, "sample": 3}}.get(strategy, {})
     whole = toy_run("whole", strategy=strategy, trials=120, repeats="retrain", **options)
@@ -118,7 +119,7 @@ def test_resuming_tells_no_more_than_the_strategy_remembers(
             yield individual
 
     monkeypatch.setattr(History, "_individuals", counted)
-    config = stored(parts.path, {"run": {"trials": 120}})
+    config = read_stored_config(parts.path, {"run": {"trials": 120}})
     parts_again = build(config)
     populations: list[list[Individual]] = []
 
@@ -128,7 +129,8 @@ def test_resuming_tells_no_more_than_the_strategy_remembers(
         def restored(self, population: Any, trained: int) -> None:
             populations.append(population.best(20))
 
-    resume(config, parts.path, parts_again, listeners=[Ear()])
+    with RunFolder.open(parts.path) as folder:
+        resume(config, folder, parts_again, listeners=[Ear()])
     assert told == list(range(61 - {"evolution": 6, "random": 1}[strategy], 61))
     assert rows(parts.path) == rows(whole.path)
     first = sorted(rows(whole.path)[:60], key=lambda row: (-row["fitness"], row["told"]))

@@ -41,7 +41,8 @@ from benchmarks.kills import (
     trainings_file,
     uninterrupted,
 )
-from evo_nas.run import build, configured, resume, start, stored
+from evo_nas.run import build, load_config, read_stored_config, resume, start
+from evo_nas.storage.run_folder import RunFolder
 from evo_nas.system.failpoints import Failpoint
 from strategies.catalogue import STRATEGIES
 from tests.waiting import wait_for
@@ -115,10 +116,12 @@ def test_a_search_that_has_forgotten_much_goes_on_as_if_it_had_not_been_interrup
     search = Search(strategy, trials=60, seconds=0.0)
     runs = {name: tmp_path / name for name in ("whole", "parts")}
     for path, trials in zip(runs.values(), (60, 50), strict=True):
-        config = configured(search.flags | {"trials": trials}, settings=search.settings, environ={})
-        start(config, path, build(config))
-    config = stored(runs["parts"], {"run": {"trials": 60}}, (EVALUATOR, DIARIST))
-    resume(config, runs["parts"], build(config))
+        config = load_config(search.flags | {"trials": trials}, settings=search.settings, environ={})
+        with RunFolder.create(path) as folder:
+            start(config, folder, build(config))
+    config = read_stored_config(runs["parts"], {"run": {"trials": 60}}, (EVALUATOR, DIARIST))
+    with RunFolder.open(runs["parts"]) as folder:
+        resume(config, folder, build(config))
     parts, uncut = (recorded(path) for path in (runs["parts"], runs["whole"]))
     assert parts is not None
     assert uncut is not None

@@ -25,12 +25,12 @@ def add_arguments(parser: Parser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Print what was found, and return the exit code."""
     from evo_nas.commands.doctor.examine import examine
-    from evo_nas.run import configured
+    from evo_nas.run import load_config
 
     def hear(words: str) -> None:
         print(f"evo_nas: {words} ...", file=sys.stderr, flush=True)
 
-    config = configured(read_flags(arguments), settings=arguments.set, file=arguments.config)
+    config = load_config(read_flags(arguments), settings=arguments.set, file=arguments.config)
     report = examine(config, arguments.run_dir, hear)
     print(json.dumps(report.to_json(), indent=2) if arguments.json else "\n".join(map(printable, report.lines())))
     return report.exit_code

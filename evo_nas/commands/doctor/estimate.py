@@ -1,4 +1,4 @@
-"""What ``run --dry-run`` says: the resolved configuration, the cost of a candidate, and of the whole."""
+"""What ``run --dry-run`` says: the fill_options configuration, the cost of a candidate, and of the whole."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Final
 
 from evo_nas.config import Hardware, RunConfig
 from evo_nas.evaluators.base import Evaluator
-from evo_nas.run import Parts, resolved
+from evo_nas.run import Parts, fill_options
 from evo_nas.system.resources import processor_quota, usable_cores
 from evo_nas.system.terminal import duration
 
@@ -30,7 +30,7 @@ def dry_run(config: RunConfig, parts: Parts) -> Iterator[str]:
     candidates = [parts.space.sample(rng) for _ in range(CANDIDATES)]
     with TemporaryDirectory() as directory:
         parts.evaluator.prepare(Path(directory))
-        yield resolved(config, parts).to_toml()
+        yield fill_options(config, parts).to_toml()
         costs = [cost for candidate in candidates if (cost := parts.evaluator.cost(candidate))]
         seconds = parts.evaluator.expected_seconds(candidates)
     if costs:

@@ -18,7 +18,7 @@ import pytest
 from evo_nas.cli import main
 from evo_nas.commands.show import summarise
 from evo_nas.errors import DamagedHistory, RunFolderError
-from evo_nas.run import build, resume, stored
+from evo_nas.run import build, read_stored_config, resume
 from evo_nas.storage import repair as module
 from evo_nas.storage.history import History
 from evo_nas.storage.repair import Repair, repair
@@ -344,8 +344,9 @@ def test_a_repaired_run_goes_on_as_the_same_search(toy_run: Any) -> None:
     before = {row[0]: row for row in rows(run / "history.db")["trial"]}
     break_in_sql(run / "history.db", "UPDATE trial SET fitness = 1.0 WHERE id IN (3, 4, 30)")
     assert repair(run) == Repair(run, 27, (3, 4, 30), (), run / "history.damaged-1.db")
-    config = stored(run)
-    resume(config, run, build(config))
+    config = read_stored_config(run)
+    with RunFolder.open(run) as folder:
+        resume(config, folder, build(config))
     after = {row[0]: row for row in rows(run / "history.db")["trial"]}
     columns = ("genotype", "seed", "outcome", "fitness", "test")
     with sqlite3.connect(run / "history.db") as connection:

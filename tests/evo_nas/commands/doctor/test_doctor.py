@@ -13,7 +13,7 @@ from evo_nas.commands.doctor.advice import advise
 from evo_nas.commands.doctor.examine import examine
 from evo_nas.commands.doctor.facts import native_capability
 from evo_nas.commands.doctor.findings import Report
-from evo_nas.run import configured
+from evo_nas.run import load_config
 from evo_nas.system.resources import processor
 
 TINY = ["--space", "nasnet(blocks=1,combines=add)", "--set", "evaluator.image_size=8", "--threads", "1"]
@@ -21,7 +21,7 @@ TINY = ["--space", "nasnet(blocks=1,combines=add)", "--set", "evaluator.image_si
 
 @pytest.fixture(scope="module")
 def report(tmp_path_factory: pytest.TempPathFactory) -> Report:
-    config = configured(
+    config = load_config(
         {"space": "nasnet(blocks=1,combines=add)", "dataset": "digits", "threads": 1, "trials": 100}, environ={}
     )
     return examine(config, tmp_path_factory.mktemp("doctor") / "run", lambda words: None)

@@ -27,9 +27,10 @@ from evo_nas.evaluators.proxy.stopping import (
     SuccessiveHalving,
     stopping_rule,
 )
-from evo_nas.run import Run, resume, search, stored
+from evo_nas.run import Run, read_stored_config, resume, search
 from evo_nas.run import build as built
 from evo_nas.storage.history import History
+from evo_nas.storage.run_folder import RunFolder
 from genotypes.catalogue import space_named
 from genotypes.genotype import Genotype
 from genotypes.individual import Individual, Outcome
@@ -259,8 +260,9 @@ def test_trainings_are_stopped_and_resumed_the_same(
 ) -> None:
     whole = digits(tmp_path / "whole", 12, *HALVING, stopping="halving").path
     parts = digits(tmp_path / "parts", 5, *HALVING, stopping="halving").path
-    config = stored(parts, {"run": {"trials": 12}})
-    resume(config, parts, built(config))
+    config = read_stored_config(parts, {"run": {"trials": 12}})
+    with RunFolder.open(parts) as folder:
+        resume(config, folder, built(config))
     assert without_times(rows(parts)) == without_times(rows(whole))
 
     found = [row for row in rows(whole) if row["outcome"] == "ok"]
