@@ -20,7 +20,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from analysis.comparison.fairness import EARLY, ending
-from analysis.frames import TRAINED, HistoryError, Run, find_runs, opened, refuse_damage
+from analysis.frames import HistoryError, Run, find_runs, refuse_damage
+from evo_nas.storage.columns import select_trainings
+from evo_nas.storage.opening import open_to_read
+from evo_nas.storage.schema import TRIAL
 from genotypes.genotype import shorten
 
 CHECKPOINTS: Final = (50, 100, 150, 200, 300, 500, 1000)
@@ -237,12 +240,9 @@ def _curve(folder: Path, trials: int) -> tuple[Floats, Floats, Floats] | None:
 def _trained(run: Run, trials: int) -> tuple[list[str], Floats, Floats]:
     """Read the first so many ended trainings of a run, in the order told: keys, fitness and test fitness."""
     columns = ("key", "fitness", "test")
-    with opened(run.history) as connection:
-        refuse_damage(connection, run, "trial", ("told", *columns))
-        rows = connection.execute(
-            f"SELECT {', '.join(columns)} FROM trial WHERE {TRAINED} ORDER BY told LIMIT ?",
-            (trials,),
-        ).fetchall()
+    with open_to_read(run.history) as connection:
+        refuse_damage(connection, run, TRIAL, ("told", *columns))
+        rows = select_trainings(connection, columns, trials).fetchall()
     numbers = np.array([row[1:] for row in rows], dtype=np.float64).reshape(len(rows), 2)
     return [row[0] for row in rows], numbers[:, 0], numbers[:, 1]
 

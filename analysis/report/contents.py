@@ -18,8 +18,10 @@ from analysis.comparison.fairness import ending
 from analysis.comparison.groups import Group, groups_of, seed_of
 from analysis.curves import moving_mean
 from analysis.diversity import mean_window
-from analysis.frames import Paths, Run, find_runs, load_history, opened
+from analysis.frames import Paths, Run, find_runs, load_history
 from analysis.lineage import lineage
+from evo_nas.storage.columns import select_cells
+from evo_nas.storage.opening import open_to_read
 from genotypes.genotype import printable, shorten
 
 TOP: Final = 200
@@ -190,12 +192,10 @@ def _trials(rows: pd.DataFrame, runs: Mapping[str, Run]) -> list[dict[str, Any]]
 def _texts(run: Run, ids: Sequence[int]) -> dict[int, tuple[str, str]]:
     """Read the genotype and the readable cell of trials, by id."""
     found: dict[int, tuple[str, str]] = {}
-    with opened(run.history) as connection:
+    with open_to_read(run.history) as connection:
         for start in range(0, len(ids), _AT_ONCE):
             part = ids[start : start + _AT_ONCE]
-            marks = ", ".join("?" * len(part))
-            query = f"SELECT id, genotype, cell FROM trial WHERE id IN ({marks})"
-            for id, genotype, cell in connection.execute(query, part):
+            for id, genotype, cell in select_cells(connection, part):
                 found[id] = shorten(printable(genotype), _GENOTYPE), str(cell)
     return found
 

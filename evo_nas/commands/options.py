@@ -19,9 +19,7 @@ def add_science(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--stopping", metavar="RULE", help="stop trainings early: none (default), median or halving")
     parser.add_argument("--table", metavar="FILE", help="tabular: benchmark table, CSV or parquet")
     parser.add_argument("--column", metavar="NAME", help="tabular: column that the search sees")
-    parser.add_argument(
-        "--test-column", metavar="NAME", help="tabular: column of the test fitness, never searched"
-    )
+    parser.add_argument("--test-column", metavar="NAME", help="tabular: column of the test fitness, never searched")
     parser.add_argument("--table-unit", metavar="UNIT", help="tabular: percent or fraction (default)")
     parser.add_argument("--repeats", metavar="HOW", help="reuse (default) or retrain networks that were trained before")
     parser.add_argument(

@@ -10,44 +10,9 @@ from __future__ import annotations
 import sqlite3
 import zlib
 from pathlib import Path
-from typing import Final, NamedTuple
 
+from evo_nas.storage.schema import ASK, SUMMED, is_garbled
 from genotypes.genotype import printable
-
-ASK: Final = ("id", "parent", "genotype", "key", "seed", "memo", "brief", "asked", "asked_at", "cell")
-"""Columns of ``trial`` that ``asked_sum`` covers: what is known when a trial is asked."""
-
-TELL: Final = (
-    *("id", "told", "outcome", "fitness", "test", "seconds", "parameters", "mult_adds"),
-    *("metrics", "error", "told_at"),
-)
-"""Columns of ``trial`` that ``told_sum`` covers: what became of it."""
-
-
-EPOCHS: Final = "(SELECT count(*) FROM curve WHERE curve.trial = trial.id)"
-"""How many rows the learning curve of a trial has, as SQL; ``told_sum`` covers it last, so that none can go missing."""
-
-_MARK: Final = 0x65766F00  # "evo", and room for the version
-
-
-class Summed(NamedTuple):
-    """Rows that carry a sum: their table, the column of the trial's id, that of the sum, and what it covers."""
-
-    table: str
-    trial: str
-    sum: str
-    columns: tuple[str, ...]
-    when: str = "true"
-
-
-SUMMED: Final = (
-    Summed("trial", "id", "asked_sum", ASK),
-    Summed("trial", "id", "told_sum", (*TELL, EPOCHS), "(told IS NOT NULL OR told_sum IS NOT NULL)"),
-    Summed("curve", "trial", "sum", ("trial", "epoch", "accuracy")),
-    Summed("note", "trial", "sum", ("trial", "name", "value")),
-    Summed("attempt", "trial", "sum", ("trial", "number", "started_at", "ended_at", "outcome")),
-)
-"""Every sum in a history."""
 
 
 def row_sum(*values: object) -> int:
@@ -87,17 +52,6 @@ def may_be_untouched(history: Path) -> bool:
         return size == str(history.stat().st_size) and (not log.exists() or log.stat().st_size == 0)
     except (OSError, ValueError, IndexError):
         return False
-
-
-def mark(version: int) -> int:
-    """Return the ``PRAGMA application_id`` of a history of this version."""
-    return _MARK + version
-
-
-def is_garbled(connection: sqlite3.Connection) -> bool:
-    """Return whether a history's version is not the one that was written: it stands there twice."""
-    version, found = (connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("user_version", "application_id"))
-    return found not in (0, mark(version))
 
 
 def damage(connection: sqlite3.Connection) -> str | None:

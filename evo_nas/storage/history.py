@@ -20,21 +20,12 @@ from shutil import copy2
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Final
 
-from evo_nas.errors import DamagedHistory, RunFolderError
+from evo_nas.errors import RunFolderError
 from evo_nas.storage import schema
-from evo_nas.storage.checksums import (
-    ASK,
-    TELL,
-    damage,
-    file_sum,
-    good_trials,
-    is_garbled,
-    is_untouched,
-    one_line,
-    row_sum,
-    sum_file,
-)
-from evo_nas.storage.run_folder import RunFolder, repair_command, resume_command
+from evo_nas.storage.checksums import file_sum, is_untouched, row_sum, sum_file
+from evo_nas.storage.opening import check, connect, describe_damage, explain_errors, has_tables, looking_mode, was_begun
+from evo_nas.storage.run_folder import repair_command, resume_command
+from evo_nas.storage.schema import ASK, TELL
 from evo_nas.system.atomic import write_whole
 from evo_nas.system.failpoints import Failpoint, reach
 from genotypes.genotype import Genotype
@@ -65,7 +56,7 @@ class Pending:
 
 
 @dataclass(frozen=True, slots=True)
-class Ended:
+class KnownResult:
     """What is known of a network that was evaluated before."""
 
     outcome: Outcome
@@ -148,7 +139,7 @@ class History:
         # Two queries, because SQLite answers max() from an index only if it stands alone.
         positions = [self._one(f"SELECT max({event}) FROM trial") or 0 for event in ("asked", "told")]
         if not all(isinstance(position, int) for position in positions):
-            raise _damaged(path, "its events are not numbered", connection)
+            raise describe_damage(path, "its events are not numbered", connection)
         self._event: int = max(positions)
 
     @classmethod
@@ -174,9 +165,9 @@ class History:
         if path.is_file() and not cls.begun(path, locks=locks):
             return cls._new(path, locks, durable)
         # Read without writing first: SQLite tidies up when it closes a file, and one that is refused stays as it is.
-        cls._existing(path, _looking(path), locks).close()
+        cls._existing(path, looking_mode(path), locks).close()
         history = cls._existing(path, "rw", locks, durable, checked=False)
-        with ExitStack() as stack, _explained(path):
+        with ExitStack() as stack, explain_errors(path):
             stack.callback(history._db.close)
             sum_file(path).unlink(missing_ok=True)
             stack.pop_all()
@@ -186,8 +177,8 @@ class History:
     @classmethod
     def _new(cls, path: Path, locks: bool, durable: bool) -> History:
         """Make the tables, all of them or none."""
-        with _explained(path):
-            connection = _connect(path, "rwc", locks, durable)
+        with explain_errors(path):
+            connection = connect(path, "rwc", locks, durable)
             # WAL lets readers look on while we write, but needs shared memory, which comes with locks only.
             connection.execute(f"PRAGMA journal_mode = {'WAL' if locks else 'DELETE'}")
             schema.make(connection)
@@ -206,11 +197,11 @@ class History:
         with path.open("rb") as file:
             journals = file.read(20)[18:]
         if not {*journals} <= {1, 2}:  # SQLite reads on, and only refuses to write
-            raise _damaged(path, "its header is not what SQLite writes")
-        with _explained(path), closing(_connect(path, _looking(path), locks, True)) as connection:
-            begun = _has_tables(connection)
-        if not begun and _was_begun(path):
-            raise _damaged(path, "its tables are gone")
+            raise describe_damage(path, "its header is not what SQLite writes")
+        with explain_errors(path), closing(connect(path, looking_mode(path), locks, True)) as connection:
+            begun = has_tables(connection)
+        if not begun and was_begun(path):
+            raise describe_damage(path, "its tables are gone")
         return begun
 
     @classmethod
@@ -255,22 +246,14 @@ class History:
         untouched = not checked or is_untouched(path)  # looked at before SQLite touches anything
         if not untouched and (size := path.stat().st_size) > _LARGE:
             _log.info("%s was not closed in order: all of its %d MB are read and compared", path, size >> 20)
-        with ExitStack() as stack, _explained(path):
-            connection = stack.enter_context(closing(_connect(copy or path, mode, locks, durable)))
-            version = connection.execute("PRAGMA user_version").fetchone()[0]
-            if not _has_tables(connection):
-                if _was_begun(path):
-                    raise _damaged(path, "its tables are gone", connection)
+        with ExitStack() as stack, explain_errors(path):
+            connection = stack.enter_context(closing(connect(copy or path, mode, locks, durable)))
+            if not has_tables(connection) and not was_begun(path):
                 raise RunFolderError(
                     f"{path} holds no trial: the run was stopped before it began; go on with: "
                     f"{resume_command(path.parent)}"
                 )
-            if version != schema.VERSION:
-                if is_garbled(connection) or (sum_file(path).exists() and not untouched):
-                    raise _damaged(path, f"its schema version reads {version}", connection)
-                raise RunFolderError(schema.refusal(path, version))
-            if not untouched and (found := damage(connection)):
-                raise _damaged(path, found, connection)
+            check(path, connection, believed=untouched)
             history = cls(connection, path, writes=mode == "rw")
             stack.pop_all()
         return history
@@ -330,7 +313,7 @@ class History:
             "cell": _json(cell),
         }
         assert tuple(row) == ASK
-        with _explained(self.path), self._db:
+        with explain_errors(self.path), self._db:
             self._db.execute(_INSERT_ASK, (*row.values(), row_sum(*row.values())))
             reach(Failpoint.ASKING)
             if attempt:
@@ -343,16 +326,16 @@ class History:
     def attempt(self, id: int) -> None:
         """Record that a training starts; the number of the attempt counts from 1."""
         last = "SELECT coalesce(max(number), 0) FROM attempt WHERE trial = ?"  # a repair can have dropped earlier ones
-        with _explained(self.path), self._db:
+        with explain_errors(self.path), self._db:
             self._attempt(id, 1 + self._one(last, id), time.time())
 
     def _attempt(self, id: int, number: int, now: float) -> None:
         row = (id, number, now, None, None)
-        self._db.execute("INSERT INTO attempt VALUES (?, ?, ?, ?, ?, ?)", (*row, row_sum(*row)))
+        self._db.execute(schema.ATTEMPT.insert(), (*row, row_sum(*row)))
 
     def crashed(self, id: int) -> None:
         """Record that an attempt took its process down; the trial stays pending."""
-        with _explained(self.path), self._db:
+        with explain_errors(self.path), self._db:
             self._end_attempt(id, Outcome.CRASH, time.time())
         reach(Failpoint.CRASHED)
 
@@ -363,11 +346,11 @@ class History:
         ).fetchone()
         if last is not None:
             row = (id, *last, now, str(outcome))
-            self._db.execute("REPLACE INTO attempt VALUES (?, ?, ?, ?, ?, ?)", (*row, row_sum(*row)))
+            self._db.execute(schema.ATTEMPT.insert(verb="REPLACE"), (*row, row_sum(*row)))
 
     def tell(self, id: int, evaluation: Evaluation) -> None:
         """Record how an ask ended, with its learning curve and the end of its attempt, as the next event."""
-        with _explained(self.path), self._db:
+        with explain_errors(self.path), self._db:
             self._tell(id, evaluation, self._event + 1)
         self._event += 1
         reach(Failpoint.TOLD)
@@ -395,7 +378,7 @@ class History:
         assert updated.rowcount == 1, f"trial {id} was told twice or never asked"
         reach(Failpoint.TELLING)
         summed = [(*point, row_sum(*point)) for point in curve]
-        self._db.executemany("INSERT INTO curve VALUES (?, ?, ?, ?)", summed)
+        self._db.executemany(_INSERT_CURVE, summed)
         if evaluation.seconds is not None:
             self._end_attempt(id, evaluation.outcome, now)
 
@@ -405,8 +388,8 @@ class History:
         What is not finite is left out: a note is no reason to end a search, and no number to keep.
         """
         rows = [(id, str(name), _stored(float(value))) for name, value in notes.items() if math.isfinite(value)]
-        with _explained(self.path), self._db:
-            self._db.executemany("REPLACE INTO note VALUES (?, ?, ?, ?)", [(*row, row_sum(*row)) for row in rows])
+        with explain_errors(self.path), self._db:
+            self._db.executemany(schema.NOTE.insert(verb="REPLACE"), [(*row, row_sum(*row)) for row in rows])
         reach(Failpoint.NOTED)
 
     # Reading ---------------------------------------------------------------------------------------------------
@@ -426,7 +409,7 @@ class History:
         for row in self._rows(f"SELECT {columns} FROM trial WHERE told > ? ORDER BY told", after):
             id = row["id"]
             notes = {name: float(value) for name, value in self._rows(_NOTES, id)}
-            with _explained(self.path, id):
+            with explain_errors(self.path, id):
                 outcome, metrics = Outcome(row["outcome"]), _metrics(row)
             told, fitness, seconds = row["told"], row["fitness"], row["seconds"]
             yield Told(told, row["told_at"], id, row["genotype"], outcome, fitness, seconds, metrics, notes)
@@ -454,7 +437,7 @@ class History:
         columns = "id, genotype, outcome, fitness, parent, memo, seconds, parameters, mult_adds, metrics"
         for row in self._rows(f"SELECT {columns} FROM trial WHERE {which}", *values):
             id, memo, fitness = row["id"], row["memo"], row["fitness"]
-            with _explained(self.path, id):
+            with explain_errors(self.path, id):
                 if fitness is not None and not 0.0 <= fitness <= 1.0:
                     raise ValueError(f"its fitness is {fitness}")
                 individual = Individual(
@@ -480,12 +463,12 @@ class History:
         for row in self._rows(
             "SELECT id, genotype, parent, memo, key, brief FROM trial WHERE told IS NULL ORDER BY id"
         ):
-            with _explained(self.path, row["id"]):
+            with explain_errors(self.path, row["id"]):
                 proposal = Proposal(Genotype.parse(row["genotype"]), row["parent"], tuple(json.loads(row["memo"])))
                 pending.append(Pending(row["id"], proposal, row["key"], tuple(json.loads(row["brief"]))))
         return pending
 
-    def find(self, key: str) -> Ended | None:
+    def find(self, key: str) -> KnownResult | None:
         """Look up what came of the first training of this network; a success goes before a failure."""
         rows = self._rows(
             "SELECT id, outcome, fitness, test, parameters, mult_adds, metrics, error FROM trial "
@@ -496,8 +479,8 @@ class History:
         row = next(rows, None)
         if row is None:
             return None
-        with _explained(self.path, row["id"]):
-            return Ended(Outcome(row["outcome"]), row["fitness"], row["test"], _metrics(row), row["error"])
+        with explain_errors(self.path, row["id"]):
+            return KnownResult(Outcome(row["outcome"]), row["fitness"], row["test"], _metrics(row), row["error"])
 
     def trained(self) -> int:
         """Count the trainings that ended, failed ones included and retries not: what a budget of trials limits."""
@@ -515,7 +498,7 @@ class History:
         row = next(rows, None)
         if row is None or row["outcome"] is not None:
             return None
-        with _explained(self.path, id):
+        with explain_errors(self.path, id):
             number, start = int(row["number"]), float(row["started_at"])
             if not math.isfinite(start):
                 raise ValueError(f"an attempt started at {start}")
@@ -600,7 +583,7 @@ class History:
         for id, (fitness, *spent) in zip(ids.tolist(), points.tolist(), strict=True):
             genotype = self._one("SELECT genotype FROM trial WHERE id = ?", id)
             if not isinstance(genotype, str):
-                raise _damaged(self.path, f"at trial {id}: its genotype is no text")
+                raise describe_damage(self.path, f"at trial {id}: its genotype is no text")
             front.append(FrontTrial(id, genotype, fitness, dict(zip(costs, spent, strict=True))))
         return front
 
@@ -619,12 +602,12 @@ class History:
             points = np.array([point(row) for row in rows], dtype=np.float64)
         except (ValueError, TypeError, RecursionError):
             for row in rows:  # which one was it?
-                with _explained(self.path, row["id"]):
+                with explain_errors(self.path, row["id"]):
                     np.array(point(row), dtype=np.float64)
             raise
         fractions = (points[:, 0] >= 0) & (points[:, 0] <= 1)
         for index in np.flatnonzero(~fractions | np.isinf(points).any(axis=1)).tolist():
-            raise _damaged(
+            raise describe_damage(
                 self.path, f"at trial {rows[index]['id']}: its fitness or a cost is not finite or no fraction"
             )
         return points
@@ -632,109 +615,35 @@ class History:
     def metrics(self, id: int) -> dict[str, float]:
         """Return the metrics of a trial, by name; of one that is not there, none."""
         rows = self._rows("SELECT parameters, mult_adds, metrics FROM trial WHERE id = ?", id)
-        with _explained(self.path, id):
+        with explain_errors(self.path, id):
             return next(map(_metrics, rows), {})
 
     def _top_trial(self, row: sqlite3.Row) -> TopTrial:
-        with _explained(self.path, row["id"]):
+        with explain_errors(self.path, row["id"]):
             cell = json.loads(row["cell"])
         names = ("fitness", "parameters", "mult_adds", "seconds")
         return TopTrial(row["id"], row["genotype"], cell, *(row[name] for name in names))
 
     def _rows(self, query: str, *values: object) -> Iterator[sqlite3.Row]:
-        with _explained(self.path):
+        with explain_errors(self.path):
             # Not `yield from`: it closes the cursor when a reader stops early, which can be after the history.
             for row in self._db.execute(query, values):  # noqa: UP028
                 yield row
 
     def _one(self, query: str, *values: object) -> Any:
-        with _explained(self.path):
+        with explain_errors(self.path):
             return self._db.execute(query, values).fetchone()[0]
 
 
 _NOTES: Final = "SELECT name, value FROM note WHERE trial = ? ORDER BY name"
 
 
-class _explained:
-    """Turn SQLite's errors, and those of reading a damaged row, into one line that names the file and the trial."""
-
-    def __init__(self, path: Path, trial: int | None = None) -> None:
-        self.path = path
-        self.trial = trial
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, sqlite3.Error):
-            raise self._reason(error) from error
-        if isinstance(error, UnicodeDecodeError):  # of a damaged schema SQLite quotes what is no text
-            raise _damaged(self.path, str(error)) from error
-        kinds = (ValueError, TypeError, AttributeError, RecursionError)  # a row can hold anything
-        if isinstance(error, kinds) and self.trial is not None:
-            raise _damaged(self.path, f"at trial {self.trial}: {error}") from error
-
-    def _reason(self, error: sqlite3.Error) -> RunFolderError:
-        code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & 0xFF  # the rest are details
-        if code in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR):
-            return RunFolderError(
-                f"the history {self.path} cannot be written: {error}; nothing that it holds is lost: when there is "
-                f"space, go on with: {resume_command(self.path.parent)}"
-            )
-        if code in _OF_THE_PLACE:
-            return RunFolderError(f"the history {self.path} cannot be used: {error}")
-        return _damaged(self.path, str(error))
-
-
-_OF_THE_PLACE: Final = {
-    sqlite3.SQLITE_PERM,
-    sqlite3.SQLITE_BUSY,
-    sqlite3.SQLITE_LOCKED,
-    sqlite3.SQLITE_NOMEM,
-    sqlite3.SQLITE_READONLY,
-    sqlite3.SQLITE_CANTOPEN,
-}
-"""What SQLite says when not the file is at fault, but who may use it when and where."""
-
-_INSERT_ASK: Final = f"INSERT INTO trial ({', '.join(ASK)}, asked_sum) VALUES ({', '.join('?' * (len(ASK) + 1))})"
+_INSERT_ASK: Final = schema.TRIAL.insert((*ASK, "asked_sum"))
+_INSERT_CURVE: Final = schema.CURVE.insert()
 _UPDATE_TELL: Final = (
     f"UPDATE trial SET {', '.join(f'{name} = :{name}' for name in (*TELL[1:], 'told_sum'))} "
     "WHERE id = :id AND told IS NULL"
 )
-
-
-def _damaged(path: Path, what: str, connection: sqlite3.Connection | None = None) -> DamagedHistory:
-    """Return what is wrong with a history, how much of it is good, and how to save that."""
-    good = 0
-    with ExitStack() as stack, suppress(sqlite3.Error, UnicodeDecodeError):
-        good = good_trials(connection or stack.enter_context(closing(_connect(path, _looking(path), True, True))))
-    extent = f"its trials are good up to number {good}" if good else "none of its trials is known to be good"
-    mend = f"save what can be read with: {repair_command(path.parent)}"
-    return DamagedHistory(f"the history {path} is damaged: {one_line(what)}; {extent}; {mend}")
-
-
-def _was_begun(path: Path) -> bool:
-    """Return whether there is a trace of a history whose tables were there once."""
-    return sum_file(path).exists() or RunFolder(path.parent).log_file.exists()
-
-
-def _has_tables(connection: sqlite3.Connection) -> bool:
-    return bool(connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0])
-
-
-def _connect(path: Path, mode: str, locks: bool, durable: bool) -> sqlite3.Connection:
-    """Connect without creating more than asked, and if durable, with every commit on disk before it returns."""
-    uri = f"{path.absolute().as_uri()}?mode={mode}{'' if locks else '&nolock=1'}"
-    connection = sqlite3.connect(uri, uri=True, timeout=10.0)
-    if mode != "ro":
-        # NORMAL keeps a file whole that has a write-ahead log; a rollback journal, without locks, needs FULL for that.
-        connection.execute(f"PRAGMA synchronous = {'FULL' if durable or not locks else 'NORMAL'}")
-    return connection
-
-
-def _looking(path: Path) -> str:
-    """Name the mode in which a history is looked at: without writing, but for what a rollback journal takes back."""
-    return "rw" if path.with_name(f"{path.name}-journal").exists() else "ro"
 
 
 _COSTS: Final = ("parameters", "mult_adds")

@@ -14,10 +14,11 @@ from typing import Any, Final
 
 from evo_nas.errors import DamagedHistory, RunFolderError
 from evo_nas.storage import schema
-from evo_nas.storage.checksums import ASK, TELL, damage, file_sum, row_sum, sum_file
+from evo_nas.storage.checksums import damage, file_sum, row_sum, sum_file
 from evo_nas.storage.history import History
 from evo_nas.storage.run_folder import FILES, RunFolder, resume_command, take_lock
 from evo_nas.storage.salvage import Salvage, salvage
+from evo_nas.storage.schema import ASK, ATTEMPT, CURVE, NOTE, TELL, TRIAL, Table
 from evo_nas.system.atomic import write_whole, written_whole
 from evo_nas.system.links import refuse_links
 from genotypes.genotype import shorten
@@ -227,22 +228,20 @@ def _write(place: Path, found: Salvage, locks: bool) -> None:
                 if trial.tell:
                     row |= dict(zip(TELL, trial.tell, strict=True))
                     row["told_sum"] = row_sum(*trial.tell, len(trial.curve))
-                marks = ", ".join("?" * len(row))
-                connection.execute(f"INSERT INTO trial ({', '.join(row)}) VALUES ({marks})", tuple(row.values()))
+                connection.execute(TRIAL.insert(tuple(row)), tuple(row.values()))
                 points = ((id, epoch, accuracy) for epoch, accuracy in enumerate(trial.curve, start=1))
-                _insert(connection, "curve", points)
-            _insert(connection, "note", ((*key, value) for key, value in found.notes.items()))
-            _insert(connection, "attempt", ((*key, *row) for key, row in found.attempts.items()))
+                _insert(connection, CURVE, points)
+            _insert(connection, NOTE, ((*key, value) for key, value in found.notes.items()))
+            _insert(connection, ATTEMPT, ((*key, *row) for key, row in found.attempts.items()))
     with closing(_connect(place, "rw", locks)) as connection:  # which leaves nothing beside it
         if wrong := damage(connection):
             raise sqlite3.DatabaseError(f"what was written does not read as it should: {wrong}")
 
 
-def _insert(connection: sqlite3.Connection, table: str, rows: Iterator[tuple[Any, ...]]) -> None:
+def _insert(connection: sqlite3.Connection, table: Table, rows: Iterator[tuple[Any, ...]]) -> None:
     """Insert rows with their sums."""
     for row in rows:
-        marks = ", ".join("?" * (len(row) + 1))
-        connection.execute(f"INSERT INTO {table} VALUES ({marks})", (*row, row_sum(*row)))
+        connection.execute(table.insert(), (*row, row_sum(*row)))
 
 
 def _connect(path: Path, mode: str, locks: bool) -> sqlite3.Connection:

@@ -15,18 +15,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
-from evo_nas.storage.checksums import ASK, TELL, row_sum
+from evo_nas.storage.checksums import row_sum
+from evo_nas.storage.schema import ASK, ATTEMPT, CURVE, TELL, TRIAL
 from genotypes.individual import Outcome
 
 Row: TypeAlias = tuple[Any, ...]
 
-LAYOUT: Final = (
-    *("id", "parent", "genotype", "key", "seed", "memo", "brief", "asked", "told", "outcome", "fitness", "test"),
-    *("seconds", "parameters", "mult_adds", "metrics", "error", "asked_at", "told_at", "asked_sum", "told_sum", "cell"),
-)
-"""The columns of ``trial`` as they lie in a row."""
-
-_REALS: Final = {"fitness", "test", "seconds", "asked_at", "told_at"}
+_REALS: Final = {column.name for column in TRIAL.columns if column.type == "REAL"}
 _PAGE: Final = 4096  # what SQLite takes by default
 _LEAF_OF_TRIALS, _LEAF, _INNER = 0x0D, 0x0A, 0x02  # types of pages that hold rows; the side tables have no rowid
 _LARGEST: Final = 1 << 24  # bytes of a row: more is no row of ours
@@ -151,9 +146,9 @@ class _Reader:
 
     def _take_trial(self, values: Row) -> bool:
         """Take the ask and the tell of a row of ``trial``, each for itself; say whether the ask is whole."""
-        if len(values) != len(LAYOUT):
+        if len(values) != len(TRIAL.names):
             return False
-        row = dict(zip(LAYOUT, values, strict=True))
+        row = dict(zip(TRIAL.names, values, strict=True))
         row |= {name: float(row[name]) for name in _REALS if isinstance(row[name], int)}
         ask, tell = tuple(row[name] for name in ASK), tuple(row[name] for name in TELL)
         is_whole: bool = row["asked_sum"] == row_sum(*ask)
@@ -168,7 +163,7 @@ class _Reader:
         width = len(row)
         if not row or type(row[0]) is not int or row[0] < 1:
             return
-        if width not in (4, 6) or row[2] is None:
+        if width not in (len(CURVE.names), len(ATTEMPT.names)) or row[2] is None:
             return
         *values, sum_ = row
         values[2:4] = (float(value) if isinstance(value, int) else value for value in values[2:4])

@@ -22,6 +22,7 @@ from analysis.frames import (
     load_metrics,
     load_notes,
 )
+from evo_nas.storage import opening
 from tests.counting import bytecodes
 from tests.histories import SUMS, close_in_order
 
@@ -80,8 +81,8 @@ def test_a_copy_that_has_no_room_says_which_folder_is_full(mixed: Path, monkeypa
         def execute(self, *_: object) -> sqlite3.Cursor:
             raise sqlite3.OperationalError("locking protocol")
 
-    monkeypatch.setattr(frames.shutil, "copyfile", full)
-    monkeypatch.setattr(frames.sqlite3, "connect", partial(sqlite3.connect, factory=WithoutLocks))
+    monkeypatch.setattr(opening.shutil, "copyfile", full)
+    monkeypatch.setattr(opening.sqlite3, "connect", partial(sqlite3.connect, factory=WithoutLocks))
     with pytest.raises(HistoryError, match=r"there is no room for one in .*: let TMPDIR name a folder with room$"):
         load_history(mixed)
 
@@ -297,7 +298,7 @@ def test_a_live_run_is_read_without_blocking_its_writer(mixed: Path) -> None:
     writer.execute("UPDATE trial SET fitness = 0.99 WHERE id = 9")
     writer.execute(SUMS.split(";")[1])
     assert load_history(mixed)["fitness"].max() == 0.9  # not committed yet
-    with frames.opened(mixed / "history.db") as reader:
+    with opening.open_to_read(mixed / "history.db") as reader:
         reader.execute("SELECT * FROM trial").fetchone()
         writer.execute("COMMIT")
     writer.execute("PRAGMA wal_autocheckpoint = 0")
@@ -312,7 +313,7 @@ def test_reading_changes_no_file(mixed: Path) -> None:
 
 
 def test_a_history_whose_lock_cannot_be_had_is_read_from_a_copy(mixed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(frames, "_PATIENCE", 0.01)
+    monkeypatch.setattr(opening, "_PATIENCE", 0.01)
     expected = load_history(mixed)
     writer = sqlite3.connect(mixed / "history.db", isolation_level=None)
     # What a writer does where there is no shared memory: nobody else gets in.

@@ -201,7 +201,7 @@ def test_a_folder_without_a_run_cannot_be_resumed(tmp_path: Path) -> None:
 def test_a_history_of_another_version_is_refused(toy_run: Any) -> None:
     import sqlite3
 
-    from evo_nas.storage.checksums import mark
+    from evo_nas.storage.schema import mark
 
     run = toy_run()
     connection = sqlite3.connect(run.path / "history.db")

@@ -24,7 +24,7 @@ from evo_nas.evaluators.base import Job
 from evo_nas.evaluators.toy import ToyEvaluator
 from evo_nas.manager import Listener
 from evo_nas.run import search
-from evo_nas.storage.checksums import ASK, TELL
+from evo_nas.storage.schema import ASK, TELL
 from genotypes.individual import Evaluation, Individual, Outcome, Proposal
 from genotypes.population import Population
 from strategies.random_search import RandomSearch

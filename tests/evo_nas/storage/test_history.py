@@ -80,7 +80,7 @@ def test_a_data_base_of_something_else_is_left_alone(path: Path) -> None:
     connection = sqlite3.connect(path)
     connection.execute("CREATE TABLE letters (text)")
     connection.close()
-    with pytest.raises(RunFolderError, match="schema version 0"):
+    with pytest.raises(RunFolderError, match="is no history of a run"):
         History.open(path)
 
 

@@ -127,7 +127,7 @@ def test_a_checksum_of_the_file_that_agrees_is_no_reason_not_to_look(closed: Pat
 
 
 def test_what_can_be_read_is_what_was_written(closed: Path, killed: Path) -> None:
-    from evo_nas.storage.checksums import ASK, TELL
+    from evo_nas.storage.schema import ASK, TELL
 
     for run in (killed, closed):
         found = salvage(run / "history.db")

@@ -11,18 +11,22 @@ import pytest
 
 from evo_nas.cli import main
 from evo_nas.storage import schema
-from evo_nas.storage.checksums import mark
-from evo_nas.storage.salvage import LAYOUT
+from evo_nas.storage.checksums import file_sum, sum_file
+from evo_nas.storage.schema import mark
+
+PAGE = (Path(__file__).parents[3] / "docs" / "history.md").read_text("utf-8")
 
 
 def columns(connection: sqlite3.Connection, table: str) -> list[str]:
     return [row[1] for row in connection.execute(f"PRAGMA table_info({table})")]
 
 
-def test_the_layout_that_repair_knows_is_that_of_the_table() -> None:
+def test_a_row_lies_as_the_schema_says() -> None:
+    """As repair reads it, and as rows are inserted."""
     with closing(sqlite3.connect(":memory:")) as new:
         schema.make(new)
-        assert tuple(columns(new, "trial")) == LAYOUT
+        for table in schema.TABLES:
+            assert tuple(columns(new, table.name)) == table.names
 
 
 @pytest.mark.parametrize("version", [1, 2])
@@ -38,8 +42,6 @@ def test_a_run_of_an_unreleased_version_is_refused(
         connection.execute(f"PRAGMA application_id = {mark(version) if version > 1 else 0}")
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     if closed:
-        from evo_nas.storage.checksums import file_sum, sum_file
-
         sum_file(run / "history.db").write_text(file_sum(run / "history.db") + "\n")
     else:
         (run / "history.sum").unlink()
@@ -51,3 +53,28 @@ def test_a_run_of_an_unreleased_version_is_refused(
     assert "start a new run" in err
     assert err.count("\n") == 1
     assert (run / "history.db").read_bytes() == before
+
+
+def rows_of(table: schema.Table) -> str:
+    """Write the rows of the table of docs/history.md that documents a table."""
+    rows = []
+    for column in table.columns:
+        kind = column.type + {"PRIMARY KEY": ", key", "UNIQUE": ", unique"}.get(column.constraint, "")
+        kind += (", or NULL" if "," in kind else " or NULL") if column.may_miss and "sum" not in column.name else ""
+        clock = ", seconds since 1970 (UTC)" if column.unit == "clock" else ""
+        rows.append(f"| `{column.name}` | {kind} | {column.meaning}{clock} |\n")
+    return "| column | type | meaning |\n| --- | --- | --- |\n" + "".join(rows)
+
+
+@pytest.mark.parametrize("table", schema.TABLES, ids=lambda table: table.name)
+def test_the_page_documents_a_table_as_the_schema_has_it(table: schema.Table) -> None:
+    assert rows_of(table) in PAGE, f"write this into docs/history.md:\n{rows_of(table)}"
+
+
+def test_the_page_documents_what_each_checksum_covers() -> None:
+    for summed in schema.SUMMED:
+        name = f"`{summed.sum}`" if summed.table == "trial" else f"`sum` of `{summed.table}`"
+        columns = [column for column in summed.columns if column != schema.EPOCHS]
+        covered = ", ".join(f"`{column}`" for column in columns)
+        covered += ", number of rows in `curve`" if len(columns) < len(summed.columns) else ""
+        assert f"| {name} | {covered} |\n" in PAGE
