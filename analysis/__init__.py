@@ -29,7 +29,6 @@ Age and diversity:        :mod:`analysis.plots.population`
 Any of these, by name:    :mod:`analysis.plots.kinds`
 Regret against trials:    :mod:`analysis.plots.regret`
 Accuracy against costs:   :mod:`analysis.plots.front`
-Rankings against cost:    :mod:`analysis.plots.fidelity`
 All of it on one page:    :mod:`analysis.report`
 """
 

@@ -26,7 +26,7 @@ _POINTS: Final = 400
 def best_so_far(frame: pd.DataFrame, x: str = "sample") -> pd.DataFrame:
     """Return the highest fitness told until each sample: run, strategy, space, ``x``, fitness (fraction in [0, 1]).
 
-    One row a sample of each run of a :func:`~analysis.frames.load_history` frame, from the first that had a fitness.
+    One row per sample of each run of a :func:`~analysis.frames.load_history` frame, from the first that had a fitness.
     """
     told = frame[frame["best_so_far"].notna() & (frame["sample"] > 0)]
     curve = told[[*_RUN, x, "best_so_far"]].rename(columns={"best_so_far": "fitness"})

@@ -1,4 +1,4 @@
-"""How a population lives: its age and its diversity over a search, from the history alone.
+"""The age and the diversity of a population over a search, from the history alone.
 
 An aging population of P is the last P individuals told that have a fitness (Real et al. 2018, algorithm 1): whom a
 strategy let live need not be recorded.

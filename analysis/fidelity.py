@@ -1,4 +1,4 @@
-"""What a ranking is worth: how well short trainings of some genotypes rank them as a long one does, and at what cost.
+"""The worth of a ranking: how well short trainings rank genotypes as a long one does, and at what cost.
 
 A *setting* is a way to train, such as a preset of the proxy trainer with a number changed. Every setting trains the
 same genotypes, each under several seeds; one of them, the reference, is the long training that counts as the truth.

@@ -86,7 +86,7 @@ METRIC_COLUMNS: Final[dict[str, str]] = {
 
 _DTYPES: Final[dict[str, str]] = {
     **dict.fromkeys(("run", "strategy", "space", "evaluator"), "category"),
-    **{_PUBLIC.get(column.name, column.name): column.dtype for column in TRIAL.columns},
+    **{name: column.dtype for column in TRIAL.columns if (name := _PUBLIC.get(column.name, column.name)) in COLUMNS},
     "trained": "bool",
     "sample": "Int64",
     "best_so_far": "float64",

@@ -1,4 +1,4 @@
-"""What a controller learned: the rewards and the entropy that the strategy noted after each batch."""
+"""The learning of a controller: rewards and entropy per batch, as the strategy noted them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _NOTED: Final = ("reward", "baseline", "entropy")
 
 
 def learning(frame: pd.DataFrame, notes: pd.DataFrame) -> pd.DataFrame:
-    """Follow the controllers of runs, a row an update; :data:`LEARNING_COLUMNS` says what is in it.
+    """Follow the controllers of runs, a row per update; :data:`LEARNING_COLUMNS` says what is in it.
 
     The frames are those of :func:`~analysis.frames.load_history` and :func:`~analysis.frames.load_notes`. Runs of
     strategies that note no entropy have no rows.

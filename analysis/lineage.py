@@ -1,4 +1,4 @@
-"""Where an individual comes from: its chain of parents, as a frame."""
+"""The lineage of an individual: its chain of parents, as a frame."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def lineage(frame: pd.DataFrame, id: int | None = None, *, run: str | None = Non
 
 
 def _of_one_run(frame: pd.DataFrame, run: str | None) -> pd.DataFrame:
-    """Take the rows of the run that is meant."""
+    """Return the rows of the named run."""
     if run is not None:
         one = frame[frame["run"] == run]
         if one.empty:
@@ -72,7 +72,7 @@ def _runs(frame: pd.DataFrame) -> list[str]:
 
 
 def _best(one: pd.DataFrame) -> int:
-    """Find the trial with the highest fitness, the first told on ties."""
+    """Return the trial with the highest fitness, the first told on ties."""
     if one["fitness"].isna().all():
         raise HistoryError("no trial has a fitness yet: there is no best one to look back from")
     highest = one[one["fitness"] == one["fitness"].max()]
@@ -80,13 +80,13 @@ def _best(one: pd.DataFrame) -> int:
 
 
 def _row(ids: Any, order: Any, id: int) -> int | None:
-    """Find the position of a trial; ``order`` sorts ``ids``."""
+    """Return the position of a trial; ``order`` sorts ``ids``."""
     place = int(np.searchsorted(ids, id, sorter=order))
     return int(order[place]) if place < len(order) and ids[order[place]] == id else None
 
 
 def _trained_as(one: pd.DataFrame, found: pd.DataFrame) -> pd.Series[Any]:
-    """Find for each row the training that its fitness comes from; missing where it has none."""
+    """Return for each row the training that its fitness comes from; missing where it has none."""
     same = one[one["trained"] & one["fitness"].notna() & one["key"].isin(found["key"])]
     first = same.sort_values("told", kind="stable").drop_duplicates("key").set_index("key")["id"]
     own = found["id"].where(found["trained"])

@@ -38,7 +38,7 @@ _LEAST: Final = 12  # characters that a text keeps, however narrow the terminal
 
 
 def format_named(format: str | None, file: Path | None) -> str:
-    """Return the format that is meant: the one that is named, else as the file is called, else ``table``.
+    """Return the format by its name, else by the ending of the file, else ``table``.
 
     Raises:
         ValueError: if the ending of the file says nothing of a format, and none is named.
@@ -76,7 +76,7 @@ def select(
 
 
 def for_the_eye(paths: Paths, *, sort: Sequence[str] = (), top: int | None = None) -> pd.DataFrame:
-    """Select the columns of :data:`SHOWN` that say something of these runs, and the genotype.
+    """Return the informative columns of :data:`SHOWN` for these runs, and the genotype.
 
     Raises:
         HistoryError: as :func:`~analysis.frames.load_history` does.
@@ -94,8 +94,8 @@ def write_table(
 ) -> None:
     """Write a frame of :func:`select` to a file, in UTF-8 where it is text; an empty one has its headings alone.
 
-    ``width`` is that of a terminal, to which the last text column of a ``table`` is cut. ``plain`` is for CSV that
-    somebody looks at: what a terminal would obey, in the text of an error, is written as ``?``. Times are UTC, in CSV
+    ``width`` is that of a terminal, to which the last text column of a ``table`` is cut. ``plain`` is for CSV on a
+    terminal: control characters in the text of an error are written as ``?``. Times are UTC, in CSV
     and JSON as ``2026-01-31T12:00:00.000000Z``. Missing values are empty in CSV, ``null`` in JSON, where the readable
     cell is an object. Parquet keeps the types, and what the columns mean among the attributes of the frame.
 
@@ -161,7 +161,7 @@ def _json(frame: pd.DataFrame) -> Iterator[str]:
 
 
 def _parsed(text: str | None) -> Any:
-    """Read the readable cell; ``None`` if that cannot be done."""
+    """Return the parsed readable cell; ``None`` if it cannot be parsed."""
     try:
         return None if text is None else json.loads(text, parse_constant=lambda _: None)
     except (ValueError, RecursionError):
@@ -202,7 +202,7 @@ def _cut(text: str, width: int) -> str:
 
 
 def _texts(name: str, column: pd.Series[Any]) -> list[str]:
-    """Spell the values of a column for the eye; what a terminal would obey is written as ``?``."""
+    """Return the values of a column as text; control characters are written as ``?``."""
     if isinstance(column.dtype, pd.DatetimeTZDtype):
         times: list[str] = column.dt.strftime("%Y-%m-%d %H:%M:%S").fillna("-").tolist()
         return times

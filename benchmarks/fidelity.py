@@ -29,8 +29,8 @@ import pandas as pd
 
 from analysis.fidelity import fidelity_table
 from analysis.frames import load_history, load_metrics
-from analysis.plots.fidelity import fidelity_figure
 from analysis.plots.files import picture_files, save
+from benchmarks.fidelity_figure import fidelity_figure
 from evo_nas.config import RunConfig, from_flags
 from evo_nas.errors import EvoNasError, UsageError
 from evo_nas.evaluators.proxy.evaluator import ProxyEvaluator

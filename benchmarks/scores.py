@@ -44,9 +44,9 @@ def trainings(paths: Sequence[str]) -> pd.DataFrame:
     settings = []
     for run in find_runs(paths):
         table = run.table("evaluator")
-        if table.get("stopping", "none") != "none":
+        if table.get("early_stopping", "none") != "none":
             raise EvoNasError(
-                f"{run.name} stops trainings early, which changes their fitness: train without --stopping"
+                f"{run.name} stops trainings early, which changes their fitness: train without --early-stopping"
             )
         settings.append({name: value for name, value in table.items() if name not in _ASIDE})
         if settings[-1] != settings[0]:

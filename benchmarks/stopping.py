@@ -89,7 +89,7 @@ def complete(path: Path) -> list[Individual]:
     if len(lengths) != 1 or min(lengths) < 2:
         raise EvoNasError(
             f"{path} has trainings of {sorted(lengths)} epochs; a rule is replayed on runs whose trainings all "
-            "have the same number, at least 2: train without --stopping"
+            "have the same number, at least 2: train without --early-stopping"
         )
     return told
 

@@ -128,14 +128,15 @@ class _Command(Parser):
         super().__init__(**options)
         self._module = module
 
-    def parse_known_args(self, *given: Any, **options: Any) -> Any:
+    def parse_known_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:  # type: ignore[override]
         """Add the arguments of the command, and parse."""
         if self.get_default("command") is None:
             module = import_module(f"evo_nas.commands.{self._module}")
             self.epilog = getattr(module, "EPILOG", None)
             self.set_defaults(command=module.run)
             module.add_arguments(self)
-        return super().parse_known_args(*given, **options)
+        self.refuse_old_flags(args or ())
+        return super().parse_known_args(args, namespace)
 
 
 def build_parser() -> argparse.ArgumentParser:

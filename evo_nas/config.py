@@ -44,7 +44,7 @@ FLAGS: Final = {
         "max_consecutive_failures",
     ),
     "strategy": ("population", "sample", "aging", "objective", "batch"),
-    "evaluator": ("dataset", "preset", "stopping", "table", "column", "test_column", "table_unit"),
+    "evaluator": ("dataset", "preset", "early_stopping", "table", "column", "test_column", "table_unit"),
     "hardware": (
         *("workers", "executor", "threads", "device", "data_dir", "keep_weights", "tensorboard"),
         *("trial_timeout", "time_limit", "grace", "recycle_after"),

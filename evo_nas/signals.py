@@ -37,7 +37,7 @@ ECHO: Final = 0.2
 
 
 class EndedAtOnce(BaseException):
-    """A second signal arrived. No ``Exception``: nobody on the way must mend it."""
+    """A second signal arrived. A ``BaseException``, so that no handler swallows it."""
 
     def __init__(self, reason: Reason) -> None:
         super().__init__(f"a second signal: {reason}")
@@ -48,9 +48,9 @@ class EndedAtOnce(BaseException):
 def heeded(stop: Callable[[Reason], None]) -> Iterator[None]:
     """Call ``stop`` at the first signal, and raise :class:`EndedAtOnce` at the next, until the end of the block.
 
-    What a program sends twice at once, as timeout(1) does, is one signal; two presses of Ctrl-C are two. What was
-    ignored before stays ignored: ``nohup`` means it. Outside of the main thread nothing changes, because no
-    signal arrives there.
+    A signal that a program sends twice at once, as timeout(1) does, counts once; two presses of Ctrl-C count twice. An
+    ignored signal stays ignored, as under ``nohup``. Outside the main thread nothing changes, because no signal
+    arrives there.
     """
     if threading.current_thread() is not threading.main_thread():
         yield

@@ -1,4 +1,4 @@
-"""What can exist: genotypes, search spaces, cells, and the individuals that have lived.
+"""Genotypes, search spaces, cells, and evaluated individuals.
 
 Plain data without torch or pandas. Each name below is defined in the file of its subject.
 
@@ -9,7 +9,7 @@ Spaces that grow:     :mod:`genotypes.spaces.growing`, :mod:`genotypes.spaces.bl
                       :mod:`genotypes.spaces.amoebanet`, :mod:`genotypes.spaces.pnas`, :mod:`genotypes.spaces.darts`
 Other spaces:         :mod:`genotypes.spaces.bits`, :mod:`genotypes.spaces.nasbench201`,
                       :mod:`genotypes.spaces.natsbench`
-What has lived:       :mod:`genotypes.individual`, :mod:`genotypes.population`, :mod:`genotypes.pareto`
+Individuals:          :mod:`genotypes.individual`, :mod:`genotypes.population`, :mod:`genotypes.pareto`
 """
 
 from genotypes.catalogue import space_named

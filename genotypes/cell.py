@@ -122,7 +122,7 @@ class Cell:
         return cls(tuple(blocks), tuple(state for state in created if state not in read))
 
     def canonical(self) -> str:
-        """Spell the cell so that two cells get the same text exactly when their labelled graphs are isomorphic.
+        """Return a text that is equal for two cells exactly when their labelled graphs are isomorphic.
 
         The graph has a node for each input, for each block that reaches the output (labelled with its
         combination) and for the output; an edge carries its operation. Left and right, and the order of the
@@ -185,7 +185,7 @@ class Cell:
 
 @dataclass(frozen=True, slots=True)
 class CellPair:
-    """What the NASNet space describes: a normal cell (stride 1) and a reduction cell (stride 2).
+    """A normal cell (stride 1) and a reduction cell (stride 2), as the NASNet space describes them.
 
     ``stacking`` says how its family of networks stacks them: a name of :data:`genotypes.stacking.STACKINGS`.
 
@@ -202,7 +202,7 @@ class CellPair:
             raise GenotypeError(f"there is no stacking {shorten(self.stacking)!r}; there are: {', '.join(STACKINGS)}")
 
     def canonical(self) -> str:
-        """Spell both cells so that equal texts mean isomorphic pairs; see :meth:`Cell.canonical`."""
+        """Return a text that is equal exactly for isomorphic pairs; see :meth:`Cell.canonical`."""
         return f"{self.normal.canonical()} | {self.reduction.canonical()}"
 
     def to_json(self) -> dict[str, Any]:
@@ -246,7 +246,7 @@ def _block_from_json(index: int, record: object) -> Block:
 
 
 def spell(blocks: Sequence[PlainBlock], output: Collection[int]) -> str:
-    """Spell a cell that can exist; see :meth:`Cell.canonical`."""
+    """Return the canonical text of a cell; see :meth:`Cell.canonical`."""
     readers: dict[int, list[PlainEdge]] = {}  # of a state: by which operation it is read, to make which state
     labels = {}
     for state in range(INPUTS + len(blocks) - 1, INPUTS - 1, -1):
@@ -284,7 +284,7 @@ def _canonical_orders(
 def _refine(
     blocks: Sequence[PlainBlock], readers: Mapping[int, list[PlainEdge]], colours: dict[int, int]
 ) -> dict[int, int]:
-    """Split colours by the colours of what a block reads and of who reads it, until nothing splits."""
+    """Split the colours of blocks by those of their inputs and of their readers, until nothing splits."""
     while len(set(colours.values())) < len(colours):
         seen = {0: -2, 1: -1, **colours}  # the inputs have colours of their own, below those of the blocks
         labels = {}
@@ -328,6 +328,6 @@ def _ranks(labels: Mapping[int, Any]) -> dict[int, int]:
 
 
 def _first_shared(colours: Mapping[int, int]) -> list[int]:
-    """States of the smallest colour that more than one of them has."""
+    """Return the states that share the smallest shared colour."""
     first = next(one for one, other in pairwise(sorted(colours.values())) if one == other)
     return [state for state, colour in colours.items() if colour == first]

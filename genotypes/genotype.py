@@ -19,7 +19,7 @@ class Genotype:
     """One point of a search space, as plain choices.
 
     ``space`` is the full spelling of the space: its name, and in brackets every option that is not the
-    default, as in ``nasnet`` or ``nasnet(blocks=3)``. ``choices`` holds one option index a decision, counted
+    default, as in ``nasnet`` or ``nasnet(blocks=3)``. ``choices`` holds one option index per decision, counted
     from 0, in the order in which a controller predicts them. Whether the choices fit the space is known to the
     space alone: see :meth:`genotypes.space.SearchSpace.check`.
 
@@ -39,14 +39,14 @@ class Genotype:
 
     @classmethod
     def unchecked(cls, space: str, choices: tuple[int, ...]) -> Genotype:
-        """Make a genotype without a look at every choice, where all are known to be integers of at least 0."""
+        """Return a genotype without checking its choices, which are known to be integers of at least 0."""
         genotype = object.__new__(cls)
         object.__setattr__(genotype, "space", space)
         object.__setattr__(genotype, "choices", choices)
         return genotype
 
     def __str__(self) -> str:
-        """Spell the genotype as text: ``nasnet:0.3.1.7``; :meth:`parse` reads it back."""
+        """Return the text form, ``nasnet:0.3.1.7``; :meth:`parse` reads it back."""
         form = "%d." * len(self.choices)  # takes half as long as str() of each
         return f"{self.space}:{form[:-1] % tuple(self.choices)}"
 
@@ -90,7 +90,7 @@ class Genotype:
 
 
 def _whole_numbers(fields: Sequence[str], text: str) -> tuple[int, ...]:
-    """Read what stands between the dots of ``text``, which is named in the error."""
+    """Return the integers between the dots of ``text``, which the error names."""
     for position, field in enumerate(fields):
         # isdecimal() alone would let through digits of other scripts and numbers of any length.
         if not (field.isascii() and field.isdecimal() and len(field) <= 9):
@@ -99,11 +99,11 @@ def _whole_numbers(fields: Sequence[str], text: str) -> tuple[int, ...]:
 
 
 def printable(text: object) -> str:
-    """Write a text as one line of printable characters, whatever a file or a command line made it hold."""
+    """Return a text as one line of printable characters."""
     return "".join(character if character.isprintable() else "?" for character in str(text))
 
 
 def shorten(value: object, limit: int = 60) -> str:
-    """Bring a value to at most ``limit`` printable characters, so that an error message stays one readable line."""
+    """Return a value as at most ``limit`` printable characters, so that an error message stays one readable line."""
     text = value if isinstance(value, str) and value.isprintable() else repr(value)
     return text if len(text) <= limit else text[: limit - 3] + "..."

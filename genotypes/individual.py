@@ -1,4 +1,4 @@
-"""A genotype that has lived: what became of it, and what its evaluation found."""
+"""An evaluated genotype: its outcome, and the result of its evaluation."""
 
 from __future__ import annotations
 
@@ -46,12 +46,12 @@ class Outcome(StrEnum):
 
 
 class NotANumber(ValueError):
-    """A fitness that is NaN: the training diverged without saying so."""
+    """A fitness that is NaN: the training diverged without an error."""
 
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """What an evaluator says of one genotype.
+    """The evaluator's result for one genotype.
 
     ``fitness`` is what a search maximises, a fraction in [0, 1]; only failures, and nothing else, have none.
     ``test_fitness`` is a second measure that a search never sees, such as a test accuracy in a benchmark table, also a
@@ -100,7 +100,7 @@ class Evaluation:
 
     @classmethod
     def failed(cls, outcome: Outcome, error: str, seconds: float = 0.0, curve: tuple[float, ...] = ()) -> Evaluation:
-        """Make the evaluation of a trial that failed, with the reason."""
+        """Return the evaluation of a failed trial, with the reason."""
         return cls(outcome, seconds=seconds, curve=curve, error=error)
 
 
@@ -140,7 +140,7 @@ class Individual:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Proposal:
-    """What a strategy wants evaluated next.
+    """A candidate that a strategy proposes to evaluate next.
 
     ``parent`` is the id of the individual that was changed, if any. ``memo`` holds finite numbers that the strategy
     wants back in :meth:`SearchStrategy.tell`, such as PPO's log-probabilities.
@@ -162,7 +162,7 @@ class Proposal:
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What a network costs at the size at which it would be trained."""
+    """The cost of a network at the size of its training."""
 
     parameters: int
     mult_adds: int

@@ -1,4 +1,4 @@
-"""The Pareto front: what nothing else beats in every respect at once, of accuracy to gain and costs to save."""
+"""The Pareto front of accuracy, which is maximised, and costs, which are minimised."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 def pareto_front(accuracy: ArrayLike, costs: ArrayLike) -> NDArray[np.intp]:
     """Return the indices, from 0, of the points that no other dominates, the most accurate first.
 
-    ``accuracy`` has the shape (n,), the larger the better; ``costs`` has the shape (n, m), one column a cost, the
+    ``accuracy`` has the shape (n,), the larger the better; ``costs`` has the shape (n, m), one column per cost, the
     smaller the better. One point dominates another if it is no worse in anything and better in something (Deb et al.
     2002, section I). Of points that are equal in everything the first stands for all.
 
@@ -21,7 +21,7 @@ def pareto_front(accuracy: ArrayLike, costs: ArrayLike) -> NDArray[np.intp]:
     points once for each of the front.
 
     Raises:
-        ValueError: if there is not one row of costs a point.
+        ValueError: if there is not one row of costs per point.
     """
     gains, spent = np.asarray(accuracy, dtype=np.float64), np.asarray(costs, dtype=np.float64)
     if gains.ndim != 1 or spent.ndim != 2 or len(gains) != len(spent):

@@ -14,7 +14,7 @@ BEST_KEPT: Final = 100
 
 
 class Population:
-    """What a strategy may look back on. It holds individuals with a fitness; failures only count.
+    """The told individuals that a strategy may use: those with a fitness. Failures are only counted.
 
     ``window`` is how many of the youngest are kept, as the strategy declares it. Keeping the youngest P and no
     others *is* aging (Real et al. 2018, algorithm 1: the oldest dies, even if it is the best).
@@ -54,17 +54,17 @@ class Population:
             del self._best[BEST_KEPT:]
 
     def __len__(self) -> int:
-        """How many individuals with a fitness have ever been told, those no longer at hand included."""
+        """The number of individuals told with a fitness, those outside the window included."""
         return self._alive
 
     @property
     def window(self) -> int:
-        """How many of the youngest are kept."""
+        """The number of youngest individuals that are kept."""
         return self._youngest.maxlen or 0
 
     @property
     def failed(self) -> int:
-        """How many were told without a fitness."""
+        """The number of individuals told without a fitness."""
         return self._failed
 
     def youngest(self, n: int) -> list[Individual]:
@@ -90,5 +90,5 @@ class Population:
 
 
 def _loss(individual: Individual) -> float:
-    """What sorts the best first; on ties, whoever is inserted later comes later."""
+    """Return the sort key that puts the best first; ties keep the order of insertion."""
     return -individual.score

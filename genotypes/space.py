@@ -42,7 +42,7 @@ class SearchSpace(ABC):
 
     * :meth:`mutate`, where the field has an operator of its own;
     * :meth:`check`, where some combinations do not exist (then also :meth:`sample` and :meth:`mutate`);
-    * :meth:`decode`, to give a readable object; one with ``to_json`` is what the history stores and plots draw;
+    * :meth:`decode`, to return a readable object; one with ``to_json`` is what the history stores and plots draw;
     * :meth:`key`, where several genotypes mean the same network;
     * :meth:`words`, where genotypes have parts that can be compared wherever they stand, such as paths;
     * :meth:`neighbours`, where :meth:`check` refuses some combinations.
@@ -69,11 +69,11 @@ class SearchSpace(ABC):
 
     @property
     def size(self) -> int:
-        """How many genotypes there are, symmetric ones counted apart."""
+        """The number of genotypes; symmetric ones count apart."""
         return math.prod(len(decision.options) for decision in self.decisions)
 
     def genotype(self, choices: Sequence[int]) -> Genotype:
-        """Make a checked genotype of this space from option indices.
+        """Return a checked genotype of this space from option indices.
 
         Raises:
             GenotypeError: if the choices do not exist in this space.
@@ -93,7 +93,7 @@ class SearchSpace(ABC):
         return genotype
 
     def check(self, genotype: Genotype) -> None:
-        """Refuse a genotype that this space does not contain.
+        """Raise if this space does not contain the genotype.
 
         Raises:
             GenotypeError: naming the first thing that is wrong, and what could stand there instead.
@@ -114,7 +114,7 @@ class SearchSpace(ABC):
                 )
 
     def sample(self, rng: np.random.Generator) -> Genotype:
-        """Draw a genotype, each decision uniformly and on its own."""
+        """Return a random genotype; each decision is drawn uniformly and independently."""
         draws = rng.random(len(self.decisions)).tolist()
         # One vectorised draw: fifty calls of integers() would cost more than all the rest of a random search.
         choices = tuple([int(u * size) for u, size in zip(draws, self._sizes, strict=True)])
@@ -139,7 +139,7 @@ class SearchSpace(ABC):
 
     @cached_property
     def _sizes(self) -> tuple[int, ...]:
-        """How many options each decision has."""
+        """The number of options of each decision."""
         return tuple(len(decision.options) for decision in self.decisions)
 
     @cached_property
@@ -149,7 +149,7 @@ class SearchSpace(ABC):
 
     @cached_property
     def _moves(self) -> tuple[tuple[int, int, int], ...]:
-        """Every change of one decision: position, how many options it has, how far to go on from the present one."""
+        """Every change of one decision: position, number of options, offset from the present option."""
         return tuple((position, size, step) for position, size in enumerate(self._sizes) for step in range(1, size))
 
     def decode(self, genotype: Genotype) -> Any:
@@ -163,7 +163,7 @@ class SearchSpace(ABC):
         return {decision.name: decision.options[choice] for choice, decision in pairs}
 
     def key(self, genotype: Genotype) -> str:
-        """Spell what the genotype means: equal for two genotypes exactly when they describe the same network.
+        """Return a text that is equal for two genotypes exactly when they describe the same network.
 
         Raises:
             GenotypeError: if this space does not contain the genotype.
@@ -172,14 +172,14 @@ class SearchSpace(ABC):
         return ".".join(map(str, genotype.choices))
 
     def words(self, genotype: Genotype) -> tuple[str, ...]:
-        """Name the parts of what the genotype means, for surrogates; a word as often as its part occurs. Default: none.
+        """Return the parts of the described network, for surrogates; a word per occurrence. By default none.
 
         Two genotypes with many words in common should do about as well. The decisions need not be repeated.
         """
         return ()
 
     def _another(self, parent: Genotype, position: int, rng: np.random.Generator) -> Genotype:
-        """Return one decision, which must have a choice, another option than the parent's, drawn uniformly."""
+        """Return the parent with another option of one decision, drawn uniformly; the decision must have a choice."""
         draw = int(rng.integers(len(self.decisions[position].options) - 1))
         return _replace(parent, position, draw + (draw >= parent.choices[position]))
 

@@ -8,7 +8,7 @@ from typing import Final
 
 @dataclass(frozen=True, slots=True)
 class Stacking:
-    """What a family decides beside its cells; the defaults are those of NASNet (Zoph et al. 2017, figure 2).
+    """The decisions of a family besides its cells; the defaults are those of NASNet (Zoph et al. 2017, figure 2).
 
     ``in_place``: a reduction cell takes the place of the first normal cell of the second and the third stack, so that
     three stacks of N make 3N cells. Otherwise it comes before the stack, and they make 3N + 2.
@@ -25,7 +25,7 @@ class Stacking:
     reduction cell read as its own. Otherwise it reads the output of the cell before the reduction cell.
 
     ``auxiliary_after``: the auxiliary classifier reads the output of the second reduction cell; otherwise of the cell
-    before it. ``auxiliary_share`` is what its widths of 128 and 768 are multiplied by.
+    before it. ``auxiliary_share`` is the factor on its widths of 128 and 768.
 
     ``large_epsilon`` is batch norm's epsilon in networks for large images; in those for small ones it is 1e-5.
     """

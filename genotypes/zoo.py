@@ -1,6 +1,6 @@
 """The published cells, as pairs with the output lists and the stacking of their released networks.
 
-What is written here is what the released code builds. Where a transcription of a paper's figure differs from it, the
+The cells are those that the released code builds. Where a transcription of a paper's figure differs from it, the
 published counts of parameters and mult-adds decide (see docs/networks.md).
 """
 

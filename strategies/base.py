@@ -1,4 +1,4 @@
-"""The contract between a search strategy and whoever runs it."""
+"""The contract between a search strategy and its caller."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ class SearchStrategy(ABC):
     """A way to choose what to evaluate next. It never sees evaluator, executor or history.
 
     A subclass is a dataclass: its fields are its options, each with a default, checked in ``__post_init__`` (which
-    raises ``ValueError`` with the rule and the value). It must give :meth:`ask`; one that learns overrides
+    raises ``ValueError`` with the rule and the value). It must implement :meth:`ask`; one that learns overrides
     :meth:`start` and :meth:`tell` too; one that looks back on the youngest individuals declares a :attr:`window`.
 
     The caller promises:
 
-    * ``suited`` is called first, before anything is written, and the search goes on with what it returns; then
+    * ``suited`` is called first, before anything is written, and the search uses the strategy that it returns; then
       :attr:`window` is read; then ``start`` is called, once.
     * ``ask`` and ``tell`` each get a generator of their own, a function of the run's seed and of the id that the
       ask will get or the tell has. Nothing else may be drawn from.
@@ -47,20 +47,20 @@ class SearchStrategy(ABC):
 
     @property
     def window(self) -> int:
-        """How many of the youngest individuals the population must keep for this strategy; by default 0."""
+        """The number of youngest individuals that the population must keep for this strategy; by default 0."""
         return 0
 
     @property
     def needs(self) -> tuple[str, ...]:
-        """Names of the metrics without which it can learn nothing from an individual with a fitness; by default none.
+        """Names of the metrics that an individual with a fitness must carry; by default none.
 
-        A search whose evaluator does not give them is refused.
+        A search whose evaluator does not measure them is refused.
         """
         return ()
 
     @property
     def lookback(self) -> int | None:
-        """How many of the youngest individuals with a fitness decide all that it will do; by default ``None``: all.
+        """The number of youngest individuals with a fitness that determine all later asks; by default ``None``: all.
 
         A search is resumed by telling so many again, in the order told, with the failures among them; what came before
         them may be left out, so that resuming a long search takes no longer than a short one.
@@ -71,7 +71,8 @@ class SearchStrategy(ABC):
         """Return the strategy that will search ``space``: by default this one, as it is.
 
         A strategy whose defaults depend on the space returns a copy in which every option that was left open is filled
-        in; one that needs a structure refuses a space that lacks it. What is returned suits already: it gives itself.
+        in; one that needs a structure refuses a space that lacks it. The
+        returned strategy is suited already: its ``suited`` returns itself.
 
         Raises:
             ValueError: naming what the space lacks, and which spaces have it.
@@ -79,12 +80,12 @@ class SearchStrategy(ABC):
         return self
 
     def start(self, space: SearchSpace, rng: np.random.Generator) -> None:
-        """Get ready to search ``space``; by default remember it as ``self.space``."""
+        """Prepare to search ``space``; by default store it as ``self.space``."""
         self.space = space
 
     @abstractmethod
     def ask(self, population: Population, pending: Sequence[Proposal], rng: np.random.Generator) -> Proposal | None:
-        """Propose what to evaluate next, and change nothing.
+        """Return the proposal to evaluate next, and change nothing.
 
         ``population`` holds what was told. ``pending`` holds the proposals that were asked and not yet told, by
         ascending id. ``None`` means that there is nothing to try until something pending is told; with nothing

@@ -1,8 +1,8 @@
 """Regularized evolution: a tournament with aging (Real et al. 2018, "Regularized Evolution for Image Classifier ...").
 
 The whole of algorithm 1: sample S of the P that live, with replacement, mutate the best of the sample, add the child
-and let the oldest die. Asynchronous workers need nothing more: whoever is free samples the population as it stands
-(section 3.3).
+and let the oldest die. Asynchronous workers need nothing more: an idle one samples the present population (section
+3.3).
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class RegularizedEvolution(SearchStrategy):
     """Tournament selection with aging.
 
     ``population`` is P and ``sample`` is S. While fewer than P live, proposals are random. Failures never enter the
-    population, and nobody dies of them. ``aging=False`` is the paper's ablation, "non-aging evolution"
+    population, and no member dies for them. ``aging=False`` is the paper's ablation, "non-aging evolution"
     (figure 7): the worst of the sample dies instead of the oldest. If it has died meanwhile, because several workers
     drew it, then the worst of a new sample does.
 
@@ -59,8 +59,8 @@ class RegularizedEvolution(SearchStrategy):
     is then sorted into fronts, and of the first the member with the most room around it wins: the crowded-comparison
     operator of NSGA-II (Deb et al. 2002, section III.C). Aging stays as it is.
 
-    What is left open (``None``) depends on the space. P is 8 members a decision that has a choice, at most the paper's
-    100; S is the paper's 25, at most half of P; ``distinct`` is true where the space has at most a million genotypes.
+    Open options (``None``) depend on the space. P is 8 members per decision with a choice, at most the paper's 100;
+    S is the paper's 25, at most half of P; ``distinct`` is true where the space has at most a million genotypes.
     The NASNet space gets 100, 25 and false, which is the paper; NAS-Bench-201 gets 48, 24 and true (see
     docs/measurements/strategies.md for what was measured).
 
@@ -101,16 +101,16 @@ class RegularizedEvolution(SearchStrategy):
 
     @property
     def window(self) -> int:
-        """P, so that whoever looks on sees the members; with aging they are the youngest P."""
+        """P, so that the population holds the members; with aging they are the youngest P."""
         return self.population or 0
 
     @property
     def lookback(self) -> int | None:
-        """P: with aging the dead leave no trace, unless children are to differ from everything that was tried."""
+        """P with aging, because dead members have no effect; all if children must be distinct."""
         return self.population if self.aging and self.distinct is False else None
 
     def suited(self, space: SearchSpace) -> Self:
-        """Fill in what was left open."""
+        """Return a copy with the open options filled in."""
         if None not in (self.population, self.sample, self.distinct):
             return self
         population, sample, distinct = self.population, self.sample, self.distinct
@@ -124,7 +124,7 @@ class RegularizedEvolution(SearchStrategy):
         return replace(self, population=population, sample=sample, distinct=distinct)
 
     def start(self, space: SearchSpace, rng: np.random.Generator) -> None:
-        """Begin with nobody alive, and register the operators."""
+        """Start with an empty population, and register the operators."""
         super().start(space, rng)
         options = self.suited(space)
         self._size, self._distinct = options.population or 1, bool(options.distinct)
@@ -152,7 +152,7 @@ class RegularizedEvolution(SearchStrategy):
         return Proposal(child, parent=parent.id, memo=memo)
 
     def tell(self, individual: Individual, rng: np.random.Generator) -> None:
-        """Let the individual live and, once P do, another die for it.
+        """Add the individual to the population; if it was full, remove another.
 
         Raises:
             ValueError: if it has a fitness and lacks a cost that counts.
@@ -177,7 +177,7 @@ class RegularizedEvolution(SearchStrategy):
         return ids.index(loser.individual.id)
 
     def _new(self, genotype: Genotype, pending: Sequence[Proposal], rng: np.random.Generator) -> Genotype:
-        """Mutate on, if genotypes are to be distinct, until it is none that was proposed before."""
+        """Mutate the genotype further until it is new, if genotypes must be distinct."""
         if self._distinct:
             waiting = {proposal.genotype for proposal in pending}
             for _ in range(_MOST_STEPS):
@@ -189,7 +189,7 @@ class RegularizedEvolution(SearchStrategy):
 
 @contextmanager
 def _deap_draws_from(rng: np.random.Generator) -> Iterator[None]:
-    """Let deap, which draws from Python's global generator, draw from ours; afterwards nothing has moved."""
+    """Make deap draw from ``rng`` within the block, and restore Python's global generator afterwards."""
     before = random.getstate()
     random.seed(int(rng.integers(2**63)))
     try:

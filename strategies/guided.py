@@ -1,4 +1,4 @@
-"""Guided evolution: children of the best are many and cheap; a surrogate picks the one that is worth a training.
+"""Guided evolution: a surrogate picks one of many children of the best for training.
 
 Ours. Its parts are those of the predictor literature: a Gaussian process on encodings of cells (Ru et al. 2020,
 "Interpretable Neural Architecture Search via Bayesian Optimisation", arXiv 2006.07556), candidates made by mutating the
@@ -49,7 +49,7 @@ class GuidedEvolution(SearchStrategy):
     proposed. A child is mutated once, with probability ``further`` once more, and so on. What was proposed before,
     by the space's key, is not proposed again, as long as anything else is found.
 
-    What is pending counts as if it had come out as expected: several workers are sent to different places. Failures
+    Pending candidates count with their expected fitness, which sends several workers to different places. Failures
     are left out of the surrogate, but not proposed again. The surrogate sees fitnesses by their ranks only, and of at
     most ``memory`` examples: half of them the best, the others the latest, so that the cost of a trial stays bounded.
 
@@ -91,7 +91,7 @@ class GuidedEvolution(SearchStrategy):
     def ask(self, population: Population, pending: Sequence[Proposal], rng: np.random.Generator) -> Proposal | None:
         """Propose the next of the first candidates, or the most promising child.
 
-        ``None``, the end of the search, once every genotype of the space was told.
+        Returns ``None``, the end of the search, once every genotype of the space was told.
         """
         if len(self._keys) >= self.space.size:
             return None
@@ -111,7 +111,7 @@ class GuidedEvolution(SearchStrategy):
         return proposal
 
     def tell(self, individual: Individual, rng: np.random.Generator) -> None:
-        """Take the candidate as an example; now and then choose the surrogate's kernel anew."""
+        """Add the candidate to the examples; now and then choose the surrogate's kernel again."""
         self._told += 1
         self._keys.add(self.space.key(individual.genotype))
         if individual.fitness is None:
@@ -141,7 +141,7 @@ class GuidedEvolution(SearchStrategy):
         return scores([one.score for one in self._examples])
 
     def _candidates(self, rng: np.random.Generator) -> list[Proposal]:
-        """Make children and strangers, none of them twice and none that is an example."""
+        """Return distinct children and random genotypes that are no examples."""
         by_id = {one.id: one for one in self._examples}
         parents = [by_id[id] for _, id in self._best[: self.parents]]
         told = {one.genotype for one in self._examples}
@@ -157,7 +157,7 @@ class GuidedEvolution(SearchStrategy):
         return [Proposal(genotype, parent) for genotype, parent in made.items() if genotype not in told]
 
     def _ranked(self, candidates: Sequence[Proposal], pending: Sequence[Genotype]) -> list[Proposal]:
-        """Order candidates by their expected improvement over the best that is expected of what was told or asked."""
+        """Return the candidates by their expected improvement over the best expected fitness, told or pending."""
         if not candidates:
             return []
         assert self._features is not None, "there are examples"
@@ -177,9 +177,9 @@ class GuidedEvolution(SearchStrategy):
 
 
 def spread(space: SearchSpace, n: int, rng: np.random.Generator) -> Iterator[Genotype]:
-    """Draw n genotypes over which each decision takes its options equally often (McKay et al. 1979: a Latin hypercube).
+    """Return n genotypes in which each decision takes its options equally often (McKay et al. 1979: Latin hypercube).
 
-    Where a combination does not exist or came up before, a uniform sample stands in for it.
+    A uniform sample replaces a combination that does not exist or came up before.
     """
     columns = []
     for decision in space.decisions:

@@ -25,7 +25,7 @@ _MOST_SAMPLES: Final = 100
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """Somewhere to climb from."""
+    """A genotype to climb from."""
 
     id: int
     genotype: Genotype
@@ -62,7 +62,7 @@ class LocalSearch(SearchStrategy):
             raise ValueError(f"variant must be steepest or first, not {self.variant!r}")
 
     def start(self, space: SearchSpace, rng: np.random.Generator) -> None:
-        """Begin knowing nothing."""
+        """Start without any known genotype."""
         super().start(space, rng)
         # By the hash of the choices, which is one integer and takes less memory than they do.
         self._known: dict[int, tuple[float, int]] = {}  # fitness and id of everything told
@@ -75,7 +75,7 @@ class LocalSearch(SearchStrategy):
         self._best: _Place | None = None  # of the neighbours before that position, in the steepest variant
 
     def ask(self, population: Population, pending: Sequence[Proposal], rng: np.random.Generator) -> Proposal | None:
-        """Propose the next neighbour of the incumbent, or a random genotype; nothing when all of the space is known."""
+        """Return the next neighbour of the incumbent, or a random genotype; ``None`` when the whole space is known."""
         waiting = {hash(proposal.genotype.choices) for proposal in pending}
         if self._incumbent is not None:
             for position in range(self._next, len(self._order)):
@@ -86,7 +86,7 @@ class LocalSearch(SearchStrategy):
         return None if genotype is None else Proposal(genotype)
 
     def tell(self, individual: Individual, rng: np.random.Generator) -> None:
-        """Remember the candidate; move, once it is known where to."""
+        """Store the candidate's fitness; move if the next incumbent is known."""
         fitness = -math.inf if individual.fitness is None else individual.fitness
         self._known[hash(individual.genotype.choices)] = fitness, individual.id
         self._drawn += individual.parent is None
@@ -101,7 +101,7 @@ class LocalSearch(SearchStrategy):
             self._climb_from(goal, rng)
 
     def _look(self) -> _Place | None:
-        """Walk past the neighbours that are known; give the one to move to, once that can be said."""
+        """Skip the known neighbours; return the one to move to, if it is decided."""
         if self._incumbent is None:
             return None
         while self._next < len(self._order):
@@ -125,13 +125,13 @@ class LocalSearch(SearchStrategy):
         return start
 
     def _climb_from(self, place: _Place, rng: np.random.Generator) -> None:
-        """Make it the incumbent, with its neighbours in an order of their own."""
+        """Make the genotype the incumbent, with its neighbours in a random order."""
         self._incumbent, self._best = place, None
         self._neighbours = self.space.neighbours(place.genotype)
         self._order, self._next = rng.permutation(len(self._neighbours)).tolist(), 0
 
     def _untried(self, waiting: Container[int], rng: np.random.Generator) -> Genotype | None:
-        """Draw a genotype that was not proposed before; none when there is none."""
+        """Return a random genotype that was not proposed before; ``None`` if there is none."""
         for _ in range(_MOST_SAMPLES):
             genotype = self.space.sample(rng)
             if self._is_new(genotype, waiting):

@@ -1,4 +1,4 @@
-"""What the members of a population are compared by: accuracy alone, or accuracy and costs at once.
+"""Objectives by which tournaments compare members: accuracy alone, or accuracy and costs.
 
 With costs, by the crowded-comparison operator of NSGA-II (Deb et al. 2002, "A Fast and Elitist Multiobjective Genetic
 Algorithm: NSGA-II", section III.C).
@@ -16,7 +16,7 @@ from genotypes.individual import Individual
 
 
 class Objectives(base.Fitness):  # type: ignore[misc]  # deap has no types
-    """What a member is worth, as deap's operators compare it: accuracy to maximise, then costs to minimise."""
+    """The fitness of a member for deap's operators: accuracy to maximise, then costs to minimise."""
 
     def __init__(self, accuracy: float, costs: Sequence[float] = ()) -> None:
         self.weights = (1.0, *(-1.0 for _ in costs))
@@ -47,7 +47,7 @@ class Member:
 def select_crowded(sample: Sequence[Member], k: int = 1) -> list[Member]:
     """Return the ``k`` best by the crowded-comparison operator; of equals those first drawn.
 
-    The member of the better front wins; of one front, that which has more room around it.
+    The member of the better front wins; within a front, the one with the larger crowding distance.
     """
     standing = _standing(sample)
     return sorted(sample, key=lambda member: standing[member.fitness])[:k]
@@ -60,7 +60,7 @@ def remove_crowded(sample: Sequence[Member], k: int = 1) -> list[Member]:
 
 
 def _standing(sample: Sequence[Member]) -> dict[Objectives, tuple[int, float]]:
-    """Return rank of front and negative crowding distance of whatever a sample holds; the smaller, the better.
+    """Return the front rank and negative crowding distance of each member of a sample; the smaller, the better.
 
     A sample that is drawn with replacement holds some members twice, and different members may be worth exactly the
     same. Each worth counts once: as neighbours of each other, copies would have no room around them.

@@ -21,7 +21,7 @@ from strategies.models.lstm_surrogate import KINDS, Surrogate
 
 @dataclass
 class ProgressiveSearch(SearchStrategy):
-    """Try small cells first; grow the best by every possible block, and keep what a surrogate thinks best of that.
+    """Evaluate small cells first, extend the best by every possible block, and keep a surrogate's best children.
 
     Algorithm 1 of Liu et al. 2017. Level 1 are all cells of one block that differ. When all members of a level have
     ended, in whatever way, the surrogate is fitted on what they scored; the K best of them, ``beam``, get every
@@ -39,7 +39,7 @@ class ProgressiveSearch(SearchStrategy):
     how many of each; see :class:`strategies.models.lstm_surrogate.Surrogate`. A level's fit goes on from the weights of
     the level before and sees the new level only (Algorithm 1), ``epochs`` times, which the paper leaves open.
 
-    Told again, a search fits and chooses all its levels again: that is how it is resumed.
+    A resumed search fits and chooses all its levels again.
 
     Raises:
         ValueError: if an option is out of range.
@@ -60,7 +60,7 @@ class ProgressiveSearch(SearchStrategy):
             raise ValueError(f"predictor must be one of {', '.join(KINDS)}, not {self.predictor!r}")
 
     def suited(self, space: SearchSpace) -> Self:
-        """Refuse a space whose genotypes cannot grow.
+        """Raise if the genotypes of the space cannot grow.
 
         Raises:
             ValueError: naming those that can.
@@ -107,7 +107,7 @@ class ProgressiveSearch(SearchStrategy):
         return notes or None
 
     def _end_of_level(self, rng: np.random.Generator) -> dict[str, float]:
-        """Move on to the next level, or to the next candidates of this one if nothing of it lives."""
+        """Start the next level, or the next candidates of this one if all its members failed."""
         lived = [one for one in self._told.values() if one.genotype in self._members and one.ok]
         if not lived:
             self._take()
@@ -129,7 +129,7 @@ class ProgressiveSearch(SearchStrategy):
         return notes
 
     def _take(self) -> None:
-        """Make the next K candidates the members of the level; without any, the search is over."""
+        """Make the next K candidates the members of the level; without any, the search ends."""
         members = list(islice(self._candidates, self.beam))
         self._members = {proposal.genotype for proposal in members}
         self._left = {one.genotype: one for one in members if one.genotype not in self._told}
@@ -151,7 +151,7 @@ class ProgressiveSearch(SearchStrategy):
         return self._unique(map(child, map(int, ranking)))
 
     def _unique(self, proposals: Iterable[Proposal]) -> Iterator[Proposal]:
-        """Yield of those that mean the same network the first."""
+        """Yield the first spelling of each network."""
         seen = set()
         for proposal in proposals:
             key = self._growing.key(proposal.genotype)
@@ -160,7 +160,7 @@ class ProgressiveSearch(SearchStrategy):
                 yield proposal
 
     def _ways(self, level: int) -> list[tuple[int, ...]]:
-        """Return every way to choose the last block of a level, but for those spelled in another order."""
+        """Return every choice of the last block of a level, each in one order only."""
         options = (range(len(decision.options)) for decision in self._growing.last_block(level))
         return list(filter(self._growing.in_order, product(*options)))
 

@@ -22,7 +22,7 @@ class RandomSearch(SearchStrategy):
 
     @property
     def lookback(self) -> int:
-        """Nothing that was told makes a difference."""
+        """0: told individuals have no effect."""
         return 0
 
     def ask(self, population: Population, pending: Sequence[Proposal], rng: np.random.Generator) -> Proposal | None:

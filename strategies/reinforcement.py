@@ -28,7 +28,7 @@ _ROUNDING: Final = 1e-8
 class PPOController(SearchStrategy):
     """Sample from an LSTM policy; after every ``batch`` told candidates, improve it by PPO.
 
-    From Zoph et al. 2017, appendix A: ``batch`` architectures an update, ``hidden`` units in one LSTM layer, Adam at
+    From Zoph et al. 2017, appendix A: ``batch`` architectures per update, ``hidden`` units in one LSTM layer, Adam at
     ``learning_rate``, ``entropy_weight`` for the entropy, and as baseline a moving average of rewards in which
     the past weighs ``baseline_decay``. The reward is the fitness.
 
@@ -49,8 +49,8 @@ class PPOController(SearchStrategy):
     is none, nor anything to tell good from bad: such a batch is dropped.
 
     The memo of a proposal holds the log-probability of each choice; by the ratio to these, candidates that come
-    back updates later still count rightly. One without them was proposed by somebody else, and counts as if
-    the policy had proposed it just before the update.
+    back updates later still count rightly. One without them came from elsewhere, and counts as if the policy had
+    proposed it just before the update.
 
     Raises:
         ValueError: if an option is out of range.
@@ -83,7 +83,7 @@ class PPOController(SearchStrategy):
             raise ValueError(f"temperature must be finite and above 0, not {self.temperature}")
 
     def start(self, space: SearchSpace, rng: np.random.Generator) -> None:
-        """Make a fresh controller for the decisions of ``space``, with initial weights from ``rng``."""
+        """Create a controller for the decisions of ``space``, with initial weights from ``rng``."""
         super().start(space, rng)
         with isolated():
             self._controller = Controller(space.decisions, self.hidden, rng, self.temperature)
@@ -103,7 +103,7 @@ class PPOController(SearchStrategy):
         """Collect the candidate; with the last of a batch, update the policy and return notes on that.
 
         ``reward`` is the mean of the batch, and ``baseline`` what the baseline has become. ``entropy`` is that of the
-        policy before the update, in nats a decision. ``loss`` and ``clip_fraction``, see :func:`ppo_loss`, are those
+        policy before the update, in nats per decision. ``loss`` and ``clip_fraction``, see :func:`ppo_loss`, are those
         of the last pass.
         """
         self._told.append(individual)

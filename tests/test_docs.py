@@ -260,7 +260,10 @@ def test_the_table_of_presets_is_true(tmp_path: Path) -> None:
         assert values == [str(getattr(preset, name)) for preset in PRESETS.values()], name
 
 
-def test_the_table_of_spaces_is_true() -> None:
+def test_the_table_of_spaces_is_true(tmp_path: Path) -> None:
+    listed, searched = commands("docs/spaces.md")
+    assert all(name in run(tmp_path, sys.executable, *shlex.split(listed)[1:]).stdout for name in SPACES)
+    run(tmp_path, sys.executable, *shlex.split(searched)[1:])
     text = (ROOT / "docs" / "spaces.md").read_text("utf-8")
     rows = re.findall(r"^\| `([\w-]+)` \| (\S+) \| (\S+) \|", text, flags=re.MULTILINE)
     assert [name for name, *_ in rows] == list(SPACES)

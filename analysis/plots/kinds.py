@@ -124,7 +124,7 @@ def _population(order: Order, figure: Figure) -> None:
 
 
 def _as_one(above: Axes, below: Axes) -> None:
-    """Make two panels one picture: what both would say stands there once."""
+    """Share the x label and the legend of two stacked panels."""
     above.set_xlabel("")
     above.tick_params(labelbottom=False)
     if (again := below.get_legend()) is not None:

@@ -8,7 +8,7 @@ import shlex
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, Final, NoReturn
 
 from evo_nas.errors import EvoNasError, UsageError
 from evo_nas.storage.run_folder import RECORDS
@@ -21,9 +21,26 @@ class Parser(argparse.ArgumentParser):
     def __init__(self, **options: Any) -> None:
         super().__init__(allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter, **options)
 
+    def refuse_old_flags(self, words: Sequence[str]) -> None:
+        """End with exit code 2 if a flag has another name now, and say which."""
+        for word in words:
+            old = word.partition("=")[0]
+            new = RENAMED.get(old)
+            if new in self._option_string_actions and old not in self._option_string_actions:
+                self.error(f"{old} is now {new}")
+
     def error(self, message: str) -> NoReturn:
         """End with one line on stderr and exit code 2."""
         self.exit(2, f"evo_nas: {printable(message)} (see {self.prog} --help)\n")
+
+
+RENAMED: Final = {
+    "--cells": "--cells-per-stack",
+    "--image": "--image-size",
+    "--stopping": "--early-stopping",
+    "--report-column": "--test-column",
+}
+"""Old name of a flag -> its name now."""
 
 
 def add_json(parser: argparse.ArgumentParser) -> None:
@@ -60,7 +77,7 @@ def add_size(parser: argparse.ArgumentParser, macro: str | None = "cifar") -> No
     """Add the ways to say how large a network is."""
     parser.add_argument("--macro", metavar="NAME", default=macro, help="small images, cifar (default), or imagenet")
     parser.add_argument("--size", metavar="N@P", help="cells a stack and penultimate filters, as in 6@4032; or")
-    parser.add_argument("--cells", metavar="N", type=whole(200), help="normal cells a stack")
+    parser.add_argument("--cells-per-stack", metavar="N", type=whole(200), help="normal cells a stack")
     parser.add_argument("--filters", metavar="F", type=whole(10**5), help="filters of the first stack")
     parser.add_argument(
         "--stem", metavar="S", type=whole(10**6), help="filters of the stem (default: 3F; imagenet: as published)"

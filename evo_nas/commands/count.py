@@ -18,7 +18,7 @@ def add_arguments(parser: Parser) -> None:
     add_cells(parser)
     add_size(parser)
     parser.add_argument(
-        "--image", metavar="PIXELS", type=whole(10**4), help="side of the image (default: 32, or 224 for imagenet)"
+        "--image-size", metavar="PIXELS", type=whole(10**4), help="side of the image (default: 32, or 224 for imagenet)"
     )
     parser.add_argument(
         "--channels", metavar="C", type=whole(10**4), default=3, help="channels of the image (default: 3)"
@@ -38,10 +38,10 @@ def run(arguments: argparse.Namespace) -> None:
         cells_named(arguments.source, arguments.cell, arguments.trial),
         size=arguments.size,
         macro=arguments.macro,
-        cells_per_stack=arguments.cells,
+        cells_per_stack=arguments.cells_per_stack,
         filters=arguments.filters,
         stem=arguments.stem,
-        image=arguments.image or (224 if is_large else 32),
+        image=arguments.image_size or (224 if is_large else 32),
         channels=arguments.channels,
         classes=arguments.classes or (1000 if is_large else 10),
     )
@@ -94,7 +94,7 @@ def sized(source: Source, size: str | None, cells_per_stack: int | None, filters
 
     one_by_one = cells_per_stack is not None and filters is not None
     if one_by_one == (size is not None) or (size is not None and (cells_per_stack or filters)):
-        raise UsageError("say how large the network is: --size N@P, as in 6@4032, or --cells N --filters F")
+        raise UsageError("say how large the network is: --size N@P, as in 6@4032, or --cells-per-stack N --filters F")
     if size is not None:
         cells_per_stack, filters = size_named(size, source.cells)
     assert cells_per_stack is not None and filters is not None, "both or the notation"  # noqa: PT018

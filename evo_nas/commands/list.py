@@ -13,7 +13,15 @@ from genotypes.zoo import CELLS
 
 def add_arguments(parser: Parser) -> None:
     """Add the flags."""
-    parser.add_argument("what", choices=("strategies", "spaces", "evaluators", "presets", "trainings", "cells"))
+    parser.add_argument(
+        "what", type=_new_name, choices=("strategies", "spaces", "evaluators", "presets", "recipes", "cells")
+    )
+
+
+def _new_name(text: str) -> str:
+    if text == "trainings":
+        raise argparse.ArgumentTypeError("trainings is now recipes: python -m evo_nas list recipes")
+    return text
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -28,12 +36,12 @@ def _print_table(rows: Mapping[str, str]) -> None:
 
 
 def listing(what: str) -> dict[str, str]:
-    """Return name -> description for strategies, spaces, evaluators, presets, trainings or cells."""
+    """Return name -> description for strategies, spaces, evaluators, presets, recipes or cells."""
     if what == "presets":
         from evo_nas.evaluators.proxy.presets import PRESETS
 
         return {name: preset.summary() for name, preset in PRESETS.items()}
-    if what == "trainings":
+    if what == "recipes":
         from evo_nas.training.recipes import TRAININGS
 
         return {name: preset.summary() for name, preset in TRAININGS.items()}

@@ -16,7 +16,9 @@ def add_science(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--evaluator", metavar="NAME", help="proxy (default), tabular, toy, or package.module:Class")
     parser.add_argument("--dataset", metavar="NAME", help="cifar10 (default), cifar100, digits, or folder")
     parser.add_argument("--preset", metavar="NAME", help="settings of the proxy trainer: digits, cpu or gpu")
-    parser.add_argument("--stopping", metavar="RULE", help="stop trainings early: none (default), median or halving")
+    parser.add_argument(
+        "--early-stopping", metavar="RULE", help="stop trainings early: none (default), median or halving"
+    )
     parser.add_argument("--table", metavar="FILE", help="tabular: benchmark table, CSV or parquet")
     parser.add_argument("--column", metavar="NAME", help="tabular: column that the search sees")
     parser.add_argument("--test-column", metavar="NAME", help="tabular: column of the test fitness, never searched")

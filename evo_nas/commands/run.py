@@ -142,5 +142,5 @@ def _next_commands(summary: Summary) -> Iterator[str]:
         yield f"plot {path} --kind front"
     yield f"compare {path} ANOTHER_RUN"
     if summary.top and summary.best_pair:
-        yield f"count '{summary.top[0].genotype}' --cells 6 --filters 32"
+        yield f"count '{summary.top[0].genotype}' --cells-per-stack 6 --filters 32"
         yield f"train {path} --top 5"

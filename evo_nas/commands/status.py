@@ -310,7 +310,7 @@ def status_of(path: Path, clock: Callable[[], float] = time.time) -> Status:
     if holder is None and log.last == "start":  # it may have been started a moment ago
         holder = folder.holder()
     config = _config(folder)
-    stops = config is not None and config.evaluator.get("stopping", "none") != "none"
+    stops = config is not None and config.evaluator.get("early_stopping", "none") != "none"
     counts = count_trials(folder, is_live=holder is not None, stops=stops)
     return Status(path, clock(), _state(folder, holder, log, counts), holder, log, counts, config)
 
@@ -333,7 +333,7 @@ def _state(folder: RunFolder, holder: str | None, log: Log, counts: Counts) -> S
 
 
 def _has_locks(lock_file: Path) -> bool:
-    """Return whether a lock that nobody holds means anything here."""
+    """Return whether this file system supports file locks."""
     try:
         with lock_file.open(encoding="utf-8") as lock:
             fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)

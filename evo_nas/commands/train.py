@@ -23,7 +23,7 @@ examples:
   python -m evo_nas train runs/RUN --preset cpu --data-dir DATA
   python -m evo_nas train runs/RUN --top 5 --preset cifar-short
   python -m evo_nas train --cell nasnet-a --size 6@768 --preset cifar-paper --device cuda
-  python -m evo_nas train --from runs/train-A/last.safetensors --dataset folder --data-dir IMAGES --image 64
+  python -m evo_nas train --from runs/train-A/last.safetensors --dataset folder --data-dir IMAGES --image-size 64
 
 The same command goes on with a training that was stopped.
 """
@@ -33,7 +33,7 @@ def add_arguments(parser: Parser) -> None:
     """Add the flags."""
     add_cells(parser)
     parser.add_argument("--top", metavar="K", type=whole(10**4), help="of a run: the K best, one after another")
-    parser.add_argument("--preset", metavar="NAME", help="a name of `list trainings` (default: by device)")
+    parser.add_argument("--preset", metavar="NAME", help="a name of `list recipes` (default: by device)")
     add_size(parser, macro=None)
     parser.add_argument(
         "--skip-reduction-input",
@@ -41,7 +41,7 @@ def add_arguments(parser: Parser) -> None:
         default=None,
         help="after a reduction, read what it read as h_i-1 (default: as published)",
     )
-    parser.add_argument("--image", metavar="PIXELS", type=whole(1024), help="side of the images (default: preset)")
+    parser.add_argument("--image-size", metavar="PIXELS", type=whole(1024), help="side of the images (default: preset)")
     parser.add_argument("--dataset", metavar="NAME", help="cifar10, cifar100, digits, folder (default: the run's)")
     parser.add_argument("--epochs", metavar="E", type=whole(10**5), help="epochs (default: preset)")
     parser.add_argument("--train-images", metavar="N", type=whole(10**9, 0), help="of the train part; 0 for all")
@@ -72,11 +72,12 @@ def run(arguments: argparse.Namespace) -> None:
     from evo_nas.commands.training_plan import Wanted, default_folder, plan_top, plan_training, train_one, train_top
 
     wanted = Wanted(
-        cells_per_stack=arguments.cells,
+        image=arguments.image_size,
+        cells_per_stack=arguments.cells_per_stack,
         settings=tuple(arguments.set),
         **{
             name: getattr(arguments, name)
-            for name in ("preset", "dataset", "macro", "size", "filters", "stem", "skip_reduction_input", "image")
+            for name in ("preset", "dataset", "macro", "size", "filters", "stem", "skip_reduction_input")
         },
         **{name: getattr(arguments, name) for name in ("epochs", "train_images", "validation_images", "seed", "start")},
     )

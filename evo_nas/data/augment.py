@@ -1,6 +1,6 @@
 """Normalisation and augmentation of batches: vectorised, on the batch's own device, from an explicit generator.
 
-Every function takes and gives images of shape (n, c, h, w), changes nothing in place, and keeps the memory format.
+Every function takes and returns images of shape (n, c, h, w), changes nothing in place, and keeps the memory format.
 Random numbers are drawn on the generator's device, which may be the CPU when the images are elsewhere: the same
 seed then gives the same crops on every machine.
 """
@@ -118,6 +118,6 @@ def _covered(centres: torch.Tensor, extent: int, length: int) -> torch.Tensor:
 
 
 def _like(images: torch.Tensor, model: torch.Tensor) -> torch.Tensor:
-    """Return the images the memory format of the model."""
+    """Return the images in the memory format of ``model``."""
     last = model.is_contiguous(memory_format=torch.channels_last)
     return images.contiguous(memory_format=torch.channels_last if last else torch.contiguous_format)

@@ -136,7 +136,7 @@ def entry_folder(source: Source, part: Part, size: int | None, channels: int) ->
 
 
 def _whole(folder: Path) -> Entry | None:
-    """Return the entry of a folder, or ``None`` if it is missing or damaged, or if its arrays are not what it says."""
+    """Return the entry of a folder, or ``None`` if it is missing, damaged, or differs from its manifest."""
     import numpy as np
 
     try:
@@ -163,7 +163,7 @@ def _whole(folder: Path) -> Entry | None:
 
 
 def _decode(source: Source, part: Part, size: int | None, channels: int, folder: Path) -> Entry:
-    """Decode into a folder beside the entry's, then rename: nobody ever sees half an entry."""
+    """Decode into a folder beside the entry's, then rename it: no process ever sees half an entry."""
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as scratch:

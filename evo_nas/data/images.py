@@ -1,4 +1,4 @@
-"""Image sets as a training takes them: a train part, and a test part that stays untouched until it is named."""
+"""Image sets for a training: a train part, and a test part that is not opened before it is requested."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Split:
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Copy the images, or those at ``indices`` in that order, to a device.
 
-        Gives uint8 images of shape (n, c, h, w) in channels_last memory format, and int64 labels of shape (n,).
+        The images are uint8 of shape (n, c, h, w) in channels_last memory format, the labels int64 of shape (n,).
         """
         import numpy as np
         import torch

@@ -9,7 +9,7 @@ from genotypes.individual import Evaluation
 
 
 class Executor(Protocol):
-    """Runs jobs and hands back what became of them. Used from the main thread only.
+    """Run jobs and return their evaluations. Used from the main thread only.
 
     An implementation promises that every submitted job comes back from :meth:`next` exactly once, as a failed
     evaluation if its worker died or had to be killed, unless the run ends before.
@@ -25,13 +25,13 @@ class Executor(Protocol):
         """
 
     def next(self, timeout: float | None) -> list[tuple[int, Evaluation]]:
-        """Wait for jobs to end, and hand back each one's id and evaluation.
+        """Return the id and evaluation of each job that ended; wait for one if there is none.
 
-        Gives an empty list after ``timeout`` seconds, and when it is woken.
+        The list is empty after ``timeout`` seconds, and after :meth:`wake`.
         """
 
     def wake(self) -> None:
-        """Have :meth:`next`, now or when it is called next, come back early. May be called from a signal handler."""
+        """Make the present or the next call of :meth:`next` return early. May be called from a signal handler."""
 
     def close(self) -> None:
-        """Stop whatever runs, and leave no process behind."""
+        """Stop all jobs, and leave no process behind."""

@@ -24,7 +24,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Demand:
-    """What ``workers`` need that take ``each`` so many bytes at most, and what is ``available`` to them."""
+    """Memory needed by ``workers`` of ``each`` bytes, and the bytes ``available``."""
 
     workers: int
     each: int
@@ -37,7 +37,7 @@ class Demand:
 
     @property
     def fitting(self) -> int:
-        """How many workers there is memory for; 0 if not even for one."""
+        """The number of workers that fit into memory; 0 if none does."""
         return max(0, self.available - SERVER) // self.each
 
     @property
@@ -59,7 +59,7 @@ class Demand:
 
 
 def memory_demand(hardware: Hardware, evaluator: Evaluator) -> Demand | None:
-    """Weigh the workers of this machine; ``None`` on a cluster, or where one of the figures cannot be known."""
+    """Return the memory demand of the workers on this machine; ``None`` on a cluster, or if a figure is unknown."""
     if hardware.executor == "ray" or (available := available_memory()) is None:
         return None
     each = evaluator.memory()
@@ -67,7 +67,7 @@ def memory_demand(hardware: Hardware, evaluator: Evaluator) -> Demand | None:
 
 
 def memory_remedy(demand: Demand, evaluator: Evaluator) -> str:
-    """Return with which flags the workers would fit."""
+    """Return advice in words: the flags with which the workers would fit."""
     ways = [f"--workers {demand.fitting}"] if demand.fitting else []
     if (batch := options_of(evaluator).get("batch_size")) is not None:
         ways.append(f"a batch smaller than {batch}, with --set evaluator.batch_size=B")
@@ -75,7 +75,7 @@ def memory_remedy(demand: Demand, evaluator: Evaluator) -> str:
 
 
 def check_memory(hardware: Hardware, evaluator: Evaluator) -> None:
-    """Refuse a run whose workers would be killed for want of memory, trial after trial; warn of one that may be short.
+    """Raise if the workers of a run need much more memory than is available; warn if they may be short of it.
 
     Raises:
         UsageError: if much more is needed than is available, with the sum and the flags that mend it.
@@ -90,5 +90,5 @@ def check_memory(hardware: Hardware, evaluator: Evaluator) -> None:
 
 
 def _gigabytes(number: int) -> str:
-    """Write bytes in units of 10^9, as people count memory."""
+    """Return bytes as text in units of 10^9."""
     return f"{number / 1e9:.1f} GB" if number < 1e10 else f"{number / 1e9:.0f} GB"

@@ -1,7 +1,7 @@
-"""A pool of workers: the life of jobs in other processes, whatever runs those processes.
+"""A pool of workers: jobs in other processes, local or on a cluster.
 
-Starting, ending, time limits, dying, and making anew are the same for worker processes of this machine and for actors
-of a cluster. What differs is a :class:`Worker`.
+Start, end, time limit, death and replacement are the same for worker processes of this machine and for actors of a
+cluster. They differ in their :class:`Worker`.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ THREAD_VARIABLES: Final = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_T
 
 
 class WorkerDied(Exception):
-    """The process of a worker has ended; the message says what is known of it."""
+    """The process of a worker has ended; the message holds the known reason."""
 
 
 class Worker(Protocol):
     """One process that evaluates one job at a time."""
 
     def start(self, job: Job) -> tuple[Future[None], Future[Evaluation]]:
-        """Send a job, and give two futures: one ends when the worker begins with it, one with what came of it.
+        """Send a job, and return two futures: of its start, and of its evaluation.
 
         Both end with :class:`WorkerDied` if the process does.
 
@@ -39,12 +39,12 @@ class Worker(Protocol):
         """
 
     def kill(self) -> None:
-        """End the process now, whatever it is doing."""
+        """Kill the process at once."""
 
 
 @dataclass
 class _Slot:
-    """A worker, what it is doing, and since when (monotonic seconds; ``None`` while it has not begun)."""
+    """A worker, its job, and the start of that job (monotonic seconds; ``None`` before it has begun)."""
 
     worker: Worker
     jobs_done: int = 0
@@ -55,7 +55,7 @@ class _Slot:
 
 
 class Pool:
-    """Runs each job in one of ``slots`` workers, which are hired when they are needed and live as long as they can.
+    """Run each job in one of ``slots`` workers, which are started on demand and reused.
 
     ``hire`` makes a worker for a slot number, from 0. ``trial_timeout`` is in seconds from the moment when the worker
     says that it begins; whoever takes longer is killed. After ``recycle_after`` jobs, and after one that ran out of
@@ -100,7 +100,7 @@ class Pool:
         return self._start(number, _Slot(self._hire(number)), job)
 
     def next(self, timeout: float | None) -> list[tuple[int, Evaluation]]:
-        """Hand back whatever has ended; a worker that died comes back as a crash, one that took too long is killed."""
+        """Return the jobs that ended; a dead worker's job as a crash, an overdue one as a timeout after a kill."""
         deadline = None if timeout is None else time.monotonic() + timeout
         while True:
             ended = self._ended() + self._overdue()
@@ -122,7 +122,7 @@ class Pool:
         self._ring()
 
     def close(self) -> None:
-        """Kill the workers, whatever they are doing."""
+        """Kill all workers."""
         for slot in [*self._idle.values(), *self._busy.values()]:
             slot.worker.kill()
         self._idle.clear()
@@ -146,7 +146,7 @@ class Pool:
         ended.add_done_callback(lambda _: self._ring())
 
     def _ended(self) -> list[tuple[int, Evaluation]]:
-        """Take what has ended out of the slots."""
+        """Remove the ended jobs from their slots, and return them."""
         results = []
         for number, slot in list(self._busy.items()):
             assert slot.ended is not None, "it is busy"
@@ -174,7 +174,7 @@ class Pool:
         return results
 
     def _release(self, number: int, evaluation: Evaluation, *, dead: bool = False) -> tuple[int, Evaluation]:
-        """Free a slot; its worker stays for the next job unless it is dead, worn, out of memory or without a device."""
+        """Free a slot; its worker is reused unless it died, is worn, ran out of memory or lost its device."""
         slot = self._busy.pop(number)
         assert slot.job is not None, "it was busy"
         job, slot.job, slot.ended = slot.job, None, None
@@ -187,27 +187,27 @@ class Pool:
         return job.id, evaluation
 
     def _limit(self, slot: _Slot) -> float | None:
-        """Return when a worker that has begun will have taken too long."""
+        """Return the moment at which a started job becomes overdue."""
         if self._trial_timeout is None or slot.began is None:
             return None
         return slot.began + self._trial_timeout
 
     def _share_out(self) -> None:
-        """Give a job whose worker does not come up to one that is idle: it may never come up."""
+        """Move a job whose worker has not started to an idle one: the first may never start."""
         for number, slot in list(self._busy.items()):
             late = slot.began is None and time.monotonic() - slot.submitted >= self.patience
             if late and self._idle:
                 self._resubmit(number)
 
     def _resubmit(self, number: int) -> None:
-        """Give the job of a worker that has not begun with it to another one."""
+        """Move a job that has not begun to another worker."""
         slot = self._busy.pop(number)
         assert slot.job is not None, "it was busy"
         slot.worker.kill()
         self.submit(slot.job)
 
     def _wait(self, seconds: float | None) -> None:
-        """Sleep until something happens, or for so long."""
+        """Sleep until an event, or for ``seconds``."""
         select.select([self._bell], [], [], None if seconds is None else max(seconds, 0.0))
         with suppress(BlockingIOError):
             while os.read(self._bell, 4096):

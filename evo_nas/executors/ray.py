@@ -46,7 +46,7 @@ T = TypeVar("T")
 
 
 class RayExecutor(Pool):
-    """Runs each job in one of ``slots`` actors of a ray cluster, which live as long as the run.
+    """Run each job in one of ``slots`` actors of a ray cluster, which live as long as the run.
 
     ``address`` is the ``host:port`` of a cluster that this machine is a node of, or ``auto`` for the one that it knows
     of. Without one it is that of the variable RAY_ADDRESS, or a cluster is started on this machine alone and ended
@@ -93,7 +93,7 @@ class RayExecutor(Pool):
         super().__init__(hire, slots, trial_timeout=trial_timeout, recycle_after=recycle_after)
 
     def next(self, timeout: float | None) -> list[tuple[int, Evaluation]]:
-        """Hand back whatever has ended; say it once if for long no worker comes up, when a run would seem to hang."""
+        """Return the jobs that ended; print a line, once, if no worker starts for a long time."""
         if any(slot.began is not None for slot in self._busy.values()):
             return super().next(timeout)
         ended = super().next(self.patience if timeout is None else min(timeout, self.patience))
@@ -105,7 +105,7 @@ class RayExecutor(Pool):
         return ended
 
     def close(self) -> None:
-        """Kill the actors, whatever they are doing, and leave the cluster."""
+        """Kill all actors, and leave the cluster."""
         super().close()
         self._connection.close()
 
@@ -117,7 +117,7 @@ class _Actor:
         self._handle = handle
 
     def start(self, job: Job) -> tuple[Future[None], Future[Evaluation]]:
-        """Call two methods, of which the actor takes the second as soon as it is up and has done the first."""
+        """Call two methods; the actor starts the second once it is up and has completed the first."""
         begun, ended = self._handle.begin.remote(), self._handle.evaluate.remote(job)
         return _translated(begun.future()), _translated(ended.future())
 
@@ -128,7 +128,7 @@ class _Actor:
 
 
 class _Trainer:
-    """What runs at the other end: keeps the evaluator, which keeps its data between trials."""
+    """The remote side of an actor: it keeps the evaluator, which keeps its data between trials."""
 
     def __init__(self, evaluator: Evaluator, folder: Path) -> None:
         with suppress(OSError):  # a leader already
@@ -141,7 +141,7 @@ class _Trainer:
         self._evaluator = evaluator
 
     def begin(self) -> None:
-        """Do nothing: that this was done says that the actor begins with what comes next."""
+        """Do nothing: its completion shows that the actor begins with the next call."""
 
     def evaluate(self, job: Job) -> Evaluation:
         return evaluate_safely(self._evaluator, job, in_worker=True)
@@ -158,7 +158,7 @@ def _die_with_raylet(pid: int) -> None:
 
 
 def _translated(future: Future[T]) -> Future[T]:
-    """Follow a future, with our word for the death of a worker, and without ray's wrapping of other errors."""
+    """Return a future that raises :class:`WorkerDied` for a dead actor, and other errors without ray's wrapping."""
     ours: Future[T] = Future()
 
     def follow(done: Future[T]) -> None:
@@ -179,14 +179,14 @@ def _translated(future: Future[T]) -> Future[T]:
 
 
 def _known(error: BaseException) -> str:
-    """Return what ray knows in one line, without what it says of every death, and not all of what it says of memory."""
+    """Return ray's reason in one line, without its boilerplate, and with a part of its memory report."""
     words = " ".join(str(error).split()).partition(" Some common causes include")[0]
     return words if len(words) <= 500 else f"{words[:300]} ... {words[-200:]}"
 
 
 @contextmanager
 def _connection(address: str | None, cores: int) -> Iterator[None]:
-    """Be connected to a cluster; a script that was connected before stays so.
+    """Connect to a cluster for the block; a script that was connected before stays connected.
 
     Raises:
         UsageError: if that fails.
@@ -219,7 +219,7 @@ def _connection(address: str | None, cores: int) -> Iterator[None]:
 
 
 def _knock(address: str) -> None:
-    """Look whether something like ray listens there; ray itself takes up to minutes to find out.
+    """Raise unless something like ray listens at the address; ray itself may take minutes to notice.
 
     Raises:
         UsageError: if not.
@@ -245,7 +245,7 @@ def _knock(address: str) -> None:
 
 
 def _check_room(cpus: float, gpus: float) -> None:
-    """Find a node that can ever take a trial, or the run would wait for ever.
+    """Raise unless some node has room for a trial: the run would wait for ever.
 
     Raises:
         UsageError: if there is none.
@@ -260,7 +260,7 @@ def _check_room(cpus: float, gpus: float) -> None:
 
 
 def _variables(threads: int, gpus: float) -> dict[str, str]:
-    """Return what the environment of an actor must say: where our code and the user's lies, and how much it may use."""
+    """Return the environment variables of an actor: module paths, EVO_NAS_* variables, threads and GPUs."""
     library = Path(sysconfig.get_path("stdlib"))
     code = []
     for path in (_HOME, *(Path(entry or ".").absolute() for entry in sys.path)):
@@ -288,7 +288,7 @@ def _own_sigterm() -> Iterator[None]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep what ray says of dead workers and nodes off the standard output, where results go: the trials say it.
+    """Keep ray's messages about dead workers and nodes off the standard output, where results go.
 
     ``log_to_driver=False`` does not cover it, and there is no other switch.
     """

@@ -14,7 +14,7 @@ from genotypes.individual import Evaluation
 
 
 class SerialExecutor:
-    """Evaluates a job when its result is waited for. The simplest thing that works, and the easiest to debug.
+    """Evaluate each job in this process, when its result is awaited. The simplest executor, and the easiest to debug.
 
     A job that takes its process down takes the run with it, and one that hangs hangs the run. All that can be done
     here is to give up an evaluation for good, by an alarm that reaches Python code: ``grace`` seconds after the
@@ -43,7 +43,7 @@ class SerialExecutor:
         self._jobs.append(job)
 
     def next(self, timeout: float | None) -> list[tuple[int, Evaluation]]:
-        """Evaluate the job that was submitted, unless it takes too long: then it is given up."""
+        """Evaluate the submitted job, and abort it if it takes too long."""
         if not self._jobs:
             return []
         job = self._jobs.popleft()
@@ -61,14 +61,14 @@ class SerialExecutor:
         return [(job.id, evaluation)]
 
     def wake(self) -> None:
-        """Let the evaluation that is under way last ``grace`` seconds more."""
+        """Abort the evaluation in progress after ``grace`` seconds."""
         self._is_woken = True
         if self._is_evaluating:
             _ring_in(self._grace)
 
     @contextmanager
     def _alarm(self, seconds: float | None) -> Iterator[None]:
-        """Return an evaluation up after so many seconds, or when :meth:`wake` says so."""
+        """Abort the evaluation after ``seconds``, or on :meth:`wake`."""
         if threading.current_thread() is not threading.main_thread():  # where no signal arrives
             yield
             return
@@ -86,12 +86,12 @@ class SerialExecutor:
             raise _GivenUp
 
     def close(self) -> None:
-        """Forget what was not started."""
+        """Drop the queued job."""
         self._jobs.clear()
 
 
 class _GivenUp(BaseException):
-    """An evaluation has taken too long. No ``Exception``: an evaluator must not mend it."""
+    """An evaluation has taken too long. A ``BaseException``, so that no evaluator swallows it."""
 
 
 def _ring_in(seconds: float) -> None:

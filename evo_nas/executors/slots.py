@@ -1,4 +1,4 @@
-"""Slots: one worker process each, so that a trial that dies takes nothing with it but itself."""
+"""Slots: one worker process each, so that a crash costs its own trial only."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _evaluator: Evaluator | None = None
 
 
 class SlotsExecutor(Pool):
-    """Runs each job in one of ``slots`` worker processes, which live as long as the run.
+    """Run each job in one of ``slots`` worker processes, which live as long as the run.
 
     A slot is a loky executor with a single worker, because an executor with several would lose the jobs of all when
     one worker is killed. Workers are forked from a server that has imported what takes long already.
@@ -73,7 +73,7 @@ class SlotsExecutor(Pool):
         super().__init__(hire, slots, trial_timeout=trial_timeout, recycle_after=recycle_after)
 
     def close(self) -> None:
-        """Kill the workers, whatever they are doing, and let go of the lock that keeps them alive."""
+        """Kill all workers, and release the lock that keeps them alive."""
         super().close()
         if self._lock is not None:
             self._lock.close()
@@ -91,7 +91,7 @@ class _Process:
         self._groups: set[int] = set()
 
     def start(self, job: Job) -> tuple[Future[None], Future[Evaluation]]:
-        """Send two tasks, of which the worker takes the second as soon as it has done the first, which is nothing."""
+        """Send two tasks; the worker starts the second once it has completed the first, which is empty."""
         with _without_main_module(), _sheltered():
             try:
                 begun = self._loky.submit(_begin)
@@ -102,7 +102,7 @@ class _Process:
         return begun, _translated(ended)
 
     def kill(self) -> None:
-        """Kill the process and its children, also those of one that has died already."""
+        """Kill the process and its children, even if it is dead already."""
         for pid in self._groups.union(self._loky._processes or ()):
             with suppress(ProcessLookupError, PermissionError):
                 os.killpg(pid, signal.SIGKILL)  # the worker leads a group of its own, in which its guard outlives it
@@ -115,7 +115,7 @@ class _Process:
 
 
 def _translated(future: Future[Evaluation]) -> Future[Evaluation]:
-    """Follow a future, with our word for the death of a worker."""
+    """Return a future that raises :class:`WorkerDied` for a dead worker."""
     ours: Future[Evaluation] = Future()
 
     def follow(done: Future[Evaluation]) -> None:
@@ -175,10 +175,10 @@ def _set_guard(alive: Path, word: bytes) -> None:
 
 @contextmanager
 def _sheltered() -> Iterator[None]:
-    """Have processes that are started here never hear a signal that tells a run to stop.
+    """Block the stop signals for processes that are started in the block.
 
-    A terminal or a scheduler sends it to all processes of a run, but only the main one decides what it means. Here
-    it waits until the end of the block; whoever is started inherits that it waits for ever.
+    A terminal or a scheduler sends them to all processes of a run, but only the main one handles them. Here a signal is
+    delivered after the block; a process started in it inherits the blocked mask for ever.
     """
     before = signal.pthread_sigmask(signal.SIG_BLOCK, _STOPS)
     try:
@@ -208,7 +208,7 @@ def _without_main_module() -> Iterator[None]:
 
 
 def _start_worker(evaluator: Evaluator, alive: tuple[Path, bytes] | None, variables: dict[str, str]) -> None:
-    """Get a worker ready."""
+    """Prepare a worker process."""
     for number in _STOPS:  # the fork server blocks them already; a child of an evaluation may unblock them
         signal.signal(number, signal.SIG_IGN)
     os.setpgid(0, 0)  # what an evaluation starts dies with it
@@ -222,7 +222,7 @@ def _start_worker(evaluator: Evaluator, alive: tuple[Path, bytes] | None, variab
 
 
 def _use_threads(threads: int) -> None:
-    """Share the cores out also among libraries that nobody asks: each would take all of them."""
+    """Limit the threads of libraries that would each take all cores."""
     from threadpoolctl import threadpool_limits
 
     os.environ.update(dict.fromkeys(THREAD_VARIABLES, str(threads)))
@@ -232,7 +232,7 @@ def _use_threads(threads: int) -> None:
 
 
 def _begin() -> None:
-    """Do nothing: that this was done says that the worker begins with what comes next."""
+    """Do nothing: its completion shows that the worker begins with the next task."""
 
 
 def _evaluate(job: Job) -> Evaluation:

@@ -20,11 +20,11 @@ LONG_RESTORE: Final = 1.0
 
 
 class Progress(Listener):
-    """Draws one line that renews itself on a terminal, and prints a line now and then elsewhere.
+    """Draw one line that renews itself on a terminal; elsewhere print a line now and then.
 
     ``title`` is the first line, ``trials`` the budget, ``last`` the P of "mean of the last P"; ``target``, a fraction,
     ``time_limit`` and ``grace``, both in seconds, are those of the search. All times are taken from a monotonic
-    clock. If nobody reads stderr any more the search goes on unheard. Close it to leave the terminal tidy.
+    clock. A search continues if stderr is closed. Close it to leave the terminal tidy.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class Progress(Listener):
         self._line: RenewedLine | None = None
 
     def restoring(self, told: int, trials: int) -> None:
-        """Say how far the history was told again, if that takes long."""
+        """Print the progress of the replay, if that takes long."""
         if self._seconds_since_it_began() >= LONG_RESTORE:
             self._introduce()
             self._say(f"telling the history again: {told:,} of {trials:,} trials", always=False)
@@ -77,7 +77,7 @@ class Progress(Listener):
         self._say(self._words(trained), always=trained >= self.trials)
 
     def stopping(self, reason: Reason, running: int) -> None:
-        """Say what happens to the trials in flight; a signal has been answered where it arrived."""
+        """Print what happens to the trials in flight; for a signal the handler has printed it."""
         self._is_stopping = True
         trials = "1 trial in flight has" if running == 1 else f"{running} trials in flight have"
         time_left = "some time" if self.grace is None else duration(self.grace)
@@ -85,7 +85,7 @@ class Progress(Listener):
         self._say(f"{why}{trials} {time_left} to end", always=True)
 
     def close(self) -> None:
-        """Give the terminal back."""
+        """Release the terminal."""
         if self._line is not None:
             self._line.close()
 
@@ -102,7 +102,7 @@ class Progress(Listener):
         return "  ".join(words)
 
     def _time_left(self, trained: int) -> list[str]:
-        """Return when the search will have ended, or have reached its time limit before."""
+        """Return in words the time left until the end of the search, or until its time limit if that is earlier."""
         words = []
         done = trained - self._trained_before
         left = (time.monotonic() - self._start) / done * (self.trials - trained) if done else float("inf")
@@ -121,7 +121,7 @@ class Progress(Listener):
         return now - self._began
 
     def _introduce(self, more: str = "") -> None:
-        """Say the title, once, and whatever comes with it."""
+        """Print the title, once, and the notes that come with it."""
         if self._line is None:
             self._say(f"{self.title}; {more}" if more else self.title, always=True)
         elif more:

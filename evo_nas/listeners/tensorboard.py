@@ -1,4 +1,4 @@
-"""A search in TensorBoard while it goes on: a view of the run's history, which stays the record."""
+"""A search in progress in TensorBoard: a view of the run's history, which stays the record."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _TOGETHER: Final = {"search": {"accuracy": ["Multiline", ["accuracy/.*"]]}}
 
 
 def check_installed() -> None:
-    """Refuse a run whose events nobody could write.
+    """Raise unless TensorBoard is installed.
 
     Raises:
         UsageError: if TensorBoard is not installed.
@@ -66,7 +66,7 @@ class _Events:
 
 
 class TensorBoard(Listener):
-    """Writes what the history of a run holds, and what is added to it, as TensorBoard's events.
+    """Write the history of a run, and what is added to it, as TensorBoard's events.
 
     ``run`` is the run folder, ``last`` the P of "mean of the last P". The step is the number of trainings that had
     ended, the wall time that of the history. Accuracies are fractions in [0, 1]. What an earlier part of the run
@@ -97,11 +97,11 @@ class TensorBoard(Listener):
         self._write(ends=True)
 
     def restored(self, population: Population, trained: int) -> None:
-        """Write what the history holds already."""
+        """Write the trials that the history holds already."""
         self._write()
 
     def told(self, individual: Individual, evaluation: Evaluation, population: Population, trained: int) -> None:
-        """Write whatever ended since the last time, unless that was just now."""
+        """Write the trials that ended since the last time, unless that was just now."""
         if time.monotonic() - self._written >= SECONDS_BETWEEN_WRITES:
             self._write()
 
@@ -125,7 +125,7 @@ class TensorBoard(Listener):
         self._written = time.monotonic()
 
     def _begin(self) -> _Events:
-        """Take away the events of an earlier part, and open a new file."""
+        """Delete the events of an earlier session, and open a new file."""
         from torch.utils.tensorboard.summary import custom_scalars
 
         for old in self.folder.glob("events.out.tfevents.*"):
@@ -135,7 +135,7 @@ class TensorBoard(Listener):
         return events
 
     def _add(self, events: _Events, told: Told) -> None:
-        """Write one event with all that a trial has to say, and what else there is of a new incumbent."""
+        """Write one event with all numbers of a trial, and the genotype and curve of a new incumbent."""
         from torch.utils.tensorboard.summary import scalar, text
 
         self._outcomes[told.outcome] += 1
@@ -157,7 +157,7 @@ class TensorBoard(Listener):
                 events.add(curve, epoch, told.at)
 
     def _numbers(self, told: Told) -> Mapping[str, float]:
-        """Name the numbers of a trial, and of the search so far."""
+        """Return the numbers of a trial, and of the search so far, by tag."""
         numbers = {f"trials/{outcome}": float(count) for outcome, count in self._outcomes.items()}
         if told.fitness is not None and self._best is not None:
             numbers |= {

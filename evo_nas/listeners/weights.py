@@ -11,7 +11,7 @@ from genotypes.population import Population
 
 
 class WeightKeeper(Listener):
-    """Deletes the weights of every trial that is not among the ``keep`` best."""
+    """Delete the weights of every trial that is not among the ``keep`` best."""
 
     def __init__(self, run: Path, keep: int) -> None:
         self.run = run
@@ -19,7 +19,7 @@ class WeightKeeper(Listener):
         self._kept: set[int] = set()
 
     def restored(self, population: Population, trained: int) -> None:
-        """Clear away what an interrupted run left behind."""
+        """Delete the leftover weights of an interrupted run."""
         self._kept = {individual.id for individual in population.best(self.keep)}
         names = {weights_file(self.run, id).name for id in self._kept}
         for file in (self.run / "weights").glob("trial-*"):
@@ -27,7 +27,7 @@ class WeightKeeper(Listener):
                 file.unlink(missing_ok=True)
 
     def told(self, individual: Individual, evaluation: Evaluation, population: Population, trained: int) -> None:
-        """Delete the weights of whoever has just left the best, or never came among them."""
+        """Delete the weights of trials that are not, or no longer, among the best."""
         best = {individual.id for individual in population.best(self.keep)}
         for id in (self._kept | {individual.id}) - best:
             weights_file(self.run, id).unlink(missing_ok=True)

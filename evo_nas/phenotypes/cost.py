@@ -126,7 +126,7 @@ class _Counter:
         return size
 
     def convolved(self, convolution: nn.Conv2d, size: Size) -> Size:
-        """Count a convolution that puts out a map of this size: each weight multiplies once a pixel of it."""
+        """Count a convolution with an output map of this size: each weight multiplies once per pixel."""
         self.mult_adds += convolution.weight.numel() * size[0] * size[1]
         return size
 

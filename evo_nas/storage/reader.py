@@ -12,7 +12,7 @@ from evo_nas.storage.history import History
 from evo_nas.storage.run_folder import RunFolder
 
 LATELY: Final = 100
-"""The pace is taken over so many trainings that ended last."""
+"""The number of recent trainings over which the throughput is averaged."""
 
 
 @dataclass(frozen=True)

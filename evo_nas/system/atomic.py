@@ -11,7 +11,7 @@ from pathlib import Path
 
 @contextmanager
 def written_whole(path: Path) -> Iterator[Path]:
-    """Return a place to write to; what lies there in the end takes the place of ``path``.
+    """Yield a temporary path; the file written there replaces ``path`` at the end.
 
     Whatever goes wrong, an interruption or a power cut, ``path`` is what it was or what it was to become. A symbolic
     link in its place, or in that of the file beside it, is replaced: nothing is written to what it leads to. A device
@@ -44,6 +44,6 @@ def write_whole(path: Path, text: str) -> None:
 
 
 def _remove(path: Path) -> None:
-    """Remove a file if that can be done: what went wrong before is what matters."""
+    """Remove a file if possible: the earlier error is the one to report."""
     with suppress(OSError):
         path.unlink(missing_ok=True)

@@ -64,7 +64,7 @@ _left = int(_count or 1)
 
 
 def reach(point: Failpoint) -> None:
-    """Be killed here, if the environment says so."""
+    """Kill this process if the environment names this failpoint."""
     global _left
     if point == _name:
         _left -= 1

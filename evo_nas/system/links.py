@@ -10,7 +10,7 @@ from genotypes.genotype import shorten
 
 
 def refuse_links(folder: Path, names: Iterable[str]) -> None:
-    """Refuse a folder in which one of these files or folders is a symbolic link, wherever it leads, if anywhere.
+    """Raise if one of these files or folders is a symbolic link, even a dangling one.
 
     A run folder is data, and can come from anybody: a lock, a log or a picture that is a link would be written over
     whatever file of the user's it leads to. ``names`` are relative to the folder; of ``weights/last`` both parts are

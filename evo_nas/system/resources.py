@@ -1,4 +1,4 @@
-"""What this machine has to give: memory and processor time, as far as the control group lets us have them.
+"""Memory and processor time of this machine, within the limits of the control group.
 
 On Linux, from ``/proc`` and from the control groups of both versions (kernel documentation, cgroup-v1/memory and
 cgroup-v2); elsewhere nothing is known.
@@ -30,7 +30,7 @@ def total_memory(root: Path = ROOT) -> int | None:
 def available_memory(root: Path = ROOT) -> int | None:
     """Return the bytes that can be taken now without swapping; ``None`` if that cannot be known.
 
-    What a cache holds can be had: it is not counted as taken.
+    Memory held by caches counts as available.
     """
     if (available := _meminfo(root, "MemAvailable")) is None:
         return None
@@ -53,7 +53,7 @@ def processor_quota(root: Path = ROOT) -> float | None:
 
 
 def processor(cpuinfo: Path = Path("/proc/cpuinfo")) -> tuple[str, str]:
-    """Return the name of the processor and its flags, separated by spaces; what nobody says is empty.
+    """Return the name of the processor and its flags, separated by spaces; unknown ones are empty.
 
     Linux alone says both in a file; elsewhere the platform module may know the name.
     """

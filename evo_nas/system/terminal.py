@@ -1,4 +1,4 @@
-"""Standard streams that may be closed, or that nobody reads: what is said on stderr can be lost, and no harm done."""
+"""Standard streams that may be closed or unread: a lost line on stderr does no harm."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 
 
 class _Forgiving:
-    """A text stream to which writing never fails: what nobody takes is lost."""
+    """A text stream to which writing never fails; unread text is lost."""
 
     def __init__(self, stream: IO[str] | None) -> None:
         self._stream = stream
 
     def write(self, text: str) -> int:
-        """Write if it can be written."""
+        """Write the text, or drop it if that fails."""
         # A pipe without a reader, a terminal that is gone, a full disk; a file that was closed.
         with suppress(OSError, ValueError):
             if self._stream is not None:
@@ -30,13 +30,13 @@ class _Forgiving:
         return len(text)
 
     def flush(self) -> None:
-        """Flush if it can be flushed."""
+        """Flush, or do nothing if that fails."""
         with suppress(OSError, ValueError):
             if self._stream is not None:
                 self._stream.flush()
 
     def isatty(self) -> bool:
-        """Return whether a terminal listens."""
+        """Return whether the stream is a terminal."""
         with suppress(ValueError):
             return self._stream is not None and self._stream.isatty()
         return False
@@ -52,7 +52,7 @@ def forgiving(stream: IO[str] | None) -> IO[str]:
 
 @contextmanager
 def safe_streams() -> Iterator[None]:
-    """Let nothing that is said on stderr fail until the end of the block, nor Python's own flush when it exits.
+    """Let no write to stderr fail within the block, nor Python's own flush at exit.
 
     If one of the three standard files is closed, the null device takes its place: otherwise the next file that is
     opened, one of a run perhaps, would get its number, and what is meant for stderr would be written into it.
@@ -109,7 +109,7 @@ class RenewedLine:
             self._printed = self._printed if always else time.monotonic()
 
     def close(self) -> None:
-        """Give the terminal back."""
+        """Release the terminal."""
         if self._live is not None:
             self._live.stop()
             self._live = None

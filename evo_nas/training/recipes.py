@@ -92,7 +92,7 @@ class TrainingPreset:
     validation_images: int = 0
 
     def summary(self) -> str:
-        """Describe the preset in one line, for ``list trainings``."""
+        """Describe the preset in one line, for ``list recipes``."""
         recipe = self.recipe
         return (
             f"{self.about}: {self.macro}, N={self.cells_per_stack} F={self.filters}, images of "

@@ -263,7 +263,7 @@ def result_of(path: Path) -> Result | None:
 
 
 def _is_number(value: object) -> bool:
-    """Return whether this is a number of ours, or ``None``, which stands for a number that there is not."""
+    """Return whether ``value`` is a finite number below 1e18 in size, or ``None``."""
     return value is None or (isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e18)
 
 

@@ -22,7 +22,7 @@ PAPER_OPS: Final = (
 
 @dataclass(frozen=True)
 class AmoebaNetSpace(BlockSpace):
-    """Four decisions a block, a normal and a reduction cell: two hidden states, two operations; the results are added.
+    """Four decisions per block: two hidden states, two operations, whose results are added; two cells.
 
     See :class:`genotypes.spaces.blocks.BlockSpace`; all of the normal cell comes before the reduction cell.
 

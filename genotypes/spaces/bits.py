@@ -31,7 +31,7 @@ class BitsSpace(SearchSpace):
 
     @cached_property
     def decisions(self) -> tuple[Decision, ...]:
-        """One decision a bit, named as in ``bit0``."""
+        """One decision per bit, named as in ``bit0``."""
         return tuple(Decision(f"bit{position}", ("0", "1")) for position in range(self.length))
 
     def decode(self, genotype: Genotype) -> dict[str, str]:

@@ -22,12 +22,12 @@ IDENTITY_MUTATION: Final = 0.05
 
 @dataclass(frozen=True)
 class BlockSpace(GrowingSpace):
-    """What the spaces of such cells have in common: decisions, mutation, decoding, growth.
+    """The base of such spaces: decisions, mutation, decoding, growth.
 
     A subclass names its ``cells``, its ``steps`` and its operations. Block b, counted from 0, first picks two of the
     b + 2 hidden states that exist by then, next an operation for each; a fifth step, if there is one, picks how to
     combine the results, which are added otherwise. Every created state that no block reads is part of the cell's
-    output, or every one at all if ``puts_out_all``.
+    output, or every state if ``puts_out_all``.
 
     Raises:
         ValueError: if an option is out of range, unknown or named twice.
@@ -59,7 +59,7 @@ class BlockSpace(GrowingSpace):
 
     @cached_property
     def decisions(self) -> tuple[Decision, ...]:
-        """One decision a step of each block of each cell, named as in ``normal/block0/op_1``."""
+        """One decision per step of each block of each cell, named as in ``normal/block0/op_1``."""
         decisions = []
         for cell in self.cells:
             for block in range(self.blocks):
@@ -69,7 +69,7 @@ class BlockSpace(GrowingSpace):
         return tuple(decisions)
 
     def options(self, block: int) -> tuple[tuple[str, ...], ...]:
-        """Return what each step of a block chooses from; blocks are counted from 0."""
+        """Return the options of each step of a block; blocks are counted from 0."""
         states = tuple(map(str, range(block + INPUTS)))
         return states, states, self.ops, self.ops, self.combines
 
@@ -112,7 +112,7 @@ class BlockSpace(GrowingSpace):
         return CellPair(cells[0], cells[-1], self.stacking)
 
     def key(self, genotype: Genotype) -> str:
-        """Spell the pair of cells canonically: equal exactly for isomorphic pairs; see :meth:`Cell.canonical`.
+        """Return a text that is equal exactly for isomorphic pairs of cells; see :meth:`Cell.canonical`.
 
         Raises:
             GenotypeError: if neither this space nor a level below contains the genotype.
@@ -158,7 +158,7 @@ class BlockSpace(GrowingSpace):
         return [self.read(choices[start : start + width]) for start in range(0, len(choices), width)]
 
     def _output(self, blocks: Sequence[tuple[int, int, int, int, str]]) -> tuple[int, ...]:
-        """Return the states that the cell of these blocks puts out."""
+        """Return the output states of the cell of these blocks."""
         created = range(INPUTS, INPUTS + len(blocks))
         if self.puts_out_all:
             return tuple(created)
@@ -169,12 +169,12 @@ class BlockSpace(GrowingSpace):
         return tuple([state for state in created if state not in read])
 
 
-# What is said of a cell is read off its choices and remembered: of a parent's cells, most children have all but one.
+# Texts of a cell are computed from its choices and cached: most children share all but one cell with their parent.
 
 
 @lru_cache(maxsize=4_000)
 def _spelled(space: BlockSpace, choices: tuple[int, ...]) -> str:
-    """Spell one cell canonically."""
+    """Return the canonical text of one cell."""
     ops, blocks = space.ops, space._blocks(choices)
     plain = [
         ((ops[left_op], left), (ops[right_op], right), combine) for left, right, left_op, right_op, combine in blocks
@@ -184,7 +184,7 @@ def _spelled(space: BlockSpace, choices: tuple[int, ...]) -> str:
 
 @lru_cache(maxsize=20_000)
 def _words(space: BlockSpace, choices: tuple[int, ...]) -> tuple[str, ...]:
-    """Spell the words of one cell: a surrogate wants those of hundreds of genotypes at a time."""
+    """Return the words of one cell, cached: a surrogate needs those of hundreds of genotypes at a time."""
     ops, blocks = space.ops, space._blocks(choices)
     labels = [f"input {state}" for state in range(INPUTS)]
     for _, _, left_op, right_op, combine in blocks:
@@ -203,5 +203,5 @@ def _words(space: BlockSpace, choices: tuple[int, ...]) -> tuple[str, ...]:
 
 @lru_cache(maxsize=20_000)
 def _block(left: int, left_op: str, right: int, right_op: str, combine: str) -> Block:
-    """Make a block, or give the one that was made before: thousands of cells share a few thousand of them."""
+    """Return a block, cached: thousands of cells share a few thousand of them."""
     return Block(Edge(left, left_op), Edge(right, right_op), combine)

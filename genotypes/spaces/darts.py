@@ -30,11 +30,11 @@ PAPER_OPS: Final = (
 
 @dataclass(frozen=True)
 class DARTSSpace(BlockSpace):
-    """Three decisions a block, a normal and a reduction cell of four blocks: a pair of hidden states, two operations.
+    """Three decisions per block: a pair of hidden states, two operations; two cells of four blocks.
 
     A block adds the results of two operations on two states, which differ: a derived cell keeps the strongest edges
     from two distinct predecessors (section 2.4). So the pair is one decision, ``0+1``, ``0+2``, ``1+2``, ...; the
-    first operation is that of the state with the smaller number. A cell puts out all states that it creates.
+    first operation is that of the state with the smaller number. A cell outputs all states that it creates.
 
     States are numbered as everywhere here: 0 is h_i, which the released code calls 1.
 
@@ -54,7 +54,7 @@ class DARTSSpace(BlockSpace):
     ops: tuple[str, ...] = PAPER_OPS
 
     def options(self, block: int) -> tuple[tuple[str, ...], ...]:
-        """Return what each step of a block chooses from; blocks are counted from 0."""
+        """Return the options of each step of a block; blocks are counted from 0."""
         return tuple(f"{left}+{right}" for left, right in pairs(block + INPUTS)), self.ops, self.ops
 
     def read(self, block: Sequence[int]) -> tuple[int, int, int, int, str]:

@@ -34,7 +34,7 @@ class GrowingSpace(SearchSpace):
     @property
     @abstractmethod
     def blocks(self) -> int:
-        """B, how many blocks a cell has; a field of the dataclass."""
+        """B, the number of blocks per cell; a field of the dataclass."""
 
     @cached_property
     def below(self) -> tuple[Self, ...]:
@@ -42,7 +42,7 @@ class GrowingSpace(SearchSpace):
         return tuple(dataclasses.replace(self, blocks=blocks) for blocks in range(1, self.blocks))  # type: ignore[type-var]
 
     def at(self, blocks: int) -> Self:
-        """Return the level of that many blocks, from 1 to B.
+        """Return the level of ``blocks`` blocks, from 1 to B.
 
         Raises:
             ValueError: if there is no such level.
@@ -104,7 +104,7 @@ class GrowingSpace(SearchSpace):
             yield from (self.grow(genotype, block) for block in itertools.product(*options))
 
     def check(self, genotype: Genotype) -> None:
-        """Refuse a genotype that neither this space nor a level below contains.
+        """Raise if neither this space nor a level below contains the genotype.
 
         Raises:
             GenotypeError: naming the first thing that is wrong, and what could stand there instead.

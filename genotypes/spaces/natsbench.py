@@ -27,7 +27,7 @@ class NATSBenchSizeSpace(SearchSpace):
 
     @property
     def decisions(self) -> tuple[Decision, ...]:
-        """One decision a layer, ``layer0`` to ``layer4``."""
+        """One decision per layer, ``layer0`` to ``layer4``."""
         return _DECISIONS
 
     def architecture(self, genotype: Genotype) -> str:

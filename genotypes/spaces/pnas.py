@@ -23,7 +23,7 @@ PAPER_OPS: Final = (
 
 @dataclass(frozen=True)
 class PNASSpace(BlockSpace):
-    """Four decisions a block of one cell: two hidden states, two operations; the results are added.
+    """Four decisions per block of one cell: two hidden states, two operations; the results are added.
 
     See :class:`genotypes.spaces.blocks.BlockSpace`. In the paper's names a block is I1, I2, O1, O2; the combination is
     left out, because concatenation was never chosen. The cell is decoded as a pair of twice the same cell: at stride 2
@@ -42,7 +42,7 @@ class PNASSpace(BlockSpace):
     ops: tuple[str, ...] = PAPER_OPS
 
     def key(self, genotype: Genotype) -> str:
-        """Spell the cell canonically: equal exactly for isomorphic cells; see :meth:`Cell.canonical`.
+        """Return a text that is equal exactly for isomorphic cells; see :meth:`Cell.canonical`.
 
         Raises:
             GenotypeError: if neither this space nor a level below contains the genotype.

@@ -1,1 +1,1 @@
-"""What strategies learn: the controller and the surrogates."""
+"""Models that strategies train: the controller and the surrogates."""

@@ -67,7 +67,7 @@ class Controller(nn.Module):
 
     @torch.no_grad()
     def sample(self, uniforms: Sequence[float]) -> tuple[tuple[int, ...], tuple[float, ...]]:
-        """Draw one architecture: T choices and their T log-probabilities.
+        """Return a random architecture: T choices and their T log-probabilities.
 
         ``uniforms`` are T numbers in [0, 1); each picks an option by inverting the decision's cumulative distribution.
         """
@@ -112,8 +112,8 @@ class Controller(nn.Module):
 def isolated() -> Iterator[None]:
     """Compute in float32 on one CPU thread, whatever torch is set to, and put its settings back afterwards.
 
-    Several threads may add in another order, which changes the last bits of a sum; a search that is told again must
-    come out the same.
+    Several threads may add in another order, which changes the last bits of a sum; a replayed search must give the same
+    result.
     """
     threads, dtype = torch.get_num_threads(), torch.get_default_dtype()
     cpu = torch.device("cpu")

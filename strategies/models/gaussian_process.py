@@ -1,4 +1,4 @@
-"""A Gaussian process over genotypes: how well a cell will do, judged by the cells that were told, and how sure that is.
+"""A Gaussian process over genotypes: it predicts a cell's fitness and its uncertainty from the told cells.
 
 The kernel sees two things of a genotype: its decisions, one-hot, and the words of its space
 (:meth:`genotypes.space.SearchSpace.words`), counted; the second is how a space lets paths and operations be compared
@@ -35,7 +35,7 @@ _PAIRS: Final = 200
 
 @dataclass(frozen=True, slots=True)
 class Kernel:
-    """One setting: how alike two genotypes are, given how many decisions and how many words they differ in.
+    """One setting: the similarity of two genotypes, by the number of decisions and of words in which they differ.
 
     The kernel is ``choices * exp(-h / reach) + words * exp(-w / span) + linear * (1 - h)``: h is the fraction of
     decisions that differ, w the squared distance of the bags of words, where that of random genotypes is 1 on
@@ -65,7 +65,7 @@ class Kernel:
 
 
 def kernels(with_words: bool) -> tuple[Kernel, ...]:
-    """Return every setting among which the marginal likelihood chooses: a coarse grid, sound with ten examples too."""
+    """Return the settings among which the marginal likelihood chooses: a coarse grid, robust with ten examples too."""
     mixtures = ((1.0, 0.0), (0.5, 0.5), (0.0, 1.0)) if with_words else ((1.0, 0.0),)
     settings = [
         Kernel(reach, span, choices, words, linear, noise)
@@ -78,7 +78,7 @@ def kernels(with_words: bool) -> tuple[Kernel, ...]:
 
 @dataclass(frozen=True, slots=True)
 class Distances:
-    """How far each of n genotypes is from each of m: two arrays of shape (n, m), see :class:`Kernel`."""
+    """The distances of n genotypes from m: two arrays of shape (n, m), see :class:`Kernel`."""
 
     choices: Array
     words: Array
@@ -86,7 +86,7 @@ class Distances:
 
 @dataclass(frozen=True, slots=True)
 class Features:
-    """What the kernel sees of n genotypes.
+    """The features of n genotypes.
 
     ``choices`` are one-hot, of shape (n, all options); ``words`` are counts, sparse, of shape (n, known words);
     ``squares`` of shape (n,) sums the squared counts of all words, those that nobody else has included.
@@ -116,7 +116,7 @@ class Features:
 
 
 class Encoder:
-    """From genotypes of one space to their features, and on to distances.
+    """Encode genotypes of one space as features, and compare them by distances.
 
     ``rng`` draws the random genotypes by which distances of words are scaled. The vocabulary grows with what is
     encoded as an example; all counts are whole numbers, so that this changes no distance, to the last bit.
@@ -180,12 +180,12 @@ class Posterior:
         return cls(kernel, factor, cho_solve((factor, True), targets, check_finite=False))
 
     def mean(self, distances: Distances) -> Array:
-        """Expect the targets of m genotypes, given their distances from the examples, (m, n)."""
+        """Return the expected targets of m genotypes, given their distances from the examples, (m, n)."""
         mean: Array = self.kernel(distances) @ self.weights
         return mean
 
     def mean_and_sd(self, distances: Distances) -> tuple[Array, Array]:
-        """Expect the targets of m genotypes, and say with what standard deviation; both of shape (m,)."""
+        """Return the expected targets of m genotypes and their standard deviations, both of shape (m,)."""
         covariances = self.kernel(distances)
         shares = solve_triangular(self.factor, covariances.T, lower=True, check_finite=False)
         variances = np.maximum(self.kernel.variance - (shares**2).sum(0), 1e-9)
@@ -193,7 +193,7 @@ class Posterior:
 
 
 def likeliest(candidates: Sequence[Kernel], distances: Distances, targets: Array) -> Kernel:
-    """Choose the kernel under which n targets are likeliest; the first of equals (Rasmussen & Williams 2006, 5.8)."""
+    """Return the kernel under which n targets are likeliest; the first of equals (Rasmussen & Williams 2006, 5.8)."""
 
     def surprise(kernel: Kernel) -> float:
         factor = np.linalg.cholesky(kernel(distances) + kernel.noise * np.eye(len(targets)))
@@ -204,7 +204,7 @@ def likeliest(candidates: Sequence[Kernel], distances: Distances, targets: Array
 
 
 def scores(fitnesses: Sequence[float]) -> Array:
-    """Replace n fitnesses by scores of their ranks, with mean 0 and variance 1; all equal gives zeros.
+    """Return scores of the ranks of n fitnesses, with mean 0 and variance 1; all zeros if they are equal.
 
     Only the order counts then: not how far the wrecks of a space lie below its good cells. The scores are the sum of
     the quantiles of a normal and of an exponential distribution, which keeps the best apart from the merely good.
@@ -217,7 +217,7 @@ def scores(fitnesses: Sequence[float]) -> Array:
 
 
 def expected_improvement(mean: Array, sd: Array, incumbent: float) -> Array:
-    """Return by how much each of m genotypes is expected to exceed the incumbent (Jones et al. 1998, equation 15)."""
+    """Return the expected improvement of m genotypes over the incumbent (Jones et al. 1998, equation 15)."""
     z = (mean - incumbent) / sd
     improvement: Array = sd * (z * ndtr(z) + np.exp(-0.5 * z**2) / np.sqrt(2.0 * np.pi))
     return improvement
@@ -229,6 +229,6 @@ def _pools() -> ThreadpoolController:
 
 
 def on_one_thread() -> AbstractContextManager[object]:
-    """Let linear algebra use one thread: several may add in another order, which changes the last bits of a sum."""
+    """Limit linear algebra to one thread: several may add in another order, which changes the last bits of a sum."""
     limits: AbstractContextManager[object] = _pools().limit(limits=1)
     return limits

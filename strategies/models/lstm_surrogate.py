@@ -121,7 +121,7 @@ class MLP(Network):
         return counts @ fused
 
     def _read(self, first: Tensor) -> Tensor:
-        """Go on from the first layer, (E, n, H), to fitnesses, (E, n)."""
+        """Map the first layer, (E, n, H), to fitnesses, (E, n)."""
         hidden = (first + self.first_bias).relu_()
         return self._squashed(torch.baddbmm(self.second_bias, hidden, self.second).relu_())
 
@@ -161,7 +161,7 @@ class LSTM(Network):
         return torch.baddbmm(self.bias, self.embedding, self.input)
 
     def _run(self, tokens: Tensor, inputs: Tensor) -> tuple[Tensor, Tensor]:
-        """Read cells from the start; give hidden and cell state, both (E, n, H)."""
+        """Read cells from the start; return hidden and cell state, both (E, n, H)."""
         hidden = cell = inputs.new_zeros(len(inputs), len(tokens), HIDDEN)
         for token in tokens.flatten(1).unbind(1):
             hidden, cell = _step(torch.baddbmm(inputs[:, token], hidden, self.state), cell)
@@ -184,7 +184,7 @@ KINDS: Final[dict[str, tuple[type[Network], ...]]] = {"mlp": (MLP,), "lstm": (LS
 
 
 class Surrogate:
-    """An ensemble of networks, fitted level by level; what it predicts is their mean.
+    """An ensemble of networks, fitted level by level; it predicts their mean.
 
     ``kind`` is a name of :data:`KINDS`; of each kind there are ``members``, each fitted on what remains when its share
     of the data, one of as many as there are members, is left out; a single one is fitted on all. Choices are given as
@@ -202,7 +202,7 @@ class Surrogate:
             self._networks = [network(self._vocabulary, members, rng) for network in KINDS[kind]]
 
     def fit(self, choices: Ints, fitness: Sequence[float], rng: np.random.Generator) -> None:
-        """Go on from the present weights, on what cells of one level, (n, b, w), scored, (n,).
+        """Fit the networks, from their present weights, to the scores, (n,), of cells of one level, (n, b, w).
 
         First the bias of each last layer is moved, so that the mean prediction is near the mean score. The paper sets
         it once, to 1.8, which is its mean accuracy of one-block cells, 0.86, before the sigmoid. But where scores lie
@@ -218,7 +218,7 @@ class Surrogate:
         self._rate = LATER_RATE
 
     def predict(self, choices: Ints) -> Floats:
-        """Return the fitness of cells, (n, b, w), as each network predicts it: (networks, n)."""
+        """Return each network's predicted fitness of cells, (n, b, w): (networks, n)."""
         with isolated(), torch.no_grad():
             tokens = self._tokens(choices)
             return torch.cat([network(tokens) for network in self._networks]).numpy()

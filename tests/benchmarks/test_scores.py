@@ -64,7 +64,7 @@ def test_a_measure_that_ranks_as_the_fitness_does_gains_what_size_lacks() -> Non
 
 def test_what_cannot_be_compared_is_said_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     plain = str(scored(tmp_path / "plain", trials=3))
-    longer = str(scored(tmp_path / "longer", "evaluator.epochs=2", "evaluator.stopping=median", trials=1))
+    longer = str(scored(tmp_path / "longer", "evaluator.epochs=2", "evaluator.early_stopping=median", trials=1))
     for runs, said in (
         ([plain], "no trial has a score: train with --set evaluator.scores="),
         ([longer], "longer stops trainings early"),

@@ -156,13 +156,13 @@ def test_count_hits_the_published_counts(
 ) -> None:
     Path("pair.json").write_text(json.dumps(NASNET_A.to_json()))
     for what in (["--cell", "nasnet-a"], ["pair.json"]):
-        assert main(["count", *what, "--cells", size[0], "--filters", size[1], "--json"]) == 0
+        assert main(["count", *what, "--cells-per-stack", size[0], "--filters", size[1], "--json"]) == 0
         counted = json.loads(capsys.readouterr().out)
         assert (counted["parameters"], counted["mult_adds"]) == (parameters, mult_adds)
 
 
 def test_count_takes_the_notation_of_the_papers(capsys: pytest.CaptureFixture[str]) -> None:
-    size = ("--macro", "imagenet", "--size", "6@4032", "--image", "331", "--classes", "1000")
+    size = ("--macro", "imagenet", "--size", "6@4032", "--image-size", "331", "--classes", "1000")
     assert main([*NASNET_A_COUNT, *size, "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == {
         "parameters": 88_753_150,
@@ -183,8 +183,8 @@ def test_count_takes_the_notation_of_the_papers(capsys: pytest.CaptureFixture[st
 def test_count_knows_what_the_macros_count_by_default(capsys: pytest.CaptureFixture[str]) -> None:
     counts = []
     for macro, defaults in (("cifar", ("32", "10", "96")), ("imagenet", ("224", "1000", "32"))):
-        size = (*NASNET_A_COUNT, "--macro", macro, "--cells", "2", "--filters", "32", "--json")
-        spelled = ("--image", defaults[0], "--classes", defaults[1], "--stem", defaults[2])
+        size = (*NASNET_A_COUNT, "--macro", macro, "--cells-per-stack", "2", "--filters", "32", "--json")
+        spelled = ("--image-size", defaults[0], "--classes", defaults[1], "--stem", defaults[2])
         for arguments in (size, (*size, *spelled)):
             assert main(arguments) == 0
             counts.append(json.loads(capsys.readouterr().out))
@@ -196,7 +196,7 @@ def test_count_reads_the_best_cell_of_a_run_or_another_one(capsys: pytest.Captur
     capsys.readouterr()
     assert main(["show", "run", "--json"]) == 0
     top = json.loads(capsys.readouterr().out)["top"]
-    size = ("--cells", "1", "--filters", "4", "--json")
+    size = ("--cells-per-stack", "1", "--filters", "4", "--json")
     for arguments, trial in ((["run"], top[0]), (["run", "--trial", str(top[2]["id"])], top[2])):
         assert main(["count", *arguments, *size]) == 0
         counted = capsys.readouterr().out
@@ -213,7 +213,10 @@ def test_count_takes_a_genotype_as_text_and_as_json(capsys: pytest.CaptureFixtur
     )
     counts = []
     for what in (text, "genotype.json"):
-        assert main(["count", what, "--cells", "1", "--filters", "4", "--image", "8", "--channels", "1"]) == 0
+        assert (
+            main(["count", what, "--cells-per-stack", "1", "--filters", "4", "--image-size", "8", "--channels", "1"])
+            == 0
+        )
         counts.append(capsys.readouterr().out)
     assert counts[0] == counts[1]
     assert "parameters" in counts[0]
@@ -272,9 +275,13 @@ BAD = [
     ((*TABLE, "."), 4, "name a CSV or parquet file with --table FILE"),
     ((*TABLE, "t.csv", "--table-unit", "nosuch"), 2, "table_unit must be percent or fraction, not 'nosuch'"),
     ((*TOY, "--column", "a"), 2, "evaluator 'toy' has no option 'column'"),
-    (("count", "nasbench201:0.1.2.3.4.0", "--cells", "1", "--filters", "4"), 2, "does not describe a pair of cells"),
-    (("count", "bits:0.1", "--cells", "1", "--filters", "4"), 2, "has 100 choices, not 2"),
-    (("count", "64:64:64:64:64", "--cells", "1", "--filters", "4"), 2, "there is no space '64:64:64:64'"),
+    (
+        ("count", "nasbench201:0.1.2.3.4.0", "--cells-per-stack", "1", "--filters", "4"),
+        2,
+        "does not describe a pair of cells",
+    ),
+    (("count", "bits:0.1", "--cells-per-stack", "1", "--filters", "4"), 2, "has 100 choices, not 2"),
+    (("count", "64:64:64:64:64", "--cells-per-stack", "1", "--filters", "4"), 2, "there is no space '64:64:64:64'"),
     ((*TOY, "--config", "nosuch.toml"), 2, "cannot read the configuration nosuch.toml"),
     (("resume", "nowhere"), 3, "nowhere holds no run"),
     (("show", "nowhere"), 3, "nowhere holds no run"),
@@ -283,40 +290,48 @@ BAD = [
     (("table", "nowhere"), 3, "there is no run at nowhere"),
     (("table", "nowhere", "--top", "0"), 2, "argument --top"),
     (
-        ("count", "--cells", "1", "--filters", "1"),
+        ("count", "--cells-per-stack", "1", "--filters", "1"),
         2,
         "name either a run, a genotype (text or JSON file) or a published",
     ),
     ((*NASNET_A_COUNT, "pair.json", "--size", "6@768"), 2, "and one only"),
-    (NASNET_A_COUNT, 2, "--size N@P, as in 6@4032, or --cells N --filters F"),
-    ((*NASNET_A_COUNT, "--cells", "6"), 2, "--size N@P, as in 6@4032, or --cells N --filters F"),
-    ((*NASNET_A_COUNT, "--size", "6@768", "--filters", "32"), 2, "--size N@P, as in 6@4032, or --cells N --filters F"),
+    (NASNET_A_COUNT, 2, "--size N@P, as in 6@4032, or --cells-per-stack N --filters F"),
+    ((*NASNET_A_COUNT, "--cells-per-stack", "6"), 2, "--size N@P, as in 6@4032, or --cells-per-stack N --filters F"),
+    (
+        (*NASNET_A_COUNT, "--size", "6@768", "--filters", "32"),
+        2,
+        "--size N@P, as in 6@4032, or --cells-per-stack N --filters F",
+    ),
     ((*NASNET_A_COUNT, "--size", "6x768"), 2, "as in 6@4032, not '6x768'"),
     ((*NASNET_A_COUNT, "--size", "0@768"), 2, "as in 6@4032, not '0@768'"),
     ((*NASNET_A_COUNT, "--size", "5@1538"), 2, "a multiple of 24; near it are 5@1536 and 5@1560"),
-    ((*NASNET_A_COUNT, "--size", "6@768", "--image", "7"), 2, "image must be at least 8 pixels a side, not 7"),
+    ((*NASNET_A_COUNT, "--size", "6@768", "--image-size", "7"), 2, "image must be at least 8 pixels a side, not 7"),
     ((*NASNET_A_COUNT, "--size", "6@768", "--stem", "0"), 2, "argument --stem"),
     ((*NASNET_A_COUNT, "--size", "6@72", "--macro", "imagenet"), 2, "a quarter of the filters: at least 4, not 3"),
     ((*NASNET_A_COUNT, "--size", "6@768", "--trial", "3"), 2, "--trial names a trial of a run"),
-    (("count", "nasnet:1.2", "--cells", "1", "--filters", "4"), 2, "has 50 choices, not 2"),
-    (("count", "nosuch:1.2", "--cells", "1", "--filters", "4"), 2, "there is no space 'nosuch'"),
+    (("count", "nasnet:1.2", "--cells-per-stack", "1", "--filters", "4"), 2, "has 50 choices, not 2"),
+    (("count", "nosuch:1.2", "--cells-per-stack", "1", "--filters", "4"), 2, "there is no space 'nosuch'"),
     (
-        ("count", "nasnet:" + ".".join(["9"] * 50), "--cells", "1", "--filters", "4"),
+        ("count", "nasnet:" + ".".join(["9"] * 50), "--cells-per-stack", "1", "--filters", "4"),
         2,
         "hidden_1) is 9, but its options",
     ),
-    (("count", "nosuch.json", "--cells", "1", "--filters", "4"), 2, "cannot read nosuch.json"),
-    (("count", "--cell", "nosuch", "--cells", "1", "--filters", "4"), 2, "no published cell 'nosuch'"),
-    (("count", "--cell", "nasnet-a", "--cells", "0", "--filters", "4"), 2, "argument --cells"),
+    (("count", "nosuch.json", "--cells-per-stack", "1", "--filters", "4"), 2, "cannot read nosuch.json"),
+    (("count", "--cell", "nosuch", "--cells-per-stack", "1", "--filters", "4"), 2, "no published cell 'nosuch'"),
+    (("count", "--cell", "nasnet-a", "--cells-per-stack", "0", "--filters", "4"), 2, "argument --cells-per-stack"),
     (
-        ("count", "--cell", "nasnet-a", "--cells", "1", "--filters", "4", "--macro", "nosuch"),
+        ("count", "--cell", "nasnet-a", "--cells-per-stack", "1", "--filters", "4", "--macro", "nosuch"),
         2,
         "'nosuch'; there are: cifar",
     ),
-    (("count", ".".join(["0"] * 300), "--cells", "1", "--filters", "4"), 2, "is no genotype"),
-    (("count", "this_is_evil:0.1", "--cells", "1", "--filters", "4"), 2, "there is no space 'this_is_evil'"),
-    (("count", "this_is_evil:X:0.1", "--cells", "1", "--filters", "4"), 2, "there is no space 'this_is_evil:X'"),
-    (("count", "--cell", "nasnet-a", "--cells", "1", "--filters", "999999999"), 2, "argument --filters"),
+    (("count", ".".join(["0"] * 300), "--cells-per-stack", "1", "--filters", "4"), 2, "is no genotype"),
+    (("count", "this_is_evil:0.1", "--cells-per-stack", "1", "--filters", "4"), 2, "there is no space 'this_is_evil'"),
+    (
+        ("count", "this_is_evil:X:0.1", "--cells-per-stack", "1", "--filters", "4"),
+        2,
+        "there is no space 'this_is_evil:X'",
+    ),
+    (("count", "--cell", "nasnet-a", "--cells-per-stack", "1", "--filters", "999999999"), 2, "argument --filters"),
     (("run", "--strategy", ".a:X", "--evaluator", "toy"), 2, "cannot import the strategy '.a:X'"),
     (
         ("run", "--strategy", "random", "--dataset", "digits", "--set", "evaluator.gradient_norm=inf"),
@@ -325,6 +340,13 @@ BAD = [
     ),
     (("data", "check", "--data-dir", "nowhere"), 4, "python -m evo_nas data fetch"),
     (("data", "check", "--dataset", "nosuch"), 2, "there is no data set 'nosuch'"),
+    (("list", "trainings"), 2, "trainings is now recipes"),
+    ((*NASNET_A_COUNT, "--cells", "6", "--filters", "32"), 2, "--cells is now --cells-per-stack"),
+    (("train", "--cells=6"), 2, "--cells is now --cells-per-stack"),
+    (("export", "--image", "32"), 2, "--image is now --image-size"),
+    ((*TOY, "--stopping", "median"), 2, "--stopping is now --early-stopping"),
+    (("study", "--stopping", "median"), 2, "--stopping is now --early-stopping"),
+    (("show", "run", "--image", "32"), 2, "unrecognized arguments: --image 32"),
     (("list", "nosuch"), 2, "invalid choice: 'nosuch'"),
     (("nosuch",), 2, "invalid choice: 'nosuch'"),
     ((), 2, "required: COMMAND"),
@@ -352,7 +374,7 @@ def test_a_cell_pair_with_an_unknown_operation_is_refused(capsys: pytest.Capture
     record = NASNET_A.to_json()
     record["reduction"]["blocks"][2]["left"][1] = "sep_conv_9x9"
     Path("pair.json").write_text(json.dumps(record))
-    assert main(["count", "pair.json", "--cells", "1", "--filters", "4"]) == 2
+    assert main(["count", "pair.json", "--cells-per-stack", "1", "--filters", "4"]) == 2
     err = capsys.readouterr().err
     assert "reduction cell: block 2 names the operation 'sep_conv_9x9'; known: identity" in err
     assert err.count("\n") == 1
@@ -361,7 +383,7 @@ def test_a_cell_pair_with_an_unknown_operation_is_refused(capsys: pytest.Capture
 def test_looking_at_data_imports_no_code() -> None:
     Path("this_is_evil.py").write_text("raise SystemExit('imported')\n")
     Path("evil.json").write_text('{"space": "this_is_evil:X", "choices": []}')
-    done = evo_nas("count", "evil.json", "--cells", "1", "--filters", "4")
+    done = evo_nas("count", "evil.json", "--cells-per-stack", "1", "--filters", "4")
     assert (done.returncode, done.stdout) == (2, "")
     assert "there is no space 'this_is_evil:X'" in done.stderr
 
@@ -369,7 +391,7 @@ def test_looking_at_data_imports_no_code() -> None:
 def test_a_spelling_with_defaults_means_the_same_space(capsys: pytest.CaptureFixture[str]) -> None:
     counts = []
     for spelling in ("nasnet(blocks=1,combines=add)", "nasnet(combines=add,blocks=1,)"):
-        assert main(["count", f"{spelling}:0.1.10.0.0.0.0.5.5.0", "--cells", "1", "--filters", "4"]) == 0
+        assert main(["count", f"{spelling}:0.1.10.0.0.0.0.5.5.0", "--cells-per-stack", "1", "--filters", "4"]) == 0
         counts.append(capsys.readouterr().out)
     assert counts[0] == counts[1]
 

@@ -69,7 +69,7 @@ def test_it_stays_bounded_however_long_the_search() -> None:
     window=st.integers(0, 50),
     share=st.floats(0, 1),
 )
-def test_a_population_begun_in_the_middle_of_a_history_answers_as_one_that_heard_all(
+def test_population_from_the_middle_of_a_history_answers_as_a_full_one(
     seed: int, length: int, levels: int, window: int, share: float
 ) -> None:
     rng = np.random.default_rng(seed)

@@ -26,7 +26,7 @@ from genotypes.zoo import CELLS
 
 Capture = pytest.CaptureFixture[str]
 
-SIZE = ("--cells", "1", "--filters", "4")
+SIZE = ("--cells-per-stack", "1", "--filters", "4")
 """With a size, what is not malformed is counted, and ends with 0."""
 
 pytestmark = pytest.mark.usefixtures("bounded")
@@ -362,7 +362,7 @@ def test_a_malformed_file_is_not_trained(name: str, tmp_path: Path, capsys: Capt
     content, says = FILES[name]
     path = tmp_path / "cells.json"
     path.write_bytes(content if isinstance(content, bytes) else content.encode("utf-8", "surrogatepass"))
-    words = ("--preset", "cpu", "--dataset", "digits", "--image", "8", *SIZE, "--train-dir", "out")
+    words = ("--preset", "cpu", "--dataset", "digits", "--image-size", "8", *SIZE, "--train-dir", "out")
     refused(capsys, "train", str(path), *words, says=says)
     assert os.listdir() == ["cells.json"]  # noqa: PTH208
 

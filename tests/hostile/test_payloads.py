@@ -46,8 +46,8 @@ Start = Callable[..., Run]
 
 pytestmark = pytest.mark.usefixtures("bounded")
 
-SIZE = ("--cells", "1", "--filters", "4")
-TRAINING = ("--preset", "cpu", "--dataset", "digits", "--image", "8", *SIZE, "--epochs", "1", "--threads", "1")
+SIZE = ("--cells-per-stack", "1", "--filters", "4")
+TRAINING = ("--preset", "cpu", "--dataset", "digits", "--image-size", "8", *SIZE, "--epochs", "1", "--threads", "1")
 FEW = ("--train-images", "64", "--validation-images", "50")
 ESCAPE = "\x1b[31mred\x1b[0m\n"
 

@@ -296,7 +296,7 @@ def test_a_ratio_counts_until_it_is_clipped(ratio, advantage, gain, moves):
     assert (logs.grad.abs().item() > 0.0) is moves
 
 
-def test_each_decision_is_clipped_alone_and_shares_the_advantage_of_its_architecture():
+def test_each_decision_is_clipped_alone_with_its_architectures_advantage():
     ratios = torch.tensor([[1.0, 2.0, 1.1], [0.9, 0.1, 1.0]])
     loss, clip_fraction = ppo_loss(ratios.log(), torch.zeros(2, 3), torch.tensor([1.0, -1.0]), 0.2)
     assert loss.item() == pytest.approx(-((1.0 + 1.2 + 1.1) - (0.9 + 0.8 + 1.0)) / 6, abs=1e-6)

@@ -94,9 +94,7 @@ def test_killed_at_random_a_run_loses_nothing_and_stays_the_same_search(
 
 
 @pytest.mark.parametrize("strategy", ["diarist", "guided"])
-def test_with_three_workers_and_uneven_trainings_the_recorded_order_replays_every_decision(
-    tmp_path: Path, strategy: str
-) -> None:
+def test_recorded_order_of_three_uneven_workers_replays_every_decision(tmp_path: Path, strategy: str) -> None:
     run = Killed(Search(strategy, 3, trials=36, sigma=1.0), tmp_path / "run")
     for number in (9, 14):
         run.live(failpoint=f"evaluated:{number}")
@@ -110,9 +108,7 @@ def test_with_three_workers_and_uneven_trainings_the_recorded_order_replays_ever
 
 
 @pytest.mark.parametrize("strategy", ["random", "evolution", "local", "guided", "diarist"])
-def test_a_search_that_has_forgotten_much_goes_on_as_if_it_had_not_been_interrupted(
-    tmp_path: Path, strategy: str
-) -> None:
+def test_search_past_its_lookback_resumes_as_if_uninterrupted(tmp_path: Path, strategy: str) -> None:
     search = Search(strategy, trials=60, seconds=0.0)
     runs = {name: tmp_path / name for name in ("whole", "parts")}
     for path, trials in zip(runs.values(), (60, 50), strict=True):
@@ -220,7 +216,7 @@ def ended(life: Life) -> Record:
     return record
 
 
-def test_a_worker_that_is_killed_costs_one_attempt_and_takes_its_children_along(begin: Begin) -> None:
+def test_killed_worker_costs_one_attempt_and_its_children_die(begin: Begin) -> None:
     # While the worker of trial 6 sleeps the run cannot end, and only the death of trial 4's can end its child.
     deeds = "4:breed-once,4:sleep-once,6:sleep-once,12:sleep-once"
     search = Search("random", 2, trials=12, deeds=deeds)
@@ -246,9 +242,7 @@ def test_a_worker_that_is_killed_costs_one_attempt_and_takes_its_children_along(
 
 
 @pytest.mark.parametrize("repeats", ["reuse", "retrain"])
-def test_a_network_that_always_kills_its_worker_is_trained_twice_and_then_left_alone(
-    begin: Begin, repeats: str
-) -> None:
+def test_network_that_kills_its_worker_is_trained_twice_then_quarantined(begin: Begin, repeats: str) -> None:
     poison = "bits(length=2):1.0"
     # Retraining, a budget counts every training; otherwise there are four networks to train.
     search = Search("random", trials=4 if repeats == "reuse" else 12, seconds=0.0, deeds=f"{poison}:die")
@@ -298,7 +292,7 @@ def test_no_worker_and_no_child_of_one_outlives_a_run_that_is_killed(begin: Begi
     assert life.survivors() == []
 
 
-def test_a_worker_that_comes_up_after_its_run_was_killed_does_not_take_the_next_one_for_its_own(tmp_path: Path) -> None:
+def test_late_worker_does_not_adopt_the_next_run(tmp_path: Path) -> None:
     alive, words = tmp_path / "alive.lock", {"before": b"the run before", "now": b"the run now"}
     script = "import os, sys, time; from evo_nas.executors.slots import _set_guard; from pathlib import Path; "
     script += (

@@ -47,7 +47,7 @@ def dry_run(config: RunConfig, parts: Parts) -> Iterator[str]:
 
 
 def whole_seconds(seconds: float, config: RunConfig, evaluator: Evaluator) -> float:
-    """Return how long a search takes of whose candidates one takes so many seconds, alone on the machine."""
+    """Return the estimated seconds of a whole search, given those of one candidate that runs alone."""
     return seconds * config.run.trials / trainings_at_once(config.hardware, evaluator)
 
 

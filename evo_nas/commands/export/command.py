@@ -49,7 +49,10 @@ def add_arguments(parser: Parser) -> None:
     parser.add_argument("--weights", metavar="FILE", type=Path, help="trained network: best.safetensors of a training")
     add_size(parser, macro=None)
     parser.add_argument(
-        "--image", metavar="PIXELS", type=whole(10**4), help="side of the images (default: 32, or 224 for imagenet)"
+        "--image-size",
+        metavar="PIXELS",
+        type=whole(10**4),
+        help="side of the images (default: 32, or 224 for imagenet)",
     )
     parser.add_argument("--channels", metavar="C", type=whole(10**4), help="channels of the images (default: 3)")
     parser.add_argument("--classes", metavar="K", type=whole(10**6), help="classes (default: 10, or 1000 for imagenet)")
@@ -64,8 +67,12 @@ def run(arguments: argparse.Namespace) -> None:
     formats = formats_named(arguments.format)
     named = arguments.source is not None or arguments.cell is not None or arguments.weights is None
     source = cells_named(arguments.source, arguments.cell, arguments.trial) if named else None
-    names = ("size", "filters", "macro", "stem", "image", "channels", "classes")
-    size = Size(cells_per_stack=arguments.cells, **{name: getattr(arguments, name) for name in names})
+    names = ("size", "filters", "macro", "stem", "channels", "classes")
+    size = Size(
+        cells_per_stack=arguments.cells_per_stack,
+        image=arguments.image_size,
+        **{name: getattr(arguments, name) for name in names},
+    )
     subject = subject_of(source, arguments.weights, size, formats)
     files = targets(arguments.output, subject, formats, force=arguments.force)
     if has_random_weights(subject, formats):

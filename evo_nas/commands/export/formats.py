@@ -142,7 +142,7 @@ def _agree(blueprint: Blueprint, source: Source | None, size: Size, weights: Pat
             raise UsageError(str(error)) from error
     for name, value in asked.items():
         if value is not None and value != own[name]:
-            flag = "--cells" if name == "cells_per_stack" else f"--{name}"
+            flag = "--cells-per-stack" if name == "cells_per_stack" else f"--{name}"
             raise UsageError(f"the weights in {weights} are of a network with {flag} {own[name]}, not {value}")
 
 

@@ -1,10 +1,12 @@
-"""Python as text: values spelled, and long expressions broken into lines as a formatter does it."""
+"""Python as text: values spelled, long expressions broken into lines as a formatter does it, source borrowed."""
 
 from __future__ import annotations
 
 import ast
+import inspect
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from types import ModuleType
 from typing import Final
 
 WIDTH: Final = 120
@@ -63,3 +65,43 @@ def paragraph(text: str, indent: str = "") -> list[str]:
     return textwrap.wrap(
         text, WIDTH, initial_indent=indent, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
     )
+
+
+def text_lines(name: str, text: str) -> Iterator[str]:
+    """Assign a text, which may be too long for a line."""
+    if len(line := f"{name} = {literal(text)}") <= WIDTH:
+        yield line
+        return
+    step = WIDTH - len('    ""')
+    yield f"{name} = ("
+    yield from (f"    {literal(text[start : start + step])}" for start in range(0, len(text), step))
+    yield ")"
+
+
+def borrow(text: str, files: Sequence[ModuleType]) -> list[str]:
+    """Return the source of what a text names and does not define, and of what this names, in the files' order."""
+    known = {
+        name: thing
+        for file in files
+        for name, thing in vars(file).items()
+        if (inspect.isclass(thing) or inspect.isfunction(thing)) and thing.__module__ == file.__name__
+    }
+    tree = ast.parse(text)
+    own = {node.name for node in tree.body if isinstance(node, ast.ClassDef | ast.FunctionDef)}
+    found: dict[str, str] = {}
+    waiting = [tree]
+    while waiting:
+        named = {node.id for node in ast.walk(waiting.pop()) if isinstance(node, ast.Name)}
+        for name in (named & known.keys()) - own - found.keys():
+            found[name] = inspect.getsource(known[name])
+            waiting.append(ast.parse(found[name]))
+    return [found[name] for name in known if name in found]
+
+
+def imports_of(text: str) -> str:
+    """Write the imports that a text needs."""
+    named = {node.id for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Name)}
+    standard = ["import math", ""] if "math" in named else []
+    functional = ["import torch.nn.functional as F"] if "F" in named else []
+    lines = ["from __future__ import annotations", "", *standard, "import torch", *functional]
+    return "\n".join([*lines, "from torch import Tensor, nn", ""])

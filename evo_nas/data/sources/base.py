@@ -51,7 +51,7 @@ class Source(ABC):
 
     @abstractmethod
     def faults(self, part: Part) -> Iterator[str]:
-        """Examine every file of a part completely, and say one line for each that is damaged."""
+        """Yield a line for each damaged file of a part; every file is read completely."""
 
 
 def pixels(image: Image.Image, size: int | None, channels: int) -> np.ndarray:

@@ -14,7 +14,7 @@ from evo_nas.system.cache import user_cache
 
 @dataclass(frozen=True, slots=True)
 class DataSet:
-    """What is known of an image set before a file is opened.
+    """The facts of an image set that are known before a file is opened.
 
     ``size`` is the native width and height in pixels, ``None`` where the files decide; ``channels`` is 1 (grey) or 3
     (RGB). ``train`` and ``test`` are how many images a complete set has, ``None`` where any number is right.
@@ -67,5 +67,5 @@ def decoded_root() -> Path:
 
 
 def command(verb: str, dataset: str, data_dir: Path) -> str:
-    """Spell the command that mends (``fetch``) or examines (``check``) a set, ready to be pasted into a shell."""
+    """Return the command that mends (``fetch``) or examines (``check``) a set, ready for a shell."""
     return f"python -m evo_nas data {verb} --dataset {dataset} --data-dir {shlex.quote(str(data_dir))}"

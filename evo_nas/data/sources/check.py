@@ -17,7 +17,7 @@ from evo_nas.errors import DataError
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What an examination found: ``lines`` describe the set, each of ``faults`` is something to be mended."""
+    """The result of an examination: ``lines`` describe the set, ``faults`` name the damaged files."""
 
     lines: tuple[str, ...]
     faults: tuple[str, ...]
@@ -59,7 +59,7 @@ def check(dataset: str, data_dir: Path | None = None) -> Report:
 
 
 def miscounts(known: DataSet, source: Source, part: Part) -> list[str]:
-    """Return that a part holds another number of images than the complete set, if it does; no image is opened.
+    """Return a line for a part with another number of images than the complete set; no image is opened.
 
     Raises:
         DataError: if files are missing or damaged.
@@ -94,7 +94,7 @@ def _enumerated(classes: Sequence[str], counts: Sequence[int]) -> str:
 
 
 def _passed_over(source: ImageFolder, part: Part) -> int:
-    """Count the files of a part, hidden ones aside, that are not taken for images of a class."""
+    """Count the files of a part, without hidden ones, that are no images of a class."""
     found = 0
     for _, folders, names in os.walk(source.root / part):
         folders[:] = [name for name in folders if name[0] != "."]

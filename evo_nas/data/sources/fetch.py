@@ -37,7 +37,7 @@ _DAMAGED: Final = (
 
 
 def fetch(dataset: str, data_dir: Path | None = None, archive: Path | None = None) -> str:
-    """Get a data set below ``data_dir``, and say in one line where it is. Nothing that is there is overwritten.
+    """Download or unpack a data set below ``data_dir``, and return a line with its place. Nothing is overwritten.
 
     Without an archive CIFAR is downloaded with torchvision. ``archive`` is a tar (plain, gz, bz2, xz) or zip file of
     torchvision's files or of an image folder, with or without one folder around it all. Everything happens in a
@@ -143,7 +143,7 @@ def _unpack(archive: Path, scratch: Path) -> None:
 
 
 def _reason(error: Exception) -> str:
-    """Return in a few words why an archive cannot be read."""
+    """Return the reason, in a few words, why an archive cannot be read."""
     if isinstance(error, tarfile.ReadError) and "- method " in str(error):
         return "it opens as neither"  # tarfile enumerates what each of its formats had to say.
     return shorten(" ".join(str(error).split()) or type(error).__name__, 200)

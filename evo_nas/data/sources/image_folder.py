@@ -40,7 +40,7 @@ class ImageFolder(Source):
     Without ``root/test``, ``root/val`` is the test part: so ImageNet is laid out. Validation images are never read from
     there, they are held out of the train part.
 
-    Classes are sorted by name, and the images of a class by path. The listing is taken once an object and part.
+    Classes are sorted by name, and the images of a class by path. The listing is taken once per object and part.
     """
 
     def __init__(self, root: Path) -> None:
@@ -176,7 +176,7 @@ def read(path: Path, size: int | None, channels: int) -> np.ndarray:
 
 
 def some(words: Sequence[object]) -> str:
-    """Enumerate the first few, and say how many more there are."""
+    """Return the first few names, and the number of the others, as text."""
     shown = ", ".join(map(str, words[:NAMED_FAULTS]))
     return shown if len(words) <= NAMED_FAULTS else f"{shown} and {len(words) - NAMED_FAULTS} more"
 

@@ -14,7 +14,7 @@ from evo_nas.errors import DataError
 
 
 def locate(dataset: str, data_dir: Path | None = None) -> Source:
-    """Find the images of a data set; nothing but names of folders is read.
+    """Return the source of a data set's images; only names of folders are read.
 
     CIFAR lies below ``<data_dir>/<dataset>`` or ``<data_dir>``, as torchvision's files, which win, or as an image
     folder. ``folder`` is ``data_dir`` itself.
@@ -62,7 +62,7 @@ def recognise(dataset: str, place: Path) -> Source | None:
 
 
 def _misfit(dataset: str, place: Path) -> Iterator[str]:
-    """Return why the classes of an image folder are not those of CIFAR."""
+    """Return how the classes of an image folder differ from those of CIFAR."""
     if not (place / "train").is_dir():
         return
     names = class_names(place / "train")

@@ -56,10 +56,10 @@ class ProxyEvaluator(Evaluator):
     ``cuda_graphs`` computes each step of a training as one graph, on a GPU, see :mod:`evo_nas.training.cuda_graphs`;
     elsewhere, and with paths that are dropped, nothing changes. Untested on CUDA hardware.
 
-    ``stopping`` is a name of :data:`evo_nas.evaluators.proxy.stopping.RULES`: whether a training that falls behind is
-    stopped before its last epoch. Its fitness is then the accuracy that it had. ``stopping_epochs`` is the first epoch
-    after which that may happen, ``stopping_trials`` and ``stopping_window`` how many trials decide, at least and at
-    most, and ``stopping_eta`` the reduction factor of ``halving``.
+    ``early_stopping`` is a name of :data:`evo_nas.evaluators.proxy.stopping.RULES`: whether a training that falls
+    behind is stopped before its last epoch. Its fitness is then the accuracy that it had. ``stopping_epochs`` is the
+    first epoch after which that may happen, ``stopping_trials`` and ``stopping_window`` how many trials decide, at
+    least and at most, and ``stopping_eta`` the reduction factor of ``halving``.
 
     Raises:
         ValueError: if a name is unknown or a number out of range.
@@ -90,7 +90,7 @@ class ProxyEvaluator(Evaluator):
     latency: bool = False
     cuda_graphs: bool = False
     scores: tuple[str, ...] = ()
-    stopping: str = "none"
+    early_stopping: str = "none"
     stopping_epochs: int = 1
     stopping_trials: int = 10
     stopping_window: int = 200
@@ -114,8 +114,8 @@ class ProxyEvaluator(Evaluator):
             raise ValueError(f"channels must be 1 (grey) or 3 (colour), not {self.channels}")
         if self.drop_path_keep is not None and not 0 < self.drop_path_keep <= 1:
             raise ValueError(f"drop_path_keep must lie in (0, 1], not {self.drop_path_keep}")
-        if self.stopping not in RULES:
-            raise ValueError(f"there is no stopping rule {self.stopping!r}; the rules are: {', '.join(RULES)}")
+        if self.early_stopping not in RULES:
+            raise ValueError(f"there is no stopping rule {self.early_stopping!r}; the rules are: {', '.join(RULES)}")
         if self.scores:
             from evo_nas.evaluators.proxy.scores import SCORES
 
@@ -155,7 +155,7 @@ class ProxyEvaluator(Evaluator):
         held_out = self._int("validation_images")
         self._counts = self._int("train_images") or max(0, (known.train or 0) - held_out), held_out
         self._rule = stopping_rule(
-            self.stopping,
+            self.early_stopping,
             epochs=self._int("epochs"),
             first=self.stopping_epochs,
             trials=self.stopping_trials,
@@ -169,7 +169,7 @@ class ProxyEvaluator(Evaluator):
 
         A score that is no finite number is left out of an evaluation: see :mod:`evo_nas.evaluators.proxy.scores`.
         """
-        extent = () if self.stopping == "none" else ("epochs", "stopped")
+        extent = () if self.early_stopping == "none" else ("epochs", "stopped")
         scores = (*self.scores, "scores_seconds") if self.scores else ()
         known = ("parameters", "mult_adds", "train_loss", "cpu_seconds", "train_seconds", "validation_seconds")
         known = (*known, *scores, *extent)
@@ -220,7 +220,7 @@ class ProxyEvaluator(Evaluator):
     @property
     def window(self) -> int:
         """How many of the youngest individuals the stopping rule looks at; 0 without one."""
-        return 0 if self.stopping == "none" else self.stopping_window
+        return 0 if self.early_stopping == "none" else self.stopping_window
 
     def brief(self, population: Population) -> tuple[float, ...]:
         """Return the thresholds of the stopping rule; nothing without one."""

@@ -73,7 +73,7 @@ class State:
         return shortcuts.applied(layer, self.rectified)
 
     def _through_pool(self, pool: SamePool2d) -> Tensor:
-        """Pool; it has no weights, so whoever pools in the same way gets the same."""
+        """Return the pooled state, cached: identical poolings share one result."""
         key = (pool.kind, pool.kernel, pool.stride, pool.pads_zeros)
         if key not in self._pooled:
             self._pooled[key] = shortcuts.applied(pool, [self.raw])

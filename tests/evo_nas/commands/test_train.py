@@ -92,7 +92,19 @@ def test_a_training_that_was_stopped_goes_on_to_the_very_same_weights(tmp_path: 
 
 
 def test_a_training_that_was_killed_goes_on(tmp_path: Path) -> None:
-    words = ["train", "--cell", "darts-v1", "--preset", "cpu", "--dataset", "digits", "--image", "8", "--filters", "4"]
+    words = [
+        "train",
+        "--cell",
+        "darts-v1",
+        "--preset",
+        "cpu",
+        "--dataset",
+        "digits",
+        "--image-size",
+        "8",
+        "--filters",
+        "4",
+    ]
     words += ["--epochs", "5000", "--train-images", "64", "--validation-images", "20", "--train-dir", "here"]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     process = subprocess.Popen(
@@ -230,7 +242,7 @@ def test_a_network_moves_to_other_images_and_says_what_it_took_along(
 ) -> None:
     data = pictures(tmp_path / "data", 3)
     first = ["train", "--cell", "darts-v1", "--preset", "cpu", "--dataset", "folder", "--data-dir", str(data)]
-    first += ["--image", "8", "--filters", "4", "--epochs", "1", "--validation-images", "6", "--train-dir"]
+    first += ["--image-size", "8", "--filters", "4", "--epochs", "1", "--validation-images", "6", "--train-dir"]
     assert main([*first, str(tmp_path / "first")]) == 0
     more = pictures(tmp_path / "more", 4)
     second = [
@@ -242,7 +254,7 @@ def test_a_network_moves_to_other_images_and_says_what_it_took_along(
         "--data-dir",
         str(more),
     ]
-    second += ["--image", "12", "--epochs", "1", "--validation-images", "8", "--preset", "cpu", "--train-dir"]
+    second += ["--image-size", "12", "--epochs", "1", "--validation-images", "8", "--preset", "cpu", "--train-dir"]
     assert main([*second, str(tmp_path / "second")]) == 0
     said = capsys.readouterr().err
     assert "2 have another shape and start at random: classifier.weight, classifier.bias" in said
@@ -292,7 +304,20 @@ def test_code_in_a_file_of_weights_is_not_run(
 
 # --- the best of a run --------------------------------------------------------------------------------------------
 
-TOP = ["--preset", "cpu", "--dataset", "digits", "--image", "8", "--cells", "1", "--filters", "4", "--epochs", "1"]
+TOP = [
+    "--preset",
+    "cpu",
+    "--dataset",
+    "digits",
+    "--image-size",
+    "8",
+    "--cells-per-stack",
+    "1",
+    "--filters",
+    "4",
+    "--epochs",
+    "1",
+]
 TOP += ["--train-images", "64", "--validation-images", "50", "--train-dir"]
 
 
@@ -328,8 +353,11 @@ def test_the_best_of_a_run_are_trained_longer_and_the_winner_alone_is_tested(
         ([], "name either a run, a genotype"),
         (["--cell", "nasnet-a", "--preset", "fast"], "there is no training preset 'fast'; there are: cifar-paper"),
         (["--cell", "nasnet-a", "--size", "6@1538"], "near it are 6@1536 and 6@1560"),
-        (["--cell", "nasnet-a", "--size", "6@1536", "--filters", "64"], "--size N@P, as in 6@4032, or --cells N"),
-        (["--cell", "nasnet-a", "--image", "7"], "image must be a whole number of at least 8, not 7"),
+        (
+            ["--cell", "nasnet-a", "--size", "6@1536", "--filters", "64"],
+            "--size N@P, as in 6@4032, or --cells-per-stack N",
+        ),
+        (["--cell", "nasnet-a", "--image-size", "7"], "image must be a whole number of at least 8, not 7"),
         (["--cell", "nasnet-a", "--set", "epochs"], "--set takes NAME=VALUE"),
         (["--cell", "nasnet-a", "--set", "speed=9"], "the recipe has no option 'speed'; its options are: epochs"),
         (["--cell", "nasnet-a", "--set", "momentum=1"], "momentum must be below 1, not 1.0"),

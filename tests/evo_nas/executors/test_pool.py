@@ -143,7 +143,7 @@ def test_a_job_whose_worker_does_not_come_up_is_given_to_an_idle_one(theatre: ty
     assert stage.pool.next(None) == [(2, OK)]
 
 
-def test_patience_with_a_worker_that_does_not_come_up_ends_though_nothing_else_happens(theatre: type[Theatre]) -> None:
+def test_patience_with_a_worker_that_never_starts_ends_without_an_event(theatre: type[Theatre]) -> None:
     stage = theatre(2)
     stage.pool.submit(job(1))
     stage.pool.submit(job(2))

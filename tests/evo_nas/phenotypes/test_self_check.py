@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -13,6 +17,8 @@ import torch
 
 from evo_nas.phenotypes import self_check
 from evo_nas.phenotypes.self_check import find_fault, run_probe
+
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture(autouse=True)
@@ -42,6 +48,10 @@ def fail() -> None:
     raise ValueError("two\nlines")
 
 
+def run_out_of_memory() -> None:
+    raise MemoryError
+
+
 @pytest.mark.parametrize(
     ("probe", "fault"),
     [
@@ -49,8 +59,6 @@ def fail() -> None:
         (lambda: "a sum is wrong", "a sum is wrong"),
         (os.abort, "it crashed (SIGABRT) in the self-check"),
         (lambda: os.kill(os.getpid(), 11), "it crashed (SIGSEGV) in the self-check"),
-        (fail, "the self-check failed: ValueError: two lines"),
-        (lambda: os._exit(3), "the self-check failed"),
     ],
 )
 def test_a_fault_is_told_in_one_line_and_kept(
@@ -59,6 +67,77 @@ def test_a_fault_is_told_in_one_line_and_kept(
     assert find_fault("any", probe) == fault
     monkeypatch.setattr(os, "fork", None)  # whoever checks again fails
     assert find_fault("any", probe) == fault
+
+
+@pytest.mark.parametrize(
+    ("probe", "reason"),
+    [
+        (fail, "ValueError: two lines"),
+        (run_out_of_memory, "MemoryError"),
+        (lambda: os._exit(3), "it ended with exit code 3"),
+        (lambda: os.kill(os.getpid(), signal.SIGTERM), "it was ended by SIGTERM"),
+        (lambda: os.kill(os.getpid(), signal.SIGHUP), "it was ended by SIGHUP"),
+        (lambda: os.kill(os.getpid(), signal.SIGRTMIN + 1), f"it was ended by signal {signal.SIGRTMIN + 1}"),
+    ],
+)
+def test_a_check_that_does_not_come_to_its_end_is_no_verdict(
+    probe: Callable[[], str | None], reason: str, cache: Path
+) -> None:
+    assert find_fault("any", probe) == f"the self-check could not run: {reason}"
+    assert not cache.exists()
+    assert find_fault("any", lambda: None) is None
+
+
+def test_a_signal_to_all_processes_is_the_parents_to_answer(cache: Path) -> None:
+    def interrupted() -> str | None:
+        os.kill(os.getpid(), signal.SIGINT)  # as Ctrl-C does
+        os.kill(os.getpid(), signal.SIGUSR1)
+        return None
+
+    before = signal.signal(signal.SIGUSR1, lambda number, frame: os._exit(1))
+    try:
+        assert find_fault("any", interrupted) is None
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+        assert not signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert cache.exists()
+
+
+def test_an_interrupted_parent_leaves_no_child(tmp_path: Path) -> None:
+    """The probe would last for ever; the parent is interrupted while it waits."""
+
+    def stall() -> None:
+        (tmp_path / "child").write_text(str(os.getpid()))
+        os.kill(os.getppid(), signal.SIGINT)
+        time.sleep(1000)
+
+    with pytest.raises(KeyboardInterrupt):
+        run_probe(stall)
+    with pytest.raises(ChildProcessError):
+        os.waitpid(int((tmp_path / "child").read_text()), os.WNOHANG)
+
+
+CLOSED = """
+import os
+from evo_nas.phenotypes.self_check import run_probe
+for stream in range(3):
+    os.close(stream)
+answer = run_probe(lambda: "a sum is wrong")
+with open("answer", "w") as file:
+    file.write(answer)
+"""
+
+
+def test_a_process_without_its_three_streams_gets_an_answer(tmp_path: Path) -> None:
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    subprocess.run([sys.executable, "-c", CLOSED], cwd=tmp_path, env=environment, check=True)
+    assert (tmp_path / "answer").read_text() == "a sum is wrong"
+
+
+def test_a_thread_may_ask() -> None:
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(run_probe, lambda: "a sum is wrong").result() == "a sum is wrong"
 
 
 def test_a_child_has_one_thread_and_leaves_the_parents_as_they_were(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -75,6 +154,7 @@ def test_another_torch_processor_or_setting_is_another_check(
     assert runs(tmp_path) == 1
     for change in (
         lambda: monkeypatch.setattr(torch, "__version__", "0.0.1"),
+        lambda: monkeypatch.setattr(self_check, "__version__", "0.0.1"),
         lambda: monkeypatch.setattr(self_check, "processor", lambda: ("another", "flags")),
         lambda: monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "SSE41"),
     ):
@@ -85,7 +165,7 @@ def test_another_torch_processor_or_setting_is_another_check(
         assert runs(tmp_path) == ran + 1
     find_fault("any", probe, depends="other kernels")
     find_fault("another", probe)
-    assert runs(tmp_path) == 6
+    assert runs(tmp_path) == 7
 
 
 @pytest.mark.parametrize(

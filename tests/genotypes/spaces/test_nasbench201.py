@@ -16,7 +16,7 @@ SPACE = NASBench201Space()
 TEXT = "|avg_pool_3x3~0|+|nor_conv_1x1~0|skip_connect~1|+|none~0|nor_conv_3x3~1|skip_connect~2|"
 
 
-def test_there_are_as_many_cells_as_published_each_with_a_string_of_its_own_that_is_read_back() -> None:
+def test_every_published_cell_has_its_own_string_that_is_read_back() -> None:
     cells = [Genotype("nasbench201", choices) for choices in itertools.product(range(5), repeat=6)]
     texts = [SPACE.architecture(cell) for cell in cells]
     assert len(set(texts)) == len(cells) == SPACE.size == 15_625

@@ -12,7 +12,7 @@ from genotypes.spaces.natsbench import NATSBenchSizeSpace
 SPACE = NATSBenchSizeSpace()
 
 
-def test_there_are_as_many_sizes_as_published_each_with_a_string_of_its_own_that_is_read_back() -> None:
+def test_every_published_size_has_its_own_string_that_is_read_back() -> None:
     sizes = [Genotype("natsbench-size", choices) for choices in itertools.product(range(8), repeat=5)]
     texts = [SPACE.key(size) for size in sizes]
     assert len(set(texts)) == len(sizes) == SPACE.size == 32_768

@@ -400,7 +400,18 @@ def test_onnxruntime_computes_the_same_with_every_operation_and_combination(weig
 
 def test_a_network_for_large_images_goes_to_torch_and_onnx(capsys: pytest.CaptureFixture[str]) -> None:
     runtime = pytest.importorskip("onnxruntime")
-    words = ["--cell", "pnasnet-5", "--macro", "imagenet", "--cells", "1", "--filters", "8", "--image", "34"]
+    words = [
+        "--cell",
+        "pnasnet-5",
+        "--macro",
+        "imagenet",
+        "--cells-per-stack",
+        "1",
+        "--filters",
+        "8",
+        "--image-size",
+        "34",
+    ]
     assert main(["export", *words, "--classes", "7", "--seed", "5", "--format", "safetensors,torch,onnx"]) == 0
     assert "random, of seed 5" in capsys.readouterr().err
     plan, tensors = load_network(Path("export/pnasnet_5.safetensors"))
@@ -427,7 +438,7 @@ def test_random_weights_are_those_of_the_seed() -> None:
     torch.manual_seed(1)
     before = torch.get_rng_state()
     for seed, name in ((0, "a"), (0, "b"), (1, "c")):
-        words = ["--cell", "nasnet-a", "--cells", "1", "--filters", "2", "--seed", str(seed)]
+        words = ["--cell", "nasnet-a", "--cells-per-stack", "1", "--filters", "2", "--seed", str(seed)]
         assert main(["export", *words, "--format", "safetensors", "-o", f"{name}.safetensors"]) == 0
     assert torch.equal(torch.get_rng_state(), before)
     a, b, c = (Path(f"{name}.safetensors").read_bytes() for name in "abc")
@@ -447,7 +458,7 @@ def test_nothing_is_overwritten_without_force(capsys: pytest.CaptureFixture[str]
 
 
 def test_a_failure_leaves_no_file(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    words = ("--cell", "nasnet-a", "--cells", "1", "--filters", "2", "--format", "json,module,onnx")
+    words = ("--cell", "nasnet-a", "--cells-per-stack", "1", "--filters", "2", "--format", "json,module,onnx")
     found = importlib.util.find_spec
     with monkeypatch.context() as patch:
         patch.setattr(importlib.util, "find_spec", lambda name, *rest: None if name == "onnx" else found(name, *rest))
@@ -466,7 +477,7 @@ def test_a_failure_leaves_no_file(monkeypatch: pytest.MonkeyPatch, capsys: pytes
     assert files() == set()
 
 
-SIZED = ("--cells", "1", "--filters", "4")
+SIZED = ("--cells-per-stack", "1", "--filters", "4")
 BAD = [
     (("--cell", "nasnet-a"), "name what to write with --format"),
     (("--cell", "nasnet-a", "--format", "keras"), "there is no format 'keras'"),
@@ -475,12 +486,12 @@ BAD = [
     (("--cell", "nasnet-a", "--format", "module"), "say how large"),
     (("--cell", "nasnet-a", "--format", "torch", "--size", "6@7"), "does not fit this cell"),
     (
-        ("--cell", "nasnet-a", "--format", "module", *SIZED, "--image", "7"),
+        ("--cell", "nasnet-a", "--format", "module", *SIZED, "--image-size", "7"),
         "image must be a whole number of at least 8",
     ),
     (("--cell", "nasnet-a", "--format", "module", *SIZED, "--macro", "large"), "macro-architecture"),
     (
-        ("--cell", "nasnet-a", "--format", "module", "--cells", "1", "--filters", "3", "--macro", "imagenet"),
+        ("--cell", "nasnet-a", "--format", "module", "--cells-per-stack", "1", "--filters", "3", "--macro", "imagenet"),
         "at least 4",
     ),
     (("--cell", "nasnet-a", "--format", "json", "-o", "file/folder"), "cannot write"),
@@ -531,13 +542,25 @@ def test_weights_that_do_not_fit_are_refused(weights: Path, capsys: pytest.Captu
 def test_what_is_said_beside_weights_must_agree_with_them(weights: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ("--weights", "trained.safetensors", "--format", "module")
     refused(capsys, 2, *words, "--cell", "nasnet-a", says="of other cells than nasnet-a")
-    refused(capsys, 2, *words, "--cells", "2", says="--cells 1, not 2")
+    refused(capsys, 2, *words, "--cells-per-stack", "2", says="--cells-per-stack 1, not 2")
     refused(capsys, 2, *words, "--classes", "10", says="--classes 3, not 10")
     refused(capsys, 2, *words, "--size", "1@7", says="does not fit this cell")
     plan, _ = load_network(weights)
     assert plan is not None
     Path("cells.json").write_text(json.dumps(plan.cells.to_json()))
-    same = ("cells.json", "--cells", "1", "--filters", "4", "--stem", "12", "--classes", "3", "--channels", "1")
+    same = (
+        "cells.json",
+        "--cells-per-stack",
+        "1",
+        "--filters",
+        "4",
+        "--stem",
+        "12",
+        "--classes",
+        "3",
+        "--channels",
+        "1",
+    )
     assert main(["export", *words, *same]) == 0
 
 
@@ -550,7 +573,7 @@ def test_weights_without_a_blueprint_need_cells_and_a_size(weights: Path, capsys
     save_file(tensors, "bare.safetensors")
     words = ("--weights", "bare.safetensors", "--format", "safetensors", "-o", "out")
     refused(capsys, 2, *words, says="--weights FILE with a network of evo_nas")
-    size = ("--cells", "1", "--filters", "4", "--channels", "1")
+    size = ("--cells-per-stack", "1", "--filters", "4", "--channels", "1")
     refused(capsys, 4, *words, "cells.json", *size, says="classifier.weight has the shape")
     assert main(["export", *words, "cells.json", *size, "--classes", "3"]) == 0
     _, others = load_network(Path("out/cells.safetensors"))

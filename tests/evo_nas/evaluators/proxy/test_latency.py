@@ -98,7 +98,7 @@ def proxy(directory: Path, **options: Any) -> ProxyEvaluator:
     return evaluator
 
 
-@pytest.mark.parametrize("options", [{}, {"latency": True}, {"epochs": 2, "stopping": "median"}])
+@pytest.mark.parametrize("options", [{}, {"latency": True}, {"epochs": 2, "early_stopping": "median"}])
 def test_the_proxy_trainer_gives_the_metrics_that_it_declares(tmp_path: Path, options: dict[str, Any]) -> None:
     evaluator = proxy(tmp_path, **options)
     assert evaluator.metrics is not None

@@ -178,12 +178,12 @@ def test_what_is_as_good_as_all_others_is_not_stopped_by_rounding(accuracy: floa
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"stopping": "sometimes"}, "no stopping rule 'sometimes'; the rules are: none, median, halving"),
+        ({"early_stopping": "sometimes"}, "no stopping rule 'sometimes'; the rules are: none, median, halving"),
         ({"stopping_eta": 1}, "stopping_eta must be finite and at least 2, not 1"),
         ({"stopping_trials": 0}, "stopping_trials must be finite and at least 1"),
-        ({"stopping": "median", "stopping_epochs": 4}, r"\(stopping_epochs\) must be .* which are 4; it is 4"),
-        ({"stopping": "halving", "epochs": 1}, r"\(stopping_epochs\) must be .* which are 1; it is 1"),
-        ({"stopping": "median", "stopping_window": 9}, r"from 1 to the window .* which is 9; they are 10"),
+        ({"early_stopping": "median", "stopping_epochs": 4}, r"\(stopping_epochs\) must be .* which are 4; it is 4"),
+        ({"early_stopping": "halving", "epochs": 1}, r"\(stopping_epochs\) must be .* which are 1; it is 1"),
+        ({"early_stopping": "median", "stopping_window": 9}, r"from 1 to the window .* which is 9; they are 10"),
     ],
 )
 def test_numbers_out_of_range_are_refused(options: dict[str, Any], message: str) -> None:
@@ -207,7 +207,7 @@ FAST = (
 
 
 def test_a_stopped_training_is_a_success_with_the_accuracy_that_it_had(tmp_path: Path) -> None:
-    evaluator = ProxyEvaluator(dataset="digits", filters=4, epochs=3, train_images=96, stopping="median")
+    evaluator = ProxyEvaluator(dataset="digits", filters=4, epochs=3, train_images=96, early_stopping="median")
     evaluator.bind(SPACE, Placement(device="cpu", keep_weights=True))
     evaluator.prepare(tmp_path)
     whole = evaluator.evaluate(Job(1, GOOD, 0, (NO_THRESHOLD, NO_THRESHOLD)))
@@ -258,8 +258,8 @@ def without_times(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 def test_trainings_are_stopped_and_resumed_the_same(
     tmp_path: Path, rows: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    whole = digits(tmp_path / "whole", 12, *HALVING, stopping="halving").path
-    parts = digits(tmp_path / "parts", 5, *HALVING, stopping="halving").path
+    whole = digits(tmp_path / "whole", 12, *HALVING, early_stopping="halving").path
+    parts = digits(tmp_path / "parts", 5, *HALVING, early_stopping="halving").path
     config = read_stored_config(parts, {"run": {"trials": 12}})
     with RunFolder.open(parts) as folder:
         resume(config, folder, built(config))
@@ -293,7 +293,7 @@ def test_trainings_are_stopped_and_resumed_the_same(
 
 def test_off_by_default_it_leaves_no_trace(tmp_path: Path, rows: Any, capsys: pytest.CaptureFixture[str]) -> None:
     default = digits(tmp_path / "default", 4).path
-    off = digits(tmp_path / "off", 4, *HALVING, stopping="none").path
+    off = digits(tmp_path / "off", 4, *HALVING, early_stopping="none").path
     assert without_times(rows(off)) == without_times(rows(default))
     for row in rows(default):
         assert row["brief"] == "[]"
@@ -311,7 +311,7 @@ def test_the_bench_replays_what_a_run_does(tmp_path: Path) -> None:
     told = bench.complete(full)
     for name, numbers in (("median", {}), ("halving", {"eta": 2})):
         settings = (*FAST, "evaluator.stopping_trials=3", *(f"evaluator.stopping_{n}={v}" for n, v in numbers.items()))
-        stopped = search(**flags, run_dir=tmp_path / name, settings=settings, stopping=name).path
+        stopped = search(**flags, run_dir=tmp_path / name, settings=settings, early_stopping=name).path
         rule = stopping_rule(name, epochs=4, first=1, trials=3, window=200, eta=2)
         assert rule is not None
         replay = bench.replay(told, rule)
@@ -355,7 +355,7 @@ def test_the_bench_prints_a_line_a_rule_and_takes_complete_trainings_only(
 ) -> None:
     for seed in (0, 1):
         digits(tmp_path / f"full-{seed}", 6, seed=seed)
-    digits(tmp_path / "stopped", 8, *HALVING, stopping="halving")
+    digits(tmp_path / "stopped", 8, *HALVING, early_stopping="halving")
     capsys.readouterr()
     words = ["--eta", "2", "3", "--first", "1", "9", "--trials", "2", "--resamples", "20"]
     assert bench.main([str(tmp_path / "full-*"), *words]) == 0
@@ -367,13 +367,13 @@ def test_the_bench_prints_a_line_a_rule_and_takes_complete_trainings_only(
     ]
     assert lines[-1] == "n = 2 runs of 6 to 6 trainings of 4 epochs"
     assert bench.main([str(tmp_path / "stopped")]) == 2
-    assert "train without --stopping" in capsys.readouterr().err
+    assert "train without --early-stopping" in capsys.readouterr().err
     assert bench.main([str(tmp_path / "nowhere-*")]) == 2
     assert "there is no run" in capsys.readouterr().err
 
 
 def test_other_evaluators_have_no_rule(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    words = ["run", "--strategy", "random", "--evaluator", "toy", "--stopping", "median"]
+    words = ["run", "--strategy", "random", "--evaluator", "toy", "--early-stopping", "median"]
     assert main([*words, "--run-dir", str(tmp_path / "run")]) == 2
-    assert "evaluator 'toy' has no option 'stopping'" in capsys.readouterr().err
+    assert "evaluator 'toy' has no option 'early_stopping'" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()

@@ -13,16 +13,14 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 from matplotlib.transforms import Bbox
 
-from analysis.plots.palette import STRATEGY_COLOURS
+from analysis.plots.palette import FAINT, GRID, INK, STRATEGY_COLOURS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.text import Annotation
 
-_INK: Final = "#22272e"
-_FAINT: Final = "#6b737d"
 _SIZE: Final = (8.0, 4.8)  # inches
-_REFERENCE, _BASELINE = _INK, STRATEGY_COLOURS["evolution"]
+_REFERENCE, _BASELINE = INK, STRATEGY_COLOURS["evolution"]
 _FAMILIES: Final = tuple(STRATEGY_COLOURS[name] for name in ("rl", "pnas", "guided", "local"))
 _DISTANCES: Final[tuple[float, ...]] = (7, 13, 20, 28, 38, 50, 64)  # points between a label and what it names
 _DIRECTIONS: Final[tuple[tuple[float, float], ...]] = (
@@ -79,15 +77,15 @@ def _dress(ax: Axes, drawn: pd.DataFrame) -> None:
     ax.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
     ax.xaxis.set_major_formatter(lambda x, _: f"{x:g}")
     ax.xaxis.set_minor_formatter(NullFormatter())
-    ax.set_xlabel("processor seconds of a training", color=_INK)
-    ax.set_ylabel("Kendall's tau of one training with the reference", color=_INK)
-    ax.grid(axis="y", color="#e3e6ea", linewidth=0.8)
+    ax.set_xlabel("processor seconds of a training", color=INK)
+    ax.set_ylabel("Kendall's tau of one training with the reference", color=INK)
+    ax.grid(axis="y", color=GRID, linewidth=0.8)
     ax.set_axisbelow(True)
     for side in ("top", "right"):
         ax.spines[side].set_visible(False)
     genotypes, seeds = drawn["genotypes"].iloc[0], drawn["seeds"].max()
     said = f"{genotypes} genotypes, {seeds} seeds; line: 95 % interval; dash: what noise alone would leave"
-    ax.set_title(said, loc="left", fontsize=8.5, color=_FAINT)
+    ax.set_title(said, loc="left", fontsize=8.5, color=FAINT)
 
 
 def _label(ax: Axes, drawn: pd.DataFrame, words: dict[str, str], colours: dict[str, str]) -> None:

@@ -7,7 +7,7 @@ import pytest
 from matplotlib.colors import same_color
 from matplotlib.text import Text
 
-from analysis.plots.fidelity import fidelity_figure
+from benchmarks.fidelity_figure import fidelity_figure
 
 
 def table_of(settings: dict[str, tuple[float, float]]) -> pd.DataFrame:
