@@ -17,7 +17,8 @@ from evo_nas.errors import TooManyFailures, UsageError
 from evo_nas.evaluators.base import Evaluator, Job
 from evo_nas.evaluators.limits import Limits
 from evo_nas.executors.base import Executor
-from evo_nas.storage.history import History, KnownResult, Pending
+from evo_nas.storage.history import History
+from evo_nas.storage.replay import KnownResult, Pending
 from evo_nas.system.failpoints import Failpoint, reach
 from genotypes.genotype import Genotype, GenotypeError, shorten
 from genotypes.individual import Evaluation, Individual, Outcome, Proposal

@@ -71,7 +71,6 @@ TOO_LONG: Mapping[str, int] = {
     # Files that are longer still, and how long they may be: each is to shrink.
     "analysis/comparison/compare.py": 455,
     "evo_nas/evaluators/proxy/evaluator.py": 479,
-    "evo_nas/storage/history.py": 767,
     "evo_nas/training/resumable.py": 504,
 }
 
@@ -261,6 +260,7 @@ def test_the_manager_sees_interfaces_only() -> None:
         "evo_nas.executors.base",
         "evo_nas.system.failpoints",
         "evo_nas.storage.history",
+        "evo_nas.storage.replay",
         "evo_nas.evaluators.limits",
         "genotypes.genotype",
         "genotypes.individual",
