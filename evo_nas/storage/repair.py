@@ -10,13 +10,13 @@ from contextlib import closing, suppress
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from evo_nas.errors import DamagedHistory, RunFolderError
 from evo_nas.storage import schema
 from evo_nas.storage.checksums import damage, file_sum, row_sum, sum_file
 from evo_nas.storage.history import History
-from evo_nas.storage.run_folder import FILES, RunFolder, resume_command, take_lock
+from evo_nas.storage.run_folder import BESIDE_HISTORY, FILES, RunFolder, resume_command, take_lock
 from evo_nas.storage.salvage import Salvage, salvage
 from evo_nas.storage.schema import ASK, ATTEMPT, CURVE, NOTE, TELL, TRIAL, Table
 from evo_nas.system.atomic import write_whole, written_whole
@@ -130,9 +130,6 @@ def _sound(folder: RunFolder) -> Repair:
 
 # From one file to the other ----------------------------------------------------------------------------------------
 
-_BESIDE: Final = ("-wal", "-shm", "-journal")
-"""What SQLite may have put beside a history; it belongs to the file of that name and to no other."""
-
 
 def _replace(folder: RunFolder, found: Salvage) -> Path:
     """Write a new history and put it into the place of the old one, which is kept under a name of its own.
@@ -147,7 +144,7 @@ def _replace(folder: RunFolder, found: Salvage) -> Path:
         kept = _free_name(history)
         # The history goes first and what lies beside it follows, so that nobody finds it without its log.
         _rename(history, kept)
-        for suffix in _BESIDE:
+        for suffix in BESIDE_HISTORY:
             _rename(_beside(history, suffix), _beside(kept, suffix))
         _rename(sum_file(history), sum_file(kept))
         _sync(folder.path)
@@ -170,7 +167,7 @@ def _put_back(history: Path) -> None:
     last = _last_kept(history)
     if last is None or os.path.lexists(history):
         return
-    for suffix in _BESIDE:
+    for suffix in BESIDE_HISTORY:
         _rename(_beside(last, suffix), _beside(history, suffix))
     _rename(sum_file(last), sum_file(history))
     _rename(last, history)
