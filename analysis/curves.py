@@ -177,6 +177,6 @@ def _top_means(keys: list[Any], fitness: list[float], best: int) -> list[float]:
 
 
 def _one_a_point(curve: pd.DataFrame, x: str) -> pd.DataFrame:
-    """Keep the last of what was told at one point: reused individuals are told without a new sample."""
+    """Return the last row of each point: reused individuals are told without a new sample."""
     curve = curve.drop_duplicates(["run", x], keep="last").reset_index(drop=True)
     return curve.astype({"sample": "int64"}) if x == "sample" else curve

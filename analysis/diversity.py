@@ -26,7 +26,7 @@ LIVING_COLUMNS: Final[dict[str, str]] = {
     "diversity": "mean share of the choices in which two of the living differ, fraction in [0, 1]; missing for one",
     "distinct": "different networks among the living, by their key, as a share of these, fraction in [0, 1]",
 }
-"""Column of :func:`living` -> what it holds, with its unit."""
+"""Column of :func:`living` -> its meaning and unit."""
 
 _WINDOW: Final = 100  # P of Real et al. 2018
 _POINTS: Final = 400  # more than a picture has room for
@@ -57,7 +57,7 @@ def mean_window(runs: Sequence[Run]) -> int:
 
 
 def living(frame: pd.DataFrame, sizes: Mapping[str, int], *, points: int = _POINTS) -> pd.DataFrame:
-    """Follow the populations of runs, at most ``points`` rows per run; :data:`LIVING_COLUMNS` says what is in it.
+    """Return the course of the populations of runs: :data:`LIVING_COLUMNS`, at most ``points`` rows per run.
 
     ``frame`` comes from :func:`~analysis.frames.load_history`, with ``run, strategy, space, genotype, key, fitness,
     sample`` at least; ``sizes`` gives P by the name of a run, and runs that are not in it are left out.
@@ -89,7 +89,7 @@ def living(frame: pd.DataFrame, sizes: Mapping[str, int], *, points: int = _POIN
 
 
 def _at(told: pd.DataFrame, born: NDArray[np.int64], start: int, end: int, now: int) -> tuple[Any, ...]:
-    """Describe the individuals from position ``start`` to before ``end`` at one sample."""
+    """Return the row of the individuals from position ``start`` to before ``end`` at one sample."""
     ages = now - born[start:end]
     texts, keys = told["genotype"].iloc[start:end].tolist(), told["key"].iloc[start:end].tolist()
     return now, end - start, float(ages.mean()), int(ages.max()), _difference(texts), len(set(keys)) / len(keys)

@@ -33,7 +33,7 @@ FIDELITY_TABLE: Final[dict[str, str]] = {
     "gain": "tau minus that of the baseline",
     "tau_per_cpu_second": "tau divided by cpu_seconds",
 }
-"""Column of :func:`fidelity_table` -> what it holds, with its unit.
+"""Column of :func:`fidelity_table` -> its meaning and unit.
 
 Beside ``tau``, ``spearman``, ``mean_tau``, ``mean_spearman``, ``seeds_tau`` and ``gain`` stand ``<name>_low`` and
 ``<name>_high``: the 95 % interval of the bootstrap over genotypes.
@@ -49,7 +49,7 @@ _Correlation: TypeAlias = Callable[[Floats, Floats, Floats], Floats]
 def fidelity_table(
     frame: pd.DataFrame, *, reference: str, baseline: str | None = None, resamples: int = 5000, seed: int = 0
 ) -> pd.DataFrame:
-    """Hold settings against the reference, one row each in the order of the frame; :data:`FIDELITY_TABLE` says how.
+    """Return the agreement of settings with the reference, a row per setting: :data:`FIDELITY_TABLE`.
 
     ``frame`` has a row per training: setting, genotype, seed, accuracy (a fraction, missing for one that failed) and
     cpu_seconds. ``baseline`` is the setting that others are compared with, by default the first that is not the
@@ -150,7 +150,7 @@ def _signs(values: Floats) -> Floats:
 def _correlations(accuracies: Mapping[str, Floats], name: str, reference: str, counts: Floats) -> dict[str, Floats]:
     """Correlate one setting with the reference, and its seeds with each other, in every sample.
 
-    An accuracy has shape (seeds, genotypes); what is given has shape (samples,).
+    An accuracy has shape (seeds, genotypes); the results have shape (samples,).
     """
     own, truth = accuracies[name], accuracies[reference]
     missing = np.full(len(counts), math.nan)

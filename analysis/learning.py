@@ -17,13 +17,13 @@ LEARNING_COLUMNS: Final[dict[str, str]] = {
     "baseline": "moving average of the rewards that they are compared with; missing where it was not noted",
     "entropy": "entropy of the policy before the update, in nats a decision",
 }
-"""Column of :func:`learning` -> what it holds, with its unit."""
+"""Column of :func:`learning` -> its meaning and unit."""
 
 _NOTED: Final = ("reward", "baseline", "entropy")
 
 
 def learning(frame: pd.DataFrame, notes: pd.DataFrame) -> pd.DataFrame:
-    """Follow the controllers of runs, a row per update; :data:`LEARNING_COLUMNS` says what is in it.
+    """Return the course of the controllers of runs: :data:`LEARNING_COLUMNS`, a row per update.
 
     The frames are those of :func:`~analysis.frames.load_history` and :func:`~analysis.frames.load_notes`. Runs of
     strategies that note no entropy have no rows.

@@ -14,7 +14,7 @@ LINEAGE: Final[dict[str, str]] = {
     "trained_as": "id of the training that the fitness comes from: of a reused one, the first of the same network",
     "changes": "choices that differ from the parent's; missing for the first, and where a parent has other blocks",
 }
-"""Column that :func:`lineage` adds -> what it holds; the others are those of :data:`analysis.frames.COLUMNS`."""
+"""Column that :func:`lineage` adds -> its meaning; the others are those of :data:`analysis.frames.COLUMNS`."""
 
 _NEEDED: Final = ("run", "id", "parent", "told", "fitness", "trained", "key", "genotype")
 
@@ -44,7 +44,7 @@ def lineage(frame: pd.DataFrame, id: int | None = None, *, run: str | None = Non
     if row is None:
         raise HistoryError(f"there is no trial {id} in {one['run'].iloc[0] if len(one) else 'an empty history'}")
     while row is not None:
-        if chain and ids[row] >= ids[chain[-1]]:  # whoever is a parent was there before
+        if chain and ids[row] >= ids[chain[-1]]:  # a parent is older than its child
             raise HistoryError(f"trial {ids[chain[-1]]} is damaged: its parent cannot be {ids[row]}, a later one")
         chain.append(row)
         row = None if np.isnan(parents[row]) else _row(ids, order, int(parents[row]))

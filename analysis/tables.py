@@ -14,7 +14,7 @@ from analysis.frames import COLUMNS, Paths, find_runs, load_history
 from genotypes.genotype import printable
 
 FORMATS: Final = ("table", "csv", "json", "parquet")
-"""What :func:`write_table` writes."""
+"""The formats of :func:`write_table`."""
 
 ALL: Final = "all"
 """Stands for every column where columns are named."""
@@ -31,7 +31,7 @@ _SUFFIXES: Final = {
 SHOWN: Final = ("run", "id", "parent", "outcome", "fitness", "test", "parameters", "mult_adds", "seconds", "told_at")
 """Columns that a table for the eye has by default, and the genotype behind them; those without a value are left out."""
 
-_ROWS: Final = 10_000  # at a time: whoever pipes a million into `head` waits for the first of them alone
+_ROWS: Final = 10_000  # at a time: `head` on a million rows waits for the first block alone
 _FRACTIONS: Final = ("fitness", "test", "best_so_far")
 _SECONDS: Final = ("seconds", "elapsed")
 _LEAST: Final = 12  # characters that a text keeps, however narrow the terminal
@@ -57,8 +57,8 @@ def select(
     """Load columns of one or many runs, in the order told if nothing else is asked for.
 
     ``columns`` are names of :data:`~analysis.frames.COLUMNS`, all by default, in the order given. ``sort`` names those
-    to sort by, the smallest value first, or the largest for ``name:desc``; missing values come last, and what is equal
-    stays in the order told. ``top`` takes the first so many rows; without ``sort`` those of the highest fitness.
+    to sort by, the smallest value first, or the largest for ``name:desc``; missing values come last, and ties
+    stay in the order told. ``top`` is the number of rows to keep; without ``sort`` those of the highest fitness.
 
     Raises:
         HistoryError: as :func:`~analysis.frames.load_history` does.
@@ -67,7 +67,7 @@ def select(
     wanted = list(dict.fromkeys(columns)) or list(COLUMNS)
     keys = [_key(text) for text in sort] or ([("fitness", False)] if top is not None else [])
     frame = load_history(paths, columns={*wanted, *(name for name, _ in keys)})
-    # From the last key to the first, each stable: mixed directions keep what is equal in the order told.
+    # From the last key to the first, each stable: mixed directions keep ties in the order told.
     for name, ascending in reversed(keys):
         by = frame[name].astype("string") if frame[name].dtype == "category" else frame[name]
         frame = frame.loc[by.sort_values(ascending=ascending, kind="stable", na_position="last").index]
@@ -132,7 +132,7 @@ def _blocks(frame: pd.DataFrame) -> Iterator[pd.DataFrame]:
 
 
 def _with_iso_times(block: pd.DataFrame) -> pd.DataFrame:
-    """Spell times as ISO 8601 does, in UTC."""
+    """Return the frame with its times as ISO 8601 text, in UTC."""
     times = [name for name, dtype in block.dtypes.items() if isinstance(dtype, pd.DatetimeTZDtype)]
     return block.assign(**{str(name): block[name].dt.strftime("%Y-%m-%dT%H:%M:%S.%fZ") for name in times})
 

@@ -1,25 +1,69 @@
 """evo_nas: neural architecture search that a researcher can trust and an engineer can run.
 
-``evo_nas.search(strategy="evolution", dataset="digits", trials=100)`` runs a search;
-``analysis.load_history`` turns the run into a DataFrame.
+Everything that a notebook needs::
+
+    run = evo_nas.search(strategy="evolution", dataset="digits", trials=100)  # or resume("runs/a", trials=200)
+    trials = evo_nas.load_history(run)  # a DataFrame; load_metrics(run) has what else was measured
+    evo_nas.plot("mean", run)
+    evo_nas.compare([run, "runs/other"])
+    evo_nas.train(run, preset="cpu")
+    evo_nas.export(run, format="json")
 """
 
 from __future__ import annotations
 
+from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from evo_nas.system.shadows import HiddenPackageError, is_own_command, refuse_shadows
 from evo_nas.system.version import __version__
 
 if TYPE_CHECKING:
+    from analysis.frames import load_history, load_metrics
+    from analysis.plots.compare_report import compare_runs as compare
+    from analysis.plots.kinds import plot_kind as plot
+    from evo_nas.api.networks import export, train
+    from evo_nas.api.searches import resume
     from evo_nas.run import Run, search
 
-__all__ = ["Run", "__version__", "search"]
+__all__ = [
+    "HiddenPackageError",
+    "Run",
+    "__version__",
+    "compare",
+    "export",
+    "load_history",
+    "load_metrics",
+    "plot",
+    "resume",
+    "search",
+    "train",
+]
+
+_HOMES = {
+    "Run": ("evo_nas.run", "Run"),
+    "compare": ("analysis.plots.compare_report", "compare_runs"),
+    "export": ("evo_nas.api.networks", "export"),
+    "load_history": ("analysis.frames", "load_history"),
+    "load_metrics": ("analysis.frames", "load_metrics"),
+    "plot": ("analysis.plots.kinds", "plot_kind"),
+    "resume": ("evo_nas.api.searches", "resume"),
+    "search": ("evo_nas.run", "search"),
+    "train": ("evo_nas.api.networks", "train"),
+}
+
+if not is_own_command():
+    refuse_shadows(str(Path(__file__).parents[1]))
 
 
 def __getattr__(name: str) -> Any:
     """Import the public names when they are asked for, so that ``python -m evo_nas --help`` stays instant."""
-    if name in ("Run", "search"):
-        from evo_nas import run
-
-        return getattr(run, name)
+    if name in _HOMES:
+        module, attribute = _HOMES[name]
+        return getattr(import_module(module), attribute)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,4 +1,4 @@
-"""Entry point of ``python -m evo_nas``."""
+"""Entry point of ``python -m evo_nas``, and of the command evo_nas."""
 
 import os
 import sys
@@ -10,9 +10,21 @@ _HOME = str(Path(__file__).resolve().parent.parent)
 sys.path.insert(0, _HOME)
 os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [_HOME, os.environ.get("PYTHONPATH")]))
 
-if __name__ == "__main__":
+
+def main() -> int:
+    """Return the exit code of the command that the command line names."""
+    from evo_nas.system.shadows import HiddenPackageError, refuse_shadows
+
     try:
-        from evo_nas.cli import main
+        refuse_shadows(_HOME)
+        from evo_nas.cli import main as run_command
+    except HiddenPackageError as error:
+        print(f"evo_nas: {error}", file=sys.stderr)
+        return error.exit_code
     except KeyboardInterrupt:
-        sys.exit(130)
+        return 130
+    return run_command()
+
+
+if __name__ == "__main__":
     sys.exit(main())

@@ -29,37 +29,35 @@ Tables = dict[str, dict[str, Any]]
 OPTION_TABLES: Final = ("space", "strategy", "evaluator")
 """The tables whose fields are the options of the class that ``[run]`` names."""
 
-FLAGS: Final = {
-    "run": (
-        "strategy",
-        "space",
-        "evaluator",
-        "seed",
-        "trials",
-        "target_accuracy",
-        "repeats",
-        "max_repeats",
-        "max_parameters",
-        "max_mult_adds",
-        "max_consecutive_failures",
-    ),
-    "strategy": ("population", "sample", "aging", "objective", "batch"),
-    "evaluator": ("dataset", "preset", "early_stopping", "table", "column", "test_column", "table_unit"),
-    "hardware": (
-        *("workers", "executor", "threads", "device", "data_dir", "keep_weights", "tensorboard"),
-        *("trial_timeout", "time_limit", "grace", "recycle_after"),
-        *("ray_address", "cpus_per_trial", "gpus_per_trial"),
-    ),
-}
-"""Table -> the fields that have a flag of their own, and a variable: ``--data-dir`` is ``EVO_NAS_DATA_DIR``."""
+
+@dataclass(frozen=True)
+class Flag:
+    """The flag of an option: what the help and the reference page say of it, and how it is read.
+
+    Without a ``metavar`` it is a switch, and with ``is_off`` one that can only switch off: ``--no-aging``. ``default``
+    is what holds without the flag, where the default value of the field does not say it. ``is_time`` takes ``2h30m``.
+    """
+
+    help: str
+    metavar: str | None = None
+    default: str | None = None
+    is_off: bool = False
+    is_time: bool = False
+
+
+def option(value: Any, help: str, metavar: str | None = None, **details: Any) -> Any:
+    """Return a dataclass field that has a flag: its default value, and the arguments of :class:`Flag`.
+
+    The command line, the variables, ``list options`` and docs/reference.md are made from these fields.
+    """
+    if metavar is not None and "default" not in details and value is not None:
+        text = f"{value:g}" if isinstance(value, float) else str(value)
+        details["default"] = f"{text} s" if details.get("is_time") else text
+    return field(default=value, metadata={"flag": Flag(help, metavar, **details)})
+
 
 BUDGET: Final = ("trials", "target_accuracy")
 """Fields of ``[run]`` that say how far a search goes, not which search it is: resuming may change them."""
-
-VARIABLES: Final = {f"EVO_NAS_{name.upper()}": (table, name) for table, names in FLAGS.items() for name in names} | {
-    "EVO_NAS_DATA": ("hardware", "data_dir")
-}
-"""Environment variable -> table and field."""
 
 
 @dataclass(frozen=True)
@@ -77,17 +75,17 @@ class SearchConfig:
         ValueError: if a number is out of range or ``repeats`` is neither.
     """
 
-    strategy: str = "evolution"
-    space: str = "nasnet"
-    evaluator: str = "proxy"
-    seed: int = 0
-    trials: int = 1000
-    target_accuracy: float | None = None
-    repeats: str = "reuse"
-    max_repeats: int = 1000
-    max_parameters: int | None = None
-    max_mult_adds: int | None = None
-    max_consecutive_failures: int = 10
+    strategy: str = option("evolution", "a name of `list strategies`, or package.module:Class", "NAME", default=None)
+    space: str = option("nasnet", "search space, or package.module:Class", "NAME")
+    evaluator: str = option("proxy", "proxy, tabular, toy, or package.module:Class", "NAME")
+    seed: int = option(0, "seed of everything random", "K")
+    trials: int = option(1000, "trainings of a run in all, failed ones counted", "N")
+    target_accuracy: float | None = option(None, "end at this fitness, a fraction in [0, 1]", "A")
+    repeats: str = option("reuse", "reuse or retrain networks that were trained before", "HOW")
+    max_repeats: int = option(1000, "end after R proposals in a row that are not trained", "R")
+    max_parameters: int | None = option(None, "refuse networks with more parameters", "M")
+    max_mult_adds: int | None = option(None, "refuse networks with more mult-adds per image", "M")
+    max_consecutive_failures: int = option(10, "end after F failed trials in a row", "F")
 
     def __post_init__(self) -> None:
         if self.trials < 1:
@@ -127,20 +125,22 @@ class Hardware:
         ValueError: if a number is out of range, or a serial run is asked for what needs a process.
     """
 
-    workers: int = 1
-    executor: str = "auto"
-    threads: int = 0
-    device: str = "auto"
-    data_dir: Path | None = None
-    keep_weights: int = 1
-    tensorboard: bool = False
-    trial_timeout: float | None = None
-    time_limit: float | None = None
-    grace: float = 30.0
-    recycle_after: int = 0
-    ray_address: str | None = None
-    cpus_per_trial: float = 1.0
-    gpus_per_trial: float = 0.0
+    workers: int = option(1, "trials at a time", "W")
+    executor: str = option("auto", "serial, slots, ray, or auto", "NAME")
+    threads: int = option(0, "threads per worker", "T", default="the cores, shared out")
+    device: str = option("auto", "auto, cpu, cuda, cuda:N or mps", "NAME")
+    data_dir: Path | None = option(None, "where image sets lie", "DIR", default="EVO_NAS_DATA, or the cache")
+    keep_weights: int = option(1, "keep the weights of the K best trials", "K")
+    tensorboard: bool = option(
+        False, "write events that TensorBoard shows while the search goes on, in RUN/tensorboard"
+    )
+    trial_timeout: float | None = option(None, "stop a trial that takes longer than T", "T", is_time=True)
+    time_limit: float | None = option(None, "stop after T, resumable: 90, 45m, 2h30m", "T", is_time=True)
+    grace: float = option(30.0, "time to end for trials when we stop", "T", is_time=True)
+    recycle_after: int = option(0, "replace a worker after N trials", "N", default="never")
+    ray_address: str | None = option(None, "ray: the cluster to use", "ADDR", default="one on this machine")
+    cpus_per_trial: float = option(1.0, "ray: cores per trial", "C")
+    gpus_per_trial: float = option(0.0, "ray: GPUs per trial, also a fraction", "G")
 
     def __post_init__(self) -> None:
         if self.data_dir is not None:
@@ -169,6 +169,43 @@ class Hardware:
             raise ValueError(f"threads must be at least 0, not {self.threads}")
         if not 0 <= self.keep_weights <= 100:
             raise ValueError(f"keep_weights must be from 0 to 100, not {self.keep_weights}")
+
+
+def flags_of(kind: type) -> dict[str, Flag]:
+    """Return the flags of a dataclass: field name -> flag."""
+    return {f.name: f.metadata["flag"] for f in fields(kind) if "flag" in f.metadata}
+
+
+FLAGS: Final[Mapping[str, Mapping[str, Flag]]] = {
+    "run": flags_of(SearchConfig),
+    # The classes of these are not imported to print a help: a test holds that each of them is an option of one.
+    "strategy": {
+        "population": Flag("evolution: size of the population", "P", "by space, up to 100"),
+        "sample": Flag("evolution: size of the tournament", "S", "by space, up to 25"),
+        "aging": Flag("evolution: the worst dies, not the oldest", is_off=True),
+        "objective": Flag("evolution: accuracy, or pareto: the strategy's costs count too", "NAME", "accuracy"),
+        "batch": Flag("rl: architectures per update of the controller", "B", "20"),
+    },
+    "evaluator": {
+        "dataset": Flag("cifar10, cifar100, digits, or folder", "NAME", "cifar10"),
+        "preset": Flag("settings of the proxy trainer: digits, cpu or gpu", "NAME", "by data set and device"),
+        "early_stopping": Flag("stop trainings that fall behind: none, median or halving", "RULE", "none"),
+        "table": Flag("tabular: benchmark table, CSV or parquet", "FILE"),
+        "column": Flag("tabular: column that the search sees", "NAME"),
+        "test_column": Flag("tabular: column of the test fitness, which no search sees", "NAME"),
+        "table_unit": Flag("tabular: percent or fraction", "UNIT", "fraction"),
+    },
+    "hardware": flags_of(Hardware),
+}
+"""Table -> field -> the flag that it has, and so a variable: ``--data-dir`` is ``EVO_NAS_DATA_DIR``."""
+
+VARIABLES: Final = {f"EVO_NAS_{name.upper()}": (table, name) for table, names in FLAGS.items() for name in names} | {
+    "EVO_NAS_DATA": ("hardware", "data_dir")
+}
+"""Environment variable -> table and field."""
+
+RENAMED: Final = {"stopping": "early_stopping", "report_column": "test_column"}
+"""Old name of a field that has a flag -> its name now."""
 
 
 @dataclass(frozen=True)
@@ -270,8 +307,16 @@ def from_flags(flags: Mapping[str, Any], settings: Sequence[str] = ()) -> Tables
 
 
 def from_environment(environ: Mapping[str, str]) -> Tables:
-    """Collect what the ``EVO_NAS_*`` variables say; empty ones say nothing."""
+    """Collect what the ``EVO_NAS_*`` variables say; empty ones say nothing.
+
+    Raises:
+        UsageError: if one has another name now.
+    """
     tables: Tables = {}
+    for old, new in RENAMED.items():
+        variable, other = f"EVO_NAS_{old.upper()}", f"EVO_NAS_{new.upper()}"
+        if other in VARIABLES and environ.get(variable, ""):
+            raise UsageError(f"{variable} is now {other}")
     for variable, (table, name) in VARIABLES.items():
         if value := environ.get(variable, ""):
             tables.setdefault(table, {})[name] = value

@@ -20,7 +20,7 @@ REASONS: Final = {
     signal.SIGUSR1: Reason.SCHEDULER,
     signal.SIGXCPU: Reason.SCHEDULER,
 }
-"""What a signal means. SIGUSR1 is what Slurm is asked to send before the time is up, SIGXCPU what Grid Engine sends."""
+"""Signal -> reason. Slurm is asked to send SIGUSR1 before the time is up; Grid Engine sends SIGXCPU."""
 
 EXIT_CODES: Final = {
     Reason.INTERRUPTED: 128 + signal.SIGINT,
@@ -29,7 +29,7 @@ EXIT_CODES: Final = {
     Reason.SCHEDULER: 75,
     Reason.TIME: 75,
 }
-"""What a search that is not over exits with. 75 is EX_TEMPFAIL of sysexits.h: try again later."""
+"""Exit codes of a search that is not over. 75 is EX_TEMPFAIL of sysexits.h: try again later."""
 
 
 ECHO: Final = 0.2

@@ -166,7 +166,7 @@ class Cell:
 
     @classmethod
     def from_json(cls, record: object) -> Cell:
-        """Read the JSON form; without "output", every created state that no block reads is put out.
+        """Return the cell of the JSON form; without "output", the outputs are the created states that no block reads.
 
         Raises:
             GenotypeError: if the record has another shape, or the cell cannot exist.

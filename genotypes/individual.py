@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Outcome(StrEnum):
-    """How an ask ended. Only ``OK`` and ``REUSED`` have a fitness."""
+    """The end of an ask. Only ``OK`` and ``REUSED`` have a fitness."""
 
     OK = "ok"
     """trained and measured"""
@@ -65,7 +65,7 @@ class Evaluation:
     Raises:
         NotANumber: if the fitness is NaN.
         ValueError: if the fitness is missing, not expected, or no fraction; or if another number is not finite.
-        TypeError: if something is no number at all.
+        TypeError: if a value is not a number.
     """
 
     outcome: Outcome

@@ -32,7 +32,7 @@ OPERATIONS: Final[dict[str, str]] = {
     "dil_sep_conv_5x5": "5x5 depthwise-separable convolution of dilation 2, applied once",
     "skip_connect": "the hidden state itself; at stride 2 or another width ReLU, factorized reduction",
 }
-"""Every operation that a cell can name, and what it does in one line."""
+"""Every operation that a cell can name, with a description in one line."""
 
 COMBINES: Final[dict[str, str]] = {
     "add": "element-wise sum, F channels",

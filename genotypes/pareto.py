@@ -31,7 +31,7 @@ def pareto_front(accuracy: ArrayLike, costs: ArrayLike) -> NDArray[np.intp]:
     points = np.column_stack([-gains, spent])
     known = np.flatnonzero(~np.isnan(points).any(axis=1))
     # Ranks instead of values: where one point dominates another its sum of ranks is smaller, exactly, as no sum of
-    # floats could promise. So the first of what is left is never dominated.
+    # floats could promise. So the first remaining point is never dominated.
     ranks = np.column_stack([np.unique(column, return_inverse=True)[1] for column in points[known].T])
     order = np.argsort(ranks.sum(axis=1), kind="stable")
     known, ranks = known[order], ranks[order]

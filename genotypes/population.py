@@ -24,7 +24,7 @@ class Population:
     individuals with a fitness have been added, it answers as if all had been added from the beginning.
 
     Raises:
-        ValueError: if the window is negative, or what was before cannot have been.
+        ValueError: if the window is negative, or the numbers of earlier individuals are impossible.
     """
 
     def __init__(self, window: int = 0, *, alive: int = 0, failed: int = 0, best: Sequence[Individual] = ()) -> None:

@@ -62,7 +62,7 @@ class Registry(Generic[T]):
         return kind
 
     def build(self, name: str, options: Mapping[str, object]) -> T:
-        """Find the class and build it with these options, text read as the types of its fields.
+        """Return an instance of the class with these options; text is read as the types of its fields.
 
         Raises:
             OptionError: if the class is not found, or an option is unknown or has an impossible value.

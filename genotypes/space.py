@@ -1,4 +1,4 @@
-"""What a search space is: decisions in order, and what may be done with genotypes made of them."""
+"""The search space: decisions in order, and the operations on their genotypes."""
 
 from __future__ import annotations
 

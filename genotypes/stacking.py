@@ -1,4 +1,4 @@
-"""How the families of networks stack their cells, where the papers differ from each other."""
+"""The stackings of cells in which the papers' families of networks differ."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Stacking:
 
 
 LARGE: Final = 100
-"""From so many filters on, a network for large images is a large one: the papers have 44 and 54, and 168 and 216."""
+"""Filters from which on a network for large images is a large one: the papers have 44 and 54, and 168 and 216."""
 
 STACKINGS: Final[dict[str, Stacking]] = {
     # tensorflow/models, slim/nets/nasnet/nasnet.py: the mobile and the large network differ in ``skip_reduction_...``.

@@ -37,7 +37,7 @@ def _cell(blocks: str, output: str) -> Cell:
 
 
 NASNET_A: Final = CellPair(
-    # State 1 is put out although blocks read it: 6F channels, not 5F. So is state 3 of the reduction cell.
+    # State 1 is an output although blocks read it: 6F channels, not 5F. So is state 3 of the reduction cell.
     _cell("sep5 0 + sep3 1, sep5 1 + sep3 1, avg3 0 + id 1, avg3 1 + avg3 1, sep3 0 + id 0", "1 2 3 4 5 6"),
     _cell("sep5 0 + sep7 1, max3 0 + sep7 1, avg3 0 + sep5 1, id 3 + avg3 2, sep3 2 + max3 0", "3 4 5 6"),
 )
@@ -72,7 +72,7 @@ AMOEBANET_D: Final = CellPair(
 )
 """AmoebaNet-D, which has no paper: as released (ibid.)."""
 
-# One cell, at stride 1 and at stride 2. State 4 is put out although block 3 reads it: 5F channels, not 4F.
+# One cell, at stride 1 and at stride 2. State 4 is an output although block 3 reads it: 5F channels, not 4F.
 _PNASNET_5: Final = _cell(
     "sep5 1 + max3 1, sep7 0 + max3 0, sep5 0 + sep3 0, sep3 4 + max3 0, sep3 1 + id 0", "2 3 4 5 6"
 )

@@ -33,8 +33,8 @@ class SearchStrategy(ABC):
 
     An implementation promises:
 
-    * ``ask`` is pure: a function of the state that ``start`` and ``tell`` built, of the population, of what is
-      pending and of the generator. It changes nothing, so that asking twice gives the same answer.
+    * ``ask`` is pure: a function of the state that ``start`` and ``tell`` built, of the population, of the
+      pending proposals and of the generator. It changes nothing, so that asking twice gives the same answer.
     * ``tell`` is the only place where state is built. So a strategy is restored by telling it the history
       again, or as much of it as its :attr:`lookback` says: there is no other format in which it is stored.
     * The same calls give the same answers, on the same machine and library versions, to the last bit.
@@ -62,8 +62,8 @@ class SearchStrategy(ABC):
     def lookback(self) -> int | None:
         """The number of youngest individuals with a fitness that determine all later asks; by default ``None``: all.
 
-        A search is resumed by telling so many again, in the order told, with the failures among them; what came before
-        them may be left out, so that resuming a long search takes no longer than a short one.
+        A search is resumed by telling that many again, in the order told, with the failures among them. Earlier ones
+        may be left out, so that resuming a long search takes no longer than a short one.
         """
         return None
 
@@ -87,7 +87,7 @@ class SearchStrategy(ABC):
     def ask(self, population: Population, pending: Sequence[Proposal], rng: np.random.Generator) -> Proposal | None:
         """Return the proposal to evaluate next, and change nothing.
 
-        ``population`` holds what was told. ``pending`` holds the proposals that were asked and not yet told, by
+        ``population`` holds the told individuals. ``pending`` holds the proposals that were asked and not yet told, by
         ascending id. ``None`` means that there is nothing to try until something pending is told; with nothing
         pending it ends the search.
         """
@@ -95,6 +95,6 @@ class SearchStrategy(ABC):
     def tell(self, individual: Individual, rng: np.random.Generator) -> Mapping[str, float] | None:
         """Learn from a candidate that ended; by default do nothing.
 
-        What is returned, finite numbers by name such as an entropy or a baseline, is recorded as notes.
+        The returned finite numbers by name, such as an entropy or a baseline, are recorded as notes.
         """
         return None

@@ -33,18 +33,18 @@ MEMBERS_A_DECISION: Final = 8
 """So many members for each decision, up to the paper's hundred: a small space is searched in few trials."""
 
 SMALL_SPACE: Final = 1_000_000
-"""In a space of at most so many genotypes a search meets the same ones again and again."""
+"""Size up to which a space is small: a search would meet the same genotypes again and again."""
 
 OBJECTIVES: Final = ("accuracy", "pareto")
-"""What a tournament can be won by."""
+"""Names of the objectives of a tournament."""
 
 _MOST_STEPS: Final = 100
-"""After so many mutations a known genotype is proposed all the same: there may be no new one."""
+"""Mutations after which a known genotype is proposed all the same: there may be no new one."""
 
 
 @dataclass
 class RegularizedEvolution(SearchStrategy):
-    """Tournament selection with aging.
+    """Regularized evolution: tournament selection with aging.
 
     ``population`` is P and ``sample`` is S. While fewer than P live, proposals are random. Failures never enter the
     population, and no member dies for them. ``aging=False`` is the paper's ablation, "non-aging evolution"
@@ -62,7 +62,7 @@ class RegularizedEvolution(SearchStrategy):
     Open options (``None``) depend on the space. P is 8 members per decision with a choice, at most the paper's 100;
     S is the paper's 25, at most half of P; ``distinct`` is true where the space has at most a million genotypes.
     The NASNet space gets 100, 25 and false, which is the paper; NAS-Bench-201 gets 48, 24 and true (see
-    docs/measurements/strategies.md for what was measured).
+    docs/measurements/strategies.md for the measurements).
 
     ``toolbox`` is deap's registry of the operators, filled by :meth:`start`; register others there to swap them:
     ``draw(members) -> sample``, ``select(sample) -> [winner]``, ``remove(sample) -> [loser]`` (without aging only) and

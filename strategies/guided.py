@@ -33,7 +33,7 @@ from strategies.models.gaussian_process import (
 )
 
 _GROWTH: Final = 1.2
-"""The kernel is chosen anew each time that there are so many times as many examples."""
+"""Factor by which the number of examples grows between two choices of the kernel."""
 
 _LAST_RESORT: Final = 100
 """Random genotypes to look through for a new one where all children are known."""
@@ -41,12 +41,12 @@ _LAST_RESORT: Final = 100
 
 @dataclass
 class GuidedEvolution(SearchStrategy):
-    """Evolution whose children are screened by a surrogate that learns from all that was told.
+    """Evolution whose children are screened by a surrogate, a Gaussian process.
 
     The first ``initial`` candidates are spread evenly: each decision takes its options equally often. Then each ask
     makes ``children`` children of the ``parents`` best told, and ``strangers`` random genotypes beside them; a
     Gaussian process predicts each one's fitness and how sure that is; the one with the largest expected improvement is
-    proposed. A child is mutated once, with probability ``further`` once more, and so on. What was proposed before,
+    proposed. A child is mutated once, with probability ``further`` once more, and so on. A known candidate,
     by the space's key, is not proposed again, as long as anything else is found.
 
     Pending candidates count with their expected fitness, which sends several workers to different places. Failures

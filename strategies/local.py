@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 VARIANTS: Final = ("steepest", "first")
 
 _MOST_SAMPLES: Final = 100
-"""After so many random genotypes that are all known, the space is looked through in order."""
+"""Known random genotypes in a row after which the space is enumerated in order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,17 +34,17 @@ class _Place:
 
 @dataclass
 class LocalSearch(SearchStrategy):
-    """Look at the neighbours of the incumbent, in random order; where none is better, start anew at random.
+    """Hill climbing: move to better neighbours of the incumbent, and restart at random where none is better.
 
     ``variant`` says when to move: ``steepest`` looks at all neighbours and moves to the best of them (White et al.
     2020, algorithm 1), ``first`` moves to the first that is better. Better is strictly better; a failure never is.
     A climb starts from the best of ``starts`` random genotypes.
 
-    Nothing is proposed twice, and what is known already is walked through without asking. So the search remembers a
-    number for each told candidate, about 200 bytes. It ends when the whole space was tried.
+    Nothing is proposed twice: known neighbours are passed without asking. The search therefore stores a number per told
+    candidate, about 200 bytes. It ends when the whole space was tried.
 
-    With several workers the next neighbours are asked for before the first has ended. When nothing in the
-    neighbourhood is left but what is pending, random genotypes are: they count for the next start.
+    With several workers the next neighbours are asked for before the first has ended. When only
+    pending neighbours are left, random genotypes are asked for: they count for the next start.
 
     Raises:
         ValueError: if the variant is unknown.

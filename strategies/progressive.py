@@ -21,10 +21,10 @@ from strategies.models.lstm_surrogate import KINDS, Surrogate
 
 @dataclass
 class ProgressiveSearch(SearchStrategy):
-    """Evaluate small cells first, extend the best by every possible block, and keep a surrogate's best children.
+    """Progressive search: extend the best small cells by every block, and keep the children a surrogate ranks best.
 
     Algorithm 1 of Liu et al. 2017. Level 1 are all cells of one block that differ. When all members of a level have
-    ended, in whatever way, the surrogate is fitted on what they scored; the K best of them, ``beam``, get every
+    ended, failed or not, the surrogate is fitted on their scores; the K best of them, ``beam``, get every
     possible block; and the K children that the surrogate ranks highest are the next level, proposed in that order.
     After the level of whole cells the search is over. In the PNAS space that makes 136 + 4 * 256 trials. Between levels
     ``ask`` waits for the last that are pending.
@@ -36,8 +36,8 @@ class ProgressiveSearch(SearchStrategy):
       from, and never grown.
 
     ``predictor`` is ``mlp`` (the paper's choice for its main search), ``lstm``, or ``both``, averaged; ``ensemble`` is
-    how many of each; see :class:`strategies.models.lstm_surrogate.Surrogate`. A level's fit goes on from the weights of
-    the level before and sees the new level only (Algorithm 1), ``epochs`` times, which the paper leaves open.
+    the number of each; see :class:`strategies.models.lstm_surrogate.Surrogate`. A level's fit starts from the weights
+    of the level before and sees the new level only (Algorithm 1), ``epochs`` times, which the paper leaves open.
 
     A resumed search fits and chooses all its levels again.
 
@@ -95,9 +95,9 @@ class ProgressiveSearch(SearchStrategy):
         """Learn from a candidate; with the last of a level, fit the surrogate, choose the next one and return notes.
 
         ``level`` is the level that ended. ``rank_predicted`` is the rank correlation of its scores with what the
-        surrogate predicted when it chose them, ``rank_fit`` with what it says after the fit on them; ``..._single`` is
-        the mean of the same over the networks of the ensemble, each taken alone. Where one is undefined, because all
-        scores are equal, it is left out.
+        surrogate predicted when it chose them, ``rank_fit`` with its predictions after the fit on them;
+        ``..._single`` is the mean of the same over the networks of the ensemble, each taken alone. An undefined one,
+        because all scores are equal, is left out.
         """
         self._told.setdefault(individual.genotype, individual)
         self._left.pop(individual.genotype, None)

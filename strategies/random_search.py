@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class RandomSearch(SearchStrategy):
-    """Sample the space uniformly (Zoph et al. 2017, section 4.4: the same space, uniform instead of a softmax)."""
+    """Uniform random search (Zoph et al. 2017, section 4.4: the same space, uniform instead of a softmax)."""
 
     name: ClassVar[str] = "random"
 

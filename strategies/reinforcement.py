@@ -26,7 +26,7 @@ _ROUNDING: Final = 1e-8
 
 @dataclass
 class PPOController(SearchStrategy):
-    """Sample from an LSTM policy; after every ``batch`` told candidates, improve it by PPO.
+    """An LSTM policy, improved by PPO after every ``batch`` told candidates.
 
     From Zoph et al. 2017, appendix A: ``batch`` architectures per update, ``hidden`` units in one LSTM layer, Adam at
     ``learning_rate``, ``entropy_weight`` for the entropy, and as baseline a moving average of rewards in which

@@ -17,6 +17,7 @@ import pytest
 from analysis.comparison.regret import STUDY_TABLE
 from analysis.plots.kinds import KINDS
 from evo_nas.commands.export.formats import FORMATS
+from evo_nas.commands.list import reference
 from evo_nas.errors import EvoNasError
 from evo_nas.evaluators.proxy.presets import PRESETS, Preset
 from evo_nas.signals import EXIT_CODES
@@ -350,3 +351,8 @@ def test_prose_is_wrapped_at_120_columns(file: str) -> None:
     lines = [line for line in prose.splitlines() if len(line) > 120 and not line.startswith(("|", "!["))]
     # A link or a command that is longer than a line stands on one of its own.
     assert [line for line in lines if re.sub(r"`[^`]*`|\[[^]]*\]\([^)]*\)", "", line).strip(" .,:*()")] == []
+
+
+def test_the_page_of_options_is_the_one_that_is_generated() -> None:
+    mend = "write it again: python -m evo_nas list options --markdown > docs/reference.md"
+    assert (DOCS / "reference.md").read_text("utf-8") == reference(), mend

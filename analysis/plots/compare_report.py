@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -22,7 +23,11 @@ _HEAD: Final = 28  # characters that the head of a narrow column has room for
 
 
 def compare_runs(
-    paths: Paths, output: Path | None = None, *, target: float | None = None, trials: int | None = None
+    paths: Paths,
+    output: str | os.PathLike[str] | None = None,
+    *,
+    target: float | None = None,
+    trials: int | None = None,
 ) -> Comparison:
     """Compare runs as :func:`comparison_of` does and draw the best cells of the groups beside each other.
 
@@ -36,7 +41,7 @@ def compare_runs(
     from analysis.cells.drawing import columns_figure
     from analysis.plots.files import figure_file, picture_files, save
 
-    place = output or figure_file(find_runs(paths)[0].folder, "compare.png")
+    place = Path(output) if output else figure_file(find_runs(paths)[0].folder, "compare.png")
     picture_files(place)  # a wrong suffix is said before anything is read
     comparison = comparison_of(paths, target=target, trials=trials)
     table, notes = comparison.table, comparison.notes

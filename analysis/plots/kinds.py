@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,7 +58,7 @@ class Kind:
 def plot_kind(
     kind: str,
     paths: Paths,
-    output: Path | None = None,
+    output: str | os.PathLike[str] | None = None,
     *,
     x: str = "trials",
     window: int | None = None,
@@ -90,7 +91,7 @@ def plot_kind(
     figure = new_figure(width, chosen.panels)
     chosen.draw(Order(runs, frame, labels_of(runs, frame), x, window), figure)
     stem = chosen.file if x == "trials" else f"{chosen.file}-{x}"
-    return save(figure, output or figure_file(runs[0].folder, f"{stem}.png"))
+    return save(figure, Path(output) if output else figure_file(runs[0].folder, f"{stem}.png"))
 
 
 def _mean(order: Order, figure: Figure) -> None:

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
+from evo_nas import config
 from evo_nas.errors import EvoNasError, UsageError
 from evo_nas.storage.run_folder import RECORDS
 from genotypes.genotype import printable
@@ -37,8 +38,7 @@ class Parser(argparse.ArgumentParser):
 RENAMED: Final = {
     "--cells": "--cells-per-stack",
     "--image": "--image-size",
-    "--stopping": "--early-stopping",
-    "--report-column": "--test-column",
+    **{f"--{old.replace('_', '-')}": f"--{new.replace('_', '-')}" for old, new in config.RENAMED.items()},
 }
 """Old name of a flag -> its name now."""
 

@@ -7,6 +7,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from evo_nas.commands.base import Parser
+from evo_nas.commands.options import flag_name
+from evo_nas.config import FLAGS, Flag
+from evo_nas.errors import UsageError
 from genotypes.registry import Registry, options_of
 from genotypes.zoo import CELLS
 
@@ -14,8 +17,9 @@ from genotypes.zoo import CELLS
 def add_arguments(parser: Parser) -> None:
     """Add the flags."""
     parser.add_argument(
-        "what", type=_new_name, choices=("strategies", "spaces", "evaluators", "presets", "recipes", "cells")
+        "what", type=_new_name, choices=("strategies", "spaces", "evaluators", "presets", "recipes", "cells", "options")
     )
+    parser.add_argument("--markdown", action="store_true", help="options: print the page docs/reference.md")
 
 
 def _new_name(text: str) -> str:
@@ -26,6 +30,11 @@ def _new_name(text: str) -> str:
 
 def run(arguments: argparse.Namespace) -> None:
     """Print the names."""
+    if arguments.markdown:
+        if arguments.what != "options":
+            raise UsageError(f"--markdown is for `list options`, not for `list {arguments.what}`")
+        print(reference(), end="")
+        return
     _print_table(listing(arguments.what))
 
 
@@ -36,7 +45,9 @@ def _print_table(rows: Mapping[str, str]) -> None:
 
 
 def listing(what: str) -> dict[str, str]:
-    """Return name -> description for strategies, spaces, evaluators, presets, recipes or cells."""
+    """Return name -> description for strategies, spaces, evaluators, presets, recipes, cells or options."""
+    if what == "options":
+        return {f"{table}.{name}": _flag_words(name, flag) for table in FLAGS for name, flag in FLAGS[table].items()}
     if what == "presets":
         from evo_nas.evaluators.proxy.presets import PRESETS
 
@@ -47,12 +58,64 @@ def listing(what: str) -> dict[str, str]:
         return {name: preset.summary() for name, preset in TRAININGS.items()}
     if what == "cells":
         return {name: _counts(name) for name in CELLS}
+    catalogue = _catalogues()[what]
+    return {name: _described(catalogue.find(name)) for name in catalogue}
+
+
+def reference() -> str:
+    """Return the page of all options, docs/reference.md: those with a flag, then those of each part."""
+    lines = [
+        "# Options",
+        "",
+        "Every option of a search. A flag goes before a variable, a variable before a field of the TOML",
+        "file (`--config`). `--set TABLE.FIELD=VALUE` reaches every field, also one without a flag.",
+        "",
+        "This page is written by `python -m evo_nas list options --markdown`.",
+    ]
+    for table, flags in FLAGS.items():
+        lines += [
+            "",
+            f"## `[{table}]`",
+            "",
+            "| field | flag | variable | default | what it does |",
+            "| --- | --- | --- | --- | --- |",
+        ]
+        for name, flag in flags.items():
+            cells = [
+                f"`{name}`",
+                f"`{_flag_spelled(name, flag)}`",
+                f"`EVO_NAS_{name.upper()}`",
+                flag.default or "",
+                flag.help,
+            ]
+            lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells).rstrip() + " |")
+    for what, catalogue in _catalogues().items():
+        lines += ["", f"## Options of {what}", "", "| name | options and their defaults |", "| --- | --- |"]
+        for name in catalogue:
+            options = ", ".join(
+                f"`{key}={_spelled(value)}`" for key, value in options_of(catalogue.find(name)()).items()
+            )
+            lines.append(f"| `{name}` | {options or 'none'} |")
+    return "\n".join([*lines, ""])
+
+
+def _catalogues() -> dict[str, Registry[Any]]:
+    """Return the families whose members have options; imported here, so that the help stays light."""
     from evo_nas.evaluators.catalogue import EVALUATORS
     from genotypes.catalogue import SPACES
     from strategies.catalogue import STRATEGIES
 
-    catalogues: dict[str, Registry[Any]] = {"strategies": STRATEGIES, "spaces": SPACES, "evaluators": EVALUATORS}
-    return {name: _described(catalogues[what].find(name)) for name in catalogues[what]}
+    return {"strategies": STRATEGIES, "spaces": SPACES, "evaluators": EVALUATORS}
+
+
+def _flag_words(name: str, flag: Flag) -> str:
+    """Return the flag, its variable, and what it does."""
+    default = "" if flag.default is None else f" (default: {flag.default})"
+    return f"{_flag_spelled(name, flag)}, EVO_NAS_{name.upper()}: {flag.help}{default}"
+
+
+def _flag_spelled(name: str, flag: Flag) -> str:
+    return " ".join(filter(None, [flag_name(name, flag), flag.metavar]))
 
 
 def _described(kind: type) -> str:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from evo_nas.commands.base import Parser
-from evo_nas.commands.options import add_budget_and_hardware, add_science, read_flags
+from evo_nas.commands.options import add_budget_and_hardware, add_flags, add_science, read_flags
 from evo_nas.errors import RunFolderError, UsageError
 from evo_nas.storage.run_folder import RunFolder
 
@@ -36,8 +36,7 @@ a flag goes before a variable, a variable before the file. `--set TABLE.FIELD=VA
 
 def add_arguments(parser: Parser) -> None:
     """Add the flags."""
-    parser.add_argument("--strategy", metavar="NAME", help="a name of `list strategies`, or package.module:Class")
-    parser.add_argument("--seed", metavar="K", help="seed of everything random (default: 0)")
+    add_flags(parser, "run", ("strategy", "seed"))
     add_science(parser)
     add_budget_and_hardware(parser)
     parser.add_argument("--run-dir", metavar="DIR", type=Path, help="run folder, new or empty (default: runs/<name>)")

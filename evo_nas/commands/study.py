@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from evo_nas.commands.base import Parser, add_json, add_output, spell_command, translate_errors, whole
-from evo_nas.commands.options import add_science, add_tensorboard, read_flags
+from evo_nas.commands.options import add_flags, add_science, read_flags
 from evo_nas.config import read_setting
 from evo_nas.errors import StudyFailed, UsageError
 from evo_nas.system.terminal import RenewedLine, duration
@@ -44,13 +44,10 @@ def add_arguments(parser: Parser) -> None:
     )
     parser.add_argument("--seeds", metavar="N", type=whole(10**6), default=10, help="runs per strategy (default: 10)")
     parser.add_argument("--first-seed", metavar="K", type=whole(2**62, 0), default=0, help="first seed (default: 0)")
-    parser.add_argument("--trials", metavar="N", help="trainings a run, failed ones counted (default: 1000)")
+    add_flags(parser, "run", ("trials",))
     parser.add_argument("--jobs", metavar="J", type=whole(1024), default=1, help="runs at a time (default: 1)")
     add_science(parser)
-    parser.add_argument("--device", metavar="NAME", help="auto (default), cpu, cuda, cuda:N or mps")
-    parser.add_argument("--data-dir", metavar="DIR", help="where image sets lie (default: EVO_NAS_DATA, or the cache)")
-    parser.add_argument("--keep-weights", metavar="K", help="keep the weights of the K best trials (default: 1)")
-    add_tensorboard(parser)
+    add_flags(parser, "hardware", ("device", "data_dir", "keep_weights", "tensorboard"))
     parser.add_argument("--study-dir", metavar="DIR", type=Path, help="folder of the study (default: runs/study-...)")
     add_json(parser)
     add_output(parser, "picture to write (default: STUDY/figures/study.png)")
@@ -157,7 +154,7 @@ class StudyProgress:
         self._line.say("  ".join(words), always=not left)
 
     def close(self) -> None:
-        """Give the terminal back."""
+        """Release the terminal."""
         self._line.close()
 
 

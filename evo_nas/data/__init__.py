@@ -1,8 +1,8 @@
 """Image sets: found, checked, decoded once for all processes, and augmented on the device.
 
 The way of an image: a source reads it from the user's files; the decoded cache holds it as uint8 pixels that every
-worker process maps into memory; an image set hands the train part to the search and the test part to nobody
-but who asks for it by name; augmentation happens on the device, a batch at a time.
+worker process maps into memory; an image set opens the train part for the search, and the test part only on
+request by name; augmentation happens on the device, a batch at a time.
 
 Names and folders:   :mod:`evo_nas.data.sources.catalogue`
 Sources:             :mod:`evo_nas.data.sources.base`, :mod:`evo_nas.data.sources.image_folder`,

@@ -14,7 +14,7 @@ import torch
 
 
 class Augmentation(Protocol):
-    """How the images of a training are changed, as a recipe has it."""
+    """The augmentation of the images of a training, as a recipe sets it."""
 
     @property
     def padding(self) -> int:

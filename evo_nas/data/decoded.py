@@ -37,7 +37,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """What ``manifest.json`` says of an entry.
+    """The content of ``manifest.json``.
 
     ``mean`` and ``std`` are fractions in [0, 1], one per channel, over every pixel of the part. ``fingerprint`` is a
     SHA-256 of class names, labels and pixels: the same on every machine where the images are the same. ``bytes``
@@ -126,7 +126,7 @@ def is_decoded(source: Source, part: Part, size: int | None, channels: int) -> b
 
 
 def entry_folder(source: Source, part: Part, size: int | None, channels: int) -> Path:
-    """Name the folder of the decoded copy of one part of a source, whether there is one or not.
+    """Return the folder of the decoded copy of one part of a source, which may not exist.
 
     Raises:
         DataError: if files of the source are missing.
@@ -247,6 +247,6 @@ def _moments(levels: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]]:
     totals = levels.sum(axis=1)
     means = (levels * grey).sum(axis=1) / totals
     variances = (levels * (grey - means[:, None]) ** 2).sum(axis=1) / totals
-    # A constant channel has no scale of its own; one grey level keeps what is divided by it finite.
+    # A constant channel has no scale of its own; one grey level keeps the quotient finite.
     deviations = [max(math.sqrt(variance), 1.0) for variance in variances]
     return tuple(float(m) / 255 for m in means), tuple(d / 255 for d in deviations)

@@ -31,7 +31,7 @@ class Split:
     labels: np.ndarray
 
     def __len__(self) -> int:
-        """How many images there are."""
+        """Return the number of images."""
         return len(self.labels)
 
     def tensors(

@@ -41,7 +41,7 @@ def split_indices(labels: np.ndarray, validation: float, seed: int) -> tuple[np.
 
 
 def subset_indices(labels: np.ndarray, size: int, seed: int) -> np.ndarray:
-    """Draw ``size`` images: their indices, sorted, int64 of shape (size,).
+    """Return the sorted indices of ``size`` random images, int64 of shape (size,).
 
     ``labels`` is an integer array of shape (n,). Each class gives its share, up to rounding (largest remainders), and
     at least one image. Which images of a class are drawn depends on ``seed`` alone.
@@ -61,7 +61,7 @@ def subset_indices(labels: np.ndarray, size: int, seed: int) -> np.ndarray:
 
 
 def _drawn(members: np.ndarray, shares: np.ndarray, seed: int) -> np.ndarray:
-    """Draw so many images of each class, as a mask of shape (n,); ``members`` holds the class of each image."""
+    """Return a random draw of each class's quota as a mask of shape (n,); ``members`` holds the class of each image."""
     rng = np.random.default_rng(seed)
     mask = np.zeros(len(members), dtype=bool)
     for label, share in enumerate(shares):

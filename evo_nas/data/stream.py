@@ -39,7 +39,7 @@ class Stream:
 
     @property
     def device(self) -> torch.device:
-        """Where the batches are put."""
+        """The device of the batches."""
         return self._device
 
     def __len__(self) -> int:

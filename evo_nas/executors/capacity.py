@@ -1,4 +1,4 @@
-"""Whether the workers of a run fit into the memory of this machine."""
+"""The memory that the workers of a run need, and that this machine has."""
 
 from __future__ import annotations
 

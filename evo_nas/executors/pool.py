@@ -58,7 +58,7 @@ class Pool:
     """Run each job in one of ``slots`` workers, which are started on demand and reused.
 
     ``hire`` makes a worker for a slot number, from 0. ``trial_timeout`` is in seconds from the moment when the worker
-    says that it begins; whoever takes longer is killed. After ``recycle_after`` jobs, and after one that ran out of
+    says that it begins; an overdue worker is killed. After ``recycle_after`` jobs, and after one that ran out of
     memory or lost its device, a worker is replaced.
     """
 

@@ -150,7 +150,7 @@ class _Trainer:
 def _die_with_raylet(pid: int) -> None:
     """Wait until the raylet of this node has died, and end this process and its children.
 
-    Ray would let the trial go on, and tell of its death 10 seconds later.
+    Ray would let the trial run, and report its death 10 seconds later.
     """
     while os.getppid() == pid:
         time.sleep(_WATCHING)

@@ -18,10 +18,10 @@ class SerialExecutor:
 
     A job that takes its process down takes the run with it, and one that hangs hangs the run. All that can be done
     here is to give up an evaluation for good, by an alarm that reaches Python code: ``grace`` seconds after the
-    timeout of :meth:`next` or after :meth:`wake`, because a run that is to stop gives what it has begun so much time.
+    timeout of :meth:`next` or after :meth:`wake`, because a stopping run grants its trials that time.
 
-    ``watch`` is entered with the id of a job while that is evaluated, and at no other time: so that whoever goes on
-    with the run can know of a crash in native code which job it was (:meth:`evo_nas.storage.crashes.CrashFile.watch`).
+    ``watch`` is entered with the id of a job while that is evaluated, and at no other time: so that
+    ``resume`` can attribute a crash in native code to its job (:meth:`evo_nas.storage.crashes.CrashFile.watch`).
     """
 
     slots = 1

@@ -29,7 +29,7 @@ _PATIENCE: Final = 2.0
 """Seconds to wait for a lock that the guards of a run that was killed hold for an instant, until they have died."""
 
 _STOPS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGXCPU)
-"""What a terminal, a scheduler or somebody sends to end a run: see :mod:`evo_nas.signals`."""
+"""Signals of terminals, schedulers and users that end a run: see :mod:`evo_nas.signals`."""
 
 _evaluator: Evaluator | None = None
 """The evaluator of a worker process; it keeps its data between trials."""
@@ -39,10 +39,11 @@ class SlotsExecutor(Pool):
     """Run each job in one of ``slots`` worker processes, which live as long as the run.
 
     A slot is a loky executor with a single worker, because an executor with several would lose the jobs of all when
-    one worker is killed. Workers are forked from a server that has imported what takes long already.
+    one worker is killed. Workers are forked from a server that has the slow imports done.
 
     ``alive`` is a file that this process locks for as long as it lives. Each worker has a guard that waits for that
-    lock, and ends the worker and what it has started when it gets it: however this process dies, its workers follow.
+    lock, and ends the worker and what it has started when it gets it: however this process dies, its
+    workers die too.
     Parent ids and pipes do not tell that a process whose parent is the fork server has lost its master.
 
     ``gpus`` are what CUDA_VISIBLE_DEVICES may say; slot i sees only one, the i-th of them modulo their number. Several
@@ -156,10 +157,10 @@ def _locked(alive: Path, word: bytes) -> IO[bytes] | None:
 def _set_guard(alive: Path, word: bytes) -> None:
     """Fork a process that waits for the lock that the main process holds while it lives, and then ends this group.
 
-    If the file has another ``word`` the main process was killed before this worker was up, and the run is gone on with.
+    If the file has another ``word`` the main process was killed before this worker was up, and the run was resumed.
 
     A thread could not do that: while an evaluation keeps the interpreter to itself, in C code, it would never run. As
-    a member of the group the guard also keeps its number from being given to anybody else while the worker is dead.
+    a member of the group the guard also keeps its number from being reused while the worker is dead.
     """
     if os.fork():
         return

@@ -1,1 +1,1 @@
-"""Who watches a search: progress, weights, TensorBoard."""
+"""Listeners of a search: progress, weights, TensorBoard."""

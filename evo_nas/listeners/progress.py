@@ -57,7 +57,7 @@ class Progress(Listener):
             self._say(f"telling the history again: {told:,} of {trials:,} trials", always=False)
 
     def restored(self, population: Population, trained: int) -> None:
-        """Start the clock; what was trained before does not count for the time left."""
+        """Start the clock; earlier trainings do not count for the time left."""
         self._seconds_since_it_began()
         self._start, self._trained_before = time.monotonic(), trained
         self._best = next(iter(population.best(1)), None)

@@ -22,7 +22,7 @@ from genotypes.individual import Evaluation, Individual, Outcome
 from genotypes.population import Population
 
 SECONDS_BETWEEN_WRITES: Final = 1.0
-"""A table answers thousands of trials per second; nobody watches that closely."""
+"""Seconds between two writes: a table answers thousands of trials per second."""
 
 _TOGETHER: Final = {"search": {"accuracy": ["Multiline", ["accuracy/.*"]]}}
 """The chart of TensorBoard's tab "custom scalars": all trials, the best and the mean in one."""
@@ -67,14 +67,14 @@ class _Events:
 
 
 class TensorBoard(Listener):
-    """Write the history of a run, and what is added to it, as TensorBoard's events.
+    """Write the history of a run, and its new trials, as TensorBoard's events.
 
     ``run`` is the run folder, ``last`` the P of "mean of the last P". The step is the number of trainings that had
-    ended, the wall time that of the history. Accuracies are fractions in [0, 1]. What an earlier part of the run
-    wrote is written anew, so that nothing is missing after a crash, or where the option came later than the run.
+    ended, the wall time that of the history. Accuracies are fractions in [0, 1]. The events of an earlier session
+    are written again, so that nothing is missing after a crash, or where the option came later than the run.
 
     A view is no reason to end a search: if the events cannot be written it says so, once, and is silent from then on.
-    It is a context manager; leaving it writes what is left.
+    It is a context manager; leaving it writes the rest.
     """
 
     def __init__(self, run: Path, history: History, last: int) -> None:

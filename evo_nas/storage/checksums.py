@@ -45,7 +45,7 @@ def is_untouched(history: Path) -> bool:
 
 
 def may_be_untouched(history: Path) -> bool:
-    """Say as much of :func:`is_untouched` as can be known without reading the file: its size, and that of its log."""
+    """Return whether the sizes of the file and its log agree with :func:`is_untouched`; the file is not read."""
     try:
         size = sum_file(history).read_text("ascii").split()[-1]
         log = history.with_name(history.name + "-wal")  # if it holds anything, somebody else has written since

@@ -147,7 +147,7 @@ class RunFolder:
             write_whole(self.environment, text)
 
     def close(self) -> None:
-        """Give the lock back."""
+        """Release the lock."""
         if self._lock is not None:
             self._lock.close()
             self._lock = None

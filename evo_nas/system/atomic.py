@@ -13,7 +13,7 @@ from pathlib import Path
 def written_whole(path: Path) -> Iterator[Path]:
     """Yield a temporary path; the file written there replaces ``path`` at the end.
 
-    Whatever goes wrong, an interruption or a power cut, ``path`` is what it was or what it was to become. A symbolic
+    After an interruption or a power cut ``path`` has its old or its new content, never a part. A symbolic
     link in its place, or in that of the file beside it, is replaced: nothing is written to what it leads to. A device
     or a pipe is not, for its reader would wait in vain.
 

@@ -1,4 +1,4 @@
-"""Where the cache of the user is."""
+"""The user's cache folder."""
 
 from __future__ import annotations
 

@@ -12,9 +12,9 @@ from genotypes.genotype import shorten
 def refuse_links(folder: Path, names: Iterable[str]) -> None:
     """Raise if one of these files or folders is a symbolic link, even a dangling one.
 
-    A run folder is data, and can come from anybody: a lock, a log or a picture that is a link would be written over
+    A run folder is data, and can come from anyone: a lock, a log or a picture that is a link would be written over
     whatever file of the user's it leads to. ``names`` are relative to the folder; of ``weights/last`` both parts are
-    looked at. What is not there is no link. The folder itself may be one: whoever names it knows where it leads.
+    looked at. A missing name is no link. The folder itself may be one: the user who names it knows where it leads.
 
     To be called before anything in the folder is opened for writing. A link that is put there later is not seen.
 

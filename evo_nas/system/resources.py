@@ -110,7 +110,7 @@ def usable_cores() -> int:
 
 
 def environment() -> dict[str, Any]:
-    """Describe what a result may depend on besides the configuration: versions, machine, command."""
+    """Return the facts besides the configuration that affect a result: versions, machine, command."""
     versions: dict[str, str | None] = {"evo_nas": __version__, "python": platform.python_version()}
     for package in ("torch", "torchvision", "numpy", "deap", "scikit-learn", "joblib"):
         try:

@@ -55,7 +55,7 @@ def safe_streams() -> Iterator[None]:
     """Let no write to stderr fail within the block, nor Python's own flush at exit.
 
     If one of the three standard files is closed, the null device takes its place: otherwise the next file that is
-    opened, one of a run perhaps, would get its number, and what is meant for stderr would be written into it.
+    opened, one of a run perhaps, would get its number, and stderr would be written into it.
     """
     for number in range(3):
         try:

@@ -22,7 +22,7 @@ PAPER_OPS: Final = (
 
 @dataclass(frozen=True)
 class AmoebaNetSpace(BlockSpace):
-    """Four decisions per block: two hidden states, two operations, whose results are added; two cells.
+    """A normal and a reduction cell; four decisions per block: two hidden states, two operations, added.
 
     See :class:`genotypes.spaces.blocks.BlockSpace`; all of the normal cell comes before the reduction cell.
 

@@ -44,7 +44,7 @@ class BlockSpace(GrowingSpace):
 
     @property
     def combines(self) -> tuple[str, ...]:
-        """How a block may join its two results; an option where a block has a step for it."""
+        """The ways in which a block may join its two results; an option where a block has a step for it."""
         return ("add",)
 
     def __post_init__(self) -> None:
@@ -84,7 +84,7 @@ class BlockSpace(GrowingSpace):
         With probability 0.05 nothing changes. The rest is shared equally by the hidden-state mutation, the
         operation mutation and, where the space has more than one combination, the combination mutation. Cell,
         block and side are uniform. A hidden state becomes another of those that exist before the block, so that no
-        loop can arise; an operation is drawn from the full list and may come out the same; a combination becomes
+        loop can arise; an operation is drawn from the full list and may stay the same; a combination becomes
         another one.
         """
         if rng.random() < IDENTITY_MUTATION:
@@ -122,7 +122,7 @@ class BlockSpace(GrowingSpace):
         return f"{cells[0]} | {cells[-1]}"
 
     def words(self, genotype: Genotype) -> tuple[str, ...]:
-        """Name each live operation of each cell, alone and with what it reads: an input, or the operations of a block.
+        """Return each live operation of each cell, alone and with its source: an input, or the operations of a block.
 
         These are the labels of the cells' graphs after one round of refinement (Shervashidze et al. 2011,
         Weisfeiler-Lehman graph kernels). Left and right, the order of blocks, and blocks that reach no output leave no

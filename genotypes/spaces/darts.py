@@ -30,7 +30,7 @@ PAPER_OPS: Final = (
 
 @dataclass(frozen=True)
 class DARTSSpace(BlockSpace):
-    """Three decisions per block: a pair of hidden states, two operations; two cells of four blocks.
+    """A normal and a reduction cell; three decisions per block: a pair of hidden states, two operations, added.
 
     A block adds the results of two operations on two states, which differ: a derived cell keeps the strongest edges
     from two distinct predecessors (section 2.4). So the pair is one decision, ``0+1``, ``0+2``, ``1+2``, ...; the

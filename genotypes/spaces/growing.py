@@ -71,7 +71,7 @@ class GrowingSpace(SearchSpace):
         return decisions[cell - cell // blocks : cell]
 
     def in_order(self, block: Sequence[int]) -> bool:
-        """Whether this is the one to keep of those spellings of a block that mean the same wherever it stands.
+        """Return whether this is the canonical one of a block's equivalent spellings.
 
         ``block`` holds the option indices of a block's decisions. By default no two spellings mean the same.
         """
@@ -81,7 +81,7 @@ class GrowingSpace(SearchSpace):
         """Append a block, given as option indices, to every cell; to ``None``, which has no block yet, the first.
 
         Raises:
-            GenotypeError: if the genotype is whole, or of another space. What the block says is not checked.
+            GenotypeError: if the genotype is whole, or of another space. The options of the block are not checked.
         """
         if genotype is None:
             return Genotype(self.at(1).spelling, (*block,) * len(self.cells))

@@ -89,7 +89,7 @@ class NASBench201Space(SearchSpace):
         return self.architecture(genotype)
 
     def words(self, genotype: Genotype) -> tuple[str, ...]:
-        """Name the operations on live edges, and the paths from input to output with skip connections left out.
+        """Return the operations on live edges, and the paths from input to output without skip connections.
 
         An edge is live if it is on a path without ``none``.
         """

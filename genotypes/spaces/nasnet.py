@@ -27,7 +27,7 @@ PAPER_OPS: Final = (
 
 @dataclass(frozen=True)
 class NASNetSpace(BlockSpace):
-    """Five decisions per block, in the order in which the paper's controller predicts them.
+    """A normal and a reduction cell; five decisions per block, in the order of the paper's controller.
 
     See :class:`genotypes.spaces.blocks.BlockSpace`; all of the normal cell comes before the reduction cell.
 

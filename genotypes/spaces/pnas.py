@@ -23,7 +23,7 @@ PAPER_OPS: Final = (
 
 @dataclass(frozen=True)
 class PNASSpace(BlockSpace):
-    """Four decisions per block of one cell: two hidden states, two operations; the results are added.
+    """One cell; four decisions per block: two hidden states, two operations, added.
 
     See :class:`genotypes.spaces.blocks.BlockSpace`. In the paper's names a block is I1, I2, O1, O2; the combination is
     left out, because concatenation was never chosen. The cell is decoded as a pair of twice the same cell: at stride 2

@@ -39,7 +39,7 @@ class Kernel:
 
     The kernel is ``choices * exp(-h / reach) + words * exp(-w / span) + linear * (1 - h)``: h is the fraction of
     decisions that differ, w the squared distance of the bags of words, where that of random genotypes is 1 on
-    average. ``noise`` is the variance of what is no function of the genotype. The fitnesses have variance 1.
+    average. ``noise`` is the variance that the genotype does not explain. The fitnesses have variance 1.
     """
 
     reach: float
@@ -89,7 +89,7 @@ class Features:
     """The features of n genotypes.
 
     ``choices`` are one-hot, of shape (n, all options); ``words`` are counts, sparse, of shape (n, known words);
-    ``squares`` of shape (n,) sums the squared counts of all words, those that nobody else has included.
+    ``squares`` of shape (n,) sums the squared counts of all words, those of no other genotype included.
     """
 
     choices: NDArray[np.float32]
@@ -164,13 +164,13 @@ class Encoder:
 
 @dataclass(frozen=True, slots=True)
 class Posterior:
-    """What a Gaussian process expects, given n examples: ``means`` and ``factor`` are what is left to compute with."""
+    """A Gaussian process conditioned on n examples, reduced to the terms that a prediction needs."""
 
     kernel: Kernel
     factor: Array
     """Lower Cholesky factor of the examples' covariance, (n, n)."""
     weights: Array
-    """What the covariances with the examples are weighted with in a mean, (n,)."""
+    """Weights of the covariances with the examples in a mean, (n,)."""
 
     @classmethod
     def of(cls, kernel: Kernel, distances: Distances, targets: Array) -> Posterior:

@@ -24,7 +24,7 @@ INITIAL_RANGE: Final = 0.1
 FIRST_RATE: Final = 0.01
 """Adam's learning rate at the first fit (Liu et al. 2017, supplement)."""
 LATER_RATE: Final = 0.002
-"""Adam's learning rate at the later fits, which go on from the weights of the one before (ibid.)."""
+"""Adam's learning rate at the later fits, which start from the previous weights (ibid.)."""
 BATCH: Final = 32
 """Cells a step of Adam; the paper does not say."""
 _AT_ONCE: Final = 10_000
@@ -40,9 +40,9 @@ Floats = npt.NDArray[np.float32]
 class Vocabulary:
     """The tokens of a block: decisions with the same options have the same tokens, and so share an embedding.
 
-    In the PNAS space those are I1 and I2 on one hand, O1 and O2 on the other, as in the paper. What a space decides
-    besides, such as how to combine, has tokens of its own. ``first`` is the token of option 0 of each of a block's w
-    decisions; ``size`` counts the tokens.
+    In the PNAS space those are I1 and I2 on one hand, O1 and O2 on the other, as in the paper. Further
+    decisions of a space, such as the combination, have tokens of their own. ``first`` is the token of option 0 of each
+    of a block's w decisions; ``size`` counts the tokens.
     """
 
     first: tuple[int, ...]
@@ -115,7 +115,7 @@ class MLP(Network):
         return self._read(parts.flatten(1, 2)).view(parts.shape[:3])  # of (E, p, m, H)
 
     def _added(self, tokens: Tensor) -> Tensor:
-        """Sum over the blocks of cells, (n, b, w), what they add to the first layer: (E, n, H)."""
+        """Return the sum over the blocks of cells, (n, b, w), of their parts of the first layer: (E, n, H)."""
         counts = nn.functional.one_hot(tokens, self.vocabulary.size).sum(1).flatten(1).float()  # (n, w V)
         fused = torch.einsum("evd,ewdh->ewvh", self.embedding, self.first).flatten(1, 2)  # (E, w V, H)
         return counts @ fused

@@ -340,6 +340,7 @@ BAD = [
     ),
     (("data", "check", "--data-dir", "nowhere"), 4, "python -m evo_nas data fetch"),
     (("data", "check", "--dataset", "nosuch"), 2, "there is no data set 'nosuch'"),
+    (("list", "cells", "--markdown"), 2, "--markdown is for `list options`"),
     (("list", "trainings"), 2, "trainings is now recipes"),
     ((*NASNET_A_COUNT, "--cells", "6", "--filters", "32"), 2, "--cells is now --cells-per-stack"),
     (("train", "--cells=6"), 2, "--cells is now --cells-per-stack"),

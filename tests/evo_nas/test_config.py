@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import tomllib
+from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evo_nas.config import Hardware, RunConfig, SearchConfig, read_setting
+from evo_nas.config import FLAGS, Hardware, RunConfig, SearchConfig, from_environment, read_setting
 from evo_nas.errors import UsageError
+from evo_nas.evaluators.catalogue import EVALUATORS
+from genotypes.registry import Registry, option_types
+from strategies.catalogue import STRATEGIES
 
 texts = st.text(st.characters(codec="utf-8", exclude_categories=["Cs"]), max_size=20)
 numbers = st.integers(-(2**60), 2**60) | st.floats(allow_nan=False, allow_infinity=False) | st.booleans()
@@ -48,3 +53,22 @@ def test_a_setting_is_toml_where_it_can_be(text: str, expected: tuple[str, str, 
 def test_a_setting_of_another_form_is_refused(text: str) -> None:
     with pytest.raises(UsageError, match=r"--set takes TABLE\.FIELD=VALUE"):
         read_setting(text)
+
+
+def test_every_option_of_a_table_has_a_flag() -> None:
+    assert list(FLAGS["run"]) == [field.name for field in fields(SearchConfig)]
+    assert list(FLAGS["hardware"]) == [field.name for field in fields(Hardware)]
+
+
+@pytest.mark.parametrize(("table", "catalogue"), [("strategy", STRATEGIES), ("evaluator", EVALUATORS)])
+def test_a_flag_of_a_part_is_an_option_of_one(table: str, catalogue: Registry[Any]) -> None:
+    known = {option for name in catalogue for option in option_types(catalogue.find(name))}
+    assert sorted(FLAGS[table].keys() - known) == []
+
+
+def test_a_variable_that_has_another_name_now_is_refused() -> None:
+    with pytest.raises(UsageError, match="EVO_NAS_STOPPING is now EVO_NAS_EARLY_STOPPING"):
+        from_environment({"EVO_NAS_STOPPING": "median"})
+    assert from_environment({"EVO_NAS_STOPPING": "", "EVO_NAS_EARLY_STOPPING": "median"}) == {
+        "evaluator": {"early_stopping": "median"}
+    }

@@ -8,14 +8,14 @@ import sys
 from pathlib import Path
 
 from evo_nas.commands.base import Parser, add_json
-from evo_nas.commands.options import add_budget_and_hardware, add_science, read_flags
+from evo_nas.commands.options import add_budget_and_hardware, add_flags, add_science, read_flags
 from genotypes.genotype import printable
 
 
 def add_arguments(parser: Parser) -> None:
     """Add the flags."""
     parser.add_argument("--strategy", metavar="NAME", help="a name of `list strategies` (default: evolution)")
-    parser.add_argument("--seed", metavar="K", help="seed of everything random (default: 0)")
+    add_flags(parser, "run", ("seed",))
     add_science(parser)
     add_budget_and_hardware(parser)
     parser.add_argument("--run-dir", metavar="DIR", type=Path, help="where the run folder would lie (default: runs/)")

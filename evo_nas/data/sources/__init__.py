@@ -1,1 +1,1 @@
-"""Where image sets come from: found, fetched, checked."""
+"""Sources of image sets: found, fetched, checked."""

@@ -19,7 +19,7 @@ PARTS: Final[tuple[Part, ...]] = ("train", "test")
 class Source(ABC):
     """The images of one set as the user's files hold them.
 
-    An implementation promises: what is asked of one part touches no file of the other, so that a search, which asks
+    An implementation promises: a method called for one part touches no file of the other, so that a search, which asks
     for ``train`` alone, runs without the test files existing. Order is fixed: the same files give the same images
     and labels in the same order on every machine.
 
@@ -32,11 +32,11 @@ class Source(ABC):
 
     @abstractmethod
     def classes(self) -> tuple[str, ...]:
-        """Name the classes, by ascending label; read from the train part."""
+        """Return the names of the classes, by ascending label; read from the train part."""
 
     @abstractmethod
     def stamp(self, part: Part) -> str:
-        """Describe the files of a part without opening them: another text whenever one is added, removed or changed."""
+        """Return a text that changes when a file of a part is added, removed or changed; none is opened."""
 
     @abstractmethod
     def labels(self, part: Part) -> np.ndarray:

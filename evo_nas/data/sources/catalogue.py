@@ -38,7 +38,7 @@ DATA_SETS: Final[dict[str, DataSet]] = {
         DataSet("folder", "any image folder: train/<class>/*.jpg|png and test/<class>/*", None, 3),
     )
 }
-"""Name, as ``--dataset`` takes it -> what is known of the set."""
+"""Name, as ``--dataset`` takes it -> the facts of the set."""
 
 
 def data_set(name: str) -> DataSet:

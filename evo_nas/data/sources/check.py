@@ -72,7 +72,7 @@ def miscounts(known: DataSet, source: Source, part: Part) -> list[str]:
 
 
 def _described(source: Source, part: Part) -> str:
-    """Describe a part: images, classes, images per class."""
+    """Return lines about a part: images, classes, images per class."""
     import numpy as np
 
     classes = source.classes()
@@ -89,7 +89,7 @@ def _described(source: Source, part: Part) -> str:
 
 
 def _enumerated(classes: Sequence[str], counts: Sequence[int]) -> str:
-    """List images per class, the smallest classes first."""
+    """Return the images per class as text, the smallest classes first."""
     return some([f"{name} {count:,}" for count, name in sorted(zip(counts, classes, strict=True))])
 
 

@@ -72,7 +72,7 @@ class CifarFiles(Source):
         return tuple(self._load(self.layout.meta)[self.layout.names])
 
     def stamp(self, part: Part) -> str:
-        """Spell the folder, and name, size and time of change of each file."""
+        """Return the folder, and the name, size and time of change of each file, as text."""
         lines = [str(self.folder.resolve())]
         for name in (self.layout.meta, *self.layout.files[part]):
             try:
@@ -134,7 +134,7 @@ class CifarFiles(Source):
         return blob
 
     def _bad(self, name: str, reason: str) -> str:
-        """Return what is wrong with a file, and how to mend it."""
+        """Return the error of a damaged file, with its mend."""
         return f"{self.folder / name} is missing or damaged ({reason}): remove {self.folder} and fetch the set again"
 
 

@@ -21,11 +21,11 @@ class Digits(Source):
     place = "scikit-learn"
 
     def classes(self) -> tuple[str, ...]:
-        """Name the ten digits."""
+        """Return the names of the ten digits."""
         return tuple(map(str, range(10)))
 
     def stamp(self, part: Part) -> str:
-        """Name the set: it never changes."""
+        """Return the name of the set: it never changes."""
         return f"scikit-learn digits {part}, last fifth of each class"
 
     def labels(self, part: Part) -> np.ndarray:
@@ -41,7 +41,7 @@ class Digits(Source):
         yield np.stack([pixels(Image.fromarray(grey), size, channels) for grey in greys])
 
     def faults(self, part: Part) -> Iterator[str]:
-        """Find nothing: the images are part of an installed library."""
+        """Yield nothing: the images are part of an installed library."""
         yield from ()
 
     def _load(self, part: Part) -> tuple[np.ndarray, np.ndarray]:

@@ -33,7 +33,7 @@ _DAMAGED: Final = (
     *(EOFError, RuntimeError, struct.error, ArithmeticError),
     *(ValueError, LookupError),  # a member whose name is empty, no UTF-8, or holds a NUL
 )
-"""What the standard library raises for an archive that is damaged, or was made to be."""
+"""Errors of the standard library for a damaged or malicious archive."""
 
 
 def fetch(dataset: str, data_dir: Path | None = None, archive: Path | None = None) -> str:
@@ -159,7 +159,7 @@ def _admit(archive: Path, name: str, *, plain: bool) -> None:
 
 
 def _recognised(known: DataSet, scratch: Path) -> Source | None:
-    """Find the set in what was unpacked: there, or inside folders that hold nothing but one folder."""
+    """Return the set in the unpacked folder, or inside folders that hold nothing but one folder."""
     base = scratch
     while True:
         if (source := recognise(known.name, base)) is not None:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 SUFFIXES: Final = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".ppm", ".pgm")
-"""What counts as an image, in any case. Other files, and names that begin with a dot, are passed over."""
+"""Endings of image files, in any case. Other files, and names that begin with a dot, are passed over."""
 
 NAMED_FAULTS: Final = 5
 """How many classes or files a message names before it says only how many more there are."""
@@ -49,11 +49,11 @@ class ImageFolder(Source):
         self._listed: dict[Part, dict[str, list[File]]] = {}
 
     def classes(self) -> tuple[str, ...]:
-        """Name the class folders of the train part, sorted."""
+        """Return the names of the class folders of the train part, sorted."""
         return class_names(self.root / "train")
 
     def listing(self, part: Part) -> dict[str, list[File]]:
-        """List the image files of each class, without opening one.
+        """Return the image files of each class, without opening one.
 
         Raises:
             DataError: if a folder is missing, unreadable or without images, if there are fewer than two classes, or
@@ -67,7 +67,7 @@ class ImageFolder(Source):
                     f"{folder} holds {len(names)} class folder{'' if len(names) == 1 else 's'}, but at least 2 are "
                     f"needed: put the images at {folder}/<class>/"
                 )
-            # The train folder may be gone by the time that somebody measures on the test part.
+            # The train folder may be gone when the test part is opened.
             if part == "test" and (self.root / "train").is_dir() and names != self.classes():
                 differing = sorted(set(names) ^ set(self.classes()))
                 raise DataError(
@@ -84,7 +84,7 @@ class ImageFolder(Source):
         return self._listed[part]
 
     def stamp(self, part: Part) -> str:
-        """Spell the folder, and name, size and time of change of each file."""
+        """Return the folder, and the name, size and time of change of each file, as text."""
         lines = [str(self.root.resolve() / part)]
         for name, files in self.listing(part).items():
             lines += [f"{name}/{file.path}\t{file.bytes}\t{file.mtime_ns}" for file in files]
@@ -145,7 +145,7 @@ class ImageFolder(Source):
 
 
 def class_names(folder: Path) -> tuple[str, ...]:
-    """Name the class folders of a part, sorted; what begins with a dot is none.
+    """Return the names of the class folders of a part, sorted; hidden folders are none.
 
     Raises:
         DataError: if there is no such folder, or it cannot be read.
@@ -182,7 +182,7 @@ def some(words: Sequence[object]) -> str:
 
 
 def _files(folder: Path) -> list[File]:
-    """List the image files of a class folder and of the folders below it, sorted by path.
+    """Return the image files of a class folder and of the folders below it, sorted by path.
 
     Linked files are read, linked folders below a class are not: a link to a parent would never end.
     """

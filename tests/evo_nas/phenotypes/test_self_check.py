@@ -152,12 +152,13 @@ def test_another_torch_processor_or_setting_is_another_check(
     find_fault("any", probe)
     find_fault("any", probe)
     assert runs(tmp_path) == 1
-    for change in (
+    changes: list[Callable[[], None]] = [
         lambda: monkeypatch.setattr(torch, "__version__", "0.0.1"),
         lambda: monkeypatch.setattr(self_check, "__version__", "0.0.1"),
         lambda: monkeypatch.setattr(self_check, "processor", lambda: ("another", "flags")),
         lambda: monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "SSE41"),
-    ):
+    ]
+    for change in changes:
         ran = runs(tmp_path)
         change()
         find_fault("any", probe)

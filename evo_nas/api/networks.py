@@ -1,0 +1,117 @@
+"""Cells that become networks from Python: trained to the end, or written for other programs.
+
+Cells are named as on the command line: by a run (a folder, or what a search returned), a genotype, a JSON file, or as
+``cell="nasnet-a"``.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from evo_nas.commands import training_plan as trainings
+from evo_nas.commands.cell_sources import cells_named
+from evo_nas.commands.export import formats as exports
+from evo_nas.errors import UsageError
+from evo_nas.system.resources import usable_cores
+from evo_nas.training.resumable import Place, Result
+from evo_nas.training.resumable import train as train_task
+from genotypes.genotype import shorten
+
+if TYPE_CHECKING:
+    from evo_nas.training.loop import Epoch
+
+Name = str | os.PathLike[str]
+"""A path, or a genotype in its text form."""
+
+
+def train(
+    source: Name | None = None,
+    *,
+    cell: str | None = None,
+    trial: int | None = None,
+    image_size: int | None = None,
+    start: Name | None = None,
+    train_dir: Name | None = None,
+    device: str = "auto",
+    threads: int | None = None,
+    data_dir: Name | None = None,
+    loaders: int = 0,
+    hear: Callable[[Epoch, int], None] = lambda epoch, done: None,
+    settings: Sequence[str] = (),
+    **wanted: Any,
+) -> Result:
+    """Return what a training of cells at their final size came to; the same call goes on where it stopped.
+
+    ``trial`` picks one of a run, by default its best. ``start`` is a file of weights to begin with. The folder is by
+    default ``runs/train-...``. ``hear`` is called after each epoch. ``settings`` are what ``--set`` takes, and
+    ``wanted`` the other flags of ``python -m evo_nas train``, as in
+    ``train("runs/a", preset="cpu", filters=4, epochs=2)``.
+
+    Raises:
+        UsageError: if a name or a flag is unknown, a number impossible, or another training was begun in the folder.
+        EvoNasError: for whatever else ends a training: see :func:`evo_nas.training.resumable.train`.
+    """
+    _refuse_unknown(wanted, trainings.Wanted, "train")
+    start = None if start is None else Path(start)
+    is_named = source is not None or cell is not None or start is None
+    found = cells_named(None if source is None else os.fspath(source), cell, trial) if is_named else None
+    task = trainings.plan_training(
+        found, trainings.Wanted(image=image_size, start=start, settings=tuple(settings), **wanted), device
+    )
+    images = None if data_dir is None else Path(data_dir)
+    if images is None and wanted.get("dataset") is None and found is not None:
+        images = found.data_dir  # where the search had its images
+    path = trainings.default_folder(task.label, task.dataset, task.seed) if train_dir is None else Path(train_dir)
+    return train_task(task, path, Place(device, threads or usable_cores(), images, loaders), hear)
+
+
+def export(
+    source: Name | None = None,
+    *,
+    format: str | Sequence[str],
+    output: Name = "export",
+    cell: str | None = None,
+    trial: int | None = None,
+    image_size: int | None = None,
+    weights: Name | None = None,
+    force: bool = False,
+    seed: int = 0,
+    **size: Any,
+) -> Mapping[str, Path]:
+    """Return the files that were written, by format: a genotype, cells or a network for other programs.
+
+    ``format`` is one of ``evo_nas.commands.export.formats.FORMATS``, or several. ``output`` is a folder, or the file
+    of the only format. ``weights`` is a file of a training; without one they are random, of ``seed``. ``size`` are the
+    other flags of ``python -m evo_nas export``, as in ``export("runs/a", format="module", size="6@768")``.
+
+    Raises:
+        UsageError: if a name or a flag is unknown, a size missing, or a file is there already and not ``force``.
+        DataError: if the weights cannot be read, or are those of another network.
+    """
+    from analysis.cells.dot import pair_dot
+
+    _refuse_unknown(size, exports.Size, "export")
+    names = exports.formats_named([format] if isinstance(format, str) else format)
+    weights = None if weights is None else Path(weights)
+    is_named = source is not None or cell is not None or weights is None
+    found = cells_named(None if source is None else os.fspath(source), cell, trial) if is_named else None
+    subject = exports.subject_of(found, weights, exports.Size(image=image_size, **size), names)
+    files = exports.targets(Path(output), subject, names, force=force)
+    exports.export(subject, files, pair_dot, seed=seed)
+    return files
+
+
+def _refuse_unknown(given: Mapping[str, Any], kind: type, command: str) -> None:
+    """Refuse a keyword that is no flag of the command.
+
+    Raises:
+        UsageError: naming it, and what there is.
+    """
+    parameters = {"image", "start", "settings"}  # those of the functions themselves
+    known = ["image_size", *(field.name for field in fields(kind) if field.name not in parameters)]
+    if unknown := [name for name in given if name not in known]:
+        raise UsageError(f"{command} takes no {shorten(unknown[0])!r}; it takes {', '.join(known)}")

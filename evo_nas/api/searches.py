@@ -1,0 +1,42 @@
+"""Searches that are gone on with from Python: the twin of :func:`evo_nas.run.search`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from evo_nas import run as runs
+from evo_nas.config import from_environment, from_flags, merge
+from evo_nas.errors import UsageError
+from evo_nas.manager import Listener
+from evo_nas.storage.run_folder import RunFolder
+
+
+def resume(
+    run_dir: str | os.PathLike[str],
+    *,
+    settings: Sequence[str] = (),
+    listeners: Sequence[Listener] = (),
+    **flags: Any,
+) -> runs.Run:
+    """Return a run that was gone on with where it stopped, until its budget is used up.
+
+    The keywords are the flags of ``python -m evo_nas resume``, as in ``resume("runs/a", trials=200, workers=2)``;
+    ``settings`` are what ``--set`` takes. A plug-in of the run is named again, as in ``strategy="mine:Own"``.
+
+    Raises:
+        UsageError: if a flag is unknown, would change the search, or a plug-in is not named.
+        RunFolderError: if the folder holds no run, is damaged or in use.
+        EvoNasError: for whatever else ends a run: see :func:`evo_nas.run.resume`.
+    """
+    path = Path(run_dir)
+    if any((path / name).is_file() for name in ("train.json", "top.json")):
+        raise UsageError(f"{path} holds a training, no search; evo_nas.train goes on with it")
+    plugins = [flags[name] for name in ("strategy", "space", "evaluator") if flags.get(name)]
+    # As on the command line: variables of hardware count, those of science would only be refused.
+    variables = {"hardware": from_environment(os.environ).get("hardware", {})}
+    with RunFolder.open(path) as folder:
+        config = runs.read_stored_config(path, merge(variables, from_flags(flags, settings)), plugins)
+        return runs.resume(config, folder, runs.build(config), listeners=listeners)
