@@ -356,3 +356,13 @@ def test_prose_is_wrapped_at_120_columns(file: str) -> None:
 def test_the_page_of_options_is_the_one_that_is_generated() -> None:
     mend = "write it again: python -m evo_nas list options --markdown > docs/reference.md"
     assert (DOCS / "reference.md").read_text("utf-8") == reference(), mend
+
+
+@pytest.mark.parametrize("file", PAGES)
+def test_source_files_that_a_page_names_exist(file: str) -> None:
+    text = (ROOT / file).read_text("utf-8")
+    named = set(re.findall(r"`([\w/]+\.(?:py|c))`", text))
+    shown = set(re.findall(r"^# ([\w/]+\.py)$", text, flags=re.MULTILINE))
+    folders = [ROOT / name for name in ("analysis", "benchmarks", "evo_nas", "genotypes", "strategies", "tests")]
+    ours = [f"/{path.relative_to(ROOT)}" for folder in folders for path in folder.rglob("*.*")]
+    assert [name for name in named - shown if not any(path.endswith(f"/{name}") for path in ours)] == []
