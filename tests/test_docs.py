@@ -27,6 +27,8 @@ from genotypes.catalogue import SPACES, space_named
 from genotypes.stacking import STACKINGS
 from genotypes.zoo import CELLS
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 

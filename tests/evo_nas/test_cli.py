@@ -17,6 +17,8 @@ from evo_nas.cli import main
 from evo_nas.storage.history import History
 from genotypes.zoo import NASNET_A
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 TOY = ("run", "--strategy", "random", "--evaluator", "toy")
 TABLE = ("run", "--strategy", "random", "--space", "bits", "--evaluator", "tabular", "--column", "a", "--table")

@@ -23,6 +23,8 @@ from evo_nas.storage.run_folder import take_lock
 from evo_nas.study import is_finished
 from tests.waiting import GATED, wait_for
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 BOTH = ("--strategies", "random,evolution(population=5,sample=2)")
 SMALL = ("--set", "space.blocks=2", "--evaluator", "toy", "--trials", "30")

@@ -24,6 +24,8 @@ from evo_nas.storage.run_folder import RunFolder
 from evo_nas.system.failpoints import VARIABLE, Failpoint
 from tests.waiting import GATED, wait_for
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[3]
 SEARCH = ("run", "--strategy", "random", "--run-dir", "run")
 LONG = 100_000
