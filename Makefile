@@ -1,44 +1,56 @@
-# Two commands: `make demo` and `make test`. Each sets up a virtual environment first, if there is none.
+# Each command sets up a virtual environment first, if there is none.
 # VENV=DIR uses another one; PYTHON=... makes it with another interpreter (3.11.4 or newer).
 
 VENV ?= .venv
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN = $(VENV)/bin
-READY = $(VENV)/.evo_nas-ready
+PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check
+USER_READY = $(VENV)/.evo_nas-ready
+DEVELOPER_READY = $(VENV)/.evo_nas-developer-ready
 DEMO := runs/demo-$(shell date +%Y%m%d-%H%M%S)
 
-.PHONY: demo test browser lint format clean
+.DEFAULT_GOAL := help
+.PHONY: help demo check test browser lint format clean
 
-# Regularized evolution on the digits that scikit-learn ships: about 4 minutes on 2 cores.
-demo: $(READY)
+help: ## list these commands
+	@grep -E '^[a-z]+:.* ## ' $(firstword $(MAKEFILE_LIST)) | sed -E 's/^([a-z]+):.* ## /\1\t/' | \
+		while IFS="$$(printf '\t')" read -r name words; do printf 'make %-9s %s\n' "$$name" "$$words"; done
+
+demo: $(USER_READY) ## install what a user needs, and search cells for handwritten digits: about 4 minutes on 2 cores
 	$(BIN)/python -m evo_nas run --strategy evolution --population 12 --sample 4 --dataset digits \
 		--trials 48 --workers 2 --run-dir $(DEMO)
 	@echo
 	@echo "the curve, and the best cell:"
 	@$(BIN)/python -m evo_nas plot $(DEMO)
-	@$(BIN)/python -m evo_nas compare $(DEMO) | grep report/
+	@$(BIN)/python -m evo_nas compare $(DEMO) | grep figures/
 
-test: lint
+check: lint ## lint, types, and the tests that are neither slow, hostile nor of survival: what to run after each change
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m "not slow and not hostile and not survival"
+
+test: lint ## lint, types and every test: what CI runs
 	$(BIN)/python -m pytest -q -n 2 --dist loadfile
 
-# The report in a real browser: Chromium, as Debian and Ubuntu have it (apt-get install chromium); else it is skipped.
-browser: $(READY)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[browser]'
+browser: $(DEVELOPER_READY) ## try the report in Chromium (apt-get install chromium); without one it is skipped
+	$(PIP) --editable '.[browser]'
 	$(BIN)/python -m pytest -q tests/browser
 
-lint: $(READY)
+lint: $(DEVELOPER_READY) ## ruff and mypy alone
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-format: $(READY)
+format: $(DEVELOPER_READY) ## write the code as ruff wants it
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-$(READY): pyproject.toml
+clean: ## remove what builds and tools leave behind
+	rm -rf build dist .mypy_cache .pytest_cache .ruff_cache
+
+$(USER_READY): pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	$(PIP) --editable .
 	touch $@
 
-clean:
-	rm -rf build dist .mypy_cache .pytest_cache .ruff_cache
+$(DEVELOPER_READY): $(USER_READY)
+	$(PIP) --editable '.[dev]'
+	touch $@

@@ -17,7 +17,8 @@ from evo_nas.errors import TooManyFailures, UsageError
 from evo_nas.evaluators.base import Evaluator, Job
 from evo_nas.evaluators.limits import Limits
 from evo_nas.executors.base import Executor
-from evo_nas.storage.history import Ended, History, Pending
+from evo_nas.storage.history import History
+from evo_nas.storage.replay import KnownResult, Pending
 from evo_nas.system.failpoints import Failpoint, reach
 from genotypes.genotype import Genotype, GenotypeError, shorten
 from genotypes.individual import Evaluation, Individual, Outcome, Proposal
@@ -418,11 +419,11 @@ _OF_THE_NETWORK: Final = ("parameters", "mult_adds", "latency", "latency_spread"
 """The metrics that a network keeps when it comes up again; the others, such as seconds, are those of its training."""
 
 
-def _again(known: Ended, needs: Sequence[str]) -> Evaluation:
+def _again(known: KnownResult, needs: Sequence[str]) -> Evaluation:
     """Answer a network that was trained before: with its fitness and what the strategy needs, or with its failure."""
     metrics = {name: known.metrics[name] for name in (*_OF_THE_NETWORK, *needs) if name in known.metrics}
     outcome = Outcome.REUSED if known.fitness is not None else known.outcome
-    return Evaluation(outcome, known.fitness, known.report, seconds=None, metrics=metrics, error=known.error)
+    return Evaluation(outcome, known.fitness, known.test_fitness, seconds=None, metrics=metrics, error=known.error)
 
 
 WHY: Final[Mapping[str, str]] = {

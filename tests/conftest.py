@@ -33,6 +33,18 @@ settings.register_profile("evo_nas", deadline=None, database=None, derandomize=T
 settings.load_profile("evo_nas")
 
 
+PROMISES = ("hostile", "survival")
+"""Folders whose tests hold promises, and are marked by the folder's name; ``make check`` leaves them out."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark tests by the folder they lie in."""
+    for item in items:
+        folder = item.path.relative_to(ROOT / "tests").parts[0] if item.path.is_relative_to(ROOT / "tests") else ""
+        if folder in PROMISES:
+            item.add_marker(folder)
+
+
 @pytest.hookimpl(optionalhook=True)
 def pytest_handlecrashitem(report: pytest.TestReport, sched: Any) -> None:
     """End the run now: xdist by itself lets the other workers go on with their files, and with that of the dead one."""

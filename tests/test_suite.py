@@ -8,6 +8,7 @@ from __future__ import annotations
 import ast
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -16,7 +17,10 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[1]
+MAKEFILE = ROOT / "Makefile"
 
 Suite = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -75,7 +79,7 @@ def test_nothing():
 @pytest.fixture
 def suite(tmp_path: Path) -> Suite:
     """Run the project's pytest on files of tests: ``suite({"name": text}, "--an-option")``."""
-    found = re.search(r"^test:.*\n\t\$\(BIN\)/python (-m pytest .*)$", (ROOT / "Makefile").read_text("utf-8"), re.M)
+    found = re.search(r"^test:.*\n\t\$\(BIN\)/python (-m pytest .*)$", MAKEFILE.read_text("utf-8"), re.M)
     assert found
     words = [sys.executable, *found[1].split()]
     assert {"-n", "--dist"} < set(words)
@@ -86,12 +90,42 @@ def suite(tmp_path: Path) -> Suite:
 
     def run(files: dict[str, str], *options: str) -> subprocess.CompletedProcess[str]:
         for name, text in files.items():
-            (tmp_path / f"tests/test_{name}.py").write_text(text)
+            folder, _, stem = name.rpartition("/")
+            (tmp_path / "tests" / folder / f"test_{stem}.py").write_text(text)
         return subprocess.run(
             [*words, *options], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
         )
 
     return run
+
+
+def test_check_leaves_out_what_is_slow_and_the_promises(suite: Suite, tmp_path: Path) -> None:
+    (line,) = re.findall(r"^check:.*\n\t\$\(BIN\)/python -m pytest .* (-m .*)$", MAKEFILE.read_text("utf-8"), re.M)
+    files = {"slow": "import pytest\n\npytestmark = pytest.mark.slow\n\n"}
+    for folder in ("hostile", "survival", "hostile/deep"):
+        (tmp_path / "tests" / folder).mkdir()
+        files[f"{folder}/promise"] = ""
+    files |= {"hostile_by_name_alone": "", "quick": ""}
+    files = {name: text + "def test_it(): pass\n" for name, text in files.items()}
+    done = suite(files, *shlex.split(line), "-rA")
+    ran = set(re.findall(r"PASSED (\S+)", done.stdout))
+    assert ran == {"tests/test_hostile_by_name_alone.py::test_it", "tests/test_quick.py::test_it"}, done.stdout
+
+
+def test_make_help_names_every_command() -> None:
+    text = MAKEFILE.read_text("utf-8")
+    (phony,) = re.findall(r"^\.PHONY: (.*)$", text, re.M)
+    done = subprocess.run(["make", "--no-print-directory"], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert [line.split()[1] for line in done.stdout.splitlines()] == phony.split()
+    assert all(len(line.split()) > 3 for line in done.stdout.splitlines())
+
+
+def test_the_demo_needs_no_tool_of_developers(tmp_path: Path) -> None:
+    words = ["make", "--dry-run", "demo", f"VENV={tmp_path / 'none'}"]
+    said = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    installs = [line for line in said.splitlines() if " pip install " in line]
+    assert len(installs) == 1
+    assert installs[0].endswith(" --editable .")
 
 
 def line_of(text: str) -> int:

@@ -19,7 +19,7 @@ from genotypes.cell import CellPair
 from genotypes.genotype import GenotypeError, printable, shorten
 
 if TYPE_CHECKING:
-    from evo_nas.storage.history import FrontTrial, TopTrial
+    from evo_nas.storage.reader import FrontTrial, TopTrial
 
 DEFAULT_COSTS: Final = ("mult_adds",)
 """What accuracy is weighed against where neither the caller nor the run says."""

@@ -52,9 +52,10 @@ def find_fault(name: str, probe: Callable[[], str | None], depends: str = "") ->
     """
     place = user_cache() / "self-check" / f"{name}-{_key(depends)}.json"
     with suppress(OSError, ValueError, TypeError, KeyError):  # none there, or damaged: then it is made again
-        kept = json.loads(place.read_text("utf-8"))["fault"]
-        if kept is None or (isinstance(kept, str) and kept.isprintable() and len(kept) <= _LONGEST):
-            return kept
+        if place.is_file():  # a pipe would have no end
+            kept = json.loads(place.read_text("utf-8"))["fault"]
+            if kept is None or (isinstance(kept, str) and kept.isprintable() and len(kept) <= _LONGEST):
+                return kept
     try:
         fault = run_probe(probe)
     except OSError as error:

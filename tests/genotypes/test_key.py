@@ -15,6 +15,8 @@ from genotypes.spaces.blocks import BlockSpace
 from genotypes.spaces.nasnet import NASNetSpace
 from genotypes.zoo import CELLS
 
+pytestmark = pytest.mark.slow
+
 
 def graph_of(cell: Cell) -> nx.DiGraph:
     """The labelled graph of what reaches the output, built without any code under test.

@@ -80,7 +80,8 @@ def _on_the_kernels(report: Report) -> Iterator[Advice]:
     ):
         yield Advice(
             f"trainings go without the compiled kernels ({report.machine.no_kernels})",
-            "with a C compiler, such as gcc, trainings of one or two threads take about two thirds of the time",
+            "with the kernels, which a C compiler such as gcc makes, trainings of one or two threads take about two "
+            "thirds of the time",
         )
     if report.machine.no_onednn is not None and report.device == "cpu" and isinstance(report.evaluator, ProxyEvaluator):
         yield Advice(

@@ -12,6 +12,8 @@ import evo_nas
 from evo_nas.errors import UsageError
 from genotypes.zoo import CELLS
 
+pytestmark = pytest.mark.slow
+
 TINY: dict[str, Any] = {
     "dataset": "digits",
     "preset": "cpu",

@@ -30,6 +30,8 @@ from genotypes.catalogue import space_named
 from genotypes.individual import Evaluation, Outcome
 from tests.waiting import is_alive, wait_for
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[3]
 SPACE = space_named("nasnet(blocks=1)")
 ALONE = {"RAY_AUTH_MODE": "disabled"}  # no token is looked for, or left behind, in the user's home

@@ -22,6 +22,8 @@ from genotypes.catalogue import space_named
 from genotypes.individual import Evaluation, Outcome
 from tests.waiting import is_alive, wait_for
 
+pytestmark = pytest.mark.slow
+
 SPACE = space_named("nasnet(blocks=1)")
 
 

@@ -20,6 +20,8 @@ from genotypes.operations import COMBINES, OPERATIONS
 from genotypes.spaces.nasnet import NASNetSpace
 from genotypes.zoo import NASNET_A
 
+pytestmark = pytest.mark.slow
+
 PAIRS = ("nasnet", "amoebanet", "pnas", "darts")
 """The spaces of pairs of cells, which have an option ``blocks``."""
 

@@ -21,6 +21,8 @@ from genotypes.cell import Cell, CellPair
 from genotypes.individual import Cost
 from genotypes.zoo import CELLS, NASNET_A, PNASNET_5
 
+pytestmark = pytest.mark.slow
+
 LARGE = {"macro": "imagenet", "image": 331, "classes": 1000}
 MOBILE = {"macro": "imagenet", "image": 224, "classes": 1000}
 CIFAR = {"macro": "cifar", "image": 32, "classes": 10}

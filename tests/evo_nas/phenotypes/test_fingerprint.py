@@ -9,6 +9,8 @@ from torch import Tensor, nn
 from evo_nas.phenotypes.network import CellNetwork
 from genotypes.zoo import NASNET_A
 
+pytestmark = pytest.mark.slow
+
 # Mean, population's standard deviation and channel 0 at (0, 0) of what timm 1.0's nasnetalarge computes in float64.
 # The cells are counted from the first stem cell.
 EXPECTED = {

@@ -17,6 +17,8 @@ from genotypes.spaces.nasnet import NASNetSpace
 from genotypes.stacking import STACKINGS
 from genotypes.zoo import CELLS, NASNET_A
 
+pytestmark = pytest.mark.slow
+
 
 def build(cells: CellPair = NASNET_A, **options: object) -> CellNetwork:
     settings: dict[str, object] = {"cells_per_stack": 1, "filters": 4, "classes": 10} | options

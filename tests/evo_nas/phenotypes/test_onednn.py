@@ -32,6 +32,8 @@ from evo_nas.training.devices import seeded, warn_of_faults
 from genotypes.catalogue import space_named
 from genotypes.cell import CellPair
 
+pytestmark = pytest.mark.slow
+
 BACKWARD = torch.ops.aten.convolution_backward.default
 
 

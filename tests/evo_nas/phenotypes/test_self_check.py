@@ -232,3 +232,14 @@ def test_no_pipe_and_no_child_is_left_behind(monkeypatch: pytest.MonkeyPatch) ->
     for child in children:
         with pytest.raises(ChildProcessError):
             os.waitpid(child, os.WNOHANG)
+
+
+def test_a_pipe_in_the_place_of_a_verdict_is_not_waited_for(
+    probe: Callable[[], str | None], cache: Path, tmp_path: Path
+) -> None:
+    find_fault("any", probe)
+    [file] = cache.iterdir()
+    file.unlink()
+    os.mkfifo(file)
+    assert find_fault("any", probe) is None
+    assert runs(tmp_path) == 2

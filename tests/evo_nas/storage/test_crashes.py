@@ -23,6 +23,8 @@ from benchmarks.kills import ROOT, Life, Record, Search, at_training, recorded, 
 from evo_nas.commands.status import status_of
 from evo_nas.storage.crashes import Crash, CrashFile
 
+pytestmark = pytest.mark.slow
+
 SERIAL = Search("random", trials=6, seconds=0.0, space="bits(length=6)", hardware=("--executor", "serial"))
 POISON = "bits(length=2):1.0"
 BLAMED = (

@@ -13,6 +13,8 @@ import pytest
 
 from evo_nas.system.shadows import NAMES, HiddenPackageError, refuse_shadows
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[3]
 LIGHT = "import sys, evo_nas\nassert not {'torch', 'pandas', 'numpy', 'matplotlib', 'scipy'} & set(sys.modules)\n"
 

@@ -16,6 +16,8 @@ from evo_nas.commands.doctor.findings import Report
 from evo_nas.run import load_config
 from evo_nas.system.resources import processor
 
+pytestmark = pytest.mark.slow
+
 TINY = ["--space", "nasnet(blocks=1,combines=add)", "--set", "evaluator.image_size=8", "--threads", "1"]
 
 

@@ -32,6 +32,8 @@ from genotypes.operations import COMBINES, OPERATIONS
 from genotypes.stacking import STACKINGS
 from genotypes.zoo import CELLS, NASNET_A
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[4]
 MACROS = ("cifar", "imagenet")
 EVERYTHING = f"nasnet(combines={'+'.join(COMBINES)},ops={'+'.join(OPERATIONS)})"

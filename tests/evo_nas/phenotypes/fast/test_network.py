@@ -20,6 +20,8 @@ from genotypes.catalogue import space_named
 from genotypes.cell import CellPair
 from genotypes.zoo import CELLS
 
+pytestmark = pytest.mark.slow
+
 WAYS = ("compiled", "torch alone")
 
 

@@ -28,7 +28,7 @@ CHANNELS = (1, 3, 8, 20)
 SIZES = ((1, 1), (2, 5), (7, 6), (16, 16))
 
 
-pytestmark = pytest.mark.usefixtures("kernels")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("kernels")]
 
 
 def image(*shape: int) -> Tensor:
