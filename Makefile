@@ -22,7 +22,7 @@ demo: $(USER_READY) ## install what a user needs, and search cells for handwritt
 	@echo
 	@echo "the curve, and the best cell:"
 	@$(BIN)/python -m evo_nas plot $(DEMO)
-	@$(BIN)/python -m evo_nas compare $(DEMO) | grep report/
+	@$(BIN)/python -m evo_nas compare $(DEMO) | grep figures/
 
 check: lint ## lint, types, and the tests that are neither slow, hostile nor of survival: what to run after each change
 	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m "not slow and not hostile and not survival"

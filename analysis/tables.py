@@ -28,11 +28,11 @@ _SUFFIXES: Final = {
     ".pq": "parquet",
 }
 
-SHOWN: Final = ("run", "id", "parent", "outcome", "fitness", "report", "parameters", "mult_adds", "seconds", "told_at")
+SHOWN: Final = ("run", "id", "parent", "outcome", "fitness", "test", "parameters", "mult_adds", "seconds", "told_at")
 """Columns that a table for the eye has by default, and the genotype behind them; those without a value are left out."""
 
 _ROWS: Final = 10_000  # at a time: `head` on a million rows waits for the first block alone
-_FRACTIONS: Final = ("fitness", "report", "best_so_far")
+_FRACTIONS: Final = ("fitness", "test", "best_so_far")
 _SECONDS: Final = ("seconds", "elapsed")
 _LEAST: Final = 12  # characters that a text keeps, however narrow the terminal
 
@@ -83,7 +83,7 @@ def for_the_eye(paths: Paths, *, sort: Sequence[str] = (), top: int | None = Non
         ValueError: as :func:`select` does.
     """
     frame = select(paths, columns=[*SHOWN, "genotype"], sort=sort, top=top)
-    silent = {name for name in ("parent", "report", "parameters", "mult_adds") if frame[name].isna().all()}
+    silent = {name for name in ("parent", "test", "parameters", "mult_adds") if frame[name].isna().all()}
     if len(find_runs(paths)) == 1:
         silent.add("run")
     return frame.loc[:, [name for name in frame.columns if name not in silent]]

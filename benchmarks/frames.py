@@ -24,8 +24,8 @@ import numpy as np
 import pandas as pd
 
 from analysis.frames import COLUMNS, load_history
-from evo_nas.storage.checksums import ASK, TELL, file_sum, row_sum, sum_file
-from evo_nas.storage.schema import make
+from evo_nas.storage.checksums import file_sum, row_sum, sum_file
+from evo_nas.storage.schema import ASK, TELL, make
 from genotypes.spaces.nasnet import NASNetSpace
 
 TEXTS: Final = ("genotype", "key", "error", "cell")

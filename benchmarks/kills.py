@@ -32,7 +32,8 @@ import numpy as np
 from evo_nas.evaluators.base import Job
 from evo_nas.evaluators.toy import ToyEvaluator
 from evo_nas.run import build, read_stored_config
-from evo_nas.storage.checksums import ASK, damage
+from evo_nas.storage.checksums import damage
+from evo_nas.storage.schema import ASK
 from evo_nas.system.failpoints import VARIABLE
 from genotypes.genotype import Genotype
 from genotypes.individual import Evaluation, Individual, Outcome, Proposal

@@ -32,7 +32,7 @@ class Interactions(Evaluator):
     of the block that it reads. Their sum is divided by its standard deviation, chains left out, so that the spread
     stays as cells grow. What remains is the cell's own, drawn by its key, and no surrogate can know it. The logit of
     the fitness is 1.6 plus 0.1 a block plus 0.3 standard deviations: 0.84 on average for one block, 0.89 for five. The
-    report is the fitness without ``noise``, which is normal with that standard deviation.
+    test fitness is the fitness without ``noise``, which is normal with that standard deviation.
     """
 
     name: ClassVar[str] = "interactions"
@@ -76,7 +76,7 @@ class Interactions(Evaluator):
         """Look the cell up in the landscape."""
         truth = self.truth(job.genotype)
         fitness = min(max(truth + self.noise * job.rng().standard_normal(), 0.0), 1.0)
-        return Evaluation(Outcome.OK, fitness=float(fitness), report=truth)
+        return Evaluation(Outcome.OK, fitness=float(fitness), test_fitness=truth)
 
 
 _INDEX = {op: index for index, op in enumerate(OPERATIONS)}

@@ -54,7 +54,7 @@ def search(strategy: SearchStrategy, evaluator: Evaluator, seed: int, trials: in
         if proposal is None:
             break
         told = evaluator.evaluate(Job(id, proposal.genotype, seed))
-        truths.append(told.report)
+        truths.append(told.test_fitness)
         individual = Individual(id, proposal.genotype, Outcome.OK, told.fitness, proposal.parent, proposal.memo)
         population.add(individual)
         strategy.tell(individual, np.random.default_rng([seed, id, 2]))

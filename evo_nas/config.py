@@ -192,7 +192,7 @@ FLAGS: Final[Mapping[str, Mapping[str, Flag]]] = {
         "early_stopping": Flag("stop trainings that fall behind: none, median or halving", "RULE", "none"),
         "table": Flag("tabular: benchmark table, CSV or parquet", "FILE"),
         "column": Flag("tabular: column that the search sees", "NAME"),
-        "report_column": Flag("tabular: column that is only reported", "NAME"),
+        "test_column": Flag("tabular: column of the test fitness, which no search sees", "NAME"),
         "table_unit": Flag("tabular: percent or fraction", "UNIT", "fraction"),
     },
     "hardware": flags_of(Hardware),

@@ -3,7 +3,8 @@
 EvoNasError (1)
 ├── UsageError (2)    what was asked for cannot be done: an unknown name, a bad value
 ├── RunFolderError (3)  the run folder is busy or unusable
-│   └── DamagedHistory  its history is not what was written
+│   └── HistoryError    its history cannot be looked back on
+│       └── DamagedHistory  it is not what was written
 ├── DataError (4)     an image set or a table is missing or damaged
 ├── TooManyFailures (5)  the run was ended because trial after trial failed
 └── StudyFailed       runs of a study failed; it ends with the highest exit code among them
@@ -34,7 +35,11 @@ class RunFolderError(EvoNasError):
     exit_code = 3
 
 
-class DamagedHistory(RunFolderError):
+class HistoryError(RunFolderError, ValueError):
+    """A run that cannot be looked back on; one line that says which, why, and what to do."""
+
+
+class DamagedHistory(HistoryError):
     """A history is not what was written; the message names its last good trial and the command that saves it."""
 
 

@@ -16,7 +16,8 @@ from evo_nas.errors import TooManyFailures, UsageError
 from evo_nas.evaluators.base import Evaluator, Job
 from evo_nas.evaluators.limits import Limits
 from evo_nas.executors.base import Executor
-from evo_nas.storage.history import Ended, History, Pending
+from evo_nas.storage.history import History
+from evo_nas.storage.replay import KnownResult, Pending
 from evo_nas.system.failpoints import Failpoint, reach
 from genotypes.genotype import GenotypeError, shorten
 from genotypes.individual import Evaluation, Individual, Outcome, Proposal
@@ -412,11 +413,11 @@ class PopulationManager:
 _RESTORED_AT_ONCE: Final = 100
 
 
-def _again(known: Ended, kept: Sequence[str]) -> Evaluation:
+def _again(known: KnownResult, kept: Sequence[str]) -> Evaluation:
     """Answer a network that was trained before: with its fitness and the metrics to be kept, or with its failure."""
     metrics = {name: known.metrics[name] for name in kept if name in known.metrics}
     outcome = Outcome.REUSED if known.fitness is not None else known.outcome
-    return Evaluation(outcome, known.fitness, known.report, seconds=None, metrics=metrics, error=known.error)
+    return Evaluation(outcome, known.fitness, known.test_fitness, seconds=None, metrics=metrics, error=known.error)
 
 
 WHY: Final[Mapping[str, str]] = {

@@ -25,7 +25,7 @@ from evo_nas.manager import Listener, Reason
 from evo_nas.run import Parts, build, fill_options, load_config, read_stored_config, resume, start
 from evo_nas.storage.history import History
 from evo_nas.storage.log import read_log
-from evo_nas.storage.run_folder import RunFolder, take_lock
+from evo_nas.storage.run_folder import RunFolder, is_of_a_run, take_lock
 from evo_nas.system.atomic import write_whole
 from evo_nas.system.links import refuse_links
 from genotypes.genotype import shorten
@@ -43,10 +43,6 @@ _NOTHING_LEFT: Final = (Reason.CONVERGED, Reason.EXHAUSTED, Reason.REFUSED)
 
 _OWN: Final = ("strategy", "seed", "trials")
 """Fields of ``[run]`` that differ between the runs of a study, or between two parts of it."""
-
-_OF_A_RUN: Final = re.compile(
-    r"(run|alive)\.lock|(run\.toml|env\.json|history\.sum)(\.partial)?|log\.jsonl|history\.db(-\w+)?|weights|report"
-)
 
 
 @dataclass(frozen=True)
@@ -179,7 +175,7 @@ def open_study(study: Study, path: Path) -> Iterator[Study]:
         raise RunFolderError(f"cannot make the study folder {path}: {error.strerror}") from error
     if not known.is_file() and any(entry.name != "study.lock" for entry in path.iterdir()):
         raise RunFolderError(f"{path} is not empty and holds no study; name another folder with --study-dir")
-    refuse_links(path, ["study.lock", "study.json", "report"])
+    refuse_links(path, ["study.lock", "study.json", "figures"])
     lock, _ = take_lock(path / "study.lock", f"the study {path}")
     with closing(lock):
         try:
@@ -341,7 +337,7 @@ def _parts(config: RunConfig, jobs: int) -> Parts:
 
 def _clear(folder: Path) -> None:
     """Remove what a start left behind that was killed before its history began; whatever else is there stays."""
-    if folder.is_dir() and all(_OF_A_RUN.fullmatch(entry.name) for entry in folder.iterdir()):
+    if folder.is_dir() and all(is_of_a_run(entry.name) for entry in folder.iterdir()):
         lock, _ = take_lock(folder / "run.lock", f"the run folder {folder}")
         with closing(lock):
             rmtree(folder)

@@ -54,7 +54,7 @@ class Evaluation:
     """The evaluator's result for one genotype.
 
     ``fitness`` is what a search maximises, a fraction in [0, 1]; only failures, and nothing else, have none.
-    ``report`` is a second measure that a search never sees, such as a test accuracy in a benchmark table, also a
+    ``test_fitness`` is a second measure that a search never sees, such as a test accuracy in a benchmark table, also a
     fraction in [0, 1]. ``seconds`` is the duration of the evaluation, ``None`` where nothing was evaluated.
     ``curve`` holds the validation accuracy, a fraction in [0, 1], after each epoch. ``metrics`` holds any further
     finite numbers by name; ``parameters`` and ``mult_adds`` are the ones that histories keep in columns of their
@@ -70,14 +70,14 @@ class Evaluation:
 
     outcome: Outcome
     fitness: float | None = None
-    report: float | None = None
+    test_fitness: float | None = None
     seconds: float | None = 0.0
     curve: tuple[float, ...] = ()
     metrics: Mapping[str, float] = field(default_factory=dict)
     error: str | None = None
 
     def __post_init__(self) -> None:
-        for name in ("fitness", "report", "seconds"):
+        for name in ("fitness", "test_fitness", "seconds"):
             if (value := getattr(self, name)) is not None:
                 object.__setattr__(self, name, float(value))
         object.__setattr__(self, "curve", tuple(map(float, self.curve)))
@@ -87,7 +87,7 @@ class Evaluation:
         if self.outcome.has_fitness != (self.fitness is not None):
             rule = "needs a fitness" if self.outcome.has_fitness else "has no fitness"
             raise ValueError(f"an evaluation that ended {self.outcome} {rule}, got {self.fitness}")
-        for name, value in (("fitness", self.fitness), ("report", self.report)):
+        for name, value in (("fitness", self.fitness), ("test_fitness", self.test_fitness)):
             if value is not None and not 0.0 <= value <= 1.0:
                 raise ValueError(f"{name} is a fraction in [0, 1], got {value}")
         if self.seconds is not None and not (math.isfinite(self.seconds) and self.seconds >= 0.0):

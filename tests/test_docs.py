@@ -182,7 +182,7 @@ def test_the_cells_of_the_guide_are_drawn_and_compared(tmp_path: Path) -> None:
     (code,) = blocks("docs/cells.md", "python")
     assert "graph edit distance 22" in run(tmp_path, sys.executable, "-c", code).stdout
     names = ("published.svg", "column.pdf", "nasnet.dot", "diff.png", "diff.svg", "drift.png")
-    reports = [f"runs/cells/report/{name}.png" for name in ("cells", "operations")]
+    reports = [f"runs/cells/figures/{name}.png" for name in ("cells", "operations")]
     assert all((tmp_path / name).stat().st_size > 1000 for name in (*names, *reports))
 
 
@@ -242,7 +242,7 @@ def test_the_front_of_the_guide_is_found_shown_and_drawn(tmp_path: Path) -> None
     run(tmp_path, sys.executable, *shlex.split(search)[1:], "--trials", "16", "--threads", "1", *settings)
     shown = [run(tmp_path, sys.executable, *shlex.split(line)[1:]).stdout for line in looks]
     assert "the front of accuracy against mult_adds: " in shown[0]
-    assert (tmp_path / "runs/front/report/front.png").is_file()
+    assert (tmp_path / "runs/front/figures/front.png").is_file()
     assert "the front of accuracy against parameters: " in shown[2]
 
 

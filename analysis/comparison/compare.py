@@ -1,7 +1,7 @@
 """Strategies compared over their seeds: a table, what it shows and does not show, the best cells beside each other.
 
 Runs are grouped by strategy and settings, and compared at the same number of samples. A sample is an ended training,
-failed ones counted; the best so far is the highest fitness until then, and its report that of the first trial that had
+failed ones counted; the best so far is the highest fitness until then, and its test that of the first trial that had
 it, as in :mod:`analysis.comparison.regret`.
 """
 
@@ -41,8 +41,8 @@ TABLE: Final[dict[str, str]] = {
     "best_high": "the highest of them",
     "top": f"mean fitness of the {TOP} best networks of a run, mean over runs; of fewer where there are fewer",
     "mean": "mean fitness of all trained trials of a run, mean over runs",
-    "report": "second measure of the best trial of a run, mean over runs; missing where it was not measured",
-    "report_sd": "its sample standard deviation over runs; missing for one run",
+    "test": "test fitness of the best trial of a run, mean over runs; missing where it was not measured",
+    "test_sd": "its sample standard deviation over runs; missing for one run",
     "auc": "area under the best so far: its mean over all samples, fraction in [0, 1]; 0 before the first success",
     "auc_sd": "its sample standard deviation over runs; missing for one run",
     "reached": "in how many runs a fitness was as high as the target; missing without a target",
@@ -61,7 +61,7 @@ OUTCOMES: Final[dict[str, str]] = {
     "run": "name of the run",
     "samples": "samples of the run until the budget",
     "best": "highest fitness, fraction in [0, 1]; missing if no training succeeded",
-    "report": "second measure of the first trial that had it; missing where it was not measured",
+    "test": "test fitness of the first trial that had it; missing where it was not measured",
     "best_id": "id of that trial",
     "auc": "area under the best so far, as in the table",
     "to_target": "samples until a fitness was as high as the target; missing if none was, or there is no target",
@@ -70,7 +70,7 @@ OUTCOMES: Final[dict[str, str]] = {
 
 _COUNTS: Final = ("runs", "trials", "failed", "networks")
 _COLUMNS: Final = (
-    *("run", "strategy", "space", "id", "genotype", "key", "fitness", "report", "seconds", "trained", "sample"),
+    *("run", "strategy", "space", "id", "genotype", "key", "fitness", "test", "seconds", "trained", "sample"),
     *("outcome", "told", "cell"),
 )
 _PAIRS: Final = 12  # lines of the table of pairs
@@ -81,7 +81,7 @@ class Comparison:
     """What :func:`comparison_of` found, and the files that :func:`compare_runs` drew.
 
     ``table`` has the columns of :data:`TABLE`, ``runs`` those of :data:`OUTCOMES` and ``group`` and ``seed``.
-    ``budget`` is the number of samples that all is compared at, ``measure`` what pairs are tested by: ``report`` where
+    ``budget`` is the number of samples that all is compared at, ``measure`` what pairs are tested by: ``test`` where
     every run has one, because the search has not seen it, else ``fitness``. ``warnings`` say why the runs cannot be
     compared as they are, ``notes`` what was counted, ``conclusions`` what may be concluded.
     """
@@ -129,14 +129,14 @@ class Comparison:
     def _found(self) -> list[list[str]]:
         """Return what the groups found, headings first."""
         head = ["runs", "best %", "lowest", "highest", "area %"]
-        reports = self.table["report"].notna().any()
-        head += ["report %"] if reports else []
+        tests = self.table["test"].notna().any()
+        head += ["test %"] if tests else []
         head += [] if self.target is None else [f"to {100 * self.target:g} %"]
         rows = [head]
         for row in _rows(self.table):
             said = [str(row["runs"]), _spread(row["best"], row["best_sd"])]
             said += [_percent(row["best_low"]), _percent(row["best_high"]), _spread(row["auc"], row["auc_sd"])]
-            said += [_spread(row["report"], row["report_sd"])] if reports else []
+            said += [_spread(row["test"], row["test_sd"])] if tests else []
             if self.target is not None:
                 median = f">{self.budget:,}" if pd.isna(row["to_target"]) else f"{row['to_target']:,g}"
                 said.append(f"{median} ({row['reached']}/{row['runs']})")
@@ -189,14 +189,14 @@ def outcomes(frame: pd.DataFrame, budget: int, target: float | None = None) -> p
         row: dict[str, Any] = {"run": run, "samples": len(best), "best": best[-1]}
         if not math.isnan(best[-1]):
             first = group.iloc[int(np.nanargmax(fitness))]
-            row |= {"report": first["report"], "best_id": first["id"]}
+            row |= {"test": first["test"], "best_id": first["id"]}
         height = np.nan_to_num(best)
         row["auc"] = (height.sum() + (budget - len(best)) * height[-1]) / budget
         if target is not None and best[-1] >= target:
             row["to_target"] = int((best >= target).argmax()) + 1  # nothing yet is below every target
         rows.append(row)
     return pd.DataFrame(rows, columns=list(OUTCOMES)).astype(
-        {"run": "str", "report": "float64", "best_id": "Int64", "to_target": "Int64"}
+        {"run": "str", "test": "float64", "best_id": "Int64", "to_target": "Int64"}
     )
 
 
@@ -276,9 +276,9 @@ def comparison_of(paths: Paths, *, target: float | None = None, trials: int | No
     measured.insert(1, "group", measured["run"].map(counted))
     seeds = {run.name: seed_of(run) for run in kept}
     measured.insert(2, "seed", pd.Series([seeds[run] for run in measured["run"]], dtype="Int64"))
-    found = measured.loc[measured["best"].notna(), "report"]
-    measure = "report" if len(found) and found.notna().all() else "fitness"
-    column = "report" if measure == "report" else "best"
+    found = measured.loc[measured["best"].notna(), "test"]
+    measure = "test" if len(found) and found.notna().all() else "fitness"
+    column = "test" if measure == "test" else "best"
     table = compare(frame, counted, budget=budget, target=target)
     table = table.sort_values(column, ascending=False, kind="stable", ignore_index=True)
     by_label = {group.label: group for group in groups}
@@ -396,8 +396,8 @@ def _row(group: pd.DataFrame, measured: pd.DataFrame, target: float | None) -> d
         "best_high": measured["best"].max(),
         "top": top.mean() if whole else np.nan,
         "mean": means.mean() if whole else np.nan,
-        "report": measured["report"].mean(skipna=False),
-        "report_sd": measured["report"].std(ddof=1, skipna=False),
+        "test": measured["test"].mean(skipna=False),
+        "test_sd": measured["test"].std(ddof=1, skipna=False),
         "auc": measured["auc"].mean(),
         "auc_sd": measured["auc"].std(ddof=1),
         "seconds": group["seconds"].mean(),
@@ -422,7 +422,7 @@ def _values(measured: pd.DataFrame, group: str, column: str) -> Floats:
 def _scope(table: pd.DataFrame, measure: str, budget: int) -> str:
     """Return what the conclusions are about, and that they are about nothing else."""
     spaces = listed(table["space"].unique().tolist())
-    said = "the report of the best network" if measure == "report" else "the best fitness"
+    said = "the test fitness of the best network" if measure == "test" else "the best fitness"
     return (
         f"This is about {said} after {budget:,} samples on {spaces}, measured as here. Who leads at another budget, on "
         "other data or in another space is not known from it."

@@ -20,7 +20,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from analysis.comparison.fairness import EARLY, ending
-from analysis.frames import TRAINED, HistoryError, Run, find_runs, opened, refuse_damage
+from analysis.frames import HistoryError, Run, find_runs, refuse_damage
+from evo_nas.storage.columns import select_trainings
+from evo_nas.storage.opening import open_to_read
+from evo_nas.storage.schema import TRIAL
 from genotypes.genotype import shorten
 
 CHECKPOINTS: Final = (50, 100, 150, 200, 300, 500, 1000)
@@ -34,8 +37,8 @@ STUDY_TABLE: Final[dict[str, str]] = {
     "sd_best": "its sample standard deviation over seeds, percentage points; missing for one seed",
     "mean_regret": "best possible fitness minus the highest until then, mean over seeds, percentage points",
     "stderr_regret": "standard error of that mean, percentage points; missing for one seed",
-    "mean_report": "report of the trial with the highest fitness until then, the first on ties, mean, per cent",
-    "stderr_report": "standard error of that mean, percentage points; missing for one seed",
+    "mean_test": "test fitness of the trial with the highest fitness until then, the first on ties, mean, per cent",
+    "stderr_test": "standard error of that mean, percentage points; missing for one seed",
     "distinct": "different networks trained until then, mean over seeds",
 }
 """Column of :func:`study_table` -> what it holds, with its unit. What is not known is missing."""
@@ -49,14 +52,14 @@ Floats = NDArray[np.float64]
 class StrategyCurves:
     """What the finished runs of one strategy had found after each trial: arrays of shape (seeds, trials).
 
-    ``best`` and ``report`` are fractions in [0, 1], NaN while there is none; ``distinct`` counts networks. A run that
+    ``best`` and ``test`` are fractions in [0, 1], NaN while there is none; ``distinct`` counts networks. A run that
     ended early, because nothing was left to try, keeps its last values. ``unfinished`` lists the seeds left out.
     """
 
     label: str
     seeds: tuple[int, ...]
     best: Floats
-    report: Floats
+    test: Floats
     distinct: Floats
     unfinished: tuple[int, ...] = ()
 
@@ -130,8 +133,8 @@ def study_table(study: StudyCurves, checkpoints: Sequence[int] | None = None) ->
                     "sd_best": 100 * _spread(curves.best[:, at]),
                     "mean_regret": regret[:, at].mean(),
                     "stderr_regret": standard_error(regret[:, at]),
-                    "mean_report": 100 * curves.report[:, at].mean(),
-                    "stderr_report": 100 * standard_error(curves.report[:, at]),
+                    "mean_test": 100 * curves.test[:, at].mean(),
+                    "stderr_test": 100 * standard_error(curves.test[:, at]),
                     "distinct": curves.distinct[:, at].mean(),
                 }
             )
@@ -160,7 +163,7 @@ def notes_on(study: StudyCurves) -> list[str]:
         if curves.seeds and (lost := int(np.isnan(curves.best[:, -1]).sum())):
             notes.append(f"{curves.label}: in {lost} of {len(curves.seeds)} runs no trial succeeded.")
     if any((study.regret(curves) < 0).any() for curves in study.strategies):
-        notes.append("A fitness above the best possible one is noise: read the report, not the regret.")
+        notes.append("A fitness above the best possible one is noise: read the test fitness, not the regret.")
     return notes
 
 
@@ -209,16 +212,16 @@ def _curves(label: str, folders: Mapping[int, Path], trials: int) -> StrategyCur
     done = {seed: curve for seed, curve in curves.items() if curve is not None}
     unfinished = tuple(seed for seed in curves if seed not in done)
     # Even of no runs an array of shape (seeds, trials).
-    best, report, distinct = (np.array([c[i] for c in done.values()]).reshape(len(done), trials) for i in range(3))
-    return StrategyCurves(label, tuple(done), best, report, distinct, unfinished)
+    best, test, distinct = (np.array([c[i] for c in done.values()]).reshape(len(done), trials) for i in range(3))
+    return StrategyCurves(label, tuple(done), best, test, distinct, unfinished)
 
 
 def _curve(folder: Path, trials: int) -> tuple[Floats, Floats, Floats] | None:
-    """Follow one run: best so far, report of the best, different networks, after each trial; ``None`` if unfinished."""
+    """Follow one run: best so far, its test fitness, different networks, after each trial; ``None`` if unfinished."""
     if not (folder / "history.db").is_file():
         return None
     (run,) = find_runs(folder)
-    keys, fitness, report = _trained(run, trials)
+    keys, fitness, test = _trained(run, trials)
     if len(keys) < trials and ending(run) not in EARLY:
         return None
     if not keys:  # everything that it asked was refused
@@ -227,22 +230,19 @@ def _curve(folder: Path, trials: int) -> tuple[Floats, Floats, Floats] | None:
     # The first that is better than all before it, so that a tie changes nothing.
     improved = np.fmax(fitness, -1.0) > np.concatenate([[-1.0], np.fmax(best[:-1], -1.0)])
     incumbent = np.maximum.accumulate(np.where(improved, np.arange(len(keys)), -1))
-    reported = np.where(incumbent < 0, math.nan, report[incumbent])
+    tested = np.where(incumbent < 0, math.nan, test[incumbent])
     seen: set[str] = set()
     distinct = np.array([len(seen) for key in keys if not seen.add(key)], dtype=np.float64)  # type: ignore[func-returns-value]
     rest = (0, trials - len(keys))
-    return np.pad(best, rest, "edge"), np.pad(reported, rest, "edge"), np.pad(distinct, rest, "edge")
+    return np.pad(best, rest, "edge"), np.pad(tested, rest, "edge"), np.pad(distinct, rest, "edge")
 
 
 def _trained(run: Run, trials: int) -> tuple[list[str], Floats, Floats]:
-    """Read the first so many ended trainings of a run, in the order told: keys, fitness and report."""
-    columns = ("key", "fitness", "report")
-    with opened(run.history) as connection:
-        refuse_damage(connection, run, "trial", ("told", *columns))
-        rows = connection.execute(
-            f"SELECT {', '.join(columns)} FROM trial WHERE {TRAINED} ORDER BY told LIMIT ?",
-            (trials,),
-        ).fetchall()
+    """Read the first so many ended trainings of a run, in the order told: keys, fitness and test fitness."""
+    columns = ("key", "fitness", "test")
+    with open_to_read(run.history) as connection:
+        refuse_damage(connection, run, TRIAL, ("told", *columns))
+        rows = select_trainings(connection, columns, trials).fetchall()
     numbers = np.array([row[1:] for row in rows], dtype=np.float64).reshape(len(rows), 2)
     return [row[0] for row in rows], numbers[:, 0], numbers[:, 1]
 

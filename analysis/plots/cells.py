@@ -18,7 +18,7 @@ from analysis.cells.layout import op_text
 from analysis.cells.operations import operation_drift
 from analysis.frames import HistoryError, Paths, find_runs, load_history
 from analysis.plots.axes import legible, plain
-from analysis.plots.files import report_file, save
+from analysis.plots.files import figure_file, save
 from evo_nas.system.atomic import write_whole
 from genotypes.cell import CellPair
 from genotypes.genotype import shorten
@@ -125,7 +125,7 @@ def by_share(drift: pd.DataFrame) -> list[str]:
 def plot_operations(paths: Paths, output: Path | None = None) -> list[Path]:
     """Draw how the operations drift, a row of maps a strategy and space, a map a kind of cell; give the files.
 
-    They go to ``output``, or to ``report/operations.png`` and ``.svg`` of the first run.
+    They go to ``output``, or to ``figures/operations.png`` and ``.svg`` of the first run.
 
     Raises:
         HistoryError: if there is no such run, no training has ended, or what was searched has no operations.
@@ -162,7 +162,7 @@ def plot_operations(paths: Paths, output: Path | None = None) -> list[Path]:
             title = ": ".join(filter(None, [named, f"{_CELLS[cell]}{of}".removeprefix(", ")]))
             lines = title.replace(": ", ":\n", 1) if len(title) > _TITLE else title
             ax.set_title(lines, fontsize=9, color=_INK, loc="left", parse_math=False)
-    return save(figure, output or report_file(runs[0].folder, "operations.png"))
+    return save(figure, output or figure_file(runs[0].folder, "operations.png"))
 
 
 def difference_figure(difference: Difference) -> Figure:

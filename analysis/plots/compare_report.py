@@ -31,7 +31,7 @@ def compare_runs(
 ) -> Comparison:
     """Compare runs as :func:`comparison_of` does and draw the best cells of the groups beside each other.
 
-    The picture goes to ``output``, or to ``report/compare.png`` and ``.svg`` of the first run.
+    The picture goes to ``output``, or to ``figures/compare.png`` and ``.svg`` of the first run.
 
     Raises:
         HistoryError: if there is no such run, no training has ended, or a trial is damaged.
@@ -39,9 +39,9 @@ def compare_runs(
     """
     # Drawing is loaded here, so that tables come without matplotlib.
     from analysis.cells.drawing import columns_figure
-    from analysis.plots.files import picture_files, report_file, save
+    from analysis.plots.files import figure_file, picture_files, save
 
-    place = Path(output) if output else report_file(find_runs(paths)[0].folder, "compare.png")
+    place = Path(output) if output else figure_file(find_runs(paths)[0].folder, "compare.png")
     picture_files(place)  # a wrong suffix is said before anything is read
     comparison = comparison_of(paths, target=target, trials=trials)
     table, notes = comparison.table, comparison.notes

@@ -16,18 +16,18 @@ if TYPE_CHECKING:
     pass
 
 
-def report_file(folder: Path, name: str) -> Path:
-    """Name a file in the folder ``report`` of a run or a study, where pictures go if no place is named.
+def figure_file(folder: Path, name: str) -> Path:
+    """Name a file in the folder ``figures`` of a run or a study, where pictures go if no place is named.
 
     Raises:
         HistoryError: if that is a symbolic link: what it leads to may be anybody's.
     """
-    report = folder / "report"
-    if report.is_symlink():
+    figures = folder / "figures"
+    if figures.is_symlink():
         raise HistoryError(
-            f"{report} is a link, and no picture is written through it: remove it, or name a file with -o"
+            f"{figures} is a link, and no picture is written through it: remove it, or name a file with -o"
         )
-    return report / name
+    return figures / name
 
 
 def save(figure: Figure, path: Path) -> list[Path]:

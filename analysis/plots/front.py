@@ -14,7 +14,7 @@ from analysis.comparison.wording import listed
 from analysis.frames import HistoryError, Paths, Run, find_runs, load_history, load_metrics
 from analysis.plots.axes import SIZE, dress, fence, fitness_of, legend, legible, letters, new_axes, percents
 from analysis.plots.curves import refuse_empty, some_of
-from analysis.plots.files import report_file, save
+from analysis.plots.files import figure_file, save
 from analysis.plots.palette import GRID, INK, MARKERS, mixed, strategy_colours, strategy_markers
 from genotypes.genotype import shorten
 from genotypes.measure import Measure
@@ -112,7 +112,7 @@ def plot_front(frame: pd.DataFrame, ax: Axes | None = None, *, cost: str = "mult
 
 
 def plot_fronts(paths: Paths, output: Path | None = None, *, costs: Sequence[str] = ()) -> list[Path]:
-    """Draw the fronts of runs, a panel a cost, to ``output``, or to ``report/front.png`` and ``.svg`` of the first.
+    """Draw the fronts of runs, a panel a cost, to ``output``, or to ``figures/front.png`` and ``.svg`` of the first.
 
     Without ``costs`` they are those of the first run's strategy, where it has any, else mult-adds. Gives the files.
 
@@ -138,7 +138,7 @@ def plot_fronts(paths: Paths, output: Path | None = None, *, costs: Sequence[str
     figure = Figure(figsize=(width * len(names), height), layout="constrained")
     for position, name in enumerate(names, start=1):
         plot_front(frame, figure.add_subplot(1, len(names), position), cost=name)
-    return save(figure, output or report_file(runs[0].folder, "front.png"))
+    return save(figure, output or figure_file(runs[0].folder, "front.png"))
 
 
 def _own_costs(run: Run) -> tuple[str, ...]:

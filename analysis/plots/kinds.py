@@ -18,7 +18,7 @@ from analysis.learning import learning
 from analysis.plots.axes import column_of, new_figure
 from analysis.plots.controller import plot_entropy, plot_reward
 from analysis.plots.curves import nothing, plot_accuracy, plot_best, plot_mean, plot_trials, refuse_empty
-from analysis.plots.files import report_file, save
+from analysis.plots.files import figure_file, save
 from analysis.plots.population import plot_age, plot_diversity
 from analysis.plots.seed_bands import plot_seeds
 from analysis.plots.top_k import plot_top
@@ -45,7 +45,7 @@ class Order:
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """One kind of picture: its file in ``report/``, the columns it needs, its panels, and what draws into them."""
+    """One kind of picture: its file in ``figures/``, the columns it needs, its panels, and what draws into them."""
 
     file: str
     draw: Callable[[Order, Figure], object]
@@ -64,7 +64,7 @@ def plot_kind(
     window: int | None = None,
     width: float | None = None,
 ) -> list[Path]:
-    """Draw runs to ``output``, or to ``report/<file of the kind>`` of the first, as PNG and SVG; give the files.
+    """Draw runs to ``output``, or to ``figures/<file of the kind>`` of the first, as PNG and SVG; give the files.
 
     ``kind`` is one of :data:`KINDS`. Runs are grouped by strategy and settings (:mod:`analysis.comparison.groups`).
     ``window`` is P: of the moving mean by default the population of the first run that has one, else 100; of a
@@ -91,7 +91,7 @@ def plot_kind(
     figure = new_figure(width, chosen.panels)
     chosen.draw(Order(runs, frame, labels_of(runs, frame), x, window), figure)
     stem = chosen.file if x == "trials" else f"{chosen.file}-{x}"
-    return save(figure, Path(output) if output else report_file(runs[0].folder, f"{stem}.png"))
+    return save(figure, Path(output) if output else figure_file(runs[0].folder, f"{stem}.png"))
 
 
 def _mean(order: Order, figure: Figure) -> None:

@@ -31,7 +31,7 @@ class StudyReport:
 
     def cells(self) -> list[list[str]]:
         """Return the table as text, headings first."""
-        rows = [["strategy", "trials", "seeds", "best %", "regret pp", "report %", "distinct"]]
+        rows = [["strategy", "trials", "seeds", "best %", "regret pp", "test %", "distinct"]]
         for row in self.table.to_dict(orient="records"):
             rows.append(
                 [
@@ -40,7 +40,7 @@ class StudyReport:
                     str(row["seeds"]),
                     plus_minus(row["mean_best"], row["sd_best"], 2),
                     plus_minus(row["mean_regret"], row["stderr_regret"], 3),
-                    plus_minus(row["mean_report"], row["stderr_report"], 2),
+                    plus_minus(row["mean_test"], row["stderr_test"], 2),
                     f"{row['distinct']:,.1f}",
                 ]
             )
@@ -64,7 +64,7 @@ def report_study(
     seeds: range | None = None,
     trials: int | None = None,
 ) -> StudyReport:
-    """Compare the strategies of a study and draw their curves to ``output``, or to ``report/study.png`` and ``.svg``.
+    """Compare the strategies of a study and draw their curves to ``output``, or to ``figures/study.png`` and ``.svg``.
 
     The keywords are those of :func:`load_study`.
 
@@ -73,11 +73,11 @@ def report_study(
         ValueError: if the suffix of ``output`` is no format of a picture.
     """
     # Drawing is loaded here, so that numbers come without matplotlib.
-    from analysis.plots.files import report_file, save
+    from analysis.plots.files import figure_file, save
     from analysis.plots.regret import study_figure
 
     study = load_study(folder, strategies=strategies, seeds=seeds, trials=trials)
     if not any(curves.seeds for curves in study.strategies):
         raise HistoryError(f"no run of the study {folder} is finished yet")
-    files = save(study_figure(study), output or report_file(study.folder, "study.png"))
+    files = save(study_figure(study), output or figure_file(study.folder, "study.png"))
     return StudyReport(study_table(study), tuple(notes_on(study)), tuple(files))

@@ -18,8 +18,10 @@ from analysis.comparison.fairness import ending
 from analysis.comparison.groups import Group, groups_of, seed_of
 from analysis.curves import moving_mean
 from analysis.diversity import mean_window
-from analysis.frames import Paths, Run, find_runs, load_history, opened
+from analysis.frames import Paths, Run, find_runs, load_history
 from analysis.lineage import lineage
+from evo_nas.storage.columns import select_cells
+from evo_nas.storage.opening import open_to_read
 from evo_nas.storage.run_folder import measure_of
 from genotypes.genotype import printable, shorten
 from genotypes.measure import common_measure
@@ -37,7 +39,7 @@ MOST_RUNS: Final = 1000
 """Runs that a report has room for."""
 
 _COLUMNS: Final = (
-    *("run", "strategy", "space", "evaluator", "id", "parent", "outcome", "fitness", "report", "seconds", "parameters"),
+    *("run", "strategy", "space", "evaluator", "id", "parent", "outcome", "fitness", "test", "seconds", "parameters"),
     *("mult_adds", "told", "told_at", "trained", "sample", "best_so_far", "elapsed", "error"),
 )
 _OF_LINEAGE: Final = ("run", "id", "parent", "told", "fitness", "trained", "key", "genotype", "sample")
@@ -134,7 +136,7 @@ def _run(run: Run, group: Group, rows: pd.DataFrame) -> dict[str, Any]:
         "failed": sum(told.values()) - sum(good),
         "pending": int(rows["told"].isna().sum()),
         "best": _number(best["fitness"]),
-        "report": _number(best["report"]),
+        "test": _number(best["test"]),
         "best_id": _count(best["id"]),
         "best_sample": _count(best["sample"]),
         "seconds": float(trained["seconds"].sum()),
@@ -179,7 +181,7 @@ def _trials(rows: pd.DataFrame, runs: Mapping[str, Run]) -> list[dict[str, Any]]
             "run": row["run"],
             "id": int(row["id"]),
             "fitness": float(row["fitness"]),
-            "report": _value(row["report"], float),
+            "test": _value(row["test"], float),
             "parameters": _value(row["parameters"], int),
             "mult_adds": _value(row["mult_adds"], int),
             "seconds": _value(row["seconds"], float),
@@ -194,12 +196,10 @@ def _trials(rows: pd.DataFrame, runs: Mapping[str, Run]) -> list[dict[str, Any]]
 def _texts(run: Run, ids: Sequence[int]) -> dict[int, tuple[str, str]]:
     """Read the genotype and the readable cell of trials, by id."""
     found: dict[int, tuple[str, str]] = {}
-    with opened(run.history) as connection:
+    with open_to_read(run.history) as connection:
         for start in range(0, len(ids), _AT_ONCE):
             part = ids[start : start + _AT_ONCE]
-            marks = ", ".join("?" * len(part))
-            query = f"SELECT id, genotype, cell FROM trial WHERE id IN ({marks})"
-            for id, genotype, cell in connection.execute(query, part):
+            for id, genotype, cell in select_cells(connection, part):
                 found[id] = shorten(printable(genotype), _GENOTYPE), str(cell)
     return found
 
@@ -207,7 +207,7 @@ def _texts(run: Run, ids: Sequence[int]) -> dict[int, tuple[str, str]]:
 def _comparison(runs: Sequence[Run]) -> dict[str, Any]:
     """Compare the groups, in numbers and sentences."""
     found = comparison_of([run.history for run in runs])
-    columns = ("group", "runs", "best", "best_sd", "best_low", "best_high", "report", "report_sd", "auc", "auc_sd")
+    columns = ("group", "runs", "best", "best_sd", "best_low", "best_high", "test", "test_sd", "auc", "auc_sd")
     table = json.loads(found.table[list(columns)].to_json(orient="records", double_precision=15))
     return {
         "budget": found.budget,

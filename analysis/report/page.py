@@ -144,8 +144,8 @@ def _cards(report: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     cards = []
     if winner:
         cards.append((f"Best {measure.name}", _percent(winner["fitness"]), f"trial {winner['run']}:{winner['id']}"))
-        if winner["report"] is not None:
-            cards.append(("Its report", _percent(winner["report"]), "which the search never saw"))
+        if winner["test"] is not None:
+            cards.append(("Its test fitness", _percent(winner["test"]), "which the search never saw"))
     else:
         cards.append((f"Best {measure.name}", "-", "no trial has a fitness yet"))
     budgets = [run["budget"] for run in runs]
@@ -173,7 +173,7 @@ def _tables(report: Mapping[str, Any]) -> Iterable[Table]:
             "trainings": lambda run: _whole(run["trained"]),
             "failed": lambda run: _whole(run["failed"]),
             "best": lambda run: _fraction(run["best"]),
-            "report": lambda run: _fraction(run["report"]),
+            "test": lambda run: _fraction(run["test"]),
             "of trial": lambda run: _whole(run["best_id"], plain=True),
             "going for": lambda run: _seconds(run["elapsed"]),
         },
@@ -190,7 +190,7 @@ def _tables(report: Mapping[str, Any]) -> Iterable[Table]:
                 "best": lambda row: _spread(row["best"], row["best_sd"]),
                 "lowest": lambda row: _fraction(row["best_low"]),
                 "highest": lambda row: _fraction(row["best_high"]),
-                "report": lambda row: _spread(row["report"], row["report_sd"]),
+                "test": lambda row: _spread(row["test"], row["test_sd"]),
                 "area": lambda row: _spread(row["auc"], row["auc_sd"]),
             },
         )
@@ -202,7 +202,7 @@ def _tables(report: Mapping[str, Any]) -> Iterable[Table]:
             "trial": lambda row: _whole(row["id"], plain=True),
             "run": lambda row: Entry(row["run"]),
             measure.name: lambda row: _fraction(row["fitness"]),
-            "report": lambda row: _fraction(row["report"]),
+            "test": lambda row: _fraction(row["test"]),
             "parameters": lambda row: _whole(row["parameters"]),
             "mult-adds": lambda row: _whole(row["mult_adds"]),
             "seconds": lambda row: _real(row["seconds"]),

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Final, NoReturn
 
 from evo_nas import config
-from evo_nas.errors import RunFolderError, UsageError
+from evo_nas.errors import EvoNasError, UsageError
 from evo_nas.storage.run_folder import RECORDS
 from genotypes.genotype import printable
 
@@ -138,13 +138,11 @@ def spell_command(words: Sequence[str]) -> str:
 
 @contextmanager
 def translate_errors() -> Iterator[None]:
-    """Turn errors of analysis into ours, which have exit codes: an unreadable history, an unwritable picture."""
-    from analysis.frames import HistoryError
-
+    """Turn what analysis raises into errors with exit codes: a value that cannot be, an unwritable picture."""
     try:
         yield
-    except HistoryError as error:
-        raise RunFolderError(str(error)) from error
+    except EvoNasError:  # such as HistoryError, which is a ValueError too
+        raise
     except ValueError as error:
         raise UsageError(str(error)) from error
     except OSError as error:

@@ -14,7 +14,8 @@ from typing import Any, Final, NoReturn
 from evo_nas.config import read_toml
 from evo_nas.data.sources.catalogue import DATA_SETS
 from evo_nas.errors import RunFolderError, UsageError
-from evo_nas.storage.history import History, TopTrial
+from evo_nas.storage.history import History
+from evo_nas.storage.reader import TopTrial
 from evo_nas.storage.run_folder import RunFolder
 from genotypes.catalogue import space_named
 from genotypes.cell import CellPair

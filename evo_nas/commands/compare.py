@@ -11,7 +11,7 @@ from evo_nas.commands.base import Parser, add_json, add_output, fraction, transl
 def add_arguments(parser: Parser) -> None:
     """Add the flags."""
     parser.add_argument("runs", metavar="RUN", nargs="+", help="run folder, or a pattern of them")
-    add_output(parser, "picture to write (default: RUN/report/)")
+    add_output(parser, "picture to write (default: RUN/figures/)")
     parser.add_argument("--target", metavar="ACC", type=fraction, help="samples to reach it, a fraction in [0, 1]")
     parser.add_argument(
         "--trials", metavar="N", type=whole(10**9), help="compare after N trainings (default: what all runs have)"

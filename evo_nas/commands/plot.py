@@ -31,7 +31,7 @@ def add_arguments(parser: Parser) -> None:
         "--width", metavar="CM", type=whole(200, 4), help="centimetres of the picture, a curve's from 7"
     )
     parser.add_argument("runs", metavar="RUN", nargs="+", help="run folder, or a pattern of them")
-    add_output(parser, "picture to write (default: RUN/report/)")
+    add_output(parser, "picture to write (default: RUN/figures/)")
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -71,7 +71,7 @@ def _plot_cells(arguments: argparse.Namespace) -> list[Path]:
     """Draw the best cells of runs, or whatever else stands for cells."""
     from analysis.frames import find_runs
     from analysis.plots.cells import plot_cells
-    from analysis.plots.files import report_file
+    from analysis.plots.files import figure_file
     from evo_nas.commands.cell_sources import cells_meant
 
     texts: list[str] = []
@@ -83,7 +83,7 @@ def _plot_cells(arguments: argparse.Namespace) -> list[Path]:
     if output is None:
         if not (Path(texts[0]) / "history.db").is_file():
             raise UsageError("these cells have no run folder to draw them into: name a file with -o FILE")
-        output = report_file(Path(texts[0]), "cells.png")
+        output = figure_file(Path(texts[0]), "cells.png")
     said = ["" if source.fitness is None else f"{100 * source.fitness:.2f} %" for source in sources]
     named = [(source.label, words, source.cells) for source, words in zip(sources, said, strict=True)]
     return plot_cells(named, output, width=arguments.width and arguments.width / 2.54)

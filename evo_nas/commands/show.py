@@ -20,7 +20,7 @@ from genotypes.genotype import GenotypeError, printable, shorten
 from genotypes.measure import ACCURACY, Measure
 
 if TYPE_CHECKING:
-    from evo_nas.storage.history import FrontTrial, TopTrial
+    from evo_nas.storage.reader import FrontTrial, TopTrial
 
 DEFAULT_COSTS: Final = ("mult_adds",)
 """What the fitness is weighed against where neither the caller nor the run says."""

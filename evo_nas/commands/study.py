@@ -33,7 +33,7 @@ examples:
   python -m evo_nas study --strategies 'evolution(population=20,sample=5),evolution(population=50,sample=10)' ...
 
 A run for each strategy and seed, in folders of their own below the study's; the same command again goes on where it
-stopped, and more --seeds, --trials or --strategies add to it. Regret and report are in percentage points. Options of
+stopped, and more --seeds, --trials or --strategies add to it. Regret and test are in percentage points. Options of
 strategies (--population, --set strategy.x=y) go to all that have them. docs/study.md says what the numbers mean."""
 
 
@@ -50,7 +50,7 @@ def add_arguments(parser: Parser) -> None:
     add_flags(parser, "hardware", ("device", "data_dir", "keep_weights", "tensorboard"))
     parser.add_argument("--study-dir", metavar="DIR", type=Path, help="folder of the study (default: runs/study-...)")
     add_json(parser)
-    add_output(parser, "picture to write (default: STUDY/report/study.png)")
+    add_output(parser, "picture to write (default: STUDY/figures/study.png)")
 
 
 def run(arguments: argparse.Namespace) -> None:

@@ -30,7 +30,7 @@ class ToyEvaluator(Evaluator):
     (i + 1) * j. All decisions are worth the same, and the first ones are cheap.
 
     ``noise`` is the standard deviation, a fraction; it is drawn once per trial, so that the same genotype trained
-    again differs. The report is the score without noise. ``seconds`` is the simulated duration of a trial, slept
+    again differs. The test fitness is the score without noise. ``seconds`` is the simulated duration of a trial, slept
     away; ``sigma`` spreads it log-normally.
 
     Raises:
@@ -87,4 +87,4 @@ class ToyEvaluator(Evaluator):
             time.sleep(seconds)
         parameters = sum(i * choice for i, choice in enumerate(job.genotype.choices, start=1))
         metrics = {"parameters": parameters}
-        return Evaluation(Outcome.OK, fitness=float(fitness), report=truth, seconds=seconds, metrics=metrics)
+        return Evaluation(Outcome.OK, fitness=float(fitness), test_fitness=truth, seconds=seconds, metrics=metrics)

@@ -16,7 +16,8 @@ from typing import Any, Final, Self
 
 from evo_nas.errors import UsageError
 from evo_nas.manager import Listener
-from evo_nas.storage.history import History, Told
+from evo_nas.storage.history import History
+from evo_nas.storage.replay import Told
 from evo_nas.storage.run_folder import EVENTS
 from genotypes.individual import Evaluation, Individual, Outcome
 from genotypes.measure import ACCURACY, Measure

@@ -10,44 +10,9 @@ from __future__ import annotations
 import sqlite3
 import zlib
 from pathlib import Path
-from typing import Final, NamedTuple
 
+from evo_nas.storage.schema import ASK, SUMMED, is_garbled
 from genotypes.genotype import printable
-
-ASK: Final = ("id", "parent", "genotype", "key", "seed", "memo", "brief", "asked", "asked_at", "cell")
-"""Columns of ``trial`` that ``asked_sum`` covers: what is known when a trial is asked."""
-
-TELL: Final = (
-    *("id", "told", "outcome", "fitness", "report", "seconds", "parameters", "mult_adds"),
-    *("metrics", "error", "told_at"),
-)
-"""Columns of ``trial`` that ``told_sum`` covers: what became of it."""
-
-
-EPOCHS: Final = "(SELECT count(*) FROM curve WHERE curve.trial = trial.id)"
-"""How many rows the learning curve of a trial has, as SQL; ``told_sum`` covers it last, so that none can go missing."""
-
-_MARK: Final = 0x65766F00  # "evo", and room for the version
-
-
-class Summed(NamedTuple):
-    """Rows that carry a sum: their table, the column of the trial's id, that of the sum, and what it covers."""
-
-    table: str
-    trial: str
-    sum: str
-    columns: tuple[str, ...]
-    when: str = "true"
-
-
-SUMMED: Final = (
-    Summed("trial", "id", "asked_sum", ASK),
-    Summed("trial", "id", "told_sum", (*TELL, EPOCHS), "(told IS NOT NULL OR told_sum IS NOT NULL)"),
-    Summed("curve", "trial", "sum", ("trial", "epoch", "accuracy")),
-    Summed("note", "trial", "sum", ("trial", "name", "value")),
-    Summed("attempt", "trial", "sum", ("trial", "number", "started_at", "ended_at", "outcome")),
-)
-"""Every sum in a history."""
 
 
 def row_sum(*values: object) -> int:
@@ -89,22 +54,8 @@ def may_be_untouched(history: Path) -> bool:
         return False
 
 
-def mark(version: int) -> int:
-    """Return the ``PRAGMA application_id`` of a history of this version; the first had none."""
-    return _MARK + version if version > 1 else 0
-
-
-def is_garbled(connection: sqlite3.Connection) -> bool:
-    """Return whether a history's version is not the one that was written: since version 2 it stands there twice."""
-    version, found = (connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("user_version", "application_id"))
-    return found not in (0, mark(version))
-
-
 def damage(connection: sqlite3.Connection) -> str | None:
-    """Read a history completely, and say in a line what is wrong with it; ``None`` if nothing is.
-
-    One of version 1 has no checksums: there only what SQLite notices is found.
-    """
+    """Read a history completely, and return in a line what is wrong with it; ``None`` if nothing is."""
     connection.create_function("row_sum", -1, row_sum, deterministic=True)
     try:
         (version,) = connection.execute("PRAGMA user_version").fetchone()
@@ -112,11 +63,9 @@ def damage(connection: sqlite3.Connection) -> str | None:
             return f"its schema version reads {version}"
         if (found := connection.execute("PRAGMA integrity_check(1)").fetchone()[0]) != "ok":
             return one_line(str(found).splitlines()[-1])
-        if version > 1:
-            return _wrong_row(connection)
+        return _wrong_row(connection)
     except (sqlite3.Error, UnicodeDecodeError) as error:
         return one_line(error)
-    return None
 
 
 def _wrong_row(connection: sqlite3.Connection) -> str | None:
@@ -135,22 +84,16 @@ def _wrong_row(connection: sqlite3.Connection) -> str | None:
 
 
 def good_trials(connection: sqlite3.Connection) -> int:
-    """Find the last trial up to which all are good: they can be read and agree with their sums; 0 for none.
-
-    Of a history of version 1, without sums: they can be read.
-    """
+    """Find the last trial up to which all are good: they can be read and agree with their sums; 0 for none."""
     good = 0
     try:
         connection.create_function("row_sum", -1, row_sum, deterministic=True)
-        (version,) = connection.execute("PRAGMA user_version").fetchone()
-        is_good = f"row_sum({', '.join((*ASK, *TELL))}) IS NOT NULL"  # which reads them
-        if version != 1 or is_garbled(connection):
-            told = next(summed for summed in SUMMED if summed.sum == "told_sum")
-            is_good = (
-                f"asked_sum IS row_sum({', '.join(ASK)}) "
-                f"AND (NOT {told.when} OR told_sum IS row_sum({', '.join(told.columns)})) "
-                "AND NOT EXISTS (SELECT 1 FROM curve WHERE trial = id AND sum IS NOT row_sum(trial, epoch, accuracy))"
-            )
+        told = next(summed for summed in SUMMED if summed.sum == "told_sum")
+        is_good = (
+            f"asked_sum IS row_sum({', '.join(ASK)}) "
+            f"AND (NOT {told.when} OR told_sum IS row_sum({', '.join(told.columns)})) "
+            "AND NOT EXISTS (SELECT 1 FROM curve WHERE trial = id AND sum IS NOT row_sum(trial, epoch, accuracy))"
+        )
         for id, is_so in connection.execute(f"SELECT id, {is_good} FROM trial NOT INDEXED ORDER BY id"):
             if id != good + 1 or not is_so:
                 break

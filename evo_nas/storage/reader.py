@@ -1,15 +1,26 @@
-"""A look at a history, also at one that is being written: what it counts, all at one moment."""
+"""Questions about a history, also about one that is being written: the best trials, the front, and counts."""
 
 from __future__ import annotations
 
+import itertools
+import json
 import sqlite3
+from collections.abc import Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Any, Final
 
-from evo_nas.storage.history import History
+from evo_nas.storage.opening import describe_damage, explain_errors
+from evo_nas.storage.replay import COSTS, Replay, metrics_of
 from evo_nas.storage.run_folder import RunFolder
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+_LOOKED_AT: Final = 10_000
+"""Trials that are compared at a time."""
 
 LATELY: Final = 100
 """The number of recent trainings over which the throughput is averaged."""
@@ -48,6 +59,165 @@ NO_FAILURE: Final = ("ok", "reused", "refused")
 """Outcomes of trials that went well, or needed no training."""
 
 
+@dataclass(frozen=True, slots=True)
+class TopTrial:
+    """One of the best trials, as ``show`` prints it."""
+
+    id: int
+    genotype: str
+    cell: dict[str, Any]
+    fitness: float
+    parameters: int | None
+    mult_adds: int | None
+    seconds: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class FrontTrial:
+    """A trial of the Pareto front, as ``show`` prints it; ``costs`` holds the metrics that were asked for, by name."""
+
+    id: int
+    genotype: str
+    fitness: float
+    costs: dict[str, float]
+
+
+class HistoryReader(Replay):
+    """A history with the questions of those who look at a run, ended or not."""
+
+    def counts(self, *, stops: bool) -> Counts:
+        """Take every count at one moment; that of trainings that were stopped early only if there may be any."""
+        self._db.execute("BEGIN")
+        best = next(iter(self.top(1)), None)
+        last = next(self._rows(_LAST_TOLD), None)
+        crashed: dict[str, tuple[int, str]] = {}
+        for row in self._rows(_QUARANTINED):
+            crashed.setdefault(str(row["key"]), (row["id"], str(row["genotype"])))
+        return Counts(
+            trained=self.trained(),
+            outcomes=self._outcomes_by_index(),
+            stopped_early=self.stopped_early() if stops else 0,
+            best=None if best is None else (best.id, float(best.fitness), str(best.genotype)),
+            pending=tuple((row[0], row[1] or 0, row[2]) for row in self._rows(_PENDING)),
+            quarantined=tuple(crashed.values()),
+            ends=tuple(row[0] for row in self._rows(_ENDS, LATELY))[::-1],
+            last_told=None if last is None else last[0],
+        )
+
+    def _outcomes_by_index(self) -> dict[str, int]:
+        """Count by outcome, in a tenth of the time that a look at every row takes: with the help of indexes."""
+        failures = {str(outcome): count for outcome, count in self._rows(_FAILURES)}
+        ok, told = (
+            self._one("SELECT count(*) FROM trial WHERE outcome = 'ok'"),
+            self._one("SELECT count(told) FROM trial"),
+        )
+        counts = {"ok": ok, "reused": told - ok - sum(failures.values()), **failures}
+        return {outcome: count for outcome, count in counts.items() if count}
+
+    def stopped_early(self) -> int:
+        """Count the trainings that a stopping rule of the proxy trainer ended before their last epoch."""
+        # As text: reading JSON takes far longer.
+        return int(self._one("SELECT count(*) FROM trial WHERE outcome = 'ok' AND instr(metrics, '\"stopped\":1.0')"))
+
+    def outcomes(self) -> dict[str, int]:
+        """Count the told asks by outcome."""
+        rows = self._rows("SELECT outcome, count(*) FROM trial WHERE told IS NOT NULL GROUP BY outcome")
+        return {row[0]: row[1] for row in rows}
+
+    def seconds(self) -> float:
+        """Sum the durations of all evaluations, in seconds."""
+        return float(self._one("SELECT coalesce(sum(seconds), 0.0) FROM trial"))
+
+    def top(self, k: int) -> list[TopTrial]:
+        """List the best trials of ``k`` different networks, best first, earlier told first on ties."""
+        rows = self._rows(
+            "SELECT id, genotype, cell, key, fitness, parameters, mult_adds, seconds FROM trial "
+            "WHERE outcome = 'ok' ORDER BY fitness DESC, told"
+        )
+        best: dict[str, TopTrial] = {}
+        for row in rows:
+            if len(best) == k:
+                break
+            best.setdefault(row["key"], self._top_trial(row))
+        return list(best.values())
+
+    def trial(self, id: int) -> TopTrial | None:
+        """Find a trial that has succeeded; ``None`` if there is none with this id."""
+        rows = self._rows(
+            "SELECT id, genotype, cell, key, fitness, parameters, mult_adds, seconds FROM trial "
+            "WHERE outcome = 'ok' AND id = ?",
+            id,
+        )
+        row = next(rows, None)
+        return None if row is None else self._top_trial(row)
+
+    def front(self, costs: Sequence[str]) -> list[FrontTrial]:
+        """List the trials that no other beats in fitness and in these metrics at once, the best fitness first.
+
+        Of trials that are alike in all of these the first asked stands for all. A trial that lacks one of the metrics
+        is passed over. However long the history, no more than the front and some thousand trials are in memory.
+        """
+        import numpy as np
+
+        from genotypes.pareto import pareto_front
+
+        ids, points = np.empty(0, dtype=np.int64), np.empty((0, 1 + len(costs)))
+        # Reading JSON takes twice as long as all the rest.
+        metrics = "'{}'" if set(costs) <= set(COSTS) else "metrics"
+        rows = self._rows(
+            f"SELECT id, fitness, parameters, mult_adds, {metrics} FROM trial WHERE outcome = 'ok' ORDER BY id"
+        )
+        while some := list(itertools.islice(rows, _LOOKED_AT)):
+            ids = np.append(ids, [row["id"] for row in some])
+            points = np.vstack([points, self._points(some, costs)])
+            best = pareto_front(points[:, 0], points[:, 1:])
+            ids, points = ids[best], points[best]
+        front = []
+        for id, (fitness, *spent) in zip(ids.tolist(), points.tolist(), strict=True):
+            genotype = self._one("SELECT genotype FROM trial WHERE id = ?", id)
+            if not isinstance(genotype, str):
+                raise describe_damage(self.path, f"at trial {id}: its genotype is no text")
+            front.append(FrontTrial(id, genotype, fitness, dict(zip(costs, spent, strict=True))))
+        return front
+
+    def _points(self, rows: Sequence[sqlite3.Row], costs: Sequence[str]) -> NDArray[np.float64]:
+        """Return fitness and costs, of shape (rows, 1 + costs); NaN for a cost that a trial lacks."""
+        import numpy as np
+
+        def point(row: sqlite3.Row) -> tuple[Any, ...]:
+            _, fitness, parameters, mult_adds, metrics = row
+            known = {"parameters": parameters, "mult_adds": mult_adds}
+            if metrics != "{}":
+                known |= json.loads(metrics)
+            return (fitness, *map(known.get, costs))
+
+        try:
+            points = np.array([point(row) for row in rows], dtype=np.float64)
+        except (ValueError, TypeError, RecursionError):
+            for row in rows:  # which one was it?
+                with explain_errors(self.path, row["id"]):
+                    np.array(point(row), dtype=np.float64)
+            raise
+        fractions = (points[:, 0] >= 0) & (points[:, 0] <= 1)
+        for index in np.flatnonzero(~fractions | np.isinf(points).any(axis=1)).tolist():
+            raise describe_damage(
+                self.path, f"at trial {rows[index]['id']}: its fitness or a cost is not finite or no fraction"
+            )
+        return points
+
+    def metrics(self, id: int) -> dict[str, float]:
+        """Return the metrics of a trial, by name; of one that is not there, none."""
+        rows = self._rows("SELECT parameters, mult_adds, metrics FROM trial WHERE id = ?", id)
+        with explain_errors(self.path, id):
+            return next(map(metrics_of, rows), {})
+
+    def _top_trial(self, row: sqlite3.Row) -> TopTrial:
+        with explain_errors(self.path, row["id"]):
+            cell = json.loads(row["cell"])
+        names = ("fitness", "parameters", "mult_adds", "seconds")
+        return TopTrial(row["id"], row["genotype"], cell, *(row[name] for name in names))
+
+
 def _is_blank(history: Path) -> bool:
     """Return whether the making of a history was cut short before it had tables."""
     with (
@@ -65,42 +235,8 @@ def count_trials(folder: RunFolder, *, is_live: bool, stops: bool) -> Counts:
     """
     if not folder.log_file.exists() and (not folder.history.is_file() or _is_blank(folder.history)):
         return Counts()
-    with _Look.read(folder.history, checked=not is_live) as look:
-        assert isinstance(look, _Look)
-        return look.counts(stops=stops)
-
-
-class _Look(History):
-    """A history with the questions that nobody else asks, also of a search that has just begun."""
-
-    def counts(self, *, stops: bool) -> Counts:
-        """Take every count at one moment; that of trainings that were stopped early only if there may be any."""
-        self._db.execute("BEGIN")
-        best = next(iter(self.top(1)), None)
-        last = next(self._rows(_LAST_TOLD), None)
-        crashed: dict[str, tuple[int, str]] = {}
-        for row in self._rows(_QUARANTINED):
-            crashed.setdefault(str(row["key"]), (row["id"], str(row["genotype"])))
-        return Counts(
-            trained=self.trained(),
-            outcomes=self._outcomes(),
-            stopped_early=self.stopped_early() if stops else 0,
-            best=None if best is None else (best.id, float(best.fitness), str(best.genotype)),
-            pending=tuple((row[0], row[1] or 0, row[2]) for row in self._rows(_PENDING)),
-            quarantined=tuple(crashed.values()),
-            ends=tuple(row[0] for row in self._rows(_ENDS, LATELY))[::-1],
-            last_told=None if last is None else last[0],
-        )
-
-    def _outcomes(self) -> dict[str, int]:
-        """Count by outcome, in a tenth of the time that a look at every row takes: with the help of indexes."""
-        failures = {str(outcome): count for outcome, count in self._rows(_FAILURES)}
-        ok, told = (
-            self._one("SELECT count(*) FROM trial WHERE outcome = 'ok'"),
-            self._one("SELECT count(told) FROM trial"),
-        )
-        counts = {"ok": ok, "reused": told - ok - sum(failures.values()), **failures}
-        return {outcome: count for outcome, count in counts.items() if count}
+    with HistoryReader.read(folder.history, checked=not is_live) as history:
+        return history.counts(stops=stops)
 
 
 # SQLite lets any column hold anything: a time that is none is passed over.

@@ -10,14 +10,15 @@ from contextlib import closing, suppress
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from evo_nas.errors import DamagedHistory, RunFolderError
 from evo_nas.storage import schema
-from evo_nas.storage.checksums import ASK, TELL, damage, file_sum, row_sum, sum_file
+from evo_nas.storage.checksums import damage, file_sum, row_sum, sum_file
 from evo_nas.storage.history import History
-from evo_nas.storage.run_folder import FILES, RunFolder, resume_command, take_lock
+from evo_nas.storage.run_folder import BESIDE_HISTORY, FILES, RunFolder, resume_command, take_lock
 from evo_nas.storage.salvage import Salvage, salvage
+from evo_nas.storage.schema import ASK, ATTEMPT, CURVE, NOTE, TELL, TRIAL, Table
 from evo_nas.system.atomic import write_whole, written_whole
 from evo_nas.system.links import refuse_links
 from genotypes.genotype import shorten
@@ -113,7 +114,7 @@ def _sound(folder: RunFolder) -> Repair:
 
     Raises:
         DamagedHistory: if it is damaged.
-        RunFolderError: if there is none, or it is of a later version.
+        RunFolderError: if there is none, or it is of another version.
     """
     History.begun(folder.history, locks=folder.has_locks)
     if _beside(folder.history, "-journal").exists():  # to be taken back, which needs writing
@@ -123,19 +124,11 @@ def _sound(folder: RunFolder) -> Repair:
     with closing(_connect(folder.history, "ro", folder.has_locks)) as connection:
         if found := damage(connection):
             raise DamagedHistory(found)
-        version = connection.execute("PRAGMA user_version").fetchone()[0]
-        asked, told = connection.execute("SELECT count(*), count(told) FROM trial").fetchone()
-    if version == 1:  # without checksums it is sound if it is plausible
-        trials = salvage(folder.history).trials.values()
-        if (len(trials), sum(trial.tell is not None for trial in trials)) != (asked, told):
-            raise DamagedHistory("there are rows that cannot be")
+        (asked,) = connection.execute("SELECT count(*) FROM trial").fetchone()
     return Repair(folder.path, asked)
 
 
 # From one file to the other ----------------------------------------------------------------------------------------
-
-_BESIDE: Final = ("-wal", "-shm", "-journal")
-"""What SQLite may have put beside a history; it belongs to the file of that name and to no other."""
 
 
 def _replace(folder: RunFolder, found: Salvage) -> Path:
@@ -151,7 +144,7 @@ def _replace(folder: RunFolder, found: Salvage) -> Path:
         kept = _free_name(history)
         # The history goes first and what lies beside it follows, so that nobody finds it without its log.
         _rename(history, kept)
-        for suffix in _BESIDE:
+        for suffix in BESIDE_HISTORY:
             _rename(_beside(history, suffix), _beside(kept, suffix))
         _rename(sum_file(history), sum_file(kept))
         _sync(folder.path)
@@ -174,7 +167,7 @@ def _put_back(history: Path) -> None:
     last = _last_kept(history)
     if last is None or os.path.lexists(history):
         return
-    for suffix in _BESIDE:
+    for suffix in BESIDE_HISTORY:
         _rename(_beside(last, suffix), _beside(history, suffix))
     _rename(sum_file(last), sum_file(history))
     _rename(last, history)
@@ -232,22 +225,20 @@ def _write(place: Path, found: Salvage, locks: bool) -> None:
                 if trial.tell:
                     row |= dict(zip(TELL, trial.tell, strict=True))
                     row["told_sum"] = row_sum(*trial.tell, len(trial.curve))
-                marks = ", ".join("?" * len(row))
-                connection.execute(f"INSERT INTO trial ({', '.join(row)}) VALUES ({marks})", tuple(row.values()))
+                connection.execute(TRIAL.insert(tuple(row)), tuple(row.values()))
                 points = ((id, epoch, accuracy) for epoch, accuracy in enumerate(trial.curve, start=1))
-                _insert(connection, "curve", points)
-            _insert(connection, "note", ((*key, value) for key, value in found.notes.items()))
-            _insert(connection, "attempt", ((*key, *row) for key, row in found.attempts.items()))
+                _insert(connection, CURVE, points)
+            _insert(connection, NOTE, ((*key, value) for key, value in found.notes.items()))
+            _insert(connection, ATTEMPT, ((*key, *row) for key, row in found.attempts.items()))
     with closing(_connect(place, "rw", locks)) as connection:  # which leaves nothing beside it
         if wrong := damage(connection):
             raise sqlite3.DatabaseError(f"what was written does not read as it should: {wrong}")
 
 
-def _insert(connection: sqlite3.Connection, table: str, rows: Iterator[tuple[Any, ...]]) -> None:
+def _insert(connection: sqlite3.Connection, table: Table, rows: Iterator[tuple[Any, ...]]) -> None:
     """Insert rows with their sums."""
     for row in rows:
-        marks = ", ".join("?" * (len(row) + 1))
-        connection.execute(f"INSERT INTO {table} VALUES ({marks})", (*row, row_sum(*row)))
+        connection.execute(table.insert(), (*row, row_sum(*row)))
 
 
 def _connect(path: Path, mode: str, locks: bool) -> sqlite3.Connection:

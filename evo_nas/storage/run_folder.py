@@ -20,18 +20,24 @@ from evo_nas.system.failpoints import Failpoint, reach
 from evo_nas.system.links import refuse_links
 from genotypes.measure import Measure
 
+BESIDE_HISTORY: Final = ("-wal", "-shm", "-journal")
+"""What SQLite may put beside a history: added to its name, and belonging to the file of that name and to no other."""
+
 FILES: Final = (
-    *("run.toml", "env.json", "log.jsonl", "run.lock", "alive.lock", "crash.txt"),
-    *("history.db", "history.sum", "history.db-wal", "history.db-shm", "history.db-journal"),
+    *("run.toml", "env.json", "log.jsonl", "run.lock", "alive.lock", "crash.txt", "history.db", "history.sum"),
+    *(f"history.db{suffix}" for suffix in BESIDE_HISTORY),
 )
 """What is written in a run folder beside the folders :data:`FOLDERS`."""
+
+_WRITTEN_WHOLE: Final = ("run.toml", "env.json", "history.sum")
+"""Files of which a part can be left under another name, if their writing was cut short."""
 
 RECORDS: Final = frozenset(
     (*FILES, "study.json", "study.lock", "train.json", "train.lock", "checkpoint.json", "curve.csv", "result.json")
 )
 """Names of files by which a run, a study or a training is resumed: nothing else is written in their place."""
 
-FOLDERS: Final = ("weights", "report")
+FOLDERS: Final = ("weights", "figures")
 
 EVENTS: Final = "tensorboard"
 """The folder of TensorBoard's events, there only where they are asked for."""
@@ -55,7 +61,7 @@ def measure_of(path: Path) -> Measure:
 
 
 class RunFolder:
-    """``run.toml``, ``env.json``, ``history.db``, ``log.jsonl``, ``weights/``, ``report/``, and two locks.
+    """``run.toml``, ``env.json``, ``history.db``, ``log.jsonl``, ``weights/``, ``figures/``, and two locks.
 
     ``run.lock`` is held by the only writer, ``alive.lock`` tells its workers that it lives; ``crash.txt`` is there only
     while that writer trains in its own process, or if it died of that. The folder is data, never code, and can be
@@ -70,7 +76,7 @@ class RunFolder:
         self.log_file = path / "log.jsonl"
         self.crash = path / "crash.txt"
         self.weights = path / "weights"
-        self.report = path / "report"
+        self.figures = path / "figures"
         self.has_locks = True
         self._is_new = False
         self._lock: IO[str] | None = None
@@ -260,6 +266,11 @@ def _explained(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise RunFolderError(f"cannot write {error.filename or path}: {error.strerror}") from error
+
+
+def is_of_a_run(name: str) -> bool:
+    """Return whether a start that was killed leaves something of this name in its run folder."""
+    return name in (*FILES, *FOLDERS) or name in [f"{file}.partial" for file in _WRITTEN_WHOLE]
 
 
 def resume_command(path: Path) -> str:

@@ -2,49 +2,29 @@
 
 SQLite finds a row by way of other pages, so that one bad byte there hides thousands of good rows, and one in the header
 all of them. Here every page of the file and of its write-ahead log is read by itself, as
-https://www.sqlite.org/fileformat2.html lays it out, and a row is believed if it agrees with its checksum. The rows of a
-history of version 1 have none: they are believed if they are plausible.
+https://www.sqlite.org/fileformat2.html lays it out, and a row is believed if it agrees with its checksum.
 """
 
 from __future__ import annotations
 
-import json
-import math
 import struct
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
-from evo_nas.storage.checksums import ASK, TELL, row_sum
-from genotypes.genotype import Genotype
+from evo_nas.storage.checksums import row_sum
+from evo_nas.storage.schema import ASK, ATTEMPT, CURVE, TELL, TRIAL
 from genotypes.individual import Outcome
 
 Row: TypeAlias = tuple[Any, ...]
 
-FIRST: Final = (
-    *("id", "parent", "genotype", "cell", "key", "seed", "memo", "brief", "asked", "told", "outcome", "fitness"),
-    *("report", "seconds", "parameters", "mult_adds", "metrics", "error", "asked_at", "told_at"),
-)
-"""The columns of ``trial`` in version 1, as they lie in a row."""
-
-LAYOUTS: Final = (
-    (
-        *("id", "parent", "genotype", "key", "seed", "memo", "brief", "asked", "told", "outcome", "fitness", "report"),
-        *("seconds", "parameters", "mult_adds", "metrics", "error", "asked_at", "told_at", "asked_sum", "told_sum"),
-        "cell",
-    ),
-    (*FIRST, "asked_sum", "told_sum"),
-)
-"""The columns of ``trial`` as they lie in a row: in a history made as version 2, and in one that became it."""
-
-_REALS: Final = {"fitness", "report", "seconds", "asked_at", "told_at"}
+_REALS: Final = {column.name for column in TRIAL.columns if column.type == "REAL"}
 _PAGE: Final = 4096  # what SQLite takes by default
 _LEAF_OF_TRIALS, _LEAF, _INNER = 0x0D, 0x0A, 0x02  # types of pages that hold rows; the side tables have no rowid
 _LARGEST: Final = 1 << 24  # bytes of a row: more is no row of ours
-_LATEST: Final = 9e9  # seconds since 1970, in the year 2255
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,12 +63,8 @@ def salvage(history: Path) -> Salvage:
     said = (int.from_bytes(data[16:18]), int.from_bytes(frames[8:12]))
     sizes = dict.fromkeys([*(size for size in (1 << 16 if n == 1 else n for n in said) if size in _SIZES), _PAGE])
     found = Salvage()
-    # Sums go before plausibility: in a history that has them, what agrees with none is not believed.
-    for summed in (True, False):
-        for size in sizes:
-            found = max(found, _Reader(data, frames, size, summed).result(), key=lambda one: len(one.trials))
-        if found.trials:
-            break
+    for size in sizes:
+        found = max(found, _Reader(data, frames, size).result(), key=lambda one: len(one.trials))
     return found
 
 
@@ -98,9 +74,8 @@ _SIZES: Final = {1 << power for power in range(9, 17)}
 class _Reader:
     """Reads all pages of one history, taken to be of one size; newer states of a page go before older ones."""
 
-    def __init__(self, data: bytes, log: bytes, size: int, summed: bool) -> None:
+    def __init__(self, data: bytes, log: bytes, size: int) -> None:
         self._size = size
-        self._summed = summed
         self._pages = {n + 1: data[n * size : (n + 1) * size] for n in range(-(-len(data) // size))}
         older = []
         for number, page in _committed(log, size):
@@ -139,28 +114,12 @@ class _Reader:
         out.attempts = {key: row for key, row in sorted(out.attempts.items()) if key[0] in out.trials}
         told = {id for id, trial in out.trials.items() if trial.tell}
         out.notes = {key: value for key, value in sorted(out.notes.items()) if key[0] in told}
-        if not self._summed:
-            self._bring_up()
         return out
-
-    def _bring_up(self) -> None:
-        """Bring trials and attempts of version 1 to what :func:`evo_nas.storage.schema.migrate` makes of them."""
-        for id, number in dict(self._out.attempts.keys()).items():  # its last, which comes last
-            trial = self._out.trials[id]
-            if trial.tell is None:
-                continue
-            tell = dict(zip(TELL, trial.tell, strict=True))
-            if tell["seconds"] is None and tell["outcome"] not in (Outcome.REUSED, Outcome.REFUSED):
-                tell["seconds"] = 0.0
-                self._out.trials[id] = replace(trial, tell=tuple(tell.values()))
-            if tell["seconds"] is not None:
-                started_at, *_ = self._out.attempts[id, number]
-                self._out.attempts[id, number] = (started_at, tell["told_at"], tell["outcome"])
 
     def _is_whole(self, tell: Row, sum_: int | None, curve: Mapping[int, float]) -> bool:
         if set(curve) != set(range(1, len(curve) + 1)):
             return False
-        return not self._summed or sum_ == row_sum(*tell, len(curve))
+        return sum_ == row_sum(*tell, len(curve))
 
     def _lost(self) -> list[int]:
         """Find the ids that were asked; a damaged row can claim any, so only those near the others are believed."""
@@ -187,25 +146,16 @@ class _Reader:
 
     def _take_trial(self, values: Row) -> bool:
         """Take the ask and the tell of a row of ``trial``, each for itself; say whether the ask is whole."""
-        is_whole = False
-        for layout in LAYOUTS if self._summed else (FIRST,):
-            if len(values) != len(layout):
-                continue
-            row = dict(zip(layout, values, strict=True))
-            if not isinstance(row["cell"], str) or isinstance(row.get("told_sum"), str):
-                continue  # the two layouts are as wide as each other
-            row |= {name: float(row[name]) for name in _REALS if isinstance(row[name], int)}
-            ask, tell = tuple(row[name] for name in ASK), tuple(row[name] for name in TELL)
-            if self._summed:
-                good = row["asked_sum"] == row_sum(*ask)
-                told = row["told_sum"] is not None
-            else:
-                good, told = _is_plausible_ask(row), row["told"] is not None and _is_plausible_tell(row)
-            if good:
-                self._asks.setdefault(row["id"], ask)
-            if told and tell not in (known := self._tells.setdefault(row["id"], [])):
-                known.append((tell, row.get("told_sum")))
-            is_whole = is_whole or good
+        if len(values) != len(TRIAL.names):
+            return False
+        row = dict(zip(TRIAL.names, values, strict=True))
+        row |= {name: float(row[name]) for name in _REALS if isinstance(row[name], int)}
+        ask, tell = tuple(row[name] for name in ASK), tuple(row[name] for name in TELL)
+        is_whole: bool = row["asked_sum"] == row_sum(*ask)
+        if is_whole:
+            self._asks.setdefault(row["id"], ask)
+        if row["told_sum"] is not None and tell not in (known := self._tells.setdefault(row["id"], [])):
+            known.append((tell, row["told_sum"]))
         return is_whole
 
     def _take_side(self, row: Row) -> None:
@@ -213,24 +163,20 @@ class _Reader:
         width = len(row)
         if not row or type(row[0]) is not int or row[0] < 1:
             return
-        if self._summed:
-            if width not in (4, 6) or row[2] is None:
-                return
-            *row_, sum_ = row
-            row_[2:4] = (float(value) if isinstance(value, int) else value for value in row_[2:4])
-            row = tuple(row_)
-            if sum_ != row_sum(*row):
-                return
-        elif width != 3 or not isinstance(row[2], int | float) or not math.isfinite(row[2]):
+        if width not in (len(CURVE.names), len(ATTEMPT.names)) or row[2] is None:
+            return
+        *values, sum_ = row
+        values[2:4] = (float(value) if isinstance(value, int) else value for value in values[2:4])
+        row = tuple(values)
+        if sum_ != row_sum(*row):
             return
         trial, second, third, *rest = row
-        is_time = len(rest) == 2 or (not self._summed and third > 1e6)  # an accuracy is a fraction
         if isinstance(second, str):
             self._out.notes.setdefault((trial, second), float(third))
         elif type(second) is not int or second < 1:
             return
-        elif is_time:
-            self._out.attempts.setdefault((trial, second), (float(third), *(rest or (None, None))))
+        elif rest:
+            self._out.attempts.setdefault((trial, second), (float(third), *rest))
         else:
             self._curves.setdefault(trial, {}).setdefault(second, float(third))
 
@@ -324,42 +270,3 @@ def _record(payload: bytes) -> Row:
         else:
             values.append(content.decode() if kind % 2 else content)
     return tuple(values)
-
-
-def _is_plausible_ask(row: Mapping[str, Any]) -> bool:
-    """Return whether a row without a checksum can be an ask."""
-    try:
-        Genotype.parse(row["genotype"])
-        return (
-            all(type(row[name]) is int and row[name] >= 0 for name in ("id", "seed", "asked"))
-            and (row["parent"] is None or type(row["parent"]) is int)
-            and isinstance(row["key"], str)
-            and all(_are_numbers(json.loads(row[name])) for name in ("memo", "brief"))
-            and isinstance(json.loads(row["cell"]), dict)
-            and 0.0 <= row["asked_at"] <= _LATEST
-        )
-    except (ValueError, TypeError, AttributeError, RecursionError):
-        return False
-
-
-def _is_plausible_tell(row: Mapping[str, Any]) -> bool:
-    """Return whether a row without a checksum can be the tell of an ask."""
-    try:
-        fractions = [row[name] for name in ("fitness", "report") if row[name] is not None]
-        return (
-            type(row["told"]) is int
-            and row["told"] > row["asked"]
-            and Outcome(row["outcome"]).has_fitness == (row["fitness"] is not None)
-            and all(0.0 <= value <= 1.0 for value in fractions)
-            and (row["seconds"] is None or 0.0 <= row["seconds"] <= _LATEST)
-            and all(row[name] is None or type(row[name]) is int for name in ("parameters", "mult_adds"))
-            and isinstance(json.loads(row["metrics"]), dict)
-            and (row["error"] is None or isinstance(row["error"], str))
-            and 0.0 <= row["told_at"] <= _LATEST
-        )
-    except (ValueError, TypeError, RecursionError):
-        return False
-
-
-def _are_numbers(value: object) -> bool:
-    return isinstance(value, list) and all(isinstance(number, int | float) for number in value)

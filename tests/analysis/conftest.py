@@ -12,19 +12,7 @@ import numpy as np
 import pytest
 
 from genotypes.spaces.nasnet import NASNetSpace
-
-SCHEMA = """
-CREATE TABLE trial (
-    id INTEGER PRIMARY KEY, parent INTEGER, genotype TEXT NOT NULL, cell TEXT NOT NULL, key TEXT NOT NULL,
-    seed INTEGER NOT NULL, memo TEXT NOT NULL, brief TEXT NOT NULL, asked INTEGER NOT NULL UNIQUE,
-    told INTEGER UNIQUE, outcome TEXT, fitness REAL, report REAL, seconds REAL, parameters INTEGER,
-    mult_adds INTEGER, metrics TEXT, error TEXT, asked_at REAL, told_at REAL
-);
-CREATE INDEX trial_key ON trial (key);
-CREATE TABLE curve (trial INTEGER, epoch INTEGER, accuracy REAL);
-CREATE TABLE note (trial INTEGER, name TEXT, value REAL);
-CREATE TABLE attempt (trial INTEGER, number INTEGER, started_at REAL);
-"""
+from tests.histories import SCHEMA, add_sums
 
 Trial = Mapping[str, Any]
 
@@ -41,7 +29,7 @@ def make_run(tmp_path: Path) -> Callable[..., Path]:
         trials: Iterable[Trial] = (),
         *,
         config: str | None = '[run]\nstrategy = "random"\nspace = "nasnet"\nevaluator = "toy"\ntrials = 10\n',
-        version: int = 1,
+        version: int = 3,
         curve: Iterable[tuple[int, int, float]] = (),
         note: Iterable[tuple[int, str, float]] = (),
     ) -> Path:
@@ -53,6 +41,7 @@ def make_run(tmp_path: Path) -> Callable[..., Path]:
         connection.execute("PRAGMA journal_mode = WAL")
         connection.executescript(SCHEMA)
         connection.execute(f"PRAGMA user_version = {version}")
+        connection.execute(f"PRAGMA application_id = {0x65766F00 + version}")
         space, event = NASNetSpace(), 0
         for position, given in enumerate(trials, start=1):
             identity = given.get("id", position)
@@ -82,10 +71,10 @@ def make_run(tmp_path: Path) -> Callable[..., Path]:
             marks = ", ".join("?" * len(trial))
             connection.execute(f"INSERT INTO trial ({', '.join(trial)}) VALUES ({marks})", list(trial.values()))
             if attempted:
-                connection.execute("INSERT INTO attempt VALUES (?, 1, 0.0)", (identity,))
-        connection.executemany("INSERT INTO curve VALUES (?, ?, ?)", curve)
-        connection.executemany("INSERT INTO note VALUES (?, ?, ?)", note)
-        connection.commit()
+                connection.execute("INSERT INTO attempt (trial, number, started_at) VALUES (?, 1, 0.0)", (identity,))
+        connection.executemany("INSERT INTO curve (trial, epoch, accuracy) VALUES (?, ?, ?)", curve)
+        connection.executemany("INSERT INTO note (trial, name, value) VALUES (?, ?, ?)", note)
+        add_sums(connection)
         connection.close()
         return folder
 
@@ -102,7 +91,7 @@ def mixed(make_run: Callable[..., Path]) -> Path:
     return make_run(
         "mixed",
         [
-            {"id": 1, "fitness": 0.6, "report": 0.55, "asked": 1, "told": 4, "parameters": 1000, "mult_adds": 50},
+            {"id": 1, "fitness": 0.6, "test": 0.55, "asked": 1, "told": 4, "parameters": 1000, "mult_adds": 50},
             {"id": 2, "fitness": 0.5, "asked": 2, "told": 3},
             {"id": 3, "outcome": "reused", "fitness": 0.6, "parent": 1, "sample_seed": 1, "asked": 5, "told": 6},
             {"id": 4, "outcome": "oom", "error": "out of memory", "asked": 7, "told": 8},

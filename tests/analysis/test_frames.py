@@ -1,6 +1,7 @@
 import errno
 import gc
 import sqlite3
+import zlib
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -21,7 +22,9 @@ from analysis.frames import (
     load_metrics,
     load_notes,
 )
+from evo_nas.storage import opening
 from tests.counting import bytecodes
+from tests.histories import SUMS, close_in_order
 
 MakeRun = Callable[..., Path]
 
@@ -78,8 +81,8 @@ def test_a_copy_that_has_no_room_says_which_folder_is_full(mixed: Path, monkeypa
         def execute(self, *_: object) -> sqlite3.Cursor:
             raise sqlite3.OperationalError("locking protocol")
 
-    monkeypatch.setattr(frames.shutil, "copyfile", full)
-    monkeypatch.setattr(frames.sqlite3, "connect", partial(sqlite3.connect, factory=WithoutLocks))
+    monkeypatch.setattr(opening.shutil, "copyfile", full)
+    monkeypatch.setattr(opening.sqlite3, "connect", partial(sqlite3.connect, factory=WithoutLocks))
     with pytest.raises(HistoryError, match=r"there is no room for one in .*: let TMPDIR name a folder with room$"):
         load_history(mixed)
 
@@ -101,14 +104,15 @@ def test_samples_count_ended_trainings_alone(mixed: Path) -> None:
     assert frame["sample"].dropna().to_dict() == {2: 1, 1: 2, 3: 2, 4: 3, 5: 3, 6: 3, 9: 4}
 
 
-def test_a_training_is_what_was_started_whatever_its_duration(make_run: MakeRun) -> None:
-    trials: list[dict[str, object]] = [
-        {"fitness": 0.5, "seconds": None, "attempted": True},  # an evaluator that says no duration
-        {"outcome": "oom", "seconds": 0.0, "attempted": False},
-        {"outcome": "crash", "seconds": 0.0},
-        {"outcome": None, "told": None, "told_at": None, "attempted": True},
-    ]
-    assert load_history(make_run(trials=trials))["trained"].tolist() == [True, False, True, False]
+def test_a_training_is_what_has_a_duration_even_of_nothing(make_run: MakeRun) -> None:
+    frame = load_history(make_run(trials=[{"fitness": 0.5, "seconds": 0.0}, {"fitness": 0.6, "seconds": None}]))
+    assert frame["trained"].tolist() == [True, False]
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_a_history_of_an_unreleased_version_is_refused(make_run: MakeRun, version: int) -> None:
+    with pytest.raises(HistoryError, match=r"was made by an unreleased version of evo_nas .*start a new run"):
+        load_history(make_run(version=version))
 
 
 def test_best_so_far_follows_the_order_told_and_passes_over_failures(mixed: Path) -> None:
@@ -126,7 +130,7 @@ def test_a_run_without_a_fitness_at_first_has_no_best_yet(make_run: MakeRun) -> 
 def test_values_arrive_with_their_units_and_gaps(mixed: Path) -> None:
     row = load_history(mixed).set_index("id").loc[1]
     assert (row["run"], row["strategy"], row["space"], row["evaluator"]) == ("mixed", "random", "nasnet", "toy")
-    assert (row["run_seed"], row["parameters"], row["mult_adds"], row["report"]) == (7, 1000, 50, 0.55)
+    assert (row["run_seed"], row["parameters"], row["mult_adds"], row["test"]) == (7, 1000, 50, 0.55)
     assert row["parent"] is pd.NA
     assert row["asked_at"] == pd.Timestamp(1_700_000_000 + 1, unit="s", tz="UTC")
 
@@ -176,7 +180,7 @@ def test_damage_in_a_column_that_is_not_asked_for_is_passed_over(make_run: MakeR
 
 
 def test_damaged_curves_and_notes_name_their_trial(make_run: MakeRun) -> None:
-    run = make_run("bad", curve=[(1, 1, 0.5), (2, 1, "x")], note=[(3, "entropy", None)])  # type: ignore[list-item]
+    run = make_run("bad", [{"fitness": 0.5}] * 3, curve=[(1, 1, 0.5), (2, 1, "x")], note=[(3, "entropy", None)])  # type: ignore[list-item]
     with pytest.raises(HistoryError, match="trial 2 of bad is damaged: its accuracy cannot be 'x'"):
         load_curves(run)
     with pytest.raises(HistoryError, match="trial 3 of bad is damaged: its value cannot be None"):
@@ -278,7 +282,7 @@ def test_a_database_of_something_else_is_an_error(tmp_path: Path) -> None:
 
 
 def test_a_later_schema_is_refused_by_its_number(make_run: MakeRun) -> None:
-    with pytest.raises(HistoryError, match=r"schema version 99, .* reads versions up to 2"):
+    with pytest.raises(HistoryError, match=r"schema version 99, and this evo_nas reads version 3"):
         load_history(make_run(version=99))
 
 
@@ -290,9 +294,11 @@ def test_a_broken_configuration_is_an_error_that_names_the_file(make_run: MakeRu
 def test_a_live_run_is_read_without_blocking_its_writer(mixed: Path) -> None:
     writer = sqlite3.connect(mixed / "history.db", isolation_level=None)
     writer.execute("BEGIN IMMEDIATE")
+    writer.create_function("row_sum", -1, lambda *values: zlib.crc32(ascii(values).encode()))
     writer.execute("UPDATE trial SET fitness = 0.99 WHERE id = 9")
+    writer.execute(SUMS.split(";")[1])
     assert load_history(mixed)["fitness"].max() == 0.9  # not committed yet
-    with frames.opened(mixed / "history.db") as reader:
+    with opening.open_to_read(mixed / "history.db") as reader:
         reader.execute("SELECT * FROM trial").fetchone()
         writer.execute("COMMIT")
     writer.execute("PRAGMA wal_autocheckpoint = 0")
@@ -307,7 +313,7 @@ def test_reading_changes_no_file(mixed: Path) -> None:
 
 
 def test_a_history_whose_lock_cannot_be_had_is_read_from_a_copy(mixed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(frames, "_PATIENCE", 0.01)
+    monkeypatch.setattr(opening, "_PATIENCE", 0.01)
     expected = load_history(mixed)
     writer = sqlite3.connect(mixed / "history.db", isolation_level=None)
     # What a writer does where there is no shared memory: nobody else gets in.
@@ -340,11 +346,13 @@ def test_reading_takes_no_step_of_the_interpreter_a_row(make_run: MakeRun) -> No
         with sqlite3.connect(run / "history.db") as connection:
             connection.execute(
                 "WITH RECURSIVE n(i) AS (SELECT 2 UNION ALL SELECT i + 1 FROM n WHERE i < ?1) INSERT INTO trial "
-                "SELECT i, NULL, genotype, cell, key, seed, memo, brief, 2 * i - 1, 2 * i, outcome, i / (2.0 * ?1), "
-                "NULL, seconds, NULL, NULL, metrics, NULL, asked_at, told_at FROM trial, n WHERE id = 1",
+                "SELECT i, NULL, genotype, key, seed, memo, brief, 2 * i - 1, 2 * i, outcome, i / (2.0 * ?1), "
+                "NULL, seconds, NULL, NULL, metrics, NULL, asked_at, told_at, NULL, NULL, cell "
+                "FROM trial, n WHERE id = 1",
                 [trials],
             )
         connection.close()
+        close_in_order(run)
         frame = load_history(run)  # also what is worked out once per process
         assert frame["best_so_far"].iloc[-1] == 0.5
         assert len(frame) == trials

@@ -58,7 +58,7 @@ def test_the_table_for_the_eye_leaves_out_what_says_nothing(make_run: MakeRun, m
     other = make_run("other", [{"fitness": 0.25}])
     assert list(for_the_eye(other)) == ["id", "outcome", "fitness", "seconds", "told_at", "genotype"]
     assert list(for_the_eye([mixed, other])) == [
-        *("run", "id", "parent", "outcome", "fitness", "report", "parameters", "mult_adds", "seconds"),
+        *("run", "id", "parent", "outcome", "fitness", "test", "parameters", "mult_adds", "seconds"),
         *("told_at", "genotype"),
     ]
 

@@ -135,8 +135,8 @@ def test_plot_and_compare_write_into_the_report_of_the_first_run(capsys: pytest.
     assert main(["compare", "a", "b"]) == 0
     out = capsys.readouterr().out
     for file in ("accuracy.png", "accuracy.svg", "compare.png", "compare.svg"):
-        assert f"a/report/{file}" in out
-        assert (Path("a/report") / file).stat().st_size > 1000
+        assert f"a/figures/{file}" in out
+        assert (Path("a/figures") / file).stat().st_size > 1000
     assert main(["plot", "a", "-o", "mine.svg"]) == 0
     assert Path("mine.svg").exists()
     capsys.readouterr()
@@ -349,6 +349,7 @@ BAD = [
     (("export", "--image", "32"), 2, "--image is now --image-size"),
     ((*TOY, "--stopping", "median"), 2, "--stopping is now --early-stopping"),
     (("study", "--stopping", "median"), 2, "--stopping is now --early-stopping"),
+    ((*TOY, "--report-column", "b"), 2, "--report-column is now --test-column"),
     (("show", "run", "--image", "32"), 2, "unrecognized arguments: --image 32"),
     (("list", "nosuch"), 2, "invalid choice: 'nosuch'"),
     (("nosuch",), 2, "invalid choice: 'nosuch'"),
@@ -432,7 +433,7 @@ def test_the_trials_of_runs_are_a_table(capsys: pytest.CaptureFixture[str], monk
     assert [row.rpartition(",")[0] for row in rows] == [f"{run},{i + 1}" for run, n in expected for i in range(n)]
     assert main(["table", "runs/one", "--top", "2"]) == 0
     heading, *rows = capsys.readouterr().out.splitlines()
-    assert " ".join(heading.split()) == "id outcome fitness report parameters seconds told_at (UTC) genotype"
+    assert " ".join(heading.split()) == "id outcome fitness test parameters seconds told_at (UTC) genotype"
     assert len(rows) == 2
     assert main(["table", "runs/one", "-o", "trials.json", "--columns", "all"]) == 0
     assert capsys.readouterr().out == "trials.json\n"
@@ -500,7 +501,7 @@ def test_cells_and_operations_are_drawn_and_two_pairs_compared(capsys: pytest.Ca
         main([*TOY, "--trials", "3", "--seed", seed, "--run-dir", name])
     capsys.readouterr()
     assert main(["plot", "a", "--kind", "cells"]) == 0
-    assert capsys.readouterr().out.split() == ["a/report/cells.png", "a/report/cells.svg"]
+    assert capsys.readouterr().out.split() == ["a/figures/cells.png", "a/figures/cells.svg"]
     assert main(["plot", "[ab]", "nasnet-a", "--kind", "cells", "-o", "mine.svg"]) == 0
     assert main(["plot", "a", "b", "--kind", "operations", "-o", "mine.pdf"]) == 0
     assert capsys.readouterr().out.split() == ["mine.svg", "mine.pdf"]
@@ -527,7 +528,7 @@ def test_cells_and_operations_are_drawn_and_two_pairs_compared(capsys: pytest.Ca
         (["plot", "a", "--width", "6"], "a curve is at least 7 cm wide, not 6"),
         (["plot", "a", "-o", ""], "argument -o/--output: names no file"),
         (["table", "a", "-o", "run.toml"], "run.toml is the record of a run and is not written over"),
-        (["report", "a", "-o", "a/report"], "a/report is no name of a report: let it end in .html"),
+        (["report", "a", "-o", "a/figures"], "a/figures is no name of a report: let it end in .html"),
         (["plot", "nowhere", "--kind", "cells"], "there is no run or file nowhere"),
         (["diff", "nasnet-a", "bits(length=2):0.1"], "does not describe a pair of cells"),
         (["diff", "nasnet-a"], "required: B"),
@@ -665,7 +666,7 @@ def test_a_report_is_one_file(capsys: pytest.CaptureFixture[str]) -> None:
         main(["run", "--strategy", strategy, "--evaluator", "toy", "--trials", "5", "--run-dir", name])
     capsys.readouterr()
     assert main(["report", "a"]) == 0
-    assert capsys.readouterr().out == f"{Path('a/report/report.html').resolve()}\n"
+    assert capsys.readouterr().out == f"{Path('a/figures/report.html').resolve()}\n"
     assert main(["report", "[ab]", "--top", "3", "-o", "new/both.html"]) == 0
     page = Path("new/both.html").read_text("utf-8")
     assert "python -m evo_nas report &#39;[ab]&#39; --top 3 -o new/both.html" in page

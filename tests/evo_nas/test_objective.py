@@ -14,7 +14,7 @@ import pytest
 from evo_nas.cli import main
 from evo_nas.errors import DamagedHistory
 from evo_nas.evaluators.base import Evaluator, Job
-from evo_nas.storage import history as history_module
+from evo_nas.storage import reader
 from evo_nas.storage.history import History
 from genotypes.catalogue import space_named
 from genotypes.individual import Evaluation, Outcome, Proposal
@@ -67,7 +67,7 @@ def test_however_few_are_looked_at_at_a_time_it_is_the_same(tmp_path: Path, monk
         told(history, [(round(float(rng.random()), 1), int(rng.integers(30)), float(rng.random())) for _ in range(60)])
         fronts = []
         for some in (1, 7, 1000):
-            monkeypatch.setattr(history_module, "_LOOKED_AT", some)
+            monkeypatch.setattr(reader, "_LOOKED_AT", some)
             fronts.append(history.front(["parameters", "latency"]))
     assert fronts[0] == fronts[1] == fronts[2]
     assert len(fronts[0]) > 5
@@ -146,11 +146,11 @@ def test_it_is_drawn_beside_the_accuracy(capsys: pytest.CaptureFixture[str]) -> 
     capsys.readouterr()
     assert main(["plot", "run", "--kind", "front"]) == 0
     assert [os.path.relpath(line) for line in capsys.readouterr().out.split()] == [
-        "run/report/front.png",
-        "run/report/front.svg",
+        "run/figures/front.png",
+        "run/figures/front.svg",
     ]
     assert main(["plot", "run"]) == 0
-    assert Path("run/report/accuracy.png").exists()
+    assert Path("run/figures/accuracy.png").exists()
     for wrong in (
         ["--costs", "parameters"],
         ["--kind", "front", "--x", "seconds"],

@@ -33,7 +33,7 @@ def go_on(path: Path, plugins: Sequence[str] = (), **given: Any) -> None:
 def test_a_run_folder_holds_what_it_says(toy_run: Any) -> None:
     run = toy_run(strategy="evolution", population=4, sample=2)
     names = {entry.name for entry in run.path.iterdir()}
-    assert {"run.toml", "env.json", "history.db", "run.lock", "log.jsonl", "weights", "report"} <= names
+    assert {"run.toml", "env.json", "history.db", "run.lock", "log.jsonl", "weights", "figures"} <= names
     assert tomllib.loads((run.path / "run.toml").read_text())["strategy"] == {
         "population": 4,
         "sample": 2,
@@ -201,7 +201,7 @@ def test_a_folder_without_a_run_cannot_be_resumed(tmp_path: Path) -> None:
 def test_a_history_of_another_version_is_refused(toy_run: Any) -> None:
     import sqlite3
 
-    from evo_nas.storage.checksums import mark
+    from evo_nas.storage.schema import mark
 
     run = toy_run()
     connection = sqlite3.connect(run.path / "history.db")
@@ -214,7 +214,7 @@ def test_a_history_of_another_version_is_refused(toy_run: Any) -> None:
     connection = sqlite3.connect(run.path / "history.db")
     connection.execute(f"PRAGMA application_id = {mark(99)}")  # both places agree: it is another version
     connection.close()
-    with pytest.raises(RunFolderError, match="schema version 99, this evo_nas reads version 2"):
+    with pytest.raises(RunFolderError, match="schema version 99, and this evo_nas reads version 3"):
         go_on(run.path)
 
 

@@ -143,9 +143,9 @@ def exists(group: int) -> bool:
 def test_every_run_of_a_study_is_an_ordinary_run(toy_run: Any, every_row: Any, capsys: Any, tmp_path: Path) -> None:
     assert main(STUDY) == 0
     out = capsys.readouterr().out.splitlines()
-    assert out[0].split() == ["strategy", "trials", "seeds", "best", "%", "regret", "pp", "report", "%", "distinct"]
+    assert out[0].split() == ["strategy", "trials", "seeds", "best", "%", "regret", "pp", "test", "%", "distinct"]
     assert [line.split()[:3] for line in out[1:3]] == [["random", "30", "2"], [FOLDERS[1], "30", "2"]]
-    assert out[3:] == ["study/report/study.png"]
+    assert out[3:] == ["study/figures/study.png"]
     assert not [line for line in out if "ended" in line]
     settings = ("space.blocks=2",)
     found = every_row()
@@ -177,10 +177,10 @@ def test_the_json_is_a_list_of_rows(capsys: Any) -> None:
     found = json.loads(captured.out)
     assert [(row["strategy"], row["trials"]) for row in found] == [(name, n) for name in FOLDERS for n in (50, 60)]
     for row in found:
-        assert set(row) >= {"strategy", "trials", "seeds", "mean_regret", "stderr_regret", "mean_report", "distinct"}
+        assert set(row) >= {"strategy", "trials", "seeds", "mean_regret", "stderr_regret", "mean_test", "distinct"}
         assert row["seeds"] == 2
         assert row["mean_regret"] == pytest.approx(100 - row["mean_best"])
-        assert 0 < row["mean_report"] < 100
+        assert 0 < row["mean_test"] < 100
         assert 1 < row["distinct"] <= row["trials"]
     assert "study.png" in captured.err
     kept = json.loads(Path("study/study.json").read_text())

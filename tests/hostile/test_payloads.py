@@ -710,7 +710,7 @@ STUDY = ("study", "--strategies", "random", "--seeds", "1", "--evaluator", "toy"
 STUDY += ("--trials", "3", "--study-dir", "study")
 
 
-@pytest.mark.parametrize("name", ["study.lock", "study.json", "report", "random-seed0"])
+@pytest.mark.parametrize("name", ["study.lock", "study.json", "figures", "random-seed0"])
 def test_a_study_is_not_written_through_a_link(name: str, capsys: Capture) -> None:
     assert main(STUDY) == 0
     place = Path("study", name)
@@ -723,7 +723,7 @@ def test_a_study_is_not_written_through_a_link(name: str, capsys: Capture) -> No
 
 @pytest.mark.parametrize(
     "name",
-    ["run.lock", "log.jsonl", "crash.txt", "history.db", "run.toml", "env.json", "weights", "report", "tensorboard"],
+    ["run.lock", "log.jsonl", "crash.txt", "history.db", "run.toml", "env.json", "weights", "figures", "tensorboard"],
 )
 def test_a_run_is_not_written_through_a_link(name: str, toy_run: Start, capsys: Capture) -> None:
     run = toy_run("run", trials=2, settings=("space.blocks=1",))
@@ -761,15 +761,15 @@ def test_pictures_are_not_drawn_through_a_link(toy_run: Start, capsys: Capture) 
     run = toy_run("run", trials=2, settings=("space.blocks=1",))
     for command, name in (("plot", "accuracy"), ("compare", "compare")):
         for suffix in (".png", ".svg"):
-            link(run.path / "report" / f"{name}{suffix}")
+            link(run.path / "figures" / f"{name}{suffix}")
         assert main([command, "run"]) == 0
         assert Path("mine").read_text() == MINE
-        assert (run.path / "report" / f"{name}.png").read_bytes().startswith(b"\x89PNG")
-    shutil.rmtree(run.path / "report")
+        assert (run.path / "figures" / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+    shutil.rmtree(run.path / "figures")
     Path("elsewhere").mkdir()
-    (run.path / "report").symlink_to(Path("elsewhere").absolute())
+    (run.path / "figures").symlink_to(Path("elsewhere").absolute())
     for command in ("plot", "compare"):
-        refused(capsys, 3, command, "run", says="report is a link, and no picture is written through it")
+        refused(capsys, 3, command, "run", says="figures is a link, and no picture is written through it")
     assert os.listdir("elsewhere") == []  # noqa: PTH208
 
 

@@ -24,7 +24,7 @@ from evo_nas.evaluators.base import Job
 from evo_nas.evaluators.toy import ToyEvaluator
 from evo_nas.manager import Listener
 from evo_nas.run import search
-from evo_nas.storage.checksums import ASK, TELL
+from evo_nas.storage.schema import ASK, TELL
 from genotypes.individual import Evaluation, Individual, Outcome, Proposal
 from genotypes.population import Population
 from strategies.random_search import RandomSearch
@@ -56,7 +56,7 @@ def curves_and_notes() -> Iterator[None]:
         if job.id % 11 == 0:
             return Evaluation.failed(Outcome.NAN, "the loss is no number", curve=(0.1,))
         return Evaluation(
-            Outcome.OK, fitness, report=fitness / 3, curve=(fitness / 2, fitness), metrics={"parameters": job.id}
+            Outcome.OK, fitness, test_fitness=fitness / 3, curve=(fitness / 2, fitness), metrics={"parameters": job.id}
         )
 
     def asked(
@@ -268,7 +268,7 @@ def check_repair(run: Path, written: Rows, good: int, capsys: Capture, *, goes_o
         now = {row[0]: row for row in after["tell"]}
         for id in result["pending_again"]:
             if tells[id][5] is not None and now[id][5] is not None:
-                assert now[id][2:5] == tells[id][2:5], "the same training again: outcome, fitness, report"
+                assert now[id][2:5] == tells[id][2:5], "the same training again: outcome, fitness, test"
         assert isinstance(asked(run, capsys, "show"), str)
     return result
 

@@ -23,7 +23,7 @@ class TabularEvaluator(Evaluator):
 
     ``table`` is a CSV or parquet file, kept as an absolute path, because a run may be resumed from another folder.
     ``key`` is its column of genotypes, written in whatever form the space reads; by default the first column.
-    ``column`` becomes the fitness, ``report_column``, if any, the report, which no search ever sees; both are in
+    ``column`` becomes the fitness, ``test_column``, if any, the test fitness, which no search ever sees; both are in
     ``table_unit``, ``percent`` or ``fraction``. ``partial`` allows that networks of the space have no row; one
     without a row ends its trial as invalid.
 
@@ -36,7 +36,7 @@ class TabularEvaluator(Evaluator):
 
     table: Path | None = None
     column: str | None = None
-    report_column: str | None = None
+    test_column: str | None = None
     table_unit: str = "fraction"
     key: str | None = None
     partial: bool = False
@@ -55,7 +55,7 @@ class TabularEvaluator(Evaluator):
 
     @property
     def metrics(self) -> tuple[str, ...]:
-        """None: what is looked up is fitness and report."""
+        """None: what is looked up is fitness and test fitness."""
         return ()
 
     def bind(self, space: SearchSpace, placement: Placement | None = None) -> None:
@@ -101,8 +101,8 @@ class TabularEvaluator(Evaluator):
         if found is None:
             error = f"{self._named(job.genotype)} has no row in the table {self.table}"
             return Evaluation.failed(Outcome.INVALID, error)
-        fitness, report = found
-        return Evaluation(Outcome.OK, fitness=fitness, report=report)
+        fitness, test = found
+        return Evaluation(Outcome.OK, fitness=fitness, test_fitness=test)
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave the table behind: a worker process reads it itself, once for all runs that it serves."""
@@ -114,7 +114,7 @@ class TabularEvaluator(Evaluator):
         if self._held is None:
             assert self.table is not None, "bind() refuses that"
             assert self.column is not None, "bind() refuses that"
-            source = Source.of(self.table, self.key, self.column, self.report_column, self.table_unit, self.space)
+            source = Source.of(self.table, self.key, self.column, self.test_column, self.table_unit, self.space)
             self._held = read_table(source)
         return self._held
 

@@ -35,7 +35,7 @@ _COLUMNS_NAMED = 20  # by a message, at most
 class Source:
     """Which results of which file are meant, for which space.
 
-    ``key`` is the column of the genotypes, by default the first; ``column`` is what a search sees, ``report`` what it
+    ``key`` is the column of the genotypes, by default the first; ``column`` is what a search sees, ``test`` what it
     never sees; ``unit`` is a name of :data:`UNITS`. ``version`` is the file's time of change, in ns, and its size,
     in bytes. ``kind`` and ``spelling`` are what two equal spaces have in common.
     """
@@ -44,14 +44,14 @@ class Source:
     version: tuple[int, int]
     key: str | None
     column: str
-    report: str | None
+    test: str | None
     unit: str
     kind: type[SearchSpace]
     spelling: str
     space: SearchSpace = field(compare=False, repr=False)
 
     @classmethod
-    def of(cls, path: Path, key: str | None, column: str, report: str | None, unit: str, space: SearchSpace) -> Source:
+    def of(cls, path: Path, key: str | None, column: str, test: str | None, unit: str, space: SearchSpace) -> Source:
         """Describe a table as it lies on the disk now.
 
         Raises:
@@ -61,12 +61,12 @@ class Source:
             raise DataError(f"there is no table {path}; name a CSV or parquet file with --table FILE")
         stat = path.stat()
         version = stat.st_mtime_ns, stat.st_size
-        return cls(path, version, key, column, report, unit, type(space), space.spelling, space)
+        return cls(path, version, key, column, test, unit, type(space), space.spelling, space)
 
 
 @dataclass(frozen=True)
 class Table:
-    """The results of a table: key of the network -> fitness and report, fractions in [0, 1].
+    """The results of a table: key of the network -> fitness and test fitness, fractions in [0, 1].
 
     ``whole`` counts the rows whose genotype is of the space itself, not of a level below that it reads too.
     """
@@ -114,7 +114,7 @@ def read_table(source: Source) -> Table:
     results: dict[str, tuple[float, float | None]] = {}
     places: dict[str, int] = {}
     whole = 0
-    for place, text, value, report in _rows(source):
+    for place, text, value, test in _rows(source):
         try:
             genotype = space.parse(text)
             key = space.key(genotype)
@@ -127,7 +127,7 @@ def read_table(source: Source) -> Table:
         places[key] = place
         results[key] = (
             _fraction(source, place, source.column, value, largest),
-            None if source.report is None else _fraction(source, place, source.report, report, largest),
+            None if source.test is None else _fraction(source, place, source.test, test, largest),
         )
         whole += genotype.space == source.spelling
     if not results:
@@ -168,7 +168,7 @@ def _is_parquet(path: Path) -> bool:
 
 
 def _rows(source: Source) -> Iterator[tuple[int, str, Any, Any]]:
-    """Yield where each row stands, its genotype's text, and its values in the column and the report column."""
+    """Yield where each row stands, its genotype's text, and its values in the column and the test column."""
     return _parquet_rows(source) if _is_parquet(source.path) else _csv_rows(source)
 
 
@@ -182,11 +182,11 @@ def _csv_rows(source: Source) -> Iterator[tuple[int, str, Any, Any]]:
         with _opened(source.path) as file:
             reader = csv.reader(file)
             header = [name.strip() for name in next(reader, [])]
-            key, column, report = _positions(source, header)
+            key, column, test = _positions(source, header)
             line = reader.line_num + 1
             for row in reader:
                 if len(row) == len(header):
-                    yield line, row[key].strip(), row[column].strip(), row[report].strip()
+                    yield line, row[key].strip(), row[column].strip(), row[test].strip()
                 elif row:  # an empty one is a blank line
                     what = f"{len(row)} fields, but the header has {len(header)}"
                     raise _damage(source, line, f"{what}; a text that holds a comma stands in quotes")
@@ -215,12 +215,12 @@ def _parquet_rows(source: Source) -> Iterator[tuple[int, str, Any, Any]]:
     if frame.index.names != [None]:  # pandas had stored a column as its index
         frame = frame.reset_index()
     columns = (frame.iloc[:, position].tolist() for position in _positions(source, list(map(str, frame.columns))))
-    for row, (text, value, report) in enumerate(zip(*columns, strict=True), start=1):
-        yield row, str(text), value, report
+    for row, (text, value, test) in enumerate(zip(*columns, strict=True), start=1):
+        yield row, str(text), value, test
 
 
 def _positions(source: Source, header: Sequence[str]) -> tuple[int, int, int]:
-    """Find the columns: of the genotypes, the one that a search sees, the report (the former again, if none).
+    """Find the columns: of the genotypes, the one that a search sees, the test column (the former again, if none).
 
     Raises:
         DataError: if there is no header.
@@ -229,13 +229,13 @@ def _positions(source: Source, header: Sequence[str]) -> tuple[int, int, int]:
     if not header:
         raise DataError(f"the table {source.path} is empty")
     key, column = header[0] if source.key is None else source.key, source.column
-    report = column if source.report is None else source.report
-    for name in (key, column, report):
+    test = column if source.test is None else source.test
+    for name in (key, column, test):
         if header.count(name) != 1:
             names = ", ".join(map(shorten, header[:_COLUMNS_NAMED])) + ", ..." * (len(header) > _COLUMNS_NAMED)
             what = "more than one" if name in header else "no"
             raise UsageError(f"the table {source.path} has {what} column {shorten(name)!r}; its columns are: {names}")
-    return header.index(key), header.index(column), header.index(report)
+    return header.index(key), header.index(column), header.index(test)
 
 
 def _opened(path: Path) -> IO[str]:

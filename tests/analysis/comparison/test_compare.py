@@ -22,8 +22,8 @@ def config(strategy: str = "random", **run: object) -> str:
 def six(make_run: MakeRun) -> list[Path]:
     """Two runs of evolution, one of random search, and one of a strategy that only failed."""
     return [
-        make_run("e1", [{"fitness": 0.7, "report": 0.6}, {"fitness": 0.9, "report": 0.8}], config=config("evolution")),
-        make_run("e2", [{"fitness": 0.8, "report": 0.7}, {"outcome": "oom"}], config=config("evolution")),
+        make_run("e1", [{"fitness": 0.7, "test": 0.6}, {"fitness": 0.9, "test": 0.8}], config=config("evolution")),
+        make_run("e2", [{"fitness": 0.8, "test": 0.7}, {"outcome": "oom"}], config=config("evolution")),
         make_run("r1", [{"fitness": 0.6}, {"fitness": 0.5}], config=config("random")),
         make_run("x1", [{"outcome": "oom"}, {"outcome": "nan"}], config=config("mine")),
     ]
@@ -42,7 +42,7 @@ def test_the_table_has_a_row_a_strategy_and_the_best_comes_first(six: list[Path]
     assert row["best_sd"] == pytest.approx(np.std([0.9, 0.8], ddof=1))
     assert row["mean"] == pytest.approx((0.8 + 0.8) / 2)
     assert row["top"] == pytest.approx((0.8 + 0.8) / 2)
-    assert row["report"] == pytest.approx(0.75)
+    assert row["test"] == pytest.approx(0.75)
     assert (row["seconds"], row["total_seconds"]) == (2.0, 8.0)
     assert (row["best_run"], row["best_id"], row["best_fitness"]) == ("e1", 2, 0.9)
 
@@ -87,7 +87,7 @@ def test_nothing_finished_is_an_error(make_run: MakeRun, trials: list[dict[str, 
 
 def test_the_best_cells_are_drawn_beside_each_other(six: list[Path]) -> None:
     comparison = compare_runs(six)
-    assert comparison.files == (six[0] / "report" / "compare.png", six[0] / "report" / "compare.svg")
+    assert comparison.files == (six[0] / "figures" / "compare.png", six[0] / "figures" / "compare.svg")
     assert all(file.stat().st_size > 0 for file in comparison.files)
     assert len(comparison.table) == 3
 
@@ -133,14 +133,14 @@ def seeded(make_run: MakeRun) -> Callable[..., list[Path]]:
 
 
 def test_outcomes_are_those_worked_out_by_hand(make_run: MakeRun) -> None:
-    trials = [{"outcome": "nan"}, {"fitness": 0.5, "report": 0.4}, {"fitness": 0.7, "report": 0.6}]
-    trials += [{"fitness": 0.7, "report": 0.9}, {"fitness": 0.6}, {"fitness": 0.9}]
+    trials = [{"outcome": "nan"}, {"fitness": 0.5, "test": 0.4}, {"fitness": 0.7, "test": 0.6}]
+    trials += [{"fitness": 0.7, "test": 0.9}, {"fitness": 0.6}, {"fitness": 0.9}]
     frame = load_history(make_run(trials=trials))
     table = outcomes(frame, 5, target=0.7)
     assert list(table) == list(OUTCOMES)
     (row,) = table.to_dict(orient="records")
     assert (row["samples"], row["best"], row["best_id"]) == (5, 0.7, 3), "the sixth lies beyond the budget"
-    assert row["report"] == 0.6, "of two equals the first is reported"
+    assert row["test"] == 0.6, "of two equals the first is reported"
     assert row["auc"] == pytest.approx((0 + 0.5 + 0.7 + 0.7 + 0.7) / 5)
     assert row["to_target"] == 3
     (row,) = outcomes(frame, 10, target=0.95).to_dict(orient="records")
@@ -168,7 +168,7 @@ def test_runs_that_all_found_nothing_are_compared_by_no_report(seeded: Any) -> N
     runs = [run for name in "ab" for run in seeded(name, *[[{"outcome": "oom"}] * 3] * 4)]
     comparison = comparison_of(runs)
     assert comparison.to_json()["measure"] == "fitness"
-    assert not any("report" in sentence for sentence in comparison.conclusions)
+    assert not any("test" in sentence for sentence in comparison.conclusions)
 
 
 def test_a_run_that_found_nothing_leaves_no_mean_and_ranks_last(seeded: Any) -> None:
@@ -252,11 +252,11 @@ def test_three_seeds_are_not_enough_and_four_are(seeded: Any) -> None:
 
 
 def test_the_report_is_tested_where_every_run_has_one(seeded: Any) -> None:
-    lucky = [{"fitness": 0.9, "report": 0.5}]
-    honest = [{"fitness": 0.8, "report": 0.7}]
+    lucky = [{"fitness": 0.9, "test": 0.5}]
+    honest = [{"fitness": 0.8, "test": 0.7}]
     runs = seeded("a", lucky, lucky) + seeded("b", honest, honest)
     comparison = comparison_of(runs)
-    assert (comparison.measure, comparison.table["group"].tolist()) == ("report", ["b", "a"])
+    assert (comparison.measure, comparison.table["group"].tolist()) == ("test", ["b", "a"])
     assert comparison.pairs[0].difference == pytest.approx(0.2)
     runs += seeded("c", [{"fitness": 0.1}])
     assert comparison_of(runs).measure == "fitness", "of one it is not known"

@@ -27,12 +27,13 @@ from analysis.plots.palette import STRATEGY_COLOURS
 from analysis.plots.regret import plot_study, study_figure
 from analysis.plots.study_report import report_study
 from tests.counting import bytecodes
+from tests.histories import close_in_order
 
 FAILED = {"outcome": "nan"}
 
 
-def ok(fitness: float, report: float | None = None, **given: Any) -> dict[str, Any]:
-    return {"fitness": fitness, "report": report, **given}
+def ok(fitness: float, test: float | None = None, **given: Any) -> dict[str, Any]:
+    return {"fitness": fitness, "test": test, **given}
 
 
 @pytest.fixture
@@ -87,11 +88,11 @@ def test_the_numbers_are_those_worked_out_by_hand(make_study: Any) -> None:
     assert three["sd_best"] == pytest.approx(10 / math.sqrt(2))
     assert three["mean_regret"] == pytest.approx(15)
     assert three["stderr_regret"] == pytest.approx(5)
-    assert three["mean_report"] == pytest.approx((62 + 72) / 2)
-    assert three["stderr_report"] == pytest.approx(5)
+    assert three["mean_test"] == pytest.approx((62 + 72) / 2)
+    assert three["stderr_test"] == pytest.approx(5)
     assert three["distinct"] == 3
     assert five["mean_regret"] == pytest.approx((20 + 0) / 2)
-    assert five["mean_report"] == pytest.approx((62 + 60) / 2)
+    assert five["mean_test"] == pytest.approx((62 + 60) / 2)
     assert five["distinct"] == pytest.approx((4 + 5) / 2), "the fifth cell of the first run was its third"
     assert [row["seeds"] for row in (one, three, five)] == [2, 2, 2]
 
@@ -100,7 +101,7 @@ def test_ties_are_broken_by_the_order_told_and_not_by_the_order_asked(make_study
     late = ok(0.7, 0.1, id=1, asked=1, told=6)
     early = ok(0.7, 0.2, id=2, asked=2, told=3)
     (row,) = rows_of(make_study({"random": [[late, early]]}, trials=2), [2])
-    assert row["mean_report"] == pytest.approx(20)
+    assert row["mean_test"] == pytest.approx(20)
     assert math.isnan(row["stderr_regret"]), "one seed has no spread"
 
 
@@ -124,7 +125,7 @@ def test_a_run_that_had_nothing_left_to_try_keeps_its_best(make_study: Any, reas
     (row,) = rows_of(folder, [6])
     assert row["seeds"] == 2
     assert row["mean_best"] == pytest.approx(60)
-    assert row["mean_report"] == pytest.approx(55)
+    assert row["mean_test"] == pytest.approx(55)
     assert row["distinct"] == (2 + 6) / 2
     assert notes_on(load_study(folder)) == []
     with (folder / "random-seed0/log.jsonl").open("a") as log:
@@ -157,7 +158,7 @@ def test_what_is_not_known_is_null(make_study: Any) -> None:
     folder = make_study({"random": [[ok(0.5)], [ok(0.6)]], "evolution": [[FAILED], [ok(0.6)]]}, trials=1, optimum=None)
     report = report_study(folder)
     alive, dead = report.to_json()
-    assert alive["mean_regret"] is alive["stderr_regret"] is alive["mean_report"] is None
+    assert alive["mean_regret"] is alive["stderr_regret"] is alive["mean_test"] is None
     assert alive["mean_best"] == pytest.approx(55)
     assert dead["mean_best"] is None
     assert json.loads(json.dumps(report.to_json(), allow_nan=False)) == report.to_json()
@@ -260,7 +261,7 @@ def test_settings_of_a_strategy_share_its_colour_and_can_be_told_apart() -> None
 def test_a_study_is_drawn_as_png_and_svg(make_study: Any) -> None:
     folder = make_study({"random": [[ok(0.5), ok(0.6)]]}, trials=2)
     report = report_study(folder)
-    assert report.files == (folder / "report" / "study.png", folder / "report" / "study.svg")
+    assert report.files == (folder / "figures" / "study.png", folder / "figures" / "study.svg")
     assert all(file.stat().st_size > 1000 for file in report.files)
     with pytest.raises(ValueError, match="a picture ends in one of"):
         report_study(folder, Path("study.docx"))
@@ -272,6 +273,8 @@ def test_reading_a_study_takes_few_steps_of_the_interpreter_a_trial(make_study: 
     def steps(trials: int) -> int:
         run = [ok(0.5 + (i % 7) / 100, 0.5, sample_seed=i % 3) for i in range(trials)]
         folder = make_study({f"random{trials}": [run] * 3}, trials=trials)
+        for run in folder.glob("*-seed*"):
+            close_in_order(run)
         study_table(load_study(folder))  # also what is worked out once per process
         return bytecodes(lambda: study_table(load_study(folder)))
 

@@ -84,7 +84,7 @@ def test_operations_of_runs_are_drawn_beside_each_other(make_run: MakeRun, tmp_p
     one = make_run("one", TRIALS)
     two = make_run("two", [{"cell": json.dumps({"1<-0": "none"}), "genotype": "b:0", "fitness": 0.5}])
     assert plot_operations([one, two], tmp_path / "x.pdf") == [tmp_path / "x.pdf"]
-    assert plot_operations(one) == [one / "report/operations.png", one / "report/operations.svg"]
+    assert plot_operations(one) == [one / "figures/operations.png", one / "figures/operations.svg"]
 
 
 def test_a_long_title_stays_in_the_picture(make_run: MakeRun, monkeypatch: pytest.MonkeyPatch) -> None:

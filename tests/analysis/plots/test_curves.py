@@ -93,7 +93,7 @@ def test_an_empty_run_is_an_error(make_run: MakeRun) -> None:
 
 def test_pictures_go_to_the_report_of_the_first_run(make_run: MakeRun, mixed: Path) -> None:
     files = plot_runs([mixed, make_run("other", [{"fitness": 0.5}])])
-    assert files == [mixed / "report" / "accuracy.png", mixed / "report" / "accuracy.svg"]
+    assert files == [mixed / "figures" / "accuracy.png", mixed / "figures" / "accuracy.svg"]
     assert files[0].read_bytes().startswith(b"\x89PNG")
     assert b"<svg" in files[1].read_bytes()
 

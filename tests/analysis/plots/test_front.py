@@ -129,7 +129,7 @@ def test_the_costs_of_the_run_are_drawn_each_in_a_panel(make_run: MakeRun, monke
     drawn: list[Figure] = []
     monkeypatch.setattr("analysis.plots.front.save", lambda figure, path: drawn.append(figure) or [path])
     run = make_run("r", TRADE_OFFS, config=EVOLUTION)
-    assert plot_fronts(run) == [run / "report" / "front.png"]
+    assert plot_fronts(run) == [run / "figures" / "front.png"]
     assert [ax.get_xlabel() for ax in drawn[0].axes] == ["latency of one image", "multiply-adds of one image"]
     plot_fronts(make_run("other", TRADE_OFFS))
     assert [ax.get_xlabel() for ax in drawn[1].axes] == ["multiply-adds of one image"], "nothing else is said"

@@ -46,7 +46,7 @@ def labels(ax: Any) -> list[str]:
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_kind_is_drawn_as_png_svg_and_pdf_at_any_width(runs: list[Path], tmp_path: Path, kind: str) -> None:
     files = plot_kind(kind, runs)
-    assert files == [runs[0] / "report" / f"{KINDS[kind].file}{suffix}" for suffix in (".png", ".svg")]
+    assert files == [runs[0] / "figures" / f"{KINDS[kind].file}{suffix}" for suffix in (".png", ".svg")]
     files += plot_kind(kind, runs, tmp_path / "narrow.pdf", width=8 / 2.54)
     assert [file.stat().st_size > 1000 for file in files] == [True] * 3
 

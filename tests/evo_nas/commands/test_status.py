@@ -210,7 +210,7 @@ def test_a_live_history_is_not_read_to_its_end(toy_run: Callable[..., Run], monk
     def damage(_: object) -> str:
         raise AssertionError("every row is read")
 
-    monkeypatch.setattr("evo_nas.storage.history.damage", damage)
+    monkeypatch.setattr("evo_nas.storage.opening.damage", damage)
     with RunFolder.open(run.path):
         assert status_of(run.path).counts.trained == 10
     with pytest.raises(AssertionError, match="every row"):

@@ -27,7 +27,7 @@ JOB = Job(3, SPACE.sample(np.random.default_rng(0)), seed=5)
         ({"outcome": Outcome.NAN, "fitness": 0.5}, "has no fitness"),
         ({"outcome": Outcome.OK, "fitness": math.nan}, "no number"),
         ({"outcome": Outcome.OK, "fitness": 93.1}, r"fraction in \[0, 1\]"),
-        ({"outcome": Outcome.OK, "fitness": 0.5, "report": -0.1}, "report is a fraction"),
+        ({"outcome": Outcome.OK, "fitness": 0.5, "test_fitness": -0.1}, "test_fitness is a fraction"),
         ({"outcome": Outcome.OK, "fitness": 0.5, "seconds": math.inf}, "seconds must be finite"),
         ({"outcome": Outcome.OK, "fitness": 0.5, "curve": (0.1, math.nan)}, "learning curve"),
         ({"outcome": Outcome.OK, "fitness": 0.5, "metrics": {"loss": math.inf}}, "metric 'loss'"),
@@ -110,7 +110,7 @@ def test_toy_reports_the_truth_without_noise() -> None:
     toy.bind(SPACE)
     for id in range(1, 20):
         evaluation = toy.evaluate(Job(id, JOB.genotype, 0))
-        assert evaluation.report == toy.truth(JOB.genotype) != evaluation.fitness
+        assert evaluation.test_fitness == toy.truth(JOB.genotype) != evaluation.fitness
 
 
 def test_toy_counts_the_ones_of_a_string_of_bits() -> None:

@@ -80,7 +80,7 @@ def test_a_data_base_of_something_else_is_left_alone(path: Path) -> None:
     connection = sqlite3.connect(path)
     connection.execute("CREATE TABLE letters (text)")
     connection.close()
-    with pytest.raises(RunFolderError, match="schema version 0"):
+    with pytest.raises(RunFolderError, match="is no history of a run"):
         History.open(path)
 
 
@@ -195,7 +195,9 @@ def test_what_agrees_with_its_checksums_whatever_was_written(path: Path) -> None
         ask(history, 1, key=np.str_("a key"))
         curve = (-0.0, 1.0, 1e-300)
         metrics = {"parameters": 1e15, "loss": -0.0}
-        history.tell(1, Evaluation(Outcome.OK, fitness=-0.0, report=1, seconds=-0.0, curve=curve, metrics=metrics))
+        history.tell(
+            1, Evaluation(Outcome.OK, fitness=-0.0, test_fitness=1, seconds=-0.0, curve=curve, metrics=metrics)
+        )
         history.note(1, {np.str_("minus nothing"): -0.0, "much": 1e300})
         ask(history, 2, key="\0 ä \N{SNOWMAN}")
         history.tell(2, Evaluation.failed(Outcome.ERROR, np.str_("\0 ä\n")))
@@ -231,8 +233,8 @@ def test_only_a_history_that_was_closed_in_order_is_believed_unread(path: Path) 
         ("UPDATE note SET value = 0.4", "a row of trial 1 in table note does not agree .* number 3;"),
         ("UPDATE attempt SET outcome = 'crash'", "a row of trial 1 in table attempt does not agree .* number 3;"),
         ("DELETE FROM trial WHERE id = 1", "table curve has a row of trial 1, which was not told; none of its trials"),
-        ("PRAGMA user_version = 3", "its schema version reads 3; its trials are good up to number 3;"),
-        ("PRAGMA application_id = 3", "its schema version reads 2; its trials are good up to number 3;"),
+        ("PRAGMA user_version = 4", "its schema version reads 4; its trials are good up to number 3;"),
+        ("PRAGMA application_id = 3", "its schema version reads 3; its trials are good up to number 3;"),
     ],
 )
 def test_what_is_not_what_was_written_is_refused_and_not_touched(path: Path, change: str, what: str) -> None:

@@ -47,7 +47,7 @@ def live(path: Path) -> History:
             history.tell(id, Evaluation.failed(Outcome.ERROR, "Fehler: ä\n\0", seconds=1.5, curve=(0.5,)))
         else:
             curve = tuple(rng.random(20).tolist())
-            history.tell(id, Evaluation(Outcome.OK, curve[-1], report=0.0, seconds=2.0, curve=(-0.0, *curve)))
+            history.tell(id, Evaluation(Outcome.OK, curve[-1], test_fitness=0.0, seconds=2.0, curve=(-0.0, *curve)))
         history.note(id, {"entropy": rng.standard_normal(), "nothing": -0.0})
         if id == TRIALS // 2:
             history._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
@@ -127,7 +127,7 @@ def test_a_checksum_of_the_file_that_agrees_is_no_reason_not_to_look(closed: Pat
 
 
 def test_what_can_be_read_is_what_was_written(closed: Path, killed: Path) -> None:
-    from evo_nas.storage.checksums import ASK, TELL
+    from evo_nas.storage.schema import ASK, TELL
 
     for run in (killed, closed):
         found = salvage(run / "history.db")
@@ -348,7 +348,7 @@ def test_a_repaired_run_goes_on_as_the_same_search(toy_run: Any) -> None:
     with RunFolder.open(run) as folder:
         resume(config, folder, build(config))
     after = {row[0]: row for row in rows(run / "history.db")["trial"]}
-    columns = ("genotype", "seed", "outcome", "fitness", "report")
+    columns = ("genotype", "seed", "outcome", "fitness", "test")
     with sqlite3.connect(run / "history.db") as connection:
         names = [row[1] for row in connection.execute("PRAGMA table_info(trial)")]
         attempts = connection.execute("SELECT number, outcome FROM attempt WHERE trial = 30").fetchall()

@@ -33,7 +33,7 @@ ROWS = [
     for a, b, c in itertools.product((0, 1), repeat=3)
 ]
 TEXT = "net,val,test\n" + "".join(f"{net},{val},{test}\n" for net, val, test in ROWS)
-PERCENT = {"column": "val", "report_column": "test", "table_unit": "percent"}
+PERCENT = {"column": "val", "test_column": "test", "table_unit": "percent"}
 
 
 def prepared(path: Path, space: SearchSpace = BITS, **options: Any) -> TabularEvaluator:
@@ -58,7 +58,7 @@ def looked_up(evaluator: TabularEvaluator) -> list[tuple[float | None, float | N
     found = []
     for number, (text, *_) in enumerate(ROWS, start=1):
         evaluation = evaluator.evaluate(Job(number, BITS.parse(text), seed=0))
-        found.append((evaluation.fitness, evaluation.report, evaluation.seconds))
+        found.append((evaluation.fitness, evaluation.test_fitness, evaluation.seconds))
     return found
 
 
@@ -71,8 +71,8 @@ def test_fitness_and_report_are_those_of_the_row_as_fractions(written: Callable[
     assert looked_up(prepared(written(fractions), table_unit="fraction")) == EXPECTED
 
 
-def test_without_a_report_column_there_is_no_report(written: Callable[..., Path]) -> None:
-    assert looked_up(prepared(written(), report_column=None)) == [(val, None, 0.0) for val, _, _ in EXPECTED]
+def test_without_a_test_column_there_is_no_test_fitness(written: Callable[..., Path]) -> None:
+    assert looked_up(prepared(written(), test_column=None)) == [(val, None, 0.0) for val, _, _ in EXPECTED]
 
 
 def test_the_optimum_is_the_best_of_the_column_and_known_once_prepared(written: Callable[..., Path]) -> None:
@@ -81,7 +81,7 @@ def test_the_optimum_is_the_best_of_the_column_and_known_once_prepared(written: 
     assert evaluator.optimum is None
     evaluator.prepare(Path())
     assert evaluator.optimum == 0.7
-    assert prepared(written(), column="test", report_column="val").optimum == 0.7
+    assert prepared(written(), column="test", test_column="val").optimum == 0.7
 
 
 @pytest.mark.parametrize("name", ["t.csv", "t.txt", "t.csv.gz", "t.csv.bz2", "t.csv.xz", "t.csv.zip", "T.CSV.GZ"])
@@ -149,7 +149,7 @@ def test_what_spreadsheets_write_changes_nothing(written: Callable[..., Path]) -
 def test_a_spelling_of_the_same_network_finds_its_row(written: Callable[..., Path]) -> None:
     space = space_named("nasnet(blocks=1,ops=identity,combines=add)")
     text = f'net,val\n"{space.spelling}:0.1.0.0.0.1.1.0.0.0",12.5\n'
-    evaluator = prepared(written(text), space, report_column=None, partial=True)
+    evaluator = prepared(written(text), space, test_column=None, partial=True)
     swapped = space.genotype([1, 0, 0, 0, 0, 1, 1, 0, 0, 0])
     assert evaluator.evaluate(Job(1, swapped, 0)).fitness == 0.125
 
@@ -157,7 +157,7 @@ def test_a_spelling_of_the_same_network_finds_its_row(written: Callable[..., Pat
 def test_architecture_strings_and_genotype_texts_can_be_mixed(written: Callable[..., Path]) -> None:
     space = space_named("nasbench201")
     text = "net,val\n|none~0|+|none~0|none~1|+|none~0|none~1|none~2|,1\nnasbench201:0.0.0.0.0.1,2\n"
-    evaluator = prepared(written(text), space, report_column=None, partial=True)
+    evaluator = prepared(written(text), space, test_column=None, partial=True)
     found = [evaluator.evaluate(Job(1, space.genotype([0] * 5 + [last]), 0)).fitness for last in (0, 1)]
     assert found == [0.01, 0.02]
 
@@ -210,9 +210,9 @@ BAD: list[tuple[str, dict[str, Any], type[EvoNasError], str]] = [
     ("\n", {}, DataError, "is empty$"),
     ("net,val,test\n", {}, DataError, "has no rows below its header$"),
     (TEXT, {"column": "vla"}, UsageError, "has no column 'vla'; its columns are: net, val, test"),
-    (TEXT, {"report_column": "vla"}, UsageError, "has no column 'vla'; its columns are: net, val, test"),
+    (TEXT, {"test_column": "vla"}, UsageError, "has no column 'vla'; its columns are: net, val, test"),
     (TEXT, {"key": "vla"}, UsageError, "has no column 'vla'; its columns are: net, val, test"),
-    (TEXT.replace("test", "val", 1), {"report_column": None}, UsageError, "has more than one column 'val'"),
+    (TEXT.replace("test", "val", 1), {"test_column": None}, UsageError, "has more than one column 'val'"),
     (TEXT.replace("test", ",".join("abcdefghijklmnopqrstuvw")), {"column": "x"}, UsageError, r"p, q, r, \.\.\.$"),
 ]
 
@@ -275,16 +275,16 @@ def test_a_space_of_symmetric_genotypes_needs_one_row_a_network(written: Callabl
     genotypes = [space.genotype([a, b, 0, 0, 0, c, d, 0, 0, 0]) for a, b, c, d in states]
     rows = [f'"{genotype}",1\n' for genotype in {space.key(genotype): genotype for genotype in genotypes}.values()]
     assert (space.size, len(genotypes), len(rows)) == (16, 16, 9)
-    prepared(written("net,val\n" + "".join(rows)), space, report_column=None)
+    prepared(written("net,val\n" + "".join(rows)), space, test_column=None)
     with pytest.raises(DataError, match="has no row for 1 network of the space"):
-        prepared(written("net,val\n" + "".join(rows[:1] + rows[2:])), space, report_column=None)
+        prepared(written("net,val\n" + "".join(rows[:1] + rows[2:])), space, test_column=None)
 
 
 def test_a_space_too_large_to_go_through_may_have_any_rows(written: Callable[..., Path]) -> None:
     space = space_named("nasnet")
     rng = np.random.default_rng(0)
     known, unknown = space.sample(rng), space.sample(rng)
-    evaluator = prepared(written(f"net,val\n{known},50\n"), space, report_column=None)
+    evaluator = prepared(written(f"net,val\n{known},50\n"), space, test_column=None)
     assert evaluator.evaluate(Job(1, known, 0)).fitness == 0.5
     assert evaluate_safely(evaluator, Job(2, unknown, 0)).outcome is Outcome.INVALID
 
@@ -327,7 +327,7 @@ def test_binding_to_another_space_forgets_the_table(written: Callable[..., Path]
 
 
 RUN = ("run", "--strategy", "random", "--space", "bits", "--set", "space.length=3", "--evaluator", "tabular")
-FLAGS = ("--column", "val", "--report-column", "test", "--table-unit", "percent")
+FLAGS = ("--column", "val", "--test-column", "test", "--table-unit", "percent")
 
 
 def test_a_run_records_the_report_and_is_resumed_from_another_folder(
@@ -341,12 +341,12 @@ def test_a_run_records_the_report_and_is_resumed_from_another_folder(
     monkeypatch.chdir("elsewhere")
     assert main(["resume", "../run", "--trials", "12"]) == 0
     with sqlite3.connect(folder / "run" / "history.db") as connection:
-        rows = connection.execute("SELECT genotype, 100 * fitness, 100 * report, seconds FROM trial").fetchall()
+        rows = connection.execute("SELECT genotype, 100 * fitness, 100 * test, seconds FROM trial").fetchall()
     connection.close()
     truth = {net: (val, test) for net, val, test in ROWS}
     assert len(rows) == 12
-    for net, fitness, report, seconds in rows:
-        assert (fitness, report) == pytest.approx(truth[net])
+    for net, fitness, test, seconds in rows:
+        assert (fitness, test) == pytest.approx(truth[net])
         assert seconds == 0
     capsys.readouterr()
 
@@ -391,20 +391,20 @@ def test_nasbench201_is_read_once_row_by_row_and_its_optima_are_known(
         method = getattr(type(space), name)
         monkeypatch.setattr(type(space), name, lambda *given, n=name, m=method: looks.update([n]) or m(*given))
     for _ in range(2):  # the second time it is in memory
-        evaluator = prepared(path, space, column="cifar10_val_12", report_column="cifar10_test_200")
+        evaluator = prepared(path, space, column="cifar10_val_12", test_column="cifar10_test_200")
     assert looks == {"parse": space.size, "key": space.size} == {"parse": 15_625, "key": 15_625}
     assert evaluator.optimum == pytest.approx(0.84892)
     for column, optimum in (("cifar100_val_12", 0.6132), ("imagenet16_val_12", 0.386667)):
-        assert prepared(path, space, column=column, report_column=None).optimum == pytest.approx(optimum)
+        assert prepared(path, space, column=column, test_column=None).optimum == pytest.approx(optimum)
     run = ("run", "--strategy", "random", "--space", "nasbench201", "--evaluator", "tabular", "--table", str(path))
-    flags = ("--column", "cifar10_val_12", "--report-column", "cifar10_test_200", "--table-unit", "percent")
+    flags = ("--column", "cifar10_val_12", "--test-column", "cifar10_test_200", "--table-unit", "percent")
     assert main([*run, *flags, "--trials", "50", "--run-dir", str(tmp_path / "run")]) == 0
     with sqlite3.connect(tmp_path / "run" / "history.db") as connection:
-        query = "SELECT key, fitness, report FROM trial ORDER BY fitness DESC, told LIMIT 1"
-        architecture, fitness, report = connection.execute(query).fetchone()
+        query = "SELECT key, fitness, test FROM trial ORDER BY fitness DESC, told LIMIT 1"
+        architecture, fitness, test = connection.execute(query).fetchone()
     connection.close()
     with gzip.open(path, "rt") as file:
         header = next(file).strip().split(",")
         (line,) = (line for line in file if line.startswith(f"{architecture},"))
     row = dict(zip(header, line.strip().split(","), strict=True))
-    assert (fitness, report) == (float(row["cifar10_val_12"]) / 100, float(row["cifar10_test_200"]) / 100)
+    assert (fitness, test) == (float(row["cifar10_val_12"]) / 100, float(row["cifar10_test_200"]) / 100)
