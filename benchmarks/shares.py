@@ -28,9 +28,9 @@ from benchmarks.baseline import Loaded
 from benchmarks.throughput import OURS, Contender, Forgetful, Lap, Picked, evaluator, race, say
 from evo_nas.evaluators.proxy.evaluator import ProxyEvaluator
 from evo_nas.phenotypes.fast import shortcuts
-from evo_nas.phenotypes.fast.depthwise import Padding, convolved, depthwise_conv2d
 from evo_nas.phenotypes.fast.kernels import functions as compiled
 from evo_nas.phenotypes.fast.kernels import trust
+from evo_nas.phenotypes.fast.kernels.functions import Padding
 from evo_nas.phenotypes.fast.states import State
 from evo_nas.phenotypes.network import CellNetwork
 from evo_nas.phenotypes.ops import SamePool2d
@@ -164,16 +164,9 @@ def in_three_steps(unit: shortcuts.Unit, parts: Sequence[Tensor], rectifies: boo
     return applied(unit.norm, [applied(unit.pointwise, between)])
 
 
-def matrix_products(parts: Sequence[Tensor], weight: Tensor) -> Tensor:
-    """Convolve by 1x1 kernels as where there are no compiled ones."""
-    return F.linear(_joined(parts).permute(0, 2, 3, 1), weight.flatten(1)).permute(0, 3, 1, 2)
-
-
 def uncompiled_depthwise_conv2d(x: Tensor, kernels: Tensor, window: compiled.Window) -> Tensor:
     """Convolve as where there are no compiled kernels."""
     x = torch.relu(x) if window.rectifies else x
-    if window.dilation == 1 and torch.is_grad_enabled():
-        return depthwise_conv2d(x, kernels, window.stride, window.padding)
     return F.conv2d(F.pad(x, window.padding), kernels, None, window.stride, 0, window.dilation, len(kernels))
 
 
@@ -219,15 +212,8 @@ TRICKS: Final = (
         Trick(f"without units: {title}", (_UNITS, (compiled, name, stand_in)), compare_with=UNITS_OFF)
         for title, name, stand_in in (
             ("depthwise convolution, compiled", "depthwise_conv2d", uncompiled_depthwise_conv2d),
-            ("1x1 convolution, compiled", "pointwise", matrix_products),
+            ("1x1 convolution, compiled", "pointwise", plain_pointwise),
             ("batch norm, compiled", "batch_norm", plain_batch_norm),
-        )
-    ),
-    *(
-        Trick(f"without kernels: {title}", (_KERNELS, (shortcuts, name, stand_in)), compare_with=KERNELS_OFF)
-        for title, name, stand_in in (
-            ("gradients of depthwise convolutions", "depthwise_conv2d", convolved),
-            ("1x1 convolutions as matrix products", "pointwise", plain_pointwise),
         )
     ),
     Trick("pixels of factorized reductions", ((shortcuts, "diagonal_pixels", plain_diagonal_pixels),)),

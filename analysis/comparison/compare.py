@@ -19,10 +19,11 @@ import pandas as pd
 
 from analysis.comparison.fairness import EARLY, ending, unfinished, unlike, warnings_of
 from analysis.comparison.groups import Group, groups_of, seed_of
-from analysis.comparison.significance import Floats, Pair, conclusions, effect, pairs_of
-from analysis.comparison.wording import columns_of, folded, listed, named_columns, probability
+from analysis.comparison.significance import Floats, Pair, conclusions, pairs_of
+from analysis.comparison.text import effort_rows, found_rows, pair_lines
+from analysis.comparison.wording import columns_of, folded, listed, named_columns
 from analysis.frames import HistoryError, Paths, Run, find_runs, load_history
-from genotypes.genotype import printable, shorten
+from genotypes.genotype import printable
 
 TOP: Final = 5
 """How many of the best networks of a run the column ``top`` averages."""
@@ -73,7 +74,6 @@ _COLUMNS: Final = (
     *("run", "strategy", "space", "id", "genotype", "key", "fitness", "test", "seconds", "trained", "sample"),
     *("outcome", "told", "cell"),
 )
-_PAIRS: Final = 12  # lines of the table of pairs
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,63 +117,14 @@ class Comparison:
         blocks = [
             [line for text in self.warnings for line in folded(f"Warning: {text}")],
             folded(f"After {self.budget:,} samples; ± is the standard deviation over seeds."),
-            named_columns(self.table["group"].tolist(), self._found()),
-            columns_of(self._effort()),
-            self._pairs(),
+            named_columns(self.table["group"].tolist(), found_rows(self.table, self.budget, self.target)),
+            columns_of(effort_rows(self.table, TOP)),
+            pair_lines(self.pairs, self.table["group"].tolist(), self.measure),
             [line for text in (*self.notes, *self.conclusions) for line in folded(text)],
             [str(file) for file in self.files],
         ]
         lines = [line for block in blocks if block for line in ["", *block]][1:]
         return [printable(line) for line in lines]
-
-    def _found(self) -> list[list[str]]:
-        """Return what the groups found, headings first."""
-        head = ["runs", "best %", "lowest", "highest", "area %"]
-        tests = self.table["test"].notna().any()
-        head += ["test %"] if tests else []
-        head += [] if self.target is None else [f"to {100 * self.target:g} %"]
-        rows = [head]
-        for row in _rows(self.table):
-            said = [str(row["runs"]), _spread(row["best"], row["best_sd"])]
-            said += [_percent(row["best_low"]), _percent(row["best_high"]), _spread(row["auc"], row["auc_sd"])]
-            said += [_spread(row["test"], row["test_sd"])] if tests else []
-            if self.target is not None:
-                median = f">{self.budget:,}" if pd.isna(row["to_target"]) else f"{row['to_target']:,g}"
-                said.append(f"{median} ({row['reached']}/{row['runs']})")
-            rows.append(said)
-        return rows
-
-    def _effort(self) -> list[list[str]]:
-        """Return what it took, and which trial was the best, headings first."""
-        rows = [["", "trained", "failed", "networks", f"top {TOP} %", "mean %", "hours", "best trial"]]
-        for number, row in enumerate(_rows(self.table), start=1):
-            trial = "-" if pd.isna(row["best_id"]) else f"{shorten(row['best_run'], 24)}:{row['best_id']}"
-            counts = [f"{row[name]:,}" for name in ("trials", "failed", "networks")]
-            shares = [_percent(row[name]) for name in ("top", "mean")]
-            rows.append([str(number), *counts, *shares, f"{row['total_seconds'] / 3600:.2f}", trial])
-        return rows
-
-    def _pairs(self) -> list[str]:
-        """List the pairs that were tested, if seeds were repeated at all; of many those with the smallest p."""
-        numbers = {group: number for number, group in enumerate(self.table["group"], start=1)}
-        tested = [pair for pair in self.pairs if pair.p is not None and max(pair.seeds) > 1]
-        if not tested:
-            return []
-        rows = [["pair", "mean, points", "p", "p corrected", "ahead", "effect"]]
-        for pair in sorted(tested, key=lambda pair: pair.p or 0.0)[:_PAIRS]:
-            assert pair.p is not None
-            assert pair.p_holm is not None
-            assert pair.superiority is not None
-            names = f"{numbers[pair.first]} against {numbers[pair.second]}"
-            mean = "-" if pair.difference is None else f"{100 * pair.difference:+.2f}"
-            ahead = f"{100 * pair.superiority:.0f} %"
-            rows.append([names, mean, _p(pair.p), _p(pair.p_holm), ahead, effect(pair.superiority)])
-        lines = folded(
-            f"Pairs by {self.measure} (two-sided Mann-Whitney; corrected by Holm for all pairs; ahead: how often a run "
-            "of the first ends better than one of the second, ties half):"
-        )
-        left = len(tested) - _PAIRS
-        return [*lines, *columns_of(rows), *([f"and {left:,} more pairs: --json lists all"] if left > 0 else [])]
 
 
 def outcomes(frame: pd.DataFrame, budget: int, target: float | None = None) -> pd.DataFrame:
@@ -435,21 +386,3 @@ def _parsed(text: str) -> Any:
         return json.loads(text)
     except (json.JSONDecodeError, RecursionError):
         return None
-
-
-def _rows(table: pd.DataFrame) -> list[dict[str, Any]]:
-    return [{str(name): value for name, value in row.items()} for row in table.to_dict(orient="records")]
-
-
-def _percent(share: float) -> str:
-    """Write a fraction in per cent; ``-`` if it is missing."""
-    return "-" if pd.isna(share) else f"{100 * share:.2f}"
-
-
-def _spread(mean: float, sd: float) -> str:
-    """Write a mean in per cent and its standard deviation, as far as they are known."""
-    return _percent(mean) + ("" if pd.isna(sd) else f" ± {100 * sd:.2f}")
-
-
-def _p(p: float) -> str:
-    return probability(p).removeprefix("p ").removeprefix("= ").replace("< ", "<")

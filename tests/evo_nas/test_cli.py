@@ -349,6 +349,7 @@ BAD = [
     (("export", "--image", "32"), 2, "--image is now --image-size"),
     ((*TOY, "--stopping", "median"), 2, "--stopping is now --early-stopping"),
     (("study", "--stopping", "median"), 2, "--stopping is now --early-stopping"),
+    ((*TOY, "--report-column", "b"), 2, "--report-column is now --test-column"),
     (("show", "run", "--image", "32"), 2, "unrecognized arguments: --image 32"),
     (("list", "nosuch"), 2, "invalid choice: 'nosuch'"),
     (("nosuch",), 2, "invalid choice: 'nosuch'"),

@@ -17,9 +17,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from evo_nas.phenotypes.fast.depthwise import Padding, convolved, depthwise_conv2d, input_gradient, zeros_last
 from evo_nas.phenotypes.fast.kernels import functions as compiled
 from evo_nas.phenotypes.fast.kernels import trust
+from evo_nas.phenotypes.fast.kernels.functions import Padding
 from evo_nas.phenotypes.ops import FactorizedReduction, SameConv2d, SamePool2d, same_padding
 
 _TINY: Final = 16
@@ -112,21 +112,20 @@ def _is_depthwise(layer: SameConv2d) -> bool:
 def _depthwise(layer: SameConv2d, x: Tensor, rectifies: bool) -> Tensor:
     if trust.are_there(x):
         return compiled.depthwise_conv2d(x, layer.weight, _window(layer, x, rectifies))
-    if layer.dilation == (1, 1) and torch.is_grad_enabled():
-        return depthwise_conv2d(x, layer.weight, layer.stride[0], _same(x, layer.kernel_size, layer.stride))
     y: Tensor = layer(x)
     return y
 
 
 def _pooled(layer: SamePool2d, x: Tensor) -> Tensor:
-    kernel, stride, is_tiny = layer.kernel, layer.stride, x.shape[2] * x.shape[3] <= _TINY
-    padding = _same(x, (kernel, kernel), (stride, stride))
-    if layer.kind == "avg" and kernel > 2 and not is_tiny:
-        return average_pool(x, kernel, stride, padding)
-    if layer.kind == "max" and stride == 1 and kernel > 3 and not is_tiny:
-        return max_pool(x, kernel, padding)
-    if layer.kind == "max" and not is_tiny and trust.are_there(x):
-        return compiled.max_pool2d(x, (kernel, kernel), stride, padding)
+    kernel, stride = layer.kernel, layer.stride
+    if x.shape[2] * x.shape[3] > _TINY and trust.are_there(x):
+        padding = _same(x, (kernel, kernel), (stride, stride))
+        if layer.kind == "avg" and kernel > 2:
+            return average_pool(x, kernel, stride, padding)
+        if layer.kind == "max" and stride == 1 and kernel > 3:
+            return max_pool(x, kernel, padding)
+        if layer.kind == "max":
+            return compiled.max_pool2d(x, (kernel, kernel), stride, padding)
     y: Tensor = layer(x)
     return y
 
@@ -161,21 +160,11 @@ def are_open(x: Tensor) -> bool:
 def pointwise(parts: Sequence[Tensor], weight: Tensor) -> Tensor:
     """Convolve the concatenation of maps, each (n, c_i, h, w), by 1x1 kernels of shape (out, sum of c_i, 1, 1).
 
-    Matrix products do it several times faster than convolutions at few channels; and taken part by part, neither the
-    concatenation nor its gradient is ever laid out in memory.
+    The kernels take it part by part: neither the concatenation nor its gradient is ever laid out in memory.
     """
     if trust.are_there(parts[0]):
         return compiled.pointwise(parts, weight)
-    flat = weight.flatten(1)
-    y: Tensor | None = None
-    first = 0
-    for part in parts:
-        own = flat if len(parts) == 1 else flat[:, first : first + part.shape[1]]
-        first += part.shape[1]
-        product = F.linear(part.permute(0, 2, 3, 1), own)  # (n, h, w, out)
-        y = product if y is None else y.add_(product)
-    assert y is not None, "there is at least one part"
-    return y.permute(0, 3, 1, 2)
+    return F.conv2d(_joined(parts), weight)
 
 
 def strided_pixels(x: Tensor, stride: tuple[int, ...]) -> Tensor:
@@ -196,9 +185,15 @@ class _Strided(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
         rows, columns = ctx.stride
-        x = zeros_last(ctx.shape, grad)
+        x = _zeros_last(ctx.shape, grad)
         x[:, :, ::rows, ::columns] = grad
         return x, None
+
+
+def _zeros_last(shape: Sequence[int], like: Tensor) -> Tensor:
+    """Return zeros of a shape (n, c, h, w) in the memory format channels last."""
+    empty = torch.empty(tuple(shape), dtype=like.dtype, device=like.device, memory_format=torch.channels_last)
+    return empty.zero_()
 
 
 def diagonal_pixels(parts: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
@@ -226,7 +221,7 @@ class _Diagonal(torch.autograd.Function):
     def backward(ctx: Any, even: Tensor, odd: Tensor) -> tuple[Tensor, ...]:
         grads, first = [], 0
         for n, channels, height, width in ctx.shapes:
-            grad = zeros_last((n, channels, height, width), even)
+            grad = _zeros_last((n, channels, height, width), even)
             own = slice(first, first + channels)
             first += channels
             grad[:, :, ::2, ::2] = even[:, own]
@@ -236,30 +231,10 @@ class _Diagonal(torch.autograd.Function):
 
 
 def average_pool(x: Tensor, kernel: int, stride: int, padding: Padding) -> Tensor:
-    """Average over windows of kernel x kernel pixels; padded pixels do not count. Sizes are those of SAME padding."""
-    if trust.are_there(x):
-        ones = x.new_ones((x.shape[1], 1, kernel, kernel))
-        shares = _shares(tuple(x.shape[2:]), kernel, stride, padding).to(x.dtype)
-        return compiled.depthwise_conv2d(x, ones, compiled.Window(stride, padding=padding)) * shares
-    return _Average.apply(x, kernel, stride, padding)  # type: ignore[no-any-return]
-
-
-class _Average(torch.autograd.Function):
-    """A depthwise convolution with ones, divided by how many pixels each window has."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, kernel: int, stride: int, padding: Padding) -> Tensor:
-        ctx.kernel, ctx.stride, ctx.padding, ctx.shape = kernel, stride, padding, x.shape
-        ones = x.new_ones((x.shape[1], 1, kernel, kernel))
-        shares = _shares(tuple(x.shape[2:]), kernel, stride, padding).to(x.dtype)
-        return convolved(x, ones, stride, padding).mul_(shares)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:
-        shares = _shares(tuple(ctx.shape[2:]), ctx.kernel, ctx.stride, ctx.padding).to(grad.dtype)
-        ones = grad.new_ones((grad.shape[1], 1, ctx.kernel, ctx.kernel))
-        return input_gradient(grad * shares, ones, ctx.shape, ctx.stride, ctx.padding), None, None, None
+    """Average over windows of kernel x kernel pixels by the kernels; padded pixels, as SAME has them, do not count."""
+    ones = x.new_ones((x.shape[1], 1, kernel, kernel))
+    shares = _shares(tuple(x.shape[2:]), kernel, stride, padding).to(x.dtype)
+    return compiled.depthwise_conv2d(x, ones, compiled.Window(stride, padding=padding)) * shares
 
 
 @lru_cache(maxsize=64)
@@ -270,13 +245,10 @@ def _shares(size: tuple[int, int], kernel: int, stride: int, padding: Padding) -
 
 
 def max_pool(x: Tensor, kernel: int, padding: Padding) -> Tensor:
-    """Take the largest of windows of kernel x kernel pixels at stride 1, along one axis after the other.
+    """Take the largest of windows of kernel x kernel pixels at stride 1 by the kernels, one axis after the other.
 
     Of equal pixels the first wins, row by row, in both ways: so the gradient goes to the same one.
     """
     left, right, top, bottom = padding
-    if trust.are_there(x):
-        rows = compiled.max_pool2d(x, (1, kernel), 1, (left, right, 0, 0))
-        return compiled.max_pool2d(rows, (kernel, 1), 1, (0, 0, top, bottom))
-    rows = F.max_pool2d(x, (1, kernel), 1, (0, left))
-    return F.max_pool2d(rows, (kernel, 1), 1, (top, 0))
+    rows = compiled.max_pool2d(x, (1, kernel), 1, (left, right, 0, 0))
+    return compiled.max_pool2d(rows, (kernel, 1), 1, (0, 0, top, bottom))

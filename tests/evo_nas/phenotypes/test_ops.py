@@ -206,3 +206,22 @@ def test_factorized_reduction_reads_even_and_odd_pixels(size: tuple[int, int], f
 def test_factorized_reduction_refuses_a_path_without_filters() -> None:
     with pytest.raises(ValueError, match="at least 2 filters, not 1"):
         FactorizedReduction(3, 1)
+
+
+@pytest.mark.parametrize("size", [2, 5, 8])
+def test_a_factorized_reduction_computes_the_same_with_and_without_gradients(size: int) -> None:
+    torch.manual_seed(size)
+    module = FactorizedReduction(6, 5).double()
+    x = torch.randn(3, 6, size, size, dtype=torch.double, requires_grad=True)
+    grown = module(x)
+    with torch.no_grad():
+        plain = module(x)
+    torch.testing.assert_close(grown, plain, rtol=1e-9, atol=1e-9)
+    even, odd = x[:, :, ::2, ::2], F.pad(x[:, :, 1::2, 1::2], (0, size % 2, 0, size % 2))
+    by_hand = module.norm(torch.cat([module.even(even), module.odd(odd)], dim=1))
+    parameters = (x, *module.parameters())
+    grad = torch.randn_like(by_hand)
+    for mine, theirs in zip(
+        torch.autograd.grad(grown, parameters, grad), torch.autograd.grad(by_hand, parameters, grad), strict=True
+    ):
+        torch.testing.assert_close(mine, theirs, rtol=1e-9, atol=1e-9)

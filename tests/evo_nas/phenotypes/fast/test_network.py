@@ -13,9 +13,9 @@ from torch.nn import functional
 
 from evo_nas.phenotypes.fast.kernels import trust
 from evo_nas.phenotypes.fast.network import FastNetwork
-from evo_nas.phenotypes.fast.shortcuts import average_pool, max_pool
+from evo_nas.phenotypes.fast.shortcuts import applied
 from evo_nas.phenotypes.network import CellNetwork
-from evo_nas.phenotypes.ops import SamePool2d, same_padding
+from evo_nas.phenotypes.ops import SamePool2d
 from genotypes.catalogue import space_named
 from genotypes.cell import CellPair
 from genotypes.zoo import CELLS
@@ -122,10 +122,8 @@ def test_of_both_averages(average: str) -> None:
 def test_poolings_share_the_gradient_as_torch_does_even_among_equals(kind: str, kernel: int, size: int) -> None:
     torch.manual_seed(0)
     x = torch.randint(3, (3, 4, size, size)).double().contiguous(memory_format=torch.channels_last).requires_grad_()
-    before, after = same_padding(size, kernel, 1)
-    padding = (before, after, before, after)
     plain: nn.Module = SamePool2d(kind, kernel, 1)
-    ours = average_pool(x, kernel, 1, padding) if kind == "avg" else max_pool(x, kernel, padding)
+    ours = applied(plain, [x])
     grad = torch.randn_like(ours)
     for mine, theirs in zip(
         (ours, *torch.autograd.grad(ours, x, grad)), (plain(x), *torch.autograd.grad(plain(x), x, grad)), strict=True
