@@ -103,7 +103,7 @@ def _connect_to_read(history: Path, scratch: Path) -> sqlite3.Connection:
 
     Opening the original as immutable instead would leave out what still stands in the write-ahead log.
     """
-    connection = sqlite3.connect(f"{history.as_uri()}?mode=ro", uri=True, timeout=_PATIENCE)
+    connection = sqlite3.connect(f"{history.absolute().as_uri()}?mode=ro", uri=True, timeout=_PATIENCE)
     try:
         connection.execute("SELECT 1 FROM sqlite_master")
     except sqlite3.OperationalError:
