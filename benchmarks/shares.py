@@ -31,7 +31,7 @@ from evo_nas.phenotypes.fast import shortcuts
 from evo_nas.phenotypes.fast.kernels import functions as compiled
 from evo_nas.phenotypes.fast.kernels import trust
 from evo_nas.phenotypes.fast.kernels.functions import Padding
-from evo_nas.phenotypes.fast.states import State
+from evo_nas.phenotypes.fast.states import HiddenState
 from evo_nas.phenotypes.network import CellNetwork
 from evo_nas.phenotypes.ops import SamePool2d
 from evo_nas.training import classification, optimizers
@@ -173,18 +173,18 @@ def uncompiled_depthwise_conv2d(x: Tensor, kernels: Tensor, window: compiled.Win
     return F.conv2d(F.pad(x, window.padding), kernels, None, window.stride, 0, window.dilation, len(kernels))
 
 
-def _rectified_again(state: State) -> Sequence[Tensor]:
+def _rectified_again(state: HiddenState) -> Sequence[Tensor]:
     if state._raw is None:
         return [tensor for part in state._parts for tensor in part.rectified]
     return [torch.relu(state._raw)]
 
 
-def _pooled_again(state: State, pool: SamePool2d) -> Tensor:
+def _pooled_again(state: HiddenState, pool: SamePool2d) -> Tensor:
     return shortcuts.applied(pool, [state.raw])
 
 
-def _laid_out(cls: type[State], parts: Sequence[State]) -> State:
-    return parts[0] if len(parts) == 1 else State(torch.cat([part.raw for part in parts], dim=1))
+def _laid_out(cls: type[HiddenState], parts: Sequence[HiddenState]) -> HiddenState:
+    return parts[0] if len(parts) == 1 else HiddenState(torch.cat([part.raw for part in parts], dim=1))
 
 
 def _joined(parts: Sequence[Tensor]) -> Tensor:
@@ -224,10 +224,10 @@ TRICKS: Final = (
     Trick("max pooling axis by axis", ((shortcuts, "max_pool", plain_max_pool),)),
     Trick(
         "one ReLU, and one pooling, of a state",
-        ((State, "rectified", property(_rectified_again)), (State, "_through_pool", _pooled_again)),
+        ((HiddenState, "rectified", property(_rectified_again)), (HiddenState, "_through_pool", _pooled_again)),
     ),
     Trick("ReLU in place inside operations", ((torch, "relu_", torch.relu),)),
-    Trick("cells in parts, not concatenated", ((State, "joined", classmethod(_laid_out)),)),
+    Trick("cells in parts, not concatenated", ((HiddenState, "joined", classmethod(_laid_out)),)),
     Trick("weights as one vector", (_OPTIMIZER,)),
     Trick("augmentation on batched tensors", train=lambda examples: ChannelsLast(examples, training.EVALUATION_BATCH)),
     Trick("validation by 500 in inference mode", small_batches=True),

@@ -131,7 +131,7 @@ def _arranged(pair: CellPair, width: float | None) -> tuple[list[_Place], tuple[
 
 
 @dataclass(frozen=True, slots=True)
-class Column:
+class CellColumn:
     """One column of :func:`columns_figure`: a pair of cells or, where there is none, a text, under a head.
 
     ``subhead`` may have several lines. ``marked`` are operations of the normal and of the reduction cell.
@@ -143,7 +143,7 @@ class Column:
     marked: tuple[Marks, Marks] = (frozenset(), frozenset())
 
 
-def columns_figure(columns: Sequence[Column], footer: str = "", *, room: float = 0.0) -> Figure:
+def columns_figure(columns: Sequence[CellColumn], footer: str = "", *, room: float = 0.0) -> Figure:
     """Draw pairs of cells as columns, the normal cell above the reduction cell, all at one scale.
 
     ``room`` inches at the bottom are left for something else.

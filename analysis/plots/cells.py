@@ -13,7 +13,7 @@ from matplotlib.ticker import MaxNLocator
 
 from analysis.cells.difference import Difference
 from analysis.cells.dot import pair_dot
-from analysis.cells.drawing import Column, columns_figure, pair_figure
+from analysis.cells.drawing import CellColumn, columns_figure, pair_figure
 from analysis.cells.layout import op_text
 from analysis.cells.operations import operation_drift
 from analysis.frames import HistoryError, Paths, find_runs, load_history
@@ -173,7 +173,7 @@ def difference_figure(difference: Difference) -> Figure:
         (distance.normal.changed_other, distance.reduction.changed_other),
     )
     columns = [
-        Column(f"{letter}: {shorten(name, 40)}", f"thick edge: not in {other}", pair, marked)
+        CellColumn(f"{letter}: {shorten(name, 40)}", f"thick edge: not in {other}", pair, marked)
         for letter, other, name, pair, marked in zip("AB", "BA", difference.names, difference.pairs, marks, strict=True)
     ]
     apart = f"{distance.normal} in the normal cell, {distance.reduction} in the reduction cell"
@@ -212,7 +212,7 @@ def plot_cells(named: Sequence[Named], output: Path, *, width: float | None = No
         name, said, pair = named[0]
         title = shorten(name, 40) if width is None else shorten(name, max(8, round(9 * width)))
         return save(pair_figure(pair, f"{title}  {said}".strip(), width=width), output)
-    return save(columns_figure([Column(shorten(name, 34), said, pair) for name, said, pair in named]), output)
+    return save(columns_figure([CellColumn(shorten(name, 34), said, pair) for name, said, pair in named]), output)
 
 
 def _spelled(op: str) -> str:

@@ -54,7 +54,7 @@ def compare_runs(
 
 def _column(row: Mapping[str, Any]) -> Any:
     """Make the column of a group for the picture: its name, its numbers, its best cell."""
-    from analysis.cells.drawing import Column, read_cells
+    from analysis.cells.drawing import CellColumn, read_cells
 
     head, settings = row["group"], ""
     if len(head) > _HEAD:
@@ -62,13 +62,13 @@ def _column(row: Mapping[str, Any]) -> Any:
         settings = shorten(bracket + rest, 48) + "\n"
     if row["best_fitness"] is None:
         said = f"{row['failed']:,} of {row['trials']:,} trainings failed"
-        return Column(head, settings + said, "no cell: every training failed")
+        return CellColumn(head, settings + said, "no cell: every training failed")
     said = f"{row['best_fitness']:.2%} in trial {row['best_id']:,} of {shorten(row['best_run'], 24)}"
     if row["best_sd"] is not None:
         said += f"\n{row['runs']} runs: {row['best']:.2%} ± {row['best_sd']:.2%}"
         said += f", {row['best_low']:.2%} to {row['best_high']:.2%}"
     said = settings + said.replace("%", " %")
     if row["best_cell"] is None:
-        return Column(head, said, "no cells to draw: they cannot be read")
+        return CellColumn(head, said, "no cells to draw: they cannot be read")
     pair = read_cells(json.dumps(row["best_cell"]))
-    return Column(head, said, pair or f"no cells to draw: {shorten(row['space'], 24)} has none")
+    return CellColumn(head, said, pair or f"no cells to draw: {shorten(row['space'], 24)} has none")

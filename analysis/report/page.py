@@ -30,7 +30,7 @@ from genotypes.cell import Cell
 from genotypes.genotype import printable, shorten
 from genotypes.measure import Measure
 
-Row = Sequence["Entry"]
+Row = Sequence["PageEntry"]
 
 _HERE: Final = Path(__file__).parent
 _ABREAST: Final = 3  # blocks beside each other: a cell that a phone can show
@@ -41,7 +41,7 @@ _LINES: Final = 2.0  # width of a curve, which dashes are multiples of
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class PageEntry:
     """A table's entry: what is shown, and the number by which it sorts; ``None`` where it is missing."""
 
     text: str
@@ -51,7 +51,7 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True)
-class Table:
+class PageTable:
     """A table: an id, its caption, the heads of its columns, its rows; and whether it sorts, and by what it filters."""
 
     id: str
@@ -157,19 +157,19 @@ def _cards(report: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     return cards
 
 
-def _tables(report: Mapping[str, Any]) -> Iterable[Table]:
+def _tables(report: Mapping[str, Any]) -> Iterable[PageTable]:
     measure = Measure.from_json(report["measure"])
     yield _table(
         "runs",
         "Runs",
         report["runs"],
         {
-            "run": lambda run: Entry(run["name"]),
-            "strategy": lambda run: Entry(run["group"]),
-            "space": lambda run: Entry(run["space"]),
-            "evaluator": lambda run: Entry(run["evaluator"]),
+            "run": lambda run: PageEntry(run["name"]),
+            "strategy": lambda run: PageEntry(run["group"]),
+            "space": lambda run: PageEntry(run["space"]),
+            "evaluator": lambda run: PageEntry(run["evaluator"]),
             "seed": lambda run: _whole(run["seed"], plain=True),
-            "state": lambda run: Entry(run["state"]),
+            "state": lambda run: PageEntry(run["state"]),
             "trainings": lambda run: _whole(run["trained"]),
             "failed": lambda run: _whole(run["failed"]),
             "best": lambda run: _fraction(run["best"]),
@@ -185,7 +185,7 @@ def _tables(report: Mapping[str, Any]) -> Iterable[Table]:
             f"Strategies after {report['comparison']['budget']:,} samples; ± is the standard deviation over seeds",
             report["comparison"]["table"],
             {
-                "strategy": lambda row: Entry(row["group"]),
+                "strategy": lambda row: PageEntry(row["group"]),
                 "runs": lambda row: _whole(row["runs"]),
                 "best": lambda row: _spread(row["best"], row["best_sd"]),
                 "lowest": lambda row: _fraction(row["best_low"]),
@@ -200,7 +200,7 @@ def _tables(report: Mapping[str, Any]) -> Iterable[Table]:
         report["top"],
         {
             "trial": lambda row: _whole(row["id"], plain=True),
-            "run": lambda row: Entry(row["run"]),
+            "run": lambda row: PageEntry(row["run"]),
             measure.name: lambda row: _fraction(row["fitness"]),
             "test": lambda row: _fraction(row["test"]),
             "parameters": lambda row: _whole(row["parameters"]),
@@ -208,7 +208,7 @@ def _tables(report: Mapping[str, Any]) -> Iterable[Table]:
             "seconds": lambda row: _real(row["seconds"]),
             "sample": lambda row: _whole(row["sample"]),
             "parent": lambda row: _whole(row["parent"], plain=True),
-            "genotype": lambda row: Entry(row["genotype"], is_code=True),
+            "genotype": lambda row: PageEntry(row["genotype"], is_code=True),
         },
         sorts=True,
         filter="Filter the trials",
@@ -218,10 +218,10 @@ def _tables(report: Mapping[str, Any]) -> Iterable[Table]:
         "Kinds of failures",
         report["failures"]["kinds"],
         {
-            "outcome": lambda row: Entry(row["outcome"]),
+            "outcome": lambda row: PageEntry(row["outcome"]),
             "trials": lambda row: _whole(row["count"]),
-            "error": lambda row: Entry(row["error"] or "-", is_code=bool(row["error"])),
-            "among them": lambda row: Entry(", ".join(row["trials"])),
+            "error": lambda row: PageEntry(row["error"] or "-", is_code=bool(row["error"])),
+            "among them": lambda row: PageEntry(", ".join(row["trials"])),
         },
         sorts=True,
     )
@@ -236,25 +236,25 @@ def _tables(report: Mapping[str, Any]) -> Iterable[Table]:
                 "sample": lambda row: _whole(row["sample"]),
                 "changes": lambda row: _whole(row["changes"]),
                 measure.name: lambda row: _fraction(row["fitness"]),
-                "genotype": lambda row: Entry(row["genotype"], is_code=True),
+                "genotype": lambda row: PageEntry(row["genotype"], is_code=True),
             },
         )
     for name, what in (("settings", "Settings"), ("versions", "Versions, machine and data")):
         found = report[name]
         several = " of all runs" if len(report["runs"]) > 1 else ""
-        yield Table(name, what + several, ("name", "value"), _texts(found["common"]))
-        yield Table(f"{name}-differing", f"{what} that differ", ("run", *found["names"]), _texts(found["rows"]))
+        yield PageTable(name, what + several, ("name", "value"), _texts(found["common"]))
+        yield PageTable(f"{name}-differing", f"{what} that differ", ("run", *found["names"]), _texts(found["rows"]))
 
 
-def _table(id: str, caption: str, rows: Sequence[Mapping[str, Any]], columns: Any, **options: Any) -> Table:
+def _table(id: str, caption: str, rows: Sequence[Mapping[str, Any]], columns: Any, **options: Any) -> PageTable:
     """Make a table; a column in which every row is without a value is left out."""
     entries = {head: [make(row) for row in rows] for head, make in columns.items()}
     kept = {head: column for head, column in entries.items() if not rows or any(entry.text != "-" for entry in column)}
-    return Table(id, caption, tuple(kept), list(zip(*kept.values(), strict=True)), **options)
+    return PageTable(id, caption, tuple(kept), list(zip(*kept.values(), strict=True)), **options)
 
 
-def _texts(rows: Sequence[Sequence[str]]) -> list[list[Entry]]:
-    return [[Entry(text) for text in row] for row in rows]
+def _texts(rows: Sequence[Sequence[str]]) -> list[list[PageEntry]]:
+    return [[PageEntry(text) for text in row] for row in rows]
 
 
 def _pictures(entry: Mapping[str, Any]) -> dict[str, Any]:
@@ -312,26 +312,26 @@ def _percent(value: float | None) -> str:
     return "-" if value is None else f"{100 * value:.2f} %"
 
 
-def _fraction(value: float | None) -> Entry:
-    return Entry(_percent(value), value, is_number=True)
+def _fraction(value: float | None) -> PageEntry:
+    return PageEntry(_percent(value), value, is_number=True)
 
 
-def _spread(value: float | None, sd: float | None) -> Entry:
+def _spread(value: float | None, sd: float | None) -> PageEntry:
     spread = "" if value is None or sd is None else f" ± {100 * sd:.2f}"
-    return Entry(_percent(value).replace(" %", f"{spread} %"), value, is_number=True)
+    return PageEntry(_percent(value).replace(" %", f"{spread} %"), value, is_number=True)
 
 
-def _whole(value: int | None, *, plain: bool = False) -> Entry:
+def _whole(value: int | None, *, plain: bool = False) -> PageEntry:
     """Write a count, or ``plain`` an id: without commas."""
-    return Entry("-" if value is None else str(value) if plain else f"{value:,}", value, is_number=True)
+    return PageEntry("-" if value is None else str(value) if plain else f"{value:,}", value, is_number=True)
 
 
-def _real(value: float | None) -> Entry:
-    return Entry("-" if value is None else f"{value:,.1f}", value, is_number=True)
+def _real(value: float | None) -> PageEntry:
+    return PageEntry("-" if value is None else f"{value:,.1f}", value, is_number=True)
 
 
-def _seconds(value: float | None) -> Entry:
-    return Entry("-" if value is None else _duration(value), value, is_number=True)
+def _seconds(value: float | None) -> PageEntry:
+    return PageEntry("-" if value is None else _duration(value), value, is_number=True)
 
 
 def _duration(seconds: float) -> str:

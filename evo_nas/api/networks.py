@@ -19,7 +19,7 @@ from evo_nas.errors import UsageError
 from evo_nas.system.resources import usable_cores
 from evo_nas.training.resumable import Result
 from evo_nas.training.resumable import train as train_task
-from evo_nas.training.train_task import Place
+from evo_nas.training.train_task import TrainPlacement
 from genotypes.genotype import shorten
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def train(
     if images is None and wanted.get("dataset") is None and found is not None:
         images = found.data_dir  # where the search had its images
     path = trainings.default_folder(task.label, task.dataset, task.seed) if train_dir is None else Path(train_dir)
-    return train_task(task, path, Place(device, threads or usable_cores(), images, loaders), hear)
+    return train_task(task, path, TrainPlacement(device, threads or usable_cores(), images, loaders), hear)
 
 
 def export(

@@ -29,7 +29,7 @@ _LINE: Final = 1000  # characters of a message, at most
 
 
 @dataclass(frozen=True)
-class Source:
+class CellSource:
     """A pair of cells, what it is called, the genotype that describes it, and its fitness in a search, if any.
 
     ``dataset`` and ``data_dir`` are the images that a run was searched on, where it says so.
@@ -43,7 +43,7 @@ class Source:
     data_dir: Path | None = None
 
 
-def cells_named(source: str | None, cell: str | None, trial: int | None = None) -> Source:
+def cells_named(source: str | None, cell: str | None, trial: int | None = None) -> CellSource:
     """Find the cells that are meant: ``source`` is a genotype text, a JSON file or a run folder; ``cell`` is published.
 
     Of a run it is the best trial, or the one with the id ``trial``.
@@ -59,7 +59,7 @@ def cells_named(source: str | None, cell: str | None, trial: int | None = None) 
             raise UsageError(f"--trial names a trial of a run, and {shorten(cell)} is a published cell")
         if cell not in CELLS:
             raise UsageError(f"there is no published cell {shorten(cell)!r}; there are: {', '.join(CELLS)}")
-        return Source(CELLS[cell], cell)
+        return CellSource(CELLS[cell], cell)
     text = source or ""
     if _is_run(text):
         return of_run(Path(text), trial)
@@ -74,14 +74,14 @@ def cells_named(source: str | None, cell: str | None, trial: int | None = None) 
         record = _json(path)
         if isinstance(record, dict) and "choices" in record:
             return _decoded(Genotype.from_json(record))
-        return Source(CellPair.from_json(record), shorten(path.stem, 255))
+        return CellSource(CellPair.from_json(record), shorten(path.stem, 255))
     except GenotypeError as error:
         raise UsageError(f"{_spelled(path)}: {shorten(str(error), _LINE)}") from error
     except RecursionError as error:  # what could be read may still be too deep to be quoted
         raise UsageError(f"{_spelled(path)}: lists or objects are nested too deep for cells or a genotype") from error
 
 
-def cells_meant(text: str) -> Source:
+def cells_meant(text: str) -> CellSource:
     """Find the cells that one word means: a published cell by its name, or whatever :func:`cells_named` takes.
 
     A run or a file that is called like a published cell goes before it.
@@ -94,7 +94,7 @@ def cells_meant(text: str) -> Source:
     return cells_named(None, text) if is_published else cells_named(text, None)
 
 
-def of_text(text: str) -> Source:
+def of_text(text: str) -> CellSource:
     """Decode the cells of a genotype text, as in ``nasnet:0.1.2``; no file is looked at.
 
     Raises:
@@ -107,7 +107,7 @@ def of_text(text: str) -> Source:
         raise UsageError(shorten(reason, _LINE)) from error
 
 
-def of_run(path: Path, trial: int | None = None) -> Source:
+def of_run(path: Path, trial: int | None = None) -> CellSource:
     """Find the cells of a run's best trial, or of the one with that id.
 
     Raises:
@@ -123,7 +123,7 @@ def of_run(path: Path, trial: int | None = None) -> Source:
     return _of_trial(path, found)
 
 
-def best_of_run(path: Path, k: int) -> list[Source]:
+def best_of_run(path: Path, k: int) -> list[CellSource]:
     """List the cells of the K best trials of a run, of different networks, the best first.
 
     Raises:
@@ -141,7 +141,7 @@ def _history(path: Path) -> History:
     return History.read(RunFolder.existing(path).history)
 
 
-def _of_trial(path: Path, trial: TopTrial) -> Source:
+def _of_trial(path: Path, trial: TopTrial) -> CellSource:
     try:
         cells = CellPair.from_json(trial.cell)
     except (GenotypeError, RecursionError) as error:
@@ -150,7 +150,7 @@ def _of_trial(path: Path, trial: TopTrial) -> Source:
         ) from error
     label = f"{shorten(path.resolve().name, 255)}-trial{trial.id}"
     genotype = trial.genotype if isinstance(trial.genotype, str) else None  # SQLite lets any column hold anything
-    return Source(cells, label, genotype, trial.fitness, *_images(RunFolder(path)))
+    return CellSource(cells, label, genotype, trial.fitness, *_images(RunFolder(path)))
 
 
 def _images(folder: RunFolder) -> tuple[str | None, Path | None]:
@@ -227,11 +227,11 @@ def _spelled(path: Path) -> str:
     return shorten(str(path), 5000)
 
 
-def _decoded(genotype: Genotype) -> Source:
+def _decoded(genotype: Genotype) -> CellSource:
     space = space_named(genotype.space)
     # A spelling may name defaults, or options in another order: it means the same space.
     genotype = Genotype(space.spelling, genotype.choices)
     cells = space.decode(genotype)
     if not isinstance(cells, CellPair):
         raise GenotypeError(f"the space {genotype.space} does not describe a pair of cells")
-    return Source(cells, str(genotype), str(genotype))
+    return CellSource(cells, str(genotype), str(genotype))

@@ -10,7 +10,7 @@ from evo_nas.commands.base import Parser, add_cells, add_json, add_size, whole
 from evo_nas.errors import UsageError
 
 if TYPE_CHECKING:
-    from evo_nas.commands.cell_sources import Source
+    from evo_nas.commands.cell_sources import CellSource
 
 
 def add_arguments(parser: Parser) -> None:
@@ -52,7 +52,9 @@ def run(arguments: argparse.Namespace) -> None:
     print(f"{result['mult_adds']:,} mult-adds an image of {result['image']}x{result['image']}")
 
 
-def count(source: Source, *, size: str | None, macro: str, image: int, classes: int, **numbers: Any) -> dict[str, Any]:
+def count(
+    source: CellSource, *, size: str | None, macro: str, image: int, classes: int, **numbers: Any
+) -> dict[str, Any]:
     """Count parameters and mult-adds of the network that is made of these cells.
 
     ``numbers`` are ``cells_per_stack``, ``filters``, ``stem`` and ``channels``; in place of the first two, ``size`` may
@@ -83,7 +85,7 @@ def count(source: Source, *, size: str | None, macro: str, image: int, classes: 
     }
 
 
-def sized(source: Source, size: str | None, cells_per_stack: int | None, filters: int | None) -> dict[str, int]:
+def sized(source: CellSource, size: str | None, cells_per_stack: int | None, filters: int | None) -> dict[str, int]:
     """Return N and F, however they were said: as N@P, or one by one.
 
     Raises:

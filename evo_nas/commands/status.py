@@ -44,7 +44,7 @@ def run(arguments: argparse.Namespace) -> None:
     print(json.dumps(status.to_json(), indent=2) if arguments.json else "\n".join(status.lines()))
 
 
-class State(StrEnum):
+class RunState(StrEnum):
     """What a run is doing."""
 
     RUNNING = "running"
@@ -74,7 +74,7 @@ class Status:
 
     path: Path
     now: float
-    state: State
+    state: RunState
     holder: str | None
     log: Log
     counts: Counts
@@ -92,15 +92,15 @@ class Status:
         from evo_nas.manager import Reason
 
         spent = self.budget is not None and self.counts.trained >= self.budget
-        over = self.state is State.ENDED and (self.log.reason != Reason.TRIALS or spent)
-        if self.state is State.RUNNING or over or self.config is None:
+        over = self.state is RunState.ENDED and (self.log.reason != Reason.TRIALS or spent)
+        if self.state is RunState.RUNNING or over or self.config is None:
             return None
         return resuming(self.path, self.config)
 
     @property
     def in_flight(self) -> list[InFlight]:
         """The trainings that are going on; of a run that does not run, none."""
-        if self.state is not State.RUNNING:
+        if self.state is not RunState.RUNNING:
             return []
         return [
             InFlight(id, attempt, _since(begun, self.now))
@@ -126,7 +126,7 @@ class Status:
     def eta(self) -> float | None:
         """Seconds until the budget is spent at this pace, if it is running."""
         pace = self.trials_an_hour
-        if self.state is not State.RUNNING or self.budget is None or not pace:
+        if self.state is not RunState.RUNNING or self.budget is None or not pace:
             return None
         return 3600 * max(0, self.budget - self.counts.trained) / pace
 
@@ -134,7 +134,7 @@ class Status:
     def limit_in(self) -> float | None:
         """Seconds until the time limit, if it is running and has one."""
         limit = self.config.hardware.time_limit if self.config else None
-        if self.state is not State.RUNNING or limit is None or self.log.started is None:
+        if self.state is not RunState.RUNNING or limit is None or self.log.started is None:
             return None
         return max(0.0, limit - _since(self.log.started, self.now))
 
@@ -150,7 +150,7 @@ class Status:
             "run": str(self.path),
             "state": str(self.state),
             "holder": self.holder,
-            "reason": None if self.state is State.RUNNING else self.log.reason,
+            "reason": None if self.state is RunState.RUNNING else self.log.reason,
             "began": _utc(self.log.began),
             "started": _utc(self.log.started),
             "starts": self.log.starts,
@@ -201,20 +201,20 @@ class Status:
 
         reason = self.log.reason or ""
         match self.state:
-            case State.RUNNING:
+            case RunState.RUNNING:
                 verb = "running" if self.log.last == "start" else "starting or ending"
                 return f"{verb} ({shorten(self.holder or 'another process')})"
-            case State.ENDED:
+            case RunState.ENDED:
                 return f"ended: {say_why(reason, self.measure)}"
-            case State.STOPPED if reason.startswith("EndedAtOnce"):
+            case RunState.STOPPED if reason.startswith("EndedAtOnce"):
                 return "stopped: at once, by a second signal"
-            case State.STOPPED:
+            case RunState.STOPPED:
                 return f"stopped: {say_why(reason, self.measure)}"
-            case State.KILLED if self.counts.has_begun:
+            case RunState.KILLED if self.counts.has_begun:
                 return "killed: it did not end, and nobody is running it"
-            case State.KILLED:
+            case RunState.KILLED:
                 return "killed before its first trial; nobody is running it"
-            case State.UNKNOWN if self.log.last == "start":
+            case RunState.UNKNOWN if self.log.last == "start":
                 return "running or killed: the file system has no locks that would tell"
             case _:
                 return "not running; it has no log that would say how it ended"
@@ -251,7 +251,7 @@ class Status:
 
     def _pace(self) -> str:
         pace, eta = self.trials_an_hour, self.eta
-        if self.state is not State.RUNNING or pace is None:
+        if self.state is not RunState.RUNNING or pace is None:
             return ""
         words = f"{pace:,.0f} trials per hour" if pace >= 10 else f"{pace:.1f} trials per hour"
         if eta is not None:
@@ -278,11 +278,11 @@ class Status:
             f"trial {one.id} for {duration(one.seconds)}" + (f" (attempt {one.attempt})" if one.attempt > 1 else "")
             for one in running
         ]
-        waiting = len(self.counts.pending) - len(running) if self.state is State.RUNNING else 0
+        waiting = len(self.counts.pending) - len(running) if self.state is RunState.RUNNING else 0
         return "; ".join(filter(None, [_some(named), f"{waiting} waiting" if waiting else ""]))
 
     def _left_over(self) -> str:
-        if self.state is State.RUNNING or not self.counts.pending:
+        if self.state is RunState.RUNNING or not self.counts.pending:
             return ""
         return f"{_some([f'trial {id}' for id, *_ in self.counts.pending])}: not ended, will be trained again"
 
@@ -317,21 +317,21 @@ def status_of(path: Path, clock: Callable[[], float] = time.time) -> Status:
     return Status(path, clock(), _state(folder, holder, log, counts), holder, log, counts, config, folder.measure())
 
 
-def _state(folder: RunFolder, holder: str | None, log: Log, counts: Counts) -> State:
+def _state(folder: RunFolder, holder: str | None, log: Log, counts: Counts) -> RunState:
     from evo_nas.manager import Reason
 
     if holder is not None:
-        return State.RUNNING
+        return RunState.RUNNING
     match log.last:
         case "end":
             is_over = log.reason in set(Reason) and Reason(log.reason).is_final
-            return State.ENDED if is_over else State.STOPPED
+            return RunState.ENDED if is_over else RunState.STOPPED
         case "stop":
-            return State.STOPPED
+            return RunState.STOPPED
         case "start":
-            return State.KILLED if _has_locks(folder.path / "run.lock") else State.UNKNOWN
+            return RunState.KILLED if _has_locks(folder.path / "run.lock") else RunState.UNKNOWN
         case _:  # the log is begun before the first trial is asked
-            return State.UNKNOWN if counts.has_begun else State.KILLED
+            return RunState.UNKNOWN if counts.has_begun else RunState.KILLED
 
 
 def _has_locks(lock_file: Path) -> bool:

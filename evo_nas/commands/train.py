@@ -13,11 +13,11 @@ from evo_nas.commands.base import Parser, add_cells, add_json, add_size, spell_c
 from evo_nas.errors import RunFolderError, UsageError
 
 if TYPE_CHECKING:
-    from evo_nas.commands.cell_sources import Source
+    from evo_nas.commands.cell_sources import CellSource
     from evo_nas.commands.training_plan import Hear
     from evo_nas.training.loop import Epoch
     from evo_nas.training.resumable import Result
-    from evo_nas.training.train_task import Place, TrainTask
+    from evo_nas.training.train_task import TrainPlacement, TrainTask
 
 EPILOG = """\
 examples:
@@ -102,14 +102,14 @@ def run(arguments: argparse.Namespace) -> None:
     _print_results(arguments, path, results)
 
 
-def _place_of(arguments: argparse.Namespace, source: Source | None) -> Place:
+def _place_of(arguments: argparse.Namespace, source: CellSource | None) -> TrainPlacement:
     from evo_nas.system.resources import usable_cores
-    from evo_nas.training.train_task import Place
+    from evo_nas.training.train_task import TrainPlacement
 
     data_dir = arguments.data_dir
     if data_dir is None and arguments.dataset is None and source is not None:
         data_dir = source.data_dir  # where the search had its images
-    return Place(arguments.device, arguments.threads or usable_cores(), data_dir, arguments.loaders)
+    return TrainPlacement(arguments.device, arguments.threads or usable_cores(), data_dir, arguments.loaders)
 
 
 def _train_aloud(arguments: argparse.Namespace, path: Path, go: Callable[[Hear], list[Result]]) -> list[Result]:

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from evo_nas.commands.cell_sources import Source
+from evo_nas.commands.cell_sources import CellSource
 from evo_nas.commands.count import sized
 from evo_nas.data.sources.catalogue import data_set
 from evo_nas.errors import RunFolderError, UsageError
@@ -18,7 +18,7 @@ from evo_nas.system.atomic import write_whole
 from evo_nas.system.links import refuse_links
 from evo_nas.training.recipes import TRAININGS, Recipe, TrainingPreset
 from evo_nas.training.resumable import Result, train
-from evo_nas.training.train_task import Place, TrainTask
+from evo_nas.training.train_task import TrainPlacement, TrainTask
 from genotypes.genotype import shorten
 from genotypes.registry import configured
 
@@ -50,7 +50,7 @@ class Wanted:
     settings: tuple[str, ...] = ()
 
 
-def plan_training(source: Source | None, wanted: Wanted, device: str = "auto") -> TrainTask:
+def plan_training(source: CellSource | None, wanted: Wanted, device: str = "auto") -> TrainTask:
     """Plan one training: the preset, and whatever is wanted otherwise; without a source, of the network in ``start``.
 
     Raises:
@@ -65,7 +65,7 @@ def plan_training(source: Source | None, wanted: Wanted, device: str = "auto") -
             raise UsageError(
                 "name cells: a run, a genotype or a JSON file, --cell NAME, or --from a file that has them"
             )
-        source = Source(given.cells, shorten(wanted.start.stem, 255) if wanted.start else "")
+        source = CellSource(given.cells, shorten(wanted.start.stem, 255) if wanted.start else "")
     preset = _preset(wanted.preset, device)
     dataset = wanted.dataset or source.dataset or "cifar10"
     channels = data_set(dataset).channels
@@ -107,7 +107,7 @@ def _preset(name: str | None, device: str) -> TrainingPreset:
     return TRAININGS[name]
 
 
-def _size(source: Source, wanted: Wanted, preset: TrainingPreset, given: Blueprint | None) -> dict[str, Any]:
+def _size(source: CellSource, wanted: Wanted, preset: TrainingPreset, given: Blueprint | None) -> dict[str, Any]:
     """Settle the size of the network: as wanted, else that of the weights to begin with, else the preset's."""
     model = preset if given is None else given
     size = {"macro": wanted.macro or model.macro, "image": wanted.image or (given or preset).image}
@@ -141,12 +141,12 @@ def default_folder(label: str, dataset: str, seed: int) -> Path:
     return Path("runs") / f"train-{words or 'cell'}-{dataset}-seed{seed}"
 
 
-def train_one(task: TrainTask, path: Path, place: Place, hear: Hear) -> Result:
+def train_one(task: TrainTask, path: Path, place: TrainPlacement, hear: Hear) -> Result:
     """Train one pair of cells, or go on with it; see :func:`evo_nas.training.resumable.train`."""
     return train(task, path, place, lambda epoch, done: hear(task, epoch, done))
 
 
-def plan_top(sources: Sequence[Source], wanted: Wanted, device: str = "auto") -> list[TrainTask]:
+def plan_top(sources: Sequence[CellSource], wanted: Wanted, device: str = "auto") -> list[TrainTask]:
     """Plan the training of the best of a run, as :func:`evo_nas.commands.cell_sources.best_of_run` lists them.
 
     Raises:
@@ -158,7 +158,7 @@ def plan_top(sources: Sequence[Source], wanted: Wanted, device: str = "auto") ->
     return tasks
 
 
-def train_top(tasks: Sequence[TrainTask], path: Path, place: Place, hear: Hear) -> list[Result]:
+def train_top(tasks: Sequence[TrainTask], path: Path, place: TrainPlacement, hear: Hear) -> list[Result]:
     """Train the best of a search longer, one after another, and measure the winner alone on the test images.
 
     As both papers did (Zoph et al. 2017, section 4.1: the 250 best; Real et al. 2018, section 5). Each has a folder of

@@ -22,7 +22,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from evo_nas.data.sources.base import Part, Source
+from evo_nas.data.sources.base import ImageSource, Part
 from evo_nas.data.sources.catalogue import decoded_root
 from evo_nas.errors import DataError
 
@@ -68,7 +68,7 @@ class Manifest:
 
 
 @dataclass(frozen=True)
-class Entry:
+class DecodedEntry:
     """An entry of the cache that was found whole. The arrays are mapped when they are first asked for."""
 
     folder: Path
@@ -97,7 +97,7 @@ class Entry:
         return {"folder": self.folder, "manifest": self.manifest}
 
 
-def decoded(source: Source, part: Part, size: int | None, channels: int) -> Entry:
+def decoded(source: ImageSource, part: Part, size: int | None, channels: int) -> DecodedEntry:
     """Open the decoded copy of one part of a source, and decode it first if there is none.
 
     A damaged entry is replaced, with a warning in the log. Processes that decode the same at the same time do
@@ -116,7 +116,7 @@ def decoded(source: Source, part: Part, size: int | None, channels: int) -> Entr
     return entry
 
 
-def is_decoded(source: Source, part: Part, size: int | None, channels: int) -> bool:
+def is_decoded(source: ImageSource, part: Part, size: int | None, channels: int) -> bool:
     """Return whether there is a decoded copy that is whole; nothing is decoded.
 
     Raises:
@@ -125,7 +125,7 @@ def is_decoded(source: Source, part: Part, size: int | None, channels: int) -> b
     return _whole(entry_folder(source, part, size, channels)) is not None
 
 
-def entry_folder(source: Source, part: Part, size: int | None, channels: int) -> Path:
+def entry_folder(source: ImageSource, part: Part, size: int | None, channels: int) -> Path:
     """Return the folder of the decoded copy of one part of a source, which may not exist.
 
     Raises:
@@ -135,7 +135,7 @@ def entry_folder(source: Source, part: Part, size: int | None, channels: int) ->
     return decoded_root() / hashlib.sha256("\n".join(words).encode("utf-8", "surrogateescape")).hexdigest()[:32]
 
 
-def _whole(folder: Path) -> Entry | None:
+def _whole(folder: Path) -> DecodedEntry | None:
     """Return the entry of a folder, or ``None`` if it is missing, damaged, or differs from its manifest."""
     import numpy as np
 
@@ -144,7 +144,7 @@ def _whole(folder: Path) -> Entry | None:
         for name in ("images.npy", "labels.npy"):
             if (folder / name).stat().st_size != manifest.bytes[name]:
                 return None
-        entry = Entry(folder, manifest)
+        entry = DecodedEntry(folder, manifest)
         with np.errstate(over="ignore"):  # a shape beyond all numbers is no reason to warn, but to make it again
             n, height, _, channels = entry.images.shape
             labels = entry.labels
@@ -162,7 +162,7 @@ def _whole(folder: Path) -> Entry | None:
     return entry if is_whole else None
 
 
-def _decode(source: Source, part: Part, size: int | None, channels: int, folder: Path) -> Entry:
+def _decode(source: ImageSource, part: Part, size: int | None, channels: int, folder: Path) -> DecodedEntry:
     """Decode into a folder beside the entry's, then rename it: no process ever sees half an entry."""
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -177,7 +177,7 @@ def _decode(source: Source, part: Part, size: int | None, channels: int, folder:
             f"the decoded images cannot be written to {folder.parent} ({error.strerror or error}): make room there, or "
             f"let EVO_NAS_CACHE name another folder"
         ) from None
-    return Entry(folder, manifest)
+    return DecodedEntry(folder, manifest)
 
 
 def _put(new: Path, folder: Path, scratch: Path) -> None:
@@ -196,7 +196,7 @@ def _put(new: Path, folder: Path, scratch: Path) -> None:
             folder.rename(scratch / f"damaged{attempt}")
 
 
-def _write(source: Source, part: Part, size: int | None, channels: int, new: Path) -> Manifest:
+def _write(source: ImageSource, part: Part, size: int | None, channels: int, new: Path) -> Manifest:
     """Decode a part, a batch at a time, into an empty folder."""
     import numpy as np
 

@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from evo_nas.data.decoded import Entry, decoded
+from evo_nas.data.decoded import DecodedEntry, decoded
 from evo_nas.data.sources.catalogue import data_root, data_set
 from evo_nas.data.sources.locate import locate
 from evo_nas.errors import UsageError
@@ -67,7 +67,7 @@ class ImageSet:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     fingerprint: str
-    entry: Entry
+    entry: DecodedEntry
 
     @cached_property
     def train(self) -> Split:

@@ -28,7 +28,7 @@ _LARGEST: Final = 1 << 24  # bytes of a row: more is no row of ours
 
 
 @dataclass(frozen=True, slots=True)
-class Trial:
+class SalvagedTrial:
     """A trial that can be saved: the values of its ask, and of its tell if that is whole, with its learning curve."""
 
     ask: Row
@@ -42,7 +42,7 @@ class Trial:
 class Salvage:
     """What was found: trials by id, and the rows that belong to them, all without their sums."""
 
-    trials: dict[int, Trial] = field(default_factory=dict)
+    trials: dict[int, SalvagedTrial] = field(default_factory=dict)
     notes: dict[tuple[int, str], float] = field(default_factory=dict)
     attempts: dict[tuple[int, int], Row] = field(default_factory=dict)
     """by trial and number: ``started_at``, ``ended_at``, ``outcome``"""
@@ -109,7 +109,7 @@ class _Reader:
                 positions.add(tell[1])
             was_told = id in ended or id in self._tells or bool(curve)
             accuracies = tuple(curve[epoch] for epoch in sorted(curve)) if tell else ()
-            out.trials[id] = Trial(ask, tell, accuracies, was_told)
+            out.trials[id] = SalvagedTrial(ask, tell, accuracies, was_told)
         out.lost = self._lost()
         out.attempts = {key: row for key, row in sorted(out.attempts.items()) if key[0] in out.trials}
         told = {id for id, trial in out.trials.items() if trial.tell}

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from evo_nas.errors import UsageError
-from evo_nas.training.train_task import Place, TrainTask
+from evo_nas.training.train_task import TrainPlacement, TrainTask
 
 if TYPE_CHECKING:
     import torch
@@ -28,7 +28,7 @@ class TrainingImages:
     fingerprint: str | None
 
     @classmethod
-    def open(cls, task: TrainTask, place: Place, device: torch.device) -> TrainingImages:
+    def open(cls, task: TrainTask, place: TrainPlacement, device: torch.device) -> TrainingImages:
         """Open the images that a task names.
 
         Raises:
@@ -52,7 +52,7 @@ class TrainingImages:
         return replace(task, blueprint=blueprint, fingerprint=self.fingerprint)
 
     @classmethod
-    def _held(cls, task: TrainTask, place: Place, device: torch.device) -> TrainingImages:
+    def _held(cls, task: TrainTask, place: TrainPlacement, device: torch.device) -> TrainingImages:
         """Hold all images in the device's memory."""
         from evo_nas.data.images import open_images
         from evo_nas.training.loop import Examples
@@ -76,7 +76,7 @@ class TrainingImages:
         )
 
     @classmethod
-    def _streamed(cls, task: TrainTask, place: Place, device: torch.device) -> TrainingImages:
+    def _streamed(cls, task: TrainTask, place: TrainPlacement, device: torch.device) -> TrainingImages:
         """Read images from their files as they are needed."""
         import torch
 

@@ -28,7 +28,7 @@ from evo_nas.storage.run_folder import take_lock
 from evo_nas.system.atomic import write_whole, written_whole
 from evo_nas.system.links import refuse_links
 from evo_nas.training.images import TrainingImages
-from evo_nas.training.train_task import VERSION, Place, TrainTask
+from evo_nas.training.train_task import VERSION, TrainPlacement, TrainTask
 from genotypes.genotype import GenotypeError, shorten
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ class _Progress:
 def train(
     task: TrainTask,
     path: Path,
-    place: Place,
+    place: TrainPlacement,
     hear: Callable[[Epoch, int], None] = lambda epoch, done: None,
     *,
     measure_test: bool = True,
@@ -216,7 +216,7 @@ def _is_number(value: object) -> bool:
     return value is None or (isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e18)
 
 
-def _device(place: Place) -> torch.device:
+def _device(place: TrainPlacement) -> torch.device:
     from evo_nas.training.devices import resolve_device
 
     try:

@@ -64,7 +64,7 @@ class TrainTask:
 
 
 @dataclass(frozen=True)
-class Place:
+class TrainPlacement:
     """Where a training runs, which decides nothing: device, threads, the folder of the images, who reads ahead."""
 
     device: str = "auto"

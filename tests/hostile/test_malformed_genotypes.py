@@ -17,7 +17,7 @@ import pytest
 import torch  # noqa: F401  # here, so that what it takes does not count against the first command
 
 from evo_nas.cli import main
-from evo_nas.commands.cell_sources import LARGEST, Source, cells_named
+from evo_nas.commands.cell_sources import LARGEST, CellSource, cells_named
 from evo_nas.errors import UsageError
 from genotypes.catalogue import space_named
 from genotypes.cell import CellPair
@@ -625,7 +625,7 @@ def text_read(text: str) -> dict[str, Any]:
     return {"space": spelling, "choices": [int(field) for field in choices.split(".")]}
 
 
-def assert_nothing_was_made_up(source: Source, record: Any) -> None:
+def assert_nothing_was_made_up(source: CellSource, record: Any) -> None:
     """Whatever was accepted says the same when it is written back: nothing was clipped, rounded, ignored or guessed."""
     if "choices" not in record:
         whole = {"stacking": "nasnet", **record}

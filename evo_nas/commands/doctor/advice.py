@@ -15,7 +15,7 @@ from evo_nas.system.terminal import duration
 
 if TYPE_CHECKING:
     from evo_nas.commands.doctor.facts import Machine
-    from evo_nas.commands.doctor.findings import Report
+    from evo_nas.commands.doctor.findings import Findings
 
 WORTHWHILE: Final = 1.2
 """By how much faster a change must make a search to be advised: less is within what a busy machine does to a clock."""
@@ -24,7 +24,7 @@ LITTLE_SPACE: Final = 500 * 10**6
 """Bytes: a history of 100,000 trials takes about half of it (docs/history.md), kept weights and pictures the rest."""
 
 
-def advise(report: Report) -> Iterator[Advice]:
+def advise(report: Findings) -> Iterator[Advice]:
     """Return what applies, the most important first."""
     yield from _on_the_device(report)
     yield from _on_the_processor(report.machine)
@@ -37,7 +37,7 @@ def advise(report: Report) -> Iterator[Advice]:
     yield from _on_the_place(report)
 
 
-def _on_the_device(report: Report) -> Iterator[Advice]:
+def _on_the_device(report: Findings) -> Iterator[Advice]:
     machine = report.machine
     if machine.nvidia and machine.cuda is None:
         yield Advice(
@@ -72,7 +72,7 @@ def _on_the_processor(machine: Machine) -> Iterator[Advice]:
         )
 
 
-def _on_the_kernels(report: Report) -> Iterator[Advice]:
+def _on_the_kernels(report: Findings) -> Iterator[Advice]:
     if (
         report.machine.no_kernels is not None
         and report.device == "cpu"
@@ -90,7 +90,7 @@ def _on_the_kernels(report: Report) -> Iterator[Advice]:
         )
 
 
-def _on_the_workers(report: Report) -> Iterator[Advice]:
+def _on_the_workers(report: Findings) -> Iterator[Advice]:
     hardware, evaluator, usable = report.config.hardware, report.evaluator, report.machine.usable
     if not isinstance(evaluator, ProxyEvaluator) or report.device != "cpu" or hardware.executor == "ray":
         return
@@ -113,12 +113,12 @@ def _on_the_workers(report: Report) -> Iterator[Advice]:
                 )
 
 
-def _on_memory(report: Report) -> Iterator[Advice]:
+def _on_memory(report: Findings) -> Iterator[Advice]:
     if report.demand is not None and not report.demand.is_met and report.evaluator is not None:
         yield Advice(str(report.demand), memory_remedy(report.demand, report.evaluator))
 
 
-def _on_images(report: Report) -> Iterator[Advice]:
+def _on_images(report: Findings) -> Iterator[Advice]:
     images = report.images
     if images is None:
         return
@@ -137,7 +137,7 @@ def _on_images(report: Report) -> Iterator[Advice]:
         )
 
 
-def _on_time(report: Report) -> Iterator[Advice]:
+def _on_time(report: Findings) -> Iterator[Advice]:
     hardware, seconds = report.config.hardware, report.seconds
     if seconds is None:
         return
@@ -161,7 +161,7 @@ def _on_time(report: Report) -> Iterator[Advice]:
         )
 
 
-def _on_the_place(report: Report) -> Iterator[Advice]:
+def _on_the_place(report: Findings) -> Iterator[Advice]:
     if report.place is None:
         return
     if not report.place.has_locks:

@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 from evo_nas.commands.doctor.advice import advise
 from evo_nas.commands.doctor.estimate import CANDIDATES, whole_seconds
 from evo_nas.commands.doctor.facts import Images, look_at_images, look_at_machine, look_at_place
-from evo_nas.commands.doctor.findings import Report, T
+from evo_nas.commands.doctor.findings import Findings, T
 from evo_nas.commands.doctor.timing import try_out
 from evo_nas.config import RunConfig
 from evo_nas.errors import EvoNasError, UsageError
@@ -20,7 +20,7 @@ from evo_nas.executors.capacity import memory_demand, memory_remedy
 from evo_nas.run import build, new_folder
 
 
-def examine(config: RunConfig, run_dir: Path | None, hear: Callable[[str], None]) -> Report:
+def examine(config: RunConfig, run_dir: Path | None, hear: Callable[[str], None]) -> Findings:
     """Look at everything that a search of this configuration would use, try a little of it, and give advice.
 
     Nothing is written but for a moment, where the run folder would lie. What would keep a search from starting is
@@ -28,7 +28,7 @@ def examine(config: RunConfig, run_dir: Path | None, hear: Callable[[str], None]
     """
     hear("looking at this machine")
     problems: list[EvoNasError] = []
-    report = Report(config, look_at_machine())
+    report = Findings(config, look_at_machine())
     if run_dir is not None:
         report = replace(report, place=_tried(lambda: look_at_place(run_dir), problems))
     parts = _tried(lambda: build(config), problems)
@@ -41,8 +41,8 @@ def examine(config: RunConfig, run_dir: Path | None, hear: Callable[[str], None]
 
 
 def _with_evaluator(
-    report: Report, evaluator: Evaluator, problems: list[EvoNasError], hear: Callable[[str], None]
-) -> Report:
+    report: Findings, evaluator: Evaluator, problems: list[EvoNasError], hear: Callable[[str], None]
+) -> Findings:
     """Look at what the evaluator needs, and at how fast it is."""
     if "torch" in evaluator.preload:
         from evo_nas.training.devices import resolve_device
@@ -99,7 +99,7 @@ def _settled(evaluator: ProxyEvaluator, images: Images) -> bool:
     return True
 
 
-def _expected(report: Report, evaluator: Evaluator) -> float | None:
+def _expected(report: Findings, evaluator: Evaluator) -> float | None:
     import numpy as np
 
     rng = np.random.default_rng(report.config.run.seed)
@@ -108,5 +108,5 @@ def _expected(report: Report, evaluator: Evaluator) -> float | None:
         return evaluator.expected_seconds([evaluator.space.sample(rng) for _ in range(CANDIDATES)])
 
 
-def _whole(report: Report, evaluator: Evaluator, seconds: float | None) -> float | None:
+def _whole(report: Findings, evaluator: Evaluator, seconds: float | None) -> float | None:
     return None if seconds is None else whole_seconds(seconds, report.config, evaluator)

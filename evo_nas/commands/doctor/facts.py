@@ -153,7 +153,7 @@ def look_at_images(dataset: str, data_dir: Path | None, size: int, channels: int
 
 
 @dataclass(frozen=True)
-class Place:
+class RunFolderStat:
     """Where the run folder would lie: ``free`` bytes on its file system, and whether that has file locks."""
 
     path: Path
@@ -161,7 +161,7 @@ class Place:
     has_locks: bool
 
 
-def look_at_place(path: Path) -> Place:
+def look_at_place(path: Path) -> RunFolderStat:
     """Try a run folder where one is wanted, and take it back.
 
     Raises:
@@ -171,11 +171,11 @@ def look_at_place(path: Path) -> Place:
         with RunFolder.create(path) as folder:
             has_locks = folder.has_locks
             folder.discard()
-        return Place(path, shutil.disk_usage(path).free, has_locks)
+        return RunFolderStat(path, shutil.disk_usage(path).free, has_locks)
     above = next(parent for parent in _above(path) if parent.exists())
     try:
         with TemporaryDirectory(prefix=".evo_nas-", dir=above) as scratch, RunFolder.create(Path(scratch)) as folder:
-            return Place(path, shutil.disk_usage(above).free, folder.has_locks)
+            return RunFolderStat(path, shutil.disk_usage(above).free, folder.has_locks)
     except OSError as error:
         raise RunFolderError(f"cannot make the run folder {path}: {error.strerror} ({above})") from error
 

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from evo_nas.commands.doctor.facts import (
     Images,
     Machine,
-    Place,
+    RunFolderStat,
 )
-from evo_nas.commands.doctor.timing import Trial, counted
+from evo_nas.commands.doctor.timing import TimedSteps, counted
 from evo_nas.config import RunConfig
 from evo_nas.errors import EvoNasError
 from evo_nas.evaluators.base import Evaluator
@@ -31,7 +31,7 @@ DTYPES = {"cuda": "float32, with bfloat16 autocast"}
 
 
 @dataclass(frozen=True)
-class Report:
+class Findings:
     """What was found. ``None`` stands for what does not apply or could not be found out.
 
     ``seconds`` is how long a candidate takes, ``whole`` the search; ``problem`` is the first that keeps it from
@@ -43,10 +43,10 @@ class Report:
     parts: Parts | None = None
     device: str | None = None
     device_name: str | None = None
-    place: Place | None = None
+    place: RunFolderStat | None = None
     images: Images | None = None
     demand: Demand | None = None
-    trial: Trial | None = None
+    trial: TimedSteps | None = None
     seconds: float | None = None
     whole: float | None = None
     problem: EvoNasError | None = None
@@ -156,7 +156,7 @@ class Report:
         copy = f"decoded in {images.decoded}" if images.is_decoded else "not decoded yet"
         return f"{len(images.labels):,} train images of {images.classes} classes in {images.place}; {copy}"
 
-    def _folder(self, place: Place) -> str:
+    def _folder(self, place: RunFolderStat) -> str:
         locks = "file locks" if place.has_locks else "no file locks"
         return f"{place.path}: {locks}, {_gigabytes(place.free)} free"
 

@@ -18,7 +18,7 @@ LONG: Final = 5.0
 
 
 @dataclass(frozen=True)
-class Trial:
+class TimedSteps:
     """What was measured: the pace by number of threads, over ``candidates`` random ones.
 
     ``noise`` says that the images were random, because those of the search are not there, or not decoded.
@@ -31,7 +31,7 @@ class Trial:
 
 def try_out(
     evaluator: ProxyEvaluator, seed: int, others: set[int], *, noise: bool, hear: Callable[[str], None]
-) -> Trial:
+) -> TimedSteps:
     """Train random candidates for a few steps, with the threads of the placement and then with ``others``.
 
     ``hear`` is told what is going on. Where a single step takes long, it is all that is measured.
@@ -45,12 +45,12 @@ def try_out(
     start = time.perf_counter()
     first = evaluator.pace(candidates[:1], steps=1, noise=noise)
     if time.perf_counter() - start > LONG:
-        return Trial({threads: first}, 1, noise)
+        return TimedSteps({threads: first}, 1, noise)
     paces = {threads: evaluator.pace(candidates, noise=noise)}
     for number in sorted(others - {threads}):
         hear(f"the same with {counted(number, 'thread')}")
         paces[number] = evaluator.pace(candidates, threads=number, noise=noise)
-    return Trial(paces, CANDIDATES, noise)
+    return TimedSteps(paces, CANDIDATES, noise)
 
 
 def counted(number: int, word: str) -> str:

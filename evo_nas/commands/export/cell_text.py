@@ -63,7 +63,7 @@ class AddNorm(Add):
 
 
 @dataclass(frozen=True)
-class Kind:
+class CellKind:
     """One of the two cells: what all the layers that are made of it have in common.
 
     ``is_first`` says that one of them has no h_{i-1}, ``follows_reduction`` that one has a larger h_{i-1}.
@@ -102,14 +102,14 @@ class Kind:
         return "2 * f" if state >= INPUTS and self.cell.blocks[state - INPUTS].combine == "concat" else "f"
 
 
-def block_classes(kinds: Collection[Kind]) -> Iterator[str]:
+def block_classes(kinds: Collection[CellKind]) -> Iterator[str]:
     """Write the classes of those blocks that the cells have."""
     combines = {kind.cell.blocks[state - INPUTS].combine for kind in kinds for state in kind.created}
     classes = {"Add", *(_COMBINED[combine].partition("(")[0] for combine in combines)} if combines else set()
     yield from (text for name, text in _BLOCKS.items() if name in classes)
 
 
-def fit_previous_lines(kinds: Collection[Kind], *, fits_always: bool) -> Iterator[str]:
+def fit_previous_lines(kinds: Collection[CellKind], *, fits_always: bool) -> Iterator[str]:
     """Write the function that brings h_{i-1} to the size and width of h_i."""
     has_larger = any(kind.reads["previous_is_larger"] for kind in kinds)
     yield f"def fit_previous(channels: int, filters: int{', is_larger: bool = False' * has_larger}) -> nn.Module:"
@@ -124,7 +124,7 @@ def fit_previous_lines(kinds: Collection[Kind], *, fits_always: bool) -> Iterato
     yield ""
 
 
-def cell_lines(kind: Kind) -> Iterator[str]:
+def cell_lines(kind: CellKind) -> Iterator[str]:
     """Write the class of a cell."""
     cell, live = kind.cell, kind.live
     names = [name for name, needed in kind.reads.items() if needed]
@@ -166,7 +166,7 @@ def cell_lines(kind: Kind) -> Iterator[str]:
     yield from _cell_forward(kind)
 
 
-def _cell_forward(kind: Kind) -> Iterator[str]:
+def _cell_forward(kind: CellKind) -> Iterator[str]:
     cell, fits = kind.cell, _fits(kind)
     size = "h, w" if kind.stride == 1 else "ceil(h / 2), ceil(w / 2)"
     width = output_channels(cell, 1)
@@ -189,12 +189,12 @@ def _cell_forward(kind: Kind) -> Iterator[str]:
     yield ""
 
 
-def _block(kind: Kind, block: Block) -> str:
+def _block(kind: CellKind, block: Block) -> str:
     left, right = (_edge(kind, edge) for edge in block.edges)
     return _COMBINED[block.combine].format(left=left, right=right)
 
 
-def _edge(kind: Kind, edge: Edge) -> str:
+def _edge(kind: CellKind, edge: Edge) -> str:
     """Write one operation, after the fit of a concatenated state to F channels."""
     stride = kind.stride if edge.source < INPUTS else 1
     width = kind.channels(edge.source)
@@ -209,13 +209,13 @@ def _edge(kind: Kind, edge: Edge) -> str:
     return op if spared and not fit else f"nn.Sequential({fit}{op})"
 
 
-def _fits(kind: Kind) -> list[str]:
+def _fits(kind: CellKind) -> list[str]:
     """Write what brings the inputs that are put out to the cell's size and width; nothing if they have them."""
     fits = [_fit_output(kind, state) for state in kind.cell.output if state < INPUTS]
     return fits if any(fit != "nn.Identity()" for fit in fits) else []
 
 
-def _fit_output(kind: Kind, state: int) -> str:
+def _fit_output(kind: CellKind, state: int) -> str:
     width = kind.channels(state)
     if kind.stride == 2:
         return f"FactorizedReduction({width}, f)"

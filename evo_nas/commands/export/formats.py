@@ -15,7 +15,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Final
 
-from evo_nas.commands.cell_sources import Source, of_text
+from evo_nas.commands.cell_sources import CellSource, of_text
 from evo_nas.commands.count import sized
 from evo_nas.errors import DataError, UsageError
 from evo_nas.phenotypes.blueprint import Blueprint, difference, load_whole, save_network
@@ -65,7 +65,7 @@ class Size:
 class Subject:
     """What is exported: cells with their name and, if it is known, a whole network and its weights."""
 
-    source: Source
+    source: CellSource
     blueprint: Blueprint | None = None
     tensors: Mapping[str, Tensor] | None = None
 
@@ -94,7 +94,7 @@ def formats_named(words: Sequence[str]) -> list[str]:
     return names
 
 
-def subject_of(source: Source | None, weights: Path | None, size: Size, formats: Sequence[str]) -> Subject:
+def subject_of(source: CellSource | None, weights: Path | None, size: Size, formats: Sequence[str]) -> Subject:
     """Find what is exported: the network in a file of weights, or the cells of ``source`` at a size.
 
     Raises:
@@ -104,7 +104,7 @@ def subject_of(source: Source | None, weights: Path | None, size: Size, formats:
     blueprint, tensors = (None, None) if weights is None else load_whole(weights)
     if blueprint is not None and weights is not None:
         _agree(blueprint, source, size, weights)
-        source = Source(blueprint.cells, shorten(weights.stem, 255), None if source is None else source.genotype)
+        source = CellSource(blueprint.cells, shorten(weights.stem, 255), None if source is None else source.genotype)
     if source is None:
         raise UsageError(
             "name cells: a run, a genotype or a JSON file, --cell NAME, or --weights FILE with a network of evo_nas"
@@ -127,7 +127,7 @@ def subject_of(source: Source | None, weights: Path | None, size: Size, formats:
     return Subject(source, blueprint, tensors)
 
 
-def _agree(blueprint: Blueprint, source: Source | None, size: Size, weights: Path) -> None:
+def _agree(blueprint: Blueprint, source: CellSource | None, size: Size, weights: Path) -> None:
     """Check that what is said beside a file of weights is what its own blueprint says."""
     if source is not None and source.cells != blueprint.cells:
         raise UsageError(f"the weights in {weights} are of other cells than {shorten(source.label)}: leave that out")
@@ -137,7 +137,7 @@ def _agree(blueprint: Blueprint, source: Source | None, size: Size, weights: Pat
     asked = {name: getattr(size, name) for name in own}
     if size.size is not None:
         try:
-            asked |= sized(Source(blueprint.cells, ""), size.size, size.cells_per_stack, size.filters)
+            asked |= sized(CellSource(blueprint.cells, ""), size.size, size.cells_per_stack, size.filters)
         except ValueError as error:
             raise UsageError(str(error)) from error
     for name, value in asked.items():
@@ -146,7 +146,7 @@ def _agree(blueprint: Blueprint, source: Source | None, size: Size, weights: Pat
             raise UsageError(f"the weights in {weights} are of a network with {flag} {own[name]}, not {value}")
 
 
-def _blueprint(source: Source, size: Size) -> Blueprint:
+def _blueprint(source: CellSource, size: Size) -> Blueprint:
     """Make the blueprint of a network that has not been trained: its classes are numbers.
 
     Raises:
@@ -254,7 +254,7 @@ def _content(name: str, subject: Subject, network: CellNetwork | None, draw: Cal
     return _torch(network, blueprint) if name == "torch" else _onnx(network, blueprint)
 
 
-def _is_readable(source: Source) -> bool:
+def _is_readable(source: CellSource) -> bool:
     """Return whether the genotype means these cells to whoever reads it: that of a plug-in space does not."""
     try:
         return source.genotype is not None and of_text(source.genotype).cells == source.cells

@@ -14,7 +14,7 @@ from typing import Final
 import torch
 from torch import nn
 
-from evo_nas.commands.export.cell_text import Kind, block_classes, cell_lines, fit_previous_lines
+from evo_nas.commands.export.cell_text import CellKind, block_classes, cell_lines, fit_previous_lines
 from evo_nas.commands.export.python_text import borrow, imports_of, literal, paragraph, statement, text_lines
 from evo_nas.phenotypes import cell, network, ops
 from evo_nas.phenotypes.blueprint import Blueprint
@@ -71,7 +71,7 @@ class _Network:
             for layer, module in zip(self.plan.layers, self.built.cells, strict=True)
         ]
         self.kinds = {
-            stride: Kind(name, cell, stride, *self._surroundings(stride))
+            stride: CellKind(name, cell, stride, *self._surroundings(stride))
             for stride, name, cell in (
                 (1, "NormalCell", blueprint.cells.normal),
                 (2, "ReductionCell", blueprint.cells.reduction),

@@ -16,7 +16,7 @@ Part = Literal["train", "test"]
 PARTS: Final[tuple[Part, ...]] = ("train", "test")
 
 
-class Source(ABC):
+class ImageSource(ABC):
     """The images of one set as the user's files hold them.
 
     An implementation promises: a method called for one part touches no file of the other, so that a search, which asks

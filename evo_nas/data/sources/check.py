@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-from evo_nas.data.sources.base import PARTS, Part, Source
+from evo_nas.data.sources.base import PARTS, ImageSource, Part
 from evo_nas.data.sources.catalogue import DataSet, command, data_root, data_set
 from evo_nas.data.sources.image_folder import NAMED_FAULTS, ImageFolder, some
 from evo_nas.data.sources.locate import locate
@@ -16,7 +16,7 @@ from evo_nas.errors import DataError
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class CheckResult:
     """The result of an examination: ``lines`` describe the set, ``faults`` name the damaged files."""
 
     lines: tuple[str, ...]
@@ -28,7 +28,7 @@ class Report:
         return not self.faults
 
 
-def check(dataset: str, data_dir: Path | None = None) -> Report:
+def check(dataset: str, data_dir: Path | None = None) -> CheckResult:
     """Examine both parts of a set: checksums where torchvision's apply, else that every image decodes; and the counts.
 
     CIFAR as an image folder may be encoded in any way, so it is held to its classes and numbers of images alone.
@@ -55,10 +55,10 @@ def check(dataset: str, data_dir: Path | None = None) -> Report:
             faults.append(str(error))
     if faults and known.train is not None:
         faults.append(f"move {source.place} away, then: {command('fetch', known.name, data_root(data_dir))}")
-    return Report(tuple(lines), tuple(faults))
+    return CheckResult(tuple(lines), tuple(faults))
 
 
-def miscounts(known: DataSet, source: Source, part: Part) -> list[str]:
+def miscounts(known: DataSet, source: ImageSource, part: Part) -> list[str]:
     """Return a line for a part with another number of images than the complete set; no image is opened.
 
     Raises:
@@ -71,7 +71,7 @@ def miscounts(known: DataSet, source: Source, part: Part) -> list[str]:
     return [f"{source.place} holds {found:,} {part} images, not the {expected:,} of {known.name}"]
 
 
-def _described(source: Source, part: Part) -> str:
+def _described(source: ImageSource, part: Part) -> str:
     """Return lines about a part: images, classes, images per class."""
     import numpy as np
 

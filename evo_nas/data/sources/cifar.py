@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from evo_nas.data.sources.base import Part, Source, pixels
+from evo_nas.data.sources.base import ImageSource, Part, pixels
 from evo_nas.errors import DataError
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ CIFAR10_CLASSES: Final = (
 
 
 @dataclass(frozen=True, slots=True)
-class Layout:
+class CifarLayout:
     """The files of a CIFAR set, and the keys of their pickled dictionaries. ``torchvision`` names its class there."""
 
     torchvision: str
@@ -34,8 +34,8 @@ class Layout:
     names: str
 
 
-LAYOUTS: Final[dict[str, Layout]] = {
-    "cifar10": Layout(
+LAYOUTS: Final[dict[str, CifarLayout]] = {
+    "cifar10": CifarLayout(
         "CIFAR10",
         "cifar-10-batches-py",
         {"train": tuple(f"data_batch_{number}" for number in range(1, 6)), "test": ("test_batch",)},
@@ -43,7 +43,7 @@ LAYOUTS: Final[dict[str, Layout]] = {
         meta="batches.meta",
         names="label_names",
     ),
-    "cifar100": Layout(
+    "cifar100": CifarLayout(
         "CIFAR100",
         "cifar-100-python",
         {"train": ("train",), "test": ("test",)},
@@ -55,7 +55,7 @@ LAYOUTS: Final[dict[str, Layout]] = {
 """Name of the data set -> its files."""
 
 
-class CifarFiles(Source):
+class CifarFiles(ImageSource):
     """The images of ``<root>/cifar-10-batches-py`` or ``<root>/cifar-100-python``.
 
     torchvision's own reader checks, and so opens, the test file whenever the train part is asked for. This one reads a
@@ -138,7 +138,7 @@ class CifarFiles(Source):
         return f"{self.folder / name} is missing or damaged ({reason}): remove {self.folder} and fetch the set again"
 
 
-def checksums(layout: Layout) -> dict[str, str]:
+def checksums(layout: CifarLayout) -> dict[str, str]:
     """Return torchvision's md5 of each file, by name."""
     import torchvision.datasets
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from evo_nas.data.sources.base import Part, Source, pixels
+from evo_nas.data.sources.base import ImageSource, Part, pixels
 
 if TYPE_CHECKING:
     import numpy as np
 
 
-class Digits(Source):
+class Digits(ImageSource):
     """The UCI optical digits (Alpaydin and Kaynak 1998), of which scikit-learn embeds the 1,797 of its test file.
 
     There is no official split of them: the last fifth of each class, rounded down, is the test part. The file seems to

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Final
 
-from evo_nas.data.sources.base import PARTS, Source
+from evo_nas.data.sources.base import PARTS, ImageSource
 from evo_nas.data.sources.catalogue import DataSet, command, data_root, data_set
 from evo_nas.data.sources.check import miscounts
 from evo_nas.data.sources.cifar import LAYOUTS, CifarFiles
@@ -158,7 +158,7 @@ def _admit(archive: Path, name: str, *, plain: bool) -> None:
         raise DataError(f"{archive} is refused: its member {spelled!r} would be unpacked outside the data folder")
 
 
-def _recognised(known: DataSet, scratch: Path) -> Source | None:
+def _recognised(known: DataSet, scratch: Path) -> ImageSource | None:
     """Return the set in the unpacked folder, or inside folders that hold nothing but one folder."""
     base = scratch
     while True:
@@ -170,7 +170,7 @@ def _recognised(known: DataSet, scratch: Path) -> Source | None:
         base = inside[0]
 
 
-def _incomplete(known: DataSet, source: Source) -> str | None:
+def _incomplete(known: DataSet, source: ImageSource) -> str | None:
     """Return what keeps a set from being complete, by checksums or numbers of files; ``None`` if nothing does."""
     try:
         found = [line for part in PARTS for line in miscounts(known, source, part)]
@@ -179,7 +179,7 @@ def _incomplete(known: DataSet, source: Source) -> str | None:
     return found[0] if found else None
 
 
-def _move(source: Source, place: Path) -> None:
+def _move(source: ImageSource, place: Path) -> None:
     """Rename the folders of a recognised set to their place.
 
     Raises:

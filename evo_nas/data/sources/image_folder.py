@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 
-from evo_nas.data.sources.base import Part, Source, pixels
+from evo_nas.data.sources.base import ImageSource, Part, pixels
 from evo_nas.data.sources.catalogue import command
 from evo_nas.errors import DataError, UsageError
 
@@ -34,7 +34,7 @@ class File(NamedTuple):
     mtime_ns: int
 
 
-class ImageFolder(Source):
+class ImageFolder(ImageSource):
     """The images below ``root/train`` and ``root/test``, a folder per class; deeper folders are read too.
 
     Without ``root/test``, ``root/val`` is the test part: so ImageNet is laid out. Validation images are never read from

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from evo_nas.data.sources.base import Source
+from evo_nas.data.sources.base import ImageSource
 from evo_nas.data.sources.catalogue import command, data_root, data_set
 from evo_nas.data.sources.cifar import CIFAR10_CLASSES, LAYOUTS, CifarFiles
 from evo_nas.data.sources.digits import Digits
@@ -13,7 +13,7 @@ from evo_nas.data.sources.image_folder import ImageFolder, class_names, some
 from evo_nas.errors import DataError
 
 
-def locate(dataset: str, data_dir: Path | None = None) -> Source:
+def locate(dataset: str, data_dir: Path | None = None) -> ImageSource:
     """Return the source of a data set's images; only names of folders are read.
 
     CIFAR lies below ``<data_dir>/<dataset>`` or ``<data_dir>``, as torchvision's files, which win, or as an image
@@ -35,7 +35,7 @@ def locate(dataset: str, data_dir: Path | None = None) -> Source:
         ) from None
 
 
-def _find(name: str, root: Path) -> Source:
+def _find(name: str, root: Path) -> ImageSource:
     """Look at the places where the files of a set may lie."""
     if not root.is_dir():
         raise DataError(f"there is no data folder {root}; {_mend(name, root)}")
@@ -52,7 +52,7 @@ def _find(name: str, root: Path) -> Source:
     raise DataError(f"there is no {name} in {root} ({looked}); {_mend(name, root)}")
 
 
-def recognise(dataset: str, place: Path) -> Source | None:
+def recognise(dataset: str, place: Path) -> ImageSource | None:
     """Recognise a set by the names of folders: torchvision's, or an image folder, for CIFAR one with its classes."""
     if dataset in LAYOUTS and (place / LAYOUTS[dataset].folder).is_dir():
         return CifarFiles(dataset, place)

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 from evo_nas.errors import DataError
 from evo_nas.evaluators.base import Evaluator, Job, Placement
-from evo_nas.evaluators.tabular.table import UNITS, Source, Table, read_table
+from evo_nas.evaluators.tabular.table import UNITS, BenchmarkTable, TableFile, read_table
 from genotypes.genotype import Genotype, shorten
 from genotypes.individual import Evaluation, Outcome
 from genotypes.space import SearchSpace
@@ -46,7 +46,7 @@ class TabularEvaluator(Evaluator):
             raise ValueError(f"table_unit must be {' or '.join(UNITS)}, not {shorten(self.table_unit)!r}")
         if self.table is not None:
             self.table = Path(os.path.expanduser(self.table)).absolute()  # noqa: PTH111
-        self._held: Table | None = None
+        self._held: BenchmarkTable | None = None
 
     @property
     def optimum(self) -> float | None:
@@ -109,12 +109,12 @@ class TabularEvaluator(Evaluator):
         return self.__dict__ | {"_held": None}
 
     @property
-    def _results(self) -> Table:
+    def _results(self) -> BenchmarkTable:
         """The table, from this process's memory where it has been read before."""
         if self._held is None:
             assert self.table is not None, "bind() refuses that"
             assert self.column is not None, "bind() refuses that"
-            source = Source.of(self.table, self.key, self.column, self.test_column, self.table_unit, self.space)
+            source = TableFile.of(self.table, self.key, self.column, self.test_column, self.table_unit, self.space)
             self._held = read_table(source)
         return self._held
 

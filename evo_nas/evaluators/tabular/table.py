@@ -32,7 +32,7 @@ _COLUMNS_NAMED = 20  # by a message, at most
 
 
 @dataclass(frozen=True)
-class Source:
+class TableFile:
     """Which results of which file are meant, for which space.
 
     ``key`` is the column of the genotypes, by default the first; ``column`` is what a search sees, ``test`` what it
@@ -51,7 +51,7 @@ class Source:
     space: SearchSpace = field(compare=False, repr=False)
 
     @classmethod
-    def of(cls, path: Path, key: str | None, column: str, test: str | None, unit: str, space: SearchSpace) -> Source:
+    def of(cls, path: Path, key: str | None, column: str, test: str | None, unit: str, space: SearchSpace) -> TableFile:
         """Describe a table as it lies on the disk now.
 
         Raises:
@@ -65,7 +65,7 @@ class Source:
 
 
 @dataclass(frozen=True)
-class Table:
+class BenchmarkTable:
     """The results of a table: key of the network -> fitness and test fitness, fractions in [0, 1].
 
     ``whole`` counts the rows whose genotype is of the space itself, not of a level below that it reads too.
@@ -102,7 +102,7 @@ class Table:
 
 
 @lru_cache(maxsize=8)
-def read_table(source: Source) -> Table:
+def read_table(source: TableFile) -> BenchmarkTable:
     """Read and check a table; a process reads it once, however many runs it serves.
 
     Raises:
@@ -132,10 +132,10 @@ def read_table(source: Source) -> Table:
         whole += genotype.space == source.spelling
     if not results:
         raise DataError(f"the table {source.path} has no rows below its header")
-    return Table(space, results, whole)
+    return BenchmarkTable(space, results, whole)
 
 
-def _fraction(source: Source, place: int, column: str, value: Any, largest: float) -> float:
+def _fraction(source: TableFile, place: int, column: str, value: Any, largest: float) -> float:
     """Read one number in the unit of the table, and give it as a fraction."""
     try:
         number = float(value)
@@ -152,11 +152,11 @@ def _fraction(source: Source, place: int, column: str, value: Any, largest: floa
     return number / largest
 
 
-def _damage(source: Source, place: int, what: str) -> DataError:
+def _damage(source: TableFile, place: int, what: str) -> DataError:
     return DataError(f"{source.path}, {_place_word(source)} {place}: {what}")
 
 
-def _place_word(source: Source) -> str:
+def _place_word(source: TableFile) -> str:
     return "row" if _is_parquet(source.path) else "line"
 
 
@@ -167,12 +167,12 @@ def _is_parquet(path: Path) -> bool:
     return path.suffix.lower() in _PARQUET
 
 
-def _rows(source: Source) -> Iterator[tuple[int, str, Any, Any]]:
+def _rows(source: TableFile) -> Iterator[tuple[int, str, Any, Any]]:
     """Yield where each row stands, its genotype's text, and its values in the column and the test column."""
     return _parquet_rows(source) if _is_parquet(source.path) else _csv_rows(source)
 
 
-def _csv_rows(source: Source) -> Iterator[tuple[int, str, Any, Any]]:
+def _csv_rows(source: TableFile) -> Iterator[tuple[int, str, Any, Any]]:
     """Read the rows of a CSV file.
 
     With the standard library, not with pandas, which does not know on which line of the file a row stood.
@@ -200,7 +200,7 @@ def _csv_rows(source: Source) -> Iterator[tuple[int, str, Any, Any]]:
         ) from error
 
 
-def _parquet_rows(source: Source) -> Iterator[tuple[int, str, Any, Any]]:
+def _parquet_rows(source: TableFile) -> Iterator[tuple[int, str, Any, Any]]:
     """Read the rows of a parquet file."""
     import pandas as pd
 
@@ -219,7 +219,7 @@ def _parquet_rows(source: Source) -> Iterator[tuple[int, str, Any, Any]]:
         yield row, str(text), value, test
 
 
-def _positions(source: Source, header: Sequence[str]) -> tuple[int, int, int]:
+def _positions(source: TableFile, header: Sequence[str]) -> tuple[int, int, int]:
     """Find the columns: of the genotypes, the one that a search sees, the test column (the former again, if none).
 
     Raises:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from evo_nas.phenotypes.cell import BlockModule, CellModule
 from evo_nas.phenotypes.fast import shortcuts
-from evo_nas.phenotypes.fast.states import Layers, State, layers_of
+from evo_nas.phenotypes.fast.states import HiddenState, Layers, layers_of
 from evo_nas.phenotypes.network import CellNetwork
 from evo_nas.phenotypes.onednn import SafeConvolutions
 
@@ -57,14 +57,14 @@ class FastNetwork:
         features, early = self._features(network, images)
         return self._classified(features), None if network.auxiliary is None else network.auxiliary(early.raw)
 
-    def _features(self, network: CellNetwork, images: Tensor) -> tuple[State, State]:
+    def _features(self, network: CellNetwork, images: Tensor) -> tuple[HiddenState, HiddenState]:
         """Return the last cell's output, and that which the auxiliary classifier reads."""
         if network.training:  # all at once: shortcuts leave the counting of batches to us
             torch._foreach_add_(self._counts, 1)
         images = images.contiguous(memory_format=torch.channels_last)  # or the stem's output is not, nor all after it
-        outputs: list[State] = []
+        outputs: list[HiddenState] = []
         for stage in self._stages:
-            outputs.append(State((outputs[-1] if outputs else State(images)).through(stage)))
+            outputs.append(HiddenState((outputs[-1] if outputs else HiddenState(images)).through(stage)))
         early = outputs[-1]
         for index, (layer, cell) in enumerate(zip(network.plan.layers, self._cells, strict=True)):
             current = outputs[-1]
@@ -74,14 +74,14 @@ class FastNetwork:
                 early = outputs[-1]
         return outputs[-1], early
 
-    def _classified(self, features: State) -> Tensor:
+    def _classified(self, features: HiddenState) -> Tensor:
         network = cast("CellNetwork", self.network)
         means = torch.cat([part.mean((2, 3)) for part in features.rectified], dim=1)
         logits: Tensor = network.classifier(network.dropout(means))
         return logits
 
 
-def _cell(cell: CellModule) -> Callable[[State, State], State]:
+def _cell(cell: CellModule) -> Callable[[HiddenState, HiddenState], HiddenState]:
     """Look through a cell once, and give what maps h_i and h_{i-1} to its output."""
     fits = layers_of(cell.fit_current), layers_of(cell.fit_previous)
     blocks = [
@@ -89,32 +89,32 @@ def _cell(cell: CellModule) -> Callable[[State, State], State]:
     ]
     outputs = [(number, layers_of(fit)) for number, fit in zip(cell.output, cell.fit_output, strict=True)]
 
-    def computed(current: State, previous: State) -> State:
+    def computed(current: HiddenState, previous: HiddenState) -> HiddenState:
         states = {0: _fitted(current, fits[0]), 1: _fitted(previous, fits[1])}
         for number, block in blocks:
-            states[number] = State(block(states))
-        return State.joined([_fitted(states[number], fit) for number, fit in outputs])
+            states[number] = HiddenState(block(states))
+        return HiddenState.joined([_fitted(states[number], fit) for number, fit in outputs])
 
     return computed
 
 
-def _block(block: BlockModule) -> Callable[[dict[int, State]], Tensor]:
+def _block(block: BlockModule) -> Callable[[dict[int, HiddenState]], Tensor]:
     left, right = block.block.left.source, block.block.right.source
     to_left, to_right, norm = layers_of(block.left), layers_of(block.right), layers_of(block.norm)
     concatenates = block.block.combine == "concat"
 
-    def computed(states: dict[int, State]) -> Tensor:
+    def computed(states: dict[int, HiddenState]) -> Tensor:
         a, b = states[left].through(to_left), states[right].through(to_right)
         joined = torch.cat([a, b], dim=1) if concatenates else a + b
-        return State(joined).through(norm)
+        return HiddenState(joined).through(norm)
 
     return computed
 
 
-def _handed_on(current: State, previous: State) -> State:
+def _handed_on(current: HiddenState, previous: HiddenState) -> HiddenState:
     """Stand for a cell that nobody reads."""
     return current
 
 
-def _fitted(state: State, fit: Layers) -> State:
-    return State(state.through(fit)) if fit else state
+def _fitted(state: HiddenState, fit: Layers) -> HiddenState:
+    return HiddenState(state.through(fit)) if fit else state

@@ -15,18 +15,18 @@ Layers = tuple[nn.Module | shortcuts.Unit, ...]
 """What is done one after another; nothing at all for an identity."""
 
 
-class State:
+class HiddenState:
     """A hidden state, (n, c, h, w), or several of them that are meant as one, concatenated along the channels.
 
     The concatenation is laid out in memory only for those who need it so.
     """
 
-    def __init__(self, raw: Tensor | None = None, parts: Sequence[State] = ()) -> None:
+    def __init__(self, raw: Tensor | None = None, parts: Sequence[HiddenState] = ()) -> None:
         self._raw, self._parts = raw, parts
         self._pooled: dict[tuple[str, int, int, bool], Tensor] = {}
 
     @classmethod
-    def joined(cls, parts: Sequence[State]) -> State:
+    def joined(cls, parts: Sequence[HiddenState]) -> HiddenState:
         """Mean several states as one."""
         return parts[0] if len(parts) == 1 else cls(parts=parts)
 

@@ -6,7 +6,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import PathPatch
 
-from analysis.cells.drawing import Column, columns_figure, draw_cell, draw_pair, draw_text, pair_figure, read_cells
+from analysis.cells.drawing import CellColumn, columns_figure, draw_cell, draw_pair, draw_text, pair_figure, read_cells
 from analysis.cells.layout import lay_out
 from genotypes.cell import Block, Cell, CellPair, Edge
 from genotypes.spaces.nasnet import NASNetSpace
@@ -46,7 +46,8 @@ def test_a_long_name_is_drawn_smaller_rather_than_beyond_its_box() -> None:
 
 def test_no_line_of_text_and_no_patch_is_cut_off() -> None:
     figure = columns_figure(
-        [Column("evolution", "93.21 % in trial 7\n3 runs", NASNET_A), Column("random", "91 %", RANDOM)], "a footer"
+        [CellColumn("evolution", "93.21 % in trial 7\n3 runs", NASNET_A), CellColumn("random", "91 %", RANDOM)],
+        "a footer",
     )
     renderer = FigureCanvasAgg(figure).get_renderer()
     artists = [*figure.texts, *(child for ax in figure.axes for child in (*ax.patches, *ax.texts))]
@@ -60,7 +61,7 @@ def test_no_line_of_text_and_no_patch_is_cut_off() -> None:
 
 def test_texts_of_a_comparison_keep_apart() -> None:
     head = "93.21 % in trial 1,234,567 of a-run-of-24-characters..\n10 runs: 93.21 % ± 0.12 %"
-    figure = columns_figure([Column(name, head, RANDOM) for name in ("evolution", "random", "reinforcement")], "a")
+    figure = columns_figure([CellColumn(name, head, RANDOM) for name in ("evolution", "random", "reinforcement")], "a")
     renderer = FigureCanvasAgg(figure).get_renderer()
     texts = [*figure.texts, *(text for ax in figure.axes for text in ax.texts)]
     boxes = [text.get_window_extent(renderer) for text in texts]
@@ -70,7 +71,7 @@ def test_texts_of_a_comparison_keep_apart() -> None:
 
 
 def test_all_cells_of_a_comparison_have_one_scale() -> None:
-    figure = columns_figure([Column("a", "", NASNET_A), Column("b", "", RANDOM)])
+    figure = columns_figure([CellColumn("a", "", NASNET_A), CellColumn("b", "", RANDOM)])
     scales = [ax.get_window_extent().width / np.ptp(ax.get_xlim()) for ax in figure.axes]
     assert scales == pytest.approx([scales[0]] * 4)
 
@@ -97,6 +98,6 @@ def test_what_is_no_pair_of_cells_reads_as_none(text: str) -> None:
 def test_a_space_without_cells_gets_a_text_instead_of_a_picture() -> None:
     ax = Figure().add_subplot()
     assert draw_text("no cells to draw", ax).texts[0].get_text() == "no cells to draw"
-    figure = columns_figure([Column("random", "94 %", "no cells to draw")])
+    figure = columns_figure([CellColumn("random", "94 %", "no cells to draw")])
     assert not figure.axes
     assert "no cells to draw" in [text.get_text() for text in figure.texts]

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from evo_nas.cli import main
-from evo_nas.commands.status import NAMED, State, status_of
+from evo_nas.commands.status import NAMED, RunState, status_of
 from evo_nas.errors import TooManyFailures
 from evo_nas.run import Run
 from evo_nas.storage.reader import LATELY
@@ -74,7 +74,7 @@ def test_a_live_run_is_looked_at_again_and_again_and_does_not_mind(
     assert process.returncode == 0, error
     assert looks >= 10
     status = status_of(run)
-    assert (status.state, status.counts.trained, status.counts.pending) == (State.ENDED, 150, ())
+    assert (status.state, status.counts.trained, status.counts.pending) == (RunState.ENDED, 150, ())
     assert (run / "history.sum").exists(), "no reader stood in the way of an orderly end"
 
 
@@ -96,7 +96,7 @@ def test_of_a_live_run_it_says_who_runs_it_how_fast_and_what_is_in_flight(starte
     assert " trials per hour; ETA " in text
     assert "time limit 100:00:00 a start, in 99:" in text
     process.kill()
-    wait_for(lambda: status_of(tmp_path / "run").state is State.KILLED)
+    wait_for(lambda: status_of(tmp_path / "run").state is RunState.KILLED)
     text = text_of(tmp_path / "run")
     assert "killed: it did not end, and nobody is running it" in text
     assert "not ended, will be trained again" in text
@@ -169,13 +169,13 @@ def test_a_run_that_was_killed_before_its_first_trial_can_be_gone_on_with(
         f"  go on with  python -m evo_nas resume {run}",
     ]
     (run / "history.db").write_bytes(b"")
-    assert status_of(run).state is State.KILLED
+    assert status_of(run).state is RunState.KILLED
 
 
 def test_a_run_that_begins_is_one_already(tmp_path: Path) -> None:
     with RunFolder.create(tmp_path / "run"):
         status = status_of(tmp_path / "run")
-        assert status.state is State.RUNNING
+        assert status.state is RunState.RUNNING
         assert "starting or ending (process " in "\n".join(status.lines())
 
 
@@ -238,7 +238,7 @@ def test_where_there_are_no_locks_it_does_not_pretend_to_know(
 
     monkeypatch.setattr("fcntl.flock", flock)
     status = status_of(run)
-    assert status.state is State.UNKNOWN
+    assert status.state is RunState.UNKNOWN
     assert "running or killed: the file system has no locks that would tell" in "\n".join(status.lines())
 
 
@@ -329,7 +329,7 @@ def test_lines_of_a_log_that_are_none_are_passed_over(toy_run: Callable[..., Run
     with (run / "log.jsonl").open("a") as file:
         file.write('null\n[]\n{"event": "start"}\n{"time": 7, "event": "end"}\n{"time": "now", "event": "end"}\n')
         file.write("[" * 100_000 + "\n" + '{"time": "2025-01-01T00:00')
-    assert status_of(run).state is State.ENDED
+    assert status_of(run).state is RunState.ENDED
 
 
 def test_every_field_of_the_json_is_documented(toy_run: Callable[..., Run]) -> None:

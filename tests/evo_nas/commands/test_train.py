@@ -20,7 +20,7 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from evo_nas.cli import main
-from evo_nas.commands.cell_sources import Source
+from evo_nas.commands.cell_sources import CellSource
 from evo_nas.commands.training_plan import Wanted, plan_training
 from evo_nas.errors import DataError, EvoNasError, UsageError
 from evo_nas.phenotypes.blueprint import load_network, save_network
@@ -30,7 +30,7 @@ from evo_nas.training.classification import Classification
 from evo_nas.training.loop import Epoch
 from evo_nas.training.recipes import TRAININGS, Recipe
 from evo_nas.training.resumable import load_task, train
-from evo_nas.training.train_task import Place, TrainTask
+from evo_nas.training.train_task import TrainPlacement, TrainTask
 from genotypes.cell import Block, Cell, CellPair, Edge
 from tests.waiting import wait_for
 
@@ -62,7 +62,7 @@ EVERYTHING = (
 def small(**changes: Any) -> TrainTask:
     wanted = replace(SMALL, **changes)
     return plan_training(
-        Source(CELLS, "pools"), replace(wanted, settings=(*SMALL.settings, *changes.get("settings", ())))
+        CellSource(CELLS, "pools"), replace(wanted, settings=(*SMALL.settings, *changes.get("settings", ())))
     )
 
 
@@ -81,11 +81,11 @@ def curve(path: Path) -> list[str]:
 
 def test_a_training_that_was_stopped_goes_on_to_the_very_same_weights(tmp_path: Path) -> None:
     task = small(settings=EVERYTHING)
-    whole = train(task, tmp_path / "whole", Place())
+    whole = train(task, tmp_path / "whole", TrainPlacement())
     for epochs in (1, 2):
         with pytest.raises(KeyboardInterrupt):
-            train(task, tmp_path / "parts", Place(), stopping_after(epochs))
-    parts = train(task, tmp_path / "parts", Place())
+            train(task, tmp_path / "parts", TrainPlacement(), stopping_after(epochs))
+    parts = train(task, tmp_path / "parts", TrainPlacement())
     for name in ("last", "best", "state-0003"):
         a, b = (load_network(tmp_path / folder / f"{name}.safetensors")[1] for folder in ("whole", "parts"))
         assert a.keys() == b.keys()
@@ -121,7 +121,12 @@ def test_a_training_that_was_killed_goes_on(tmp_path: Path) -> None:
     heard: list[int] = []
     task = load_task(tmp_path / "here")
     with pytest.raises(KeyboardInterrupt):
-        train(task, tmp_path / "here", Place(), lambda epoch, n: heard.append(n) or stopping_after(done + 1)(epoch, n))
+        train(
+            task,
+            tmp_path / "here",
+            TrainPlacement(),
+            lambda epoch, n: heard.append(n) or stopping_after(done + 1)(epoch, n),
+        )
     assert heard == [done + 1]
 
 
@@ -132,7 +137,10 @@ def test_the_best_epoch_and_the_last_are_kept_and_old_states_go(
     monkeypatch.setattr(Classification, "measure", lambda *_: {"accuracy": next(accuracies, 0.9)})
     kept = []
     result = train(
-        small(), tmp_path / "here", Place(), lambda *_: kept.append(load_network(tmp_path / "here/last.safetensors")[1])
+        small(),
+        tmp_path / "here",
+        TrainPlacement(),
+        lambda *_: kept.append(load_network(tmp_path / "here/last.safetensors")[1]),
     )
     assert (result.best_epoch, result.best_accuracy, result.validation_accuracy, result.test_accuracy) == (
         2,
@@ -150,7 +158,7 @@ def test_a_network_file_builds_the_measured_network_again(tmp_path: Path) -> Non
     from evo_nas.data.images import open_images
     from evo_nas.training.loop import Examples, measure
 
-    result = train(small(settings=EVERYTHING), tmp_path / "here", Place())
+    result = train(small(settings=EVERYTHING), tmp_path / "here", TrainPlacement())
     blueprint, tensors = load_network(tmp_path / "here/last.safetensors")
     assert blueprint is not None
     network = blueprint.network()
@@ -170,15 +178,15 @@ def test_the_test_images_are_looked_at_once_and_only_at_the_end(
     test = ImageSet.test.func  # type: ignore[attr-defined]
     monkeypatch.setattr(ImageSet, "test", property(lambda self: opened.append(1) or test(self)))
     with pytest.raises(KeyboardInterrupt):
-        train(small(), tmp_path / "here", Place(), stopping_after(2))
+        train(small(), tmp_path / "here", TrainPlacement(), stopping_after(2))
     assert not opened
-    first = train(small(), tmp_path / "here", Place())
-    assert train(small(), tmp_path / "here", Place()) == first
+    first = train(small(), tmp_path / "here", TrainPlacement())
+    assert train(small(), tmp_path / "here", TrainPlacement()) == first
     assert len(opened) == 1
 
 
 def test_without_validation_images_the_best_is_the_last(tmp_path: Path) -> None:
-    result = train(small(validation_images=0, epochs=2), tmp_path / "here", Place())
+    result = train(small(validation_images=0, epochs=2), tmp_path / "here", TrainPlacement())
     assert (result.validation_accuracy, result.best_epoch) == (None, None)
     best, last = (load_network(tmp_path / f"here/{name}.safetensors")[1] for name in ("best", "last"))
     assert all(torch.equal(best[name], last[name]) for name in last)
@@ -187,42 +195,42 @@ def test_without_validation_images_the_best_is_the_last(tmp_path: Path) -> None:
 
 def test_a_damaged_checkpoint_is_named_and_nothing_is_overwritten(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
-        train(small(), tmp_path / "here", Place(), stopping_after(1))
+        train(small(), tmp_path / "here", TrainPlacement(), stopping_after(1))
     state = tmp_path / "here/state-0001.safetensors"
     whole = state.read_bytes()
     state.write_bytes(whole[: len(whole) // 2])
     before = {path: path.read_bytes() for path in (tmp_path / "here").iterdir() if path.name != "train.lock"}
     with pytest.raises(DataError, match=r"state-0001\.safetensors holds no weights that can be read"):
-        train(small(), tmp_path / "here", Place())
+        train(small(), tmp_path / "here", TrainPlacement())
     assert {path: path.read_bytes() for path in before} == before
     save_file({"network.classifier.bias": torch.zeros(3)}, state)
     with pytest.raises(DataError, match=r"state-0001\.safetensors: the checkpoint is not one of this training"):
-        train(small(), tmp_path / "here", Place())
+        train(small(), tmp_path / "here", TrainPlacement())
     (tmp_path / "here/checkpoint.json").write_text("{")
     with pytest.raises(DataError, match=r"checkpoint\.json is damaged"):
-        train(small(), tmp_path / "here", Place())
+        train(small(), tmp_path / "here", TrainPlacement())
     state.write_bytes(whole)
     for damage in ({"state": "../../secret", "curve": []}, {"state": "state-0001.safetensors", "curve": [{"a": 1}]}):
         (tmp_path / "here/checkpoint.json").write_text(json.dumps(damage))
         with pytest.raises(DataError, match="damaged"):
-            train(small(), tmp_path / "here", Place())
+            train(small(), tmp_path / "here", TrainPlacement())
 
 
 def test_a_folder_of_something_else_is_left_alone(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
-        train(small(), tmp_path / "here", Place(), stopping_after(1))
+        train(small(), tmp_path / "here", TrainPlacement(), stopping_after(1))
     with pytest.raises(UsageError, match="holds another training, it differs in seed; name another folder"):
-        train(small(seed=1), tmp_path / "here", Place())
+        train(small(seed=1), tmp_path / "here", TrainPlacement())
     (tmp_path / "there").mkdir()
     (tmp_path / "there/letter").write_text("dear")
     with pytest.raises(EvoNasError, match="is not empty and holds no training"):
-        train(small(), tmp_path / "there", Place())
+        train(small(), tmp_path / "there", TrainPlacement())
     assert [path.name for path in (tmp_path / "there").iterdir() if path.name != "train.lock"] == ["letter"]
 
 
 def test_a_loss_that_is_no_number_ends_with_what_may_help(tmp_path: Path) -> None:
     with pytest.raises(EvoNasError, match=r"in epoch 1 of .*; a lower learning rate may help: --set learning_rate="):
-        train(small(settings=("learning_rate=1e30", "gradient_norm=0")), tmp_path / "here", Place())
+        train(small(settings=("learning_rate=1e30", "gradient_norm=0")), tmp_path / "here", TrainPlacement())
 
 
 # --- weights to begin with ----------------------------------------------------------------------------------------
@@ -381,7 +389,7 @@ def test_what_cannot_be_trained_is_refused_in_one_line(
 
 def test_presets_are_recipes_that_can_be_planned() -> None:
     for name, preset in TRAININGS.items():
-        task = plan_training(Source(CELLS, "pools"), Wanted(preset=name), "cpu")
+        task = plan_training(CellSource(CELLS, "pools"), Wanted(preset=name), "cpu")
         assert task.recipe == preset.recipe
         assert (task.blueprint.filters, task.blueprint.macro) == (preset.filters, preset.macro)
         assert str(preset.recipe.epochs) in preset.summary()
@@ -409,11 +417,11 @@ def test_images_are_read_from_files_the_same_by_any_number_of_readers(tmp_path: 
     data = pictures(tmp_path / "data", 2, size=30)
     wanted = replace(SMALL, dataset="folder", image=16, epochs=2, train_images=0, validation_images=4)
     wanted = replace(wanted, settings=("augmentation=imagenet", "batch_size=4"))
-    task = plan_training(Source(CELLS, "pools"), wanted, "cpu")
+    task = plan_training(CellSource(CELLS, "pools"), wanted, "cpu")
     losses = []
     for loaders in (0, 2):
         path = tmp_path / f"with{loaders}"
-        train(task, path, Place(data_dir=data, loaders=loaders))
+        train(task, path, TrainPlacement(data_dir=data, loaders=loaders))
         losses.append(curve(path))
     assert losses[0] == losses[1]
 
@@ -450,7 +458,7 @@ def test_weights_that_fit_nowhere_leave_no_folder_behind(tmp_path: Path) -> None
     wider = small(filters=6).blueprint
     save_network(tmp_path / "w.safetensors", wider, wider.network().state_dict())
     with pytest.raises(UsageError, match="another network"):
-        train(small(start=tmp_path / "w.safetensors"), tmp_path / "here", Place())
+        train(small(start=tmp_path / "w.safetensors"), tmp_path / "here", TrainPlacement())
     assert not (tmp_path / "here").exists()
 
 

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from evo_nas.data import decoded as module
-from evo_nas.data.decoded import Entry, decoded
+from evo_nas.data.decoded import DecodedEntry, decoded
 from evo_nas.data.sources.image_folder import ImageFolder
 from evo_nas.errors import DataError
 
@@ -158,7 +158,7 @@ def test_entry_is_pickled_without_its_pixels(make_folder: Make) -> None:
     assert entry.images.nbytes > 90_000
     blob = pickle.dumps(entry)
     assert len(blob) < 2_000
-    copy: Entry = pickle.loads(blob)
+    copy: DecodedEntry = pickle.loads(blob)
     assert (copy.images == entry.images).all()
 
 

@@ -24,7 +24,7 @@ from evo_nas.phenotypes.blueprint import Blueprint
 from evo_nas.phenotypes.fast.kernels import library, trust
 from evo_nas.phenotypes.fast.network import FastNetwork
 from evo_nas.phenotypes.fast.shortcuts import applied
-from evo_nas.phenotypes.fast.states import State, layers_of
+from evo_nas.phenotypes.fast.states import HiddenState, layers_of
 from evo_nas.phenotypes.network import CellNetwork
 from evo_nas.phenotypes.onednn import SafeConvolutions
 from evo_nas.phenotypes.ops import OPS, SameConv2d, conv2d
@@ -74,7 +74,7 @@ def test_no_operation_asks_for_it(name: str, kernels: bool, monkeypatch: pytest.
         module = OPS[name](inputs, filters, 2)
         x = torch.randn(2, inputs, 9, 9, requires_grad=True)
         assert not counted(lambda m=module, x=x: m(x)).found  # type: ignore[misc]
-        assert not counted(lambda m=module, x=x: State(x).through(layers_of(m))).found  # type: ignore[misc]
+        assert not counted(lambda m=module, x=x: HiddenState(x).through(layers_of(m))).found  # type: ignore[misc]
 
 
 @pytest.mark.parametrize("kernels", [True, False])

@@ -12,7 +12,7 @@ from evo_nas.cli import main
 from evo_nas.commands.doctor.advice import advise
 from evo_nas.commands.doctor.examine import examine
 from evo_nas.commands.doctor.facts import native_capability
-from evo_nas.commands.doctor.findings import Report
+from evo_nas.commands.doctor.findings import Findings
 from evo_nas.run import load_config
 from evo_nas.system.resources import processor
 
@@ -22,14 +22,14 @@ TINY = ["--space", "nasnet(blocks=1,combines=add)", "--set", "evaluator.image_si
 
 
 @pytest.fixture(scope="module")
-def report(tmp_path_factory: pytest.TempPathFactory) -> Report:
+def report(tmp_path_factory: pytest.TempPathFactory) -> Findings:
     config = load_config(
         {"space": "nasnet(blocks=1,combines=add)", "dataset": "digits", "threads": 1, "trials": 100}, environ={}
     )
     return examine(config, tmp_path_factory.mktemp("doctor") / "run", lambda words: None)
 
 
-def found(report: Report) -> str:
+def found(report: Findings) -> str:
     return "\n".join(f"{advice.found}: {advice.do}" for advice in advise(report))
 
 
@@ -49,7 +49,7 @@ def test_it_measures_and_leaves_nothing_behind(tmp_path: Path, capsys: pytest.Ca
     assert not list(tmp_path.iterdir())
 
 
-def test_the_estimate_follows_from_what_was_measured(report: Report) -> None:
+def test_the_estimate_follows_from_what_was_measured(report: Findings) -> None:
     assert report.exit_code == 0
     assert report.trial is not None
     pace = report.trial.paces[1]
@@ -76,7 +76,7 @@ def test_what_keeps_a_search_from_starting_is_a_finding(tmp_path: Path, capsys: 
     assert "data fetch" in out.splitlines()[-1]
 
 
-def test_advice_comes_only_where_it_applies(report: Report) -> None:
+def test_advice_comes_only_where_it_applies(report: Findings) -> None:
     assert "share" not in found(report)
     cores = report.machine.usable
     crowded = replace(report.config, hardware=replace(report.config.hardware, workers=cores + 1))
@@ -88,7 +88,7 @@ def test_advice_comes_only_where_it_applies(report: Report) -> None:
     assert "after about 1 of 100 trials" in found(longer), "the last bit of a float is no trial"
 
 
-def test_advice_on_the_device_and_the_processor(report: Report) -> None:
+def test_advice_on_the_device_and_the_processor(report: Findings) -> None:
     machine = replace(report.machine, nvidia=True, cuda=None, capability="DEFAULT", native="AVX512")
     words = found(replace(report, machine=machine))
     assert "built without CUDA" in words
