@@ -72,7 +72,7 @@ def top_mean(frame: pd.DataFrame, best: int = 5, x: str = "sample") -> pd.DataFr
     return _one_a_point(curve[curve["fitness"].notna()], x)
 
 
-def grouped(frame: pd.DataFrame, groups: Mapping[str, str] | None = None) -> pd.DataFrame:
+def add_groups(frame: pd.DataFrame, groups: Mapping[str, str] | None = None) -> pd.DataFrame:
     """Add the column ``group``: the label of a run's group by the run's name.
 
     ``groups`` are those of :func:`analysis.comparison.groups.group_runs`. Without ``groups`` it is the strategy, with

@@ -20,7 +20,7 @@ from typing import Any, Final, TypeAlias
 import numpy as np
 import pandas as pd
 
-from analysis.sessions import elapsed
+from analysis.sessions import elapsed_seconds
 from evo_nas.errors import HistoryError as HistoryError
 from evo_nas.storage import schema
 from evo_nas.storage.columns import CHECKS, ColumnCheck, find_unsound, first_genotype, select, select_metrics
@@ -283,7 +283,7 @@ def _trials(run: Run, wanted: list[str]) -> pd.DataFrame:
     # fmax passes over failures, which have no fitness.
     frame["best_so_far"] = np.where(pending, np.nan, np.fmax.accumulate(frame["fitness"].to_numpy()))
     if clocks:
-        frame["elapsed"] = elapsed(run.folder, *clocks)
+        frame["elapsed"] = elapsed_seconds(run.folder, *clocks)
     constants = {
         "run": run.name,
         "strategy": run.said("strategy"),

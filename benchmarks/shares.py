@@ -37,7 +37,7 @@ from evo_nas.phenotypes.ops import SamePool2d
 from evo_nas.training import classification, optimizers
 from evo_nas.training import loop as training
 from evo_nas.training.classification import Classification
-from evo_nas.training.devices import seeded
+from evo_nas.training.devices import seed_torch
 from evo_nas.training.loop import Epoch, Examples, Training
 from evo_nas.training.recipes import Recipe
 from evo_nas.training.task import Batch, Data
@@ -162,7 +162,7 @@ def plain_batch_norm(x: Tensor, norm: nn.BatchNorm2d) -> Tensor:
 
 def in_three_steps(unit: shortcuts.Unit, parts: Sequence[Tensor], rectifies: bool) -> Tensor:
     """Convolve depthwise and pointwise and norm, by a kernel each."""
-    applied = shortcuts.applied
+    applied = shortcuts.apply
     between = parts if unit.depthwise is None else [applied(unit.depthwise, parts, rectifies=rectifies)]
     return applied(unit.norm, [applied(unit.pointwise, between)])
 
@@ -180,7 +180,7 @@ def _rectified_again(state: HiddenState) -> Sequence[Tensor]:
 
 
 def _pooled_again(state: HiddenState, pool: SamePool2d) -> Tensor:
-    return shortcuts.applied(pool, [state.raw])
+    return shortcuts.apply(pool, [state.raw])
 
 
 def _laid_out(cls: type[HiddenState], parts: Sequence[HiddenState]) -> HiddenState:
@@ -302,7 +302,7 @@ def shares_table(given: argparse.Namespace, ours: ProxyEvaluator) -> Iterator[st
     steps = min(given.steps, len(train) // recipe.batch_size)
     networks: list[Mapping[str, Times]] = []
     for choice in range(len(space.pairs)):
-        with seeded(0, torch.device("cpu"), 1):
+        with seed_torch(0, torch.device("cpu"), 1):
             network = ours.build(space.genotype([choice]), torch.device("cpu"))
             epochs = steps_timed(
                 network, recipe, train, validation, steps=steps, blocks=given.blocks, tricks=(ALL, *TRICKS)

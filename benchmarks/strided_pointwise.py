@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from evo_nas.phenotypes.fast.shortcuts import applied
+from evo_nas.phenotypes.fast.shortcuts import apply
 from evo_nas.phenotypes.ops import SameConv2d
 
 SHAPES = [(128, 16, 16, 16), (128, 16, 32, 32), (128, 32, 16, 16), (64, 32, 64, 32), (32, 64, 128, 16)]
@@ -48,7 +48,7 @@ def main() -> None:
         ways: list[Callable[[Tensor], Tensor]] = [
             lambda x, w=layer.weight: F.conv2d(x, w, None, 2),  # type: ignore[misc]
             layer,
-            lambda x, layer=layer: applied(layer, [x]),  # type: ignore[misc]
+            lambda x, layer=layer: apply(layer, [x]),  # type: ignore[misc]
         ]
         repeats = max(1, int(0.03 / min(seconds(way, x, layer.weight, 3) / 3 for way in ways)))
         taken = [[seconds(way, x, layer.weight, repeats) for way in ways] for _ in range(rounds)]

@@ -43,7 +43,7 @@ from evo_nas.executors.slots import SlotsExecutor
 from evo_nas.phenotypes.network import CellNetwork
 from evo_nas.run import usable_cores
 from evo_nas.training import devices
-from evo_nas.training.devices import seeded
+from evo_nas.training.devices import seed_torch
 from genotypes.catalogue import space_named
 from genotypes.cell import CellPair
 from genotypes.genotype import Genotype
@@ -106,7 +106,7 @@ class BaselineEvaluator(Forgetful):
         recipe = self.recipe()
         seed = int(job.rng().integers(2**62))
         start, cpu_start = time.perf_counter(), time.process_time()
-        with seeded(seed, train.device, self.placement.threads):
+        with seed_torch(seed, train.device, self.placement.threads):
             network = CellNetwork(self.space.decode(job.genotype), **self._size())
             epochs = list(train_plainly(network, recipe, train, validation))
         curve = tuple(epoch.score for epoch in epochs if epoch.score is not None)

@@ -21,7 +21,7 @@ from typing import Any, Final
 
 from evo_nas.errors import UsageError
 from genotypes.genotype import shorten
-from genotypes.registry import OptionError, configured
+from genotypes.registry import OptionError, build_with_options
 
 Tables = dict[str, dict[str, Any]]
 """Table name -> field name -> value, as in a TOML file."""
@@ -231,8 +231,8 @@ class RunConfig:
                 raise UsageError(f"unknown table [{shorten(name)}]; the tables are: {', '.join(known)}")
         try:
             return cls(
-                run=configured(SearchConfig, "[run]", tables.get("run", {})),
-                hardware=configured(Hardware, "[hardware]", tables.get("hardware", {})),
+                run=build_with_options(SearchConfig, "[run]", tables.get("run", {})),
+                hardware=build_with_options(Hardware, "[hardware]", tables.get("hardware", {})),
                 **{name: dict(tables.get(name, {})) for name in OPTION_TABLES},
             )
         except OptionError as error:

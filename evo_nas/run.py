@@ -34,7 +34,7 @@ from evo_nas.executors.choice import build_executor
 from evo_nas.listeners.tensorboard import TensorBoard, check_installed
 from evo_nas.listeners.weights import WeightKeeper
 from evo_nas.manager import MEAN_OF, Listener, PopulationManager, Reason
-from evo_nas.signals import heeded
+from evo_nas.signals import handle_signals
 from evo_nas.storage.crashes import CrashFile
 from evo_nas.storage.history import History
 from evo_nas.storage.run_folder import RunFolder, repair_command
@@ -178,10 +178,9 @@ def start(
 ) -> Run:
     """Start a new run in a folder that :meth:`RunFolder.create` has made, and search until it ends.
 
-    The caller closes the folder. ``durable`` is that of
-    :class:`evo_nas.storage.history.History`: whether every step outlives a power cut. ``heeds_signals`` lets Ctrl-C,
-    SIGTERM and their kin end the search in order, as :func:`evo_nas.signals.heeded` says; otherwise they do what they
-    do.
+    The caller closes the folder. ``durable`` is that of :class:`evo_nas.storage.history.History`: whether every step
+    outlives a power cut. ``heeds_signals`` lets Ctrl-C, SIGTERM and their kin end the search in order, as
+    :func:`evo_nas.signals.handle_signals` says; otherwise they do what they do.
 
     Raises:
         RunFolderError: if the folder cannot be written.
@@ -388,7 +387,7 @@ def _search(
     for id, evaluation in crashed.items():
         folder.log("crash", trial=id, error=evaluation.error)
     try:
-        with heeded(manager.stop) if heeds_signals else nullcontext(), tensorboard or nullcontext():
+        with handle_signals(manager.stop) if heeds_signals else nullcontext(), tensorboard or nullcontext():
             reason = manager.run()
     except BaseException as error:
         folder.log("stop", error=f"{type(error).__name__}: {error}")

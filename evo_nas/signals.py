@@ -45,7 +45,7 @@ class EndedAtOnce(BaseException):
 
 
 @contextmanager
-def heeded(stop: Callable[[Reason], None]) -> Iterator[None]:
+def handle_signals(stop: Callable[[Reason], None]) -> Iterator[None]:
     """Call ``stop`` at the first signal, and raise :class:`EndedAtOnce` at the next, until the end of the block.
 
     A signal that a program sends twice at once, as timeout(1) does, counts once; two presses of Ctrl-C count twice. An

@@ -67,10 +67,10 @@ class Registry(Generic[T]):
         Raises:
             OptionError: if the class is not found, or an option is unknown or has an impossible value.
         """
-        return configured(self.find(name), f"{self.what} {name!r}", options)
+        return build_with_options(self.find(name), f"{self.what} {name!r}", options)
 
 
-def configured(kind: type[T], what: str, options: Mapping[str, object]) -> T:
+def build_with_options(kind: type[T], what: str, options: Mapping[str, object]) -> T:
     """Build a dataclass from options by name; ``what`` names it in messages.
 
     Values may be of the field's type, or text that is read as it: ``5``, ``0.1``, ``true``, ``a,b,c`` for a tuple of

@@ -17,11 +17,11 @@ from typing import Any, Final
 import numpy as np
 import pandas as pd
 
-from analysis.comparison.fairness import EARLY, ending, unfinished, unlike, warnings_of
+from analysis.comparison.fairness import EARLY, ending, list_unfinished, unlike, warnings_of
 from analysis.comparison.groups import Group, groups_of, seed_of
 from analysis.comparison.significance import Floats, Pair, conclusions, pairs_of
 from analysis.comparison.text import effort_rows, found_rows, pair_lines
-from analysis.comparison.wording import columns_of, folded, listed, named_columns
+from analysis.comparison.wording import align_named, columns_of, fold, join_words
 from analysis.frames import HistoryError, Paths, Run, find_runs, load_history
 from genotypes.genotype import printable
 
@@ -115,12 +115,12 @@ class Comparison:
     def lines(self) -> list[str]:
         """Return the tables as aligned text, the sentences, and the files, for a terminal of 80 columns."""
         blocks = [
-            [line for text in self.warnings for line in folded(f"Warning: {text}")],
-            folded(f"After {self.budget:,} samples; ± is the standard deviation over seeds."),
-            named_columns(self.table["group"].tolist(), found_rows(self.table, self.budget, self.target)),
+            [line for text in self.warnings for line in fold(f"Warning: {text}")],
+            fold(f"After {self.budget:,} samples; ± is the standard deviation over seeds."),
+            align_named(self.table["group"].tolist(), found_rows(self.table, self.budget, self.target)),
             columns_of(effort_rows(self.table, TOP)),
             pair_lines(self.pairs, self.table["group"].tolist(), self.measure),
-            [line for text in (*self.notes, *self.conclusions) for line in folded(text)],
+            [line for text in (*self.notes, *self.conclusions) for line in fold(text)],
             [str(file) for file in self.files],
         ]
         lines = [line for block in blocks if block for line in ["", *block]][1:]
@@ -247,7 +247,7 @@ def comparison_of(paths: Paths, *, target: float | None = None, trials: int | No
         budget,
         measure,
         target,
-        warnings=(*warnings_of([run.history for run in kept]), *unfinished(runs, samples)),
+        warnings=(*warnings_of([run.history for run in kept]), *list_unfinished(runs, samples)),
         notes=(*notes, *notes_of(table, measured)),
         conclusions=tuple(said),
     )
@@ -272,7 +272,7 @@ def _budget(runs: Sequence[Run], samples: Mapping[str, int], trials: int | None)
         raise HistoryError("there are no finished trials to compare yet")
     notes = []
     if idle := [run.name for run in runs if not samples[run.name]]:
-        notes.append(f"Left out, because no training of theirs has ended: {listed(idle)}.")
+        notes.append(f"Left out, because no training of theirs has ended: {join_words(idle)}.")
     final = {run.name for run in begun if ending(run) in EARLY}
     if trials is not None:
         kept = [run for run in begun if run.name in final or samples[run.name] >= trials]
@@ -281,7 +281,7 @@ def _budget(runs: Sequence[Run], samples: Mapping[str, int], trials: int | None)
             raise ValueError(f"no run has {trials:,} trained trials; the longest has {most:,}")
         if len(kept) < len(begun):
             short = [f"{run.name} ({samples[run.name]:,})" for run in begun if run not in kept]
-            notes.append(f"Left out, because they have fewer than {trials:,} samples: {listed(short)}.")
+            notes.append(f"Left out, because they have fewer than {trials:,} samples: {join_words(short)}.")
         return trials, kept, notes
     open_ended = [run for run in begun if run.name not in final]
     if not open_ended:
@@ -311,8 +311,8 @@ def _counted(groups: Sequence[Group], samples: Mapping[str, int]) -> dict[str, s
 
 def _repeated(group: Group) -> str:
     """Return which seeds a group has more than once."""
-    seeds = [f"{seed} ({listed([run.name for run in alike])})" for seed, alike in group.repeated().items()]
-    return f"{group.label} has a seed more than once, which is no new evidence; counted once: {listed(seeds)}."
+    seeds = [f"{seed} ({join_words([run.name for run in alike])})" for seed, alike in group.repeated().items()]
+    return f"{group.label} has a seed more than once, which is no new evidence; counted once: {join_words(seeds)}."
 
 
 def _by_strategy(frame: pd.DataFrame) -> dict[str, str]:
@@ -372,7 +372,7 @@ def _values(measured: pd.DataFrame, group: str, column: str) -> Floats:
 
 def _scope(table: pd.DataFrame, measure: str, budget: int) -> str:
     """Return what the conclusions are about, and that they are about nothing else."""
-    spaces = listed(table["space"].unique().tolist())
+    spaces = join_words(table["space"].unique().tolist())
     said = "the test fitness of the best network" if measure == "test" else "the best fitness"
     return (
         f"This is about {said} after {budget:,} samples on {spaces}, measured as here. Who leads at another budget, on "

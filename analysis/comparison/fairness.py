@@ -8,7 +8,7 @@ from itertools import combinations
 from typing import Final
 
 from analysis.comparison.groups import Group, settings_of
-from analysis.comparison.wording import by_value, listed
+from analysis.comparison.wording import by_value, join_words
 from analysis.frames import Paths, Run, find_runs
 from evo_nas.storage.run_folder import measure_of
 from genotypes.genotype import shorten
@@ -84,7 +84,7 @@ def unlike(groups: Sequence[Group]) -> dict[tuple[str, str], tuple[str, ...]]:
     return found
 
 
-def unfinished(runs: Sequence[Run], samples: Mapping[str, int]) -> list[str]:
+def list_unfinished(runs: Sequence[Run], samples: Mapping[str, int]) -> list[str]:
     """Return which runs are not over, or ended before their budget. ``samples``: run -> trainings that have ended."""
     sentences, short = [], {}
     early: dict[str, list[str]] = {}
@@ -98,11 +98,11 @@ def unfinished(runs: Sequence[Run], samples: Mapping[str, int]) -> list[str]:
         else:
             short[run.name] = f"{done:,} of {trials:,} trainings"
     if short:
-        sentences.append(f"Not finished: {listed([f'{name} ({said})' for name, said in short.items()])}.")
+        sentences.append(f"Not finished: {join_words([f'{name} ({said})' for name, said in short.items()])}.")
     for reason, names in early.items():
         what = common_measure(measure_of(run.folder) for run in runs).name
         said = f"at their target {what}" if reason == "target" else f"because nothing was left to try ({reason})"
-        sentences.append(f"Ended before the budget {said}: {listed(names)}.")
+        sentences.append(f"Ended before the budget {said}: {join_words(names)}.")
     return sentences
 
 

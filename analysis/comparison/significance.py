@@ -16,7 +16,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.comparison.wording import enumerated, listed, probability
+from analysis.comparison.wording import join_phrases, join_words, probability
 
 Floats = NDArray[np.float64]
 
@@ -186,15 +186,15 @@ def conclusions(pairs: Sequence[Pair]) -> list[str]:
         by_verdict.setdefault(pair.verdict, []).append(pair)
     said = []
     if unlike := by_verdict.get("unlike"):
-        shown = enumerated([f"{pair.names} ({listed(pair.unlike)})" for pair in unlike])
+        shown = join_phrases([f"{pair.names} ({join_words(pair.unlike)})" for pair in unlike])
         said.append(f"Not tested, because their fitness is not measured alike: {shown}.")
     tested = len(pairs) - len(unlike or ())
     apart = by_verdict.get("apart", ())
     said += [_apart(pair, tested) for pair in apart[:_SENTENCES]]
     if left := apart[_SENTENCES:]:
-        said.append(f"Told apart too: {enumerated([pair.names for pair in left])}.")
+        said.append(f"Told apart too: {join_phrases([pair.names for pair in left])}.")
     if same := by_verdict.get("not apart"):
-        shown = enumerated([f"{pair.names} ({probability(pair.p_holm or 0.0)})" for pair in same])
+        shown = join_phrases([f"{pair.names} ({probability(pair.p_holm or 0.0)})" for pair in same])
         said.append(f"Not told apart: {shown}. That shows neither that one is better nor that they are equal.")
     few: dict[tuple[int, ...], list[Pair]] = {}
     for pair in by_verdict.get("too few", ()):
@@ -227,10 +227,10 @@ def _too_few(seeds: tuple[int, ...], pairs: Sequence[Pair], is_all: bool, tested
     """Return for pairs that no outcome could have told them apart, and what could."""
     low, high = seeds
     if high == 1:
-        who = "One run each" if is_all else f"One run each of {enumerated([pair.names for pair in pairs])}"
+        who = "One run each" if is_all else f"One run each of {join_phrases([pair.names for pair in pairs])}"
         return f"{who}: differences may be luck. Repeat with other seeds to know."
     count = f"{high} seeds each" if low == high else f"{low} and {high} seeds"
-    who = "" if is_all else f" about {enumerated([pair.names for pair in pairs])}"
+    who = "" if is_all else f" about {join_phrases([pair.names for pair in pairs])}"
     least = min(pair.least or 1.0 for pair in pairs)
     corrected = f" after the correction for {tested} pairs" if tested > 1 else ""
     text = (
@@ -241,7 +241,7 @@ def _too_few(seeds: tuple[int, ...], pairs: Sequence[Pair], is_all: bool, tested
     if not whole:
         return text
     shown = [f"{p.first} over {p.second}" if p.superiority == 1.0 else f"{p.second} over {p.first}" for p in whole]
-    return f"{text} That all runs were better, as for {listed(shown)}, is a reason for more seeds and no result."
+    return f"{text} That all runs were better, as for {join_words(shown)}, is a reason for more seeds and no result."
 
 
 def _percent(share: float) -> str:

@@ -8,7 +8,7 @@ from typing import Any, Final
 import pandas as pd
 
 from analysis.comparison.significance import Pair, effect
-from analysis.comparison.wording import columns_of, folded, probability
+from analysis.comparison.wording import columns_of, fold, probability
 from genotypes.genotype import shorten
 
 _PAIRS: Final = 12  # lines of the table of pairs
@@ -58,7 +58,7 @@ def pair_lines(pairs: Sequence[Pair], groups: Sequence[str], measure: str) -> li
         mean = "-" if pair.difference is None else f"{100 * pair.difference:+.2f}"
         ahead = f"{100 * pair.superiority:.0f} %"
         rows.append([names, mean, _p(pair.p), _p(pair.p_holm), ahead, effect(pair.superiority)])
-    lines = folded(
+    lines = fold(
         f"Pairs by {measure} (two-sided Mann-Whitney; corrected by Holm for all pairs; ahead: how often a run "
         "of the first ends better than one of the second, ties half):"
     )

@@ -13,13 +13,13 @@ _MANY: Final = 4
 """Names that a sentence lists; of more it lists one less, and says how many are left."""
 
 
-def listed(words: Sequence[str]) -> str:
+def join_words(words: Sequence[str]) -> str:
     """Join words as a sentence does; of many only the first three."""
     words = _few(words)
     return " and ".join(filter(None, [", ".join(words[:-1]), *words[-1:]]))
 
 
-def enumerated(phrases: Sequence[str]) -> str:
+def join_phrases(phrases: Sequence[str]) -> str:
     """Join phrases that have an "and" of their own; of many only the first three."""
     return "; ".join(_few(phrases))
 
@@ -29,7 +29,7 @@ def by_value(values: Mapping[str, str]) -> str:
     groups: dict[str, list[str]] = {}
     for name, value in values.items():
         groups.setdefault(value, []).append(name)
-    return enumerated([f"{value}: {listed(names)}" for value, names in groups.items()])
+    return join_phrases([f"{value}: {join_words(names)}" for value, names in groups.items()])
 
 
 def _few(words: Sequence[str]) -> list[str]:
@@ -41,7 +41,7 @@ def probability(p: float) -> str:
     return "p < 0.001" if p < 0.001 else f"p = {p:.{3 if 0.045 < p < 0.055 else 2}g}"
 
 
-def folded(text: str) -> list[str]:
+def fold(text: str) -> list[str]:
     """Break a sentence into lines of at most :data:`WIDTH` columns; the second line on is indented."""
     return textwrap.wrap(text, WIDTH, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
 
@@ -52,7 +52,7 @@ def columns_of(rows: Sequence[Sequence[str]]) -> list[str]:
     return ["  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
 
 
-def named_columns(names: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+def align_named(names: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     """Align rows of text, headings first, with a number and a name before each but the first.
 
     A name that leaves too little of :data:`WIDTH` for its row stands in a line of its own, and so do all others then.

@@ -231,7 +231,7 @@ def plain(ax: Axes) -> None:
             text.set_parse_math(False)
 
 
-def marked(x: NDArray[Any], shift: float = 0.0) -> list[int]:
+def marker_places(x: NDArray[Any], shift: float = 0.0) -> list[int]:
     """Return the points of a curve that have a marker: those nearest to even distances, ``shift`` in [0, 1] further."""
     if not len(x):
         return []

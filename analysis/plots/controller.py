@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from analysis.curves import grouped
+from analysis.curves import add_groups
 from analysis.plots.axes import abscissa, dress, legend, new_axes, percents
 from analysis.plots.curves import Groups, draw_runs
 
@@ -37,7 +37,7 @@ def _plot(learned: pd.DataFrame, name: str, ax: Axes | None, groups: Groups) -> 
     ax = new_axes() if ax is None else ax
     # A batch of networks that were known already is told at the same sample as the one before.
     numbers = learned.dropna(subset=[name]).drop_duplicates(["run", "sample"], keep="last")
-    numbers = grouped(numbers.rename(columns={name: "fitness"}), groups)
+    numbers = add_groups(numbers.rename(columns={name: "fitness"}), groups)
     draw_runs(numbers, "sample", numbers, ax, steps=False)
     abscissa(ax, "sample", float(numbers["sample"].max()))
     legend(ax)

@@ -13,7 +13,7 @@ import pandas as pd
 from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
-from analysis.curves import best_so_far, grouped, mean_over_runs, moving_mean
+from analysis.curves import add_groups, best_so_far, mean_over_runs, moving_mean
 from analysis.frames import HistoryError, Run
 from analysis.plots.axes import (
     column_of,
@@ -23,7 +23,7 @@ from analysis.plots.axes import (
     legend,
     legible,
     letters,
-    marked,
+    marker_places,
     new_axes,
     settle,
 )
@@ -58,8 +58,8 @@ def plot_accuracy(
         ValueError: if ``x`` is neither.
     """
     at, measure = column_of(x), fitness_of(frame)
-    frame = grouped(frame, groups)
-    curves = grouped(best_so_far(frame, at), groups)
+    frame = add_groups(frame, groups)
+    curves = add_groups(best_so_far(frame, at), groups)
     if curves.empty:
         raise HistoryError(nothing(frame))
     ax = new_axes() if ax is None else ax
@@ -101,11 +101,11 @@ def plot_mean(
         ValueError: if ``x`` is none of :data:`analysis.plots.axes.ABSCISSAE`, or the window is less than 1.
     """
     at, measure = column_of(x), fitness_of(frame)
-    curves = grouped(moving_mean(frame, window, at), groups)
+    curves = add_groups(moving_mean(frame, window, at), groups)
     if curves.empty:
         raise HistoryError(nothing(frame))
     ax = new_axes() if ax is None else ax
-    draw_runs(curves, at, grouped(frame, groups), ax, steps=False)
+    draw_runs(curves, at, add_groups(frame, groups), ax, steps=False)
     last = float(curves[at].max())
     settle(ax, _lines(curves, at), last)
     dress_fractions(ax, measure.title if window == 1 else f"mean {measure.name} of the last {window:,}", at, last)
@@ -121,7 +121,7 @@ def plot_trials(frame: pd.DataFrame, ax: Axes | None = None, *, x: str = "trials
         ValueError: if ``x`` is none of :data:`analysis.plots.axes.ABSCISSAE`.
     """
     at, measure = column_of(x), fitness_of(frame)
-    frame = grouped(frame, groups)
+    frame = add_groups(frame, groups)
     alive = _trainings(frame)
     if alive.empty:
         raise HistoryError(nothing(frame))
@@ -144,13 +144,13 @@ def plot_trials(frame: pd.DataFrame, ax: Axes | None = None, *, x: str = "trials
 
 
 def looks_of(frame: pd.DataFrame) -> dict[str, Look]:
-    """Return each group of a frame of :func:`analysis.curves.grouped` its look."""
+    """Return each group of a frame of :func:`analysis.curves.add_groups` its look."""
     strategies = frame.drop_duplicates("group")
     return looks(dict(zip(strategies["group"], strategies["strategy"].astype(str), strict=True)))
 
 
 def runs_of(frame: pd.DataFrame) -> dict[str, int]:
-    """Count the runs of each group of a frame of :func:`analysis.curves.grouped`."""
+    """Count the runs of each group of a frame of :func:`analysis.curves.add_groups`."""
     return {str(label): int(runs) for label, runs in frame.groupby("group", observed=True)["run"].nunique().items()}
 
 
@@ -219,7 +219,7 @@ def draw_line(
         alpha=1.0 if bold else thin,
         label=label and legible(label),
         marker=look.marker if bold else "",
-        markevery=marked(abscissae, shift),
+        markevery=marker_places(abscissae, shift),
         markersize=0.6 * letters(ax),
         markeredgecolor="white",
         markeredgewidth=0.5,

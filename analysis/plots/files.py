@@ -10,7 +10,7 @@ import matplotlib as mpl
 from matplotlib.figure import Figure
 
 from analysis.frames import HistoryError
-from evo_nas.system.atomic import written_whole
+from evo_nas.system.atomic import replace_whole
 
 if TYPE_CHECKING:
     pass
@@ -48,7 +48,7 @@ def save(figure: Figure, path: Path) -> list[Path]:
         for file in files:
             format = file.suffix[1:].lower()
             dated = {"Date": None} if format in ("svg", "svgz") else None
-            with written_whole(file) as partial:
+            with replace_whole(file) as partial:
                 figure.savefig(partial, format=format, dpi=200, facecolor="white", metadata=dated)
     return files
 

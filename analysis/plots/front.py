@@ -10,12 +10,12 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
 
-from analysis.comparison.wording import listed
+from analysis.comparison.wording import join_words
 from analysis.frames import HistoryError, Paths, Run, find_runs, load_history, load_metrics
 from analysis.plots.axes import SIZE, dress, fence, fitness_of, legend, legible, letters, new_axes, percents
 from analysis.plots.curves import refuse_empty, some_of
 from analysis.plots.files import figure_file, save
-from analysis.plots.palette import GRID, INK, MARKERS, mixed, strategy_colours, strategy_markers
+from analysis.plots.palette import GRID, INK, MARKERS, mix, strategy_colours, strategy_markers
 from genotypes.genotype import shorten
 from genotypes.measure import Measure
 from genotypes.pareto import pareto_front
@@ -101,7 +101,7 @@ def plot_front(frame: pd.DataFrame, ax: Axes | None = None, *, cost: str = "mult
                 markersize=4 if len(best) <= _MANY else 2.5,
                 markeredgecolor="white",
                 markeredgewidth=0.6 if len(best) <= _MANY else 0.0,
-                color=mixed(colours[str(strategy)], INK, ink),
+                color=mix(colours[str(strategy)], INK, ink),
                 linewidth=1.7 if len(best) <= _MANY else 1.2,
                 label=legible(str(strategy) if len(runs) == 1 else f"{strategy}: {run['run'].iloc[0]}"),
                 zorder=3,
@@ -130,7 +130,7 @@ def plot_fronts(paths: Paths, output: Path | None = None, *, costs: Sequence[str
     if (frame["outcome"] == "ok").any() and (lacking := [name for name in names if frame[name].isna().all()]):
         known = [name for name in COUNTED if frame[name].notna().any()]
         known += sorted(load_metrics(histories)["name"].unique())
-        mend = f"name another with --costs: {listed([shorten(name) for name in known])}" if known else "nor any other"
+        mend = f"name another with --costs: {join_words([*map(shorten, known)])}" if known else "nor any other"
         raise ValueError(
             f"no trial of {some_of(run.name for run in runs)} has the metric {shorten(lacking[0])!r}; {mend}"
         )

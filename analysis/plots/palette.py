@@ -82,11 +82,11 @@ def looks(strategies: Mapping[str, str]) -> dict[str, Look]:
         dashes, other, share = _SETTINGS[setting]
         met[name] = met.get(name, 0) + 1
         marker = MARKERS[(MARKERS.index(markers[name]) + again) % len(MARKERS)]
-        found[label] = Look(mixed(colours[name], other, share), dashes, marker)
+        found[label] = Look(mix(colours[name], other, share), dashes, marker)
     return found
 
 
-def mixed(colour: str, other: str, share: float) -> str:
+def mix(colour: str, other: str, share: float) -> str:
     """Mix a colour ``#rrggbb`` with a share in [0, 1] of another."""
     pairs = zip(bytes.fromhex(colour[1:]), bytes.fromhex(other[1:]), strict=True)
     return "#" + bytes(round((1 - share) * a + share * b) for a, b in pairs).hex()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 from matplotlib.lines import Line2D
 
-from analysis.curves import grouped
+from analysis.curves import add_groups
 from analysis.plots.axes import abscissa, dress, dress_fractions, legend, new_axes
 from analysis.plots.curves import Groups, draw_runs, looks_of
 from analysis.plots.palette import INK
@@ -23,7 +23,7 @@ def plot_age(lives: pd.DataFrame, ax: Axes | None = None, *, groups: Groups = No
     a new figure is made.
     """
     ax = new_axes() if ax is None else ax
-    numbers = grouped(lives.rename(columns={"age": "fitness"}), groups)
+    numbers = add_groups(lives.rename(columns={"age": "fitness"}), groups)
     styles = looks_of(numbers)
     draw_runs(numbers, "sample", numbers, ax, steps=False)
     for _, run in numbers.groupby("run", sort=False):
@@ -40,8 +40,8 @@ def plot_age(lives: pd.DataFrame, ax: Axes | None = None, *, groups: Groups = No
 def plot_diversity(lives: pd.DataFrame, ax: Axes | None = None, *, groups: Groups = None) -> Axes:
     """Draw the mean share of choices in which two of the living differ as :func:`plot_age` draws ages."""
     ax = new_axes() if ax is None else ax
-    numbers = grouped(lives.rename(columns={"diversity": "fitness"}).dropna(subset=["fitness"]), groups)
-    draw_runs(numbers, "sample", grouped(lives, groups), ax, steps=False)
+    numbers = add_groups(lives.rename(columns={"diversity": "fitness"}).dropna(subset=["fitness"]), groups)
+    draw_runs(numbers, "sample", add_groups(lives, groups), ax, steps=False)
     ax.set_ylim(0, 1.08 * max([0.05, *numbers["fitness"]]))
     dress_fractions(ax, "choices that two differ in", "sample", float(lives["sample"].max()))
     legend(ax)

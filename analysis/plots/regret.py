@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.ticker import LogLocator, NullFormatter
 
 from analysis.comparison.regret import Floats, StudyCurves, standard_error
-from analysis.plots.axes import abscissa, dress, legend, letters, marked, new_figure, note
+from analysis.plots.axes import abscissa, dress, legend, letters, marker_places, new_figure, note
 from analysis.plots.palette import looks
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def plot_study(study: StudyCurves, ax: Axes) -> Axes:
             label=label,
             zorder=3,
             marker=look.marker,
-            markevery=marked(x, number / len(order)),
+            markevery=marker_places(x, number / len(order)),
             markersize=0.6 * letters(ax),
             markeredgecolor="white",
             markeredgewidth=0.5,

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 import pandas as pd
 
-from analysis.curves import band_over_runs, best_so_far, grouped
+from analysis.curves import add_groups, band_over_runs, best_so_far
 from analysis.frames import HistoryError
 from analysis.plots.axes import column_of, dress_fractions, fitness_of, legend, new_axes, note, settle
 from analysis.plots.curves import Groups, draw_line, looks_of, nothing, runs_of, so_many
@@ -31,14 +31,14 @@ def plot_seeds(frame: pd.DataFrame, ax: Axes | None = None, *, x: str = "trials"
         ValueError: if ``x`` is none of :data:`analysis.plots.axes.ABSCISSAE`.
     """
     at, measure = column_of(x), fitness_of(frame)
-    curves = grouped(best_so_far(frame, at), groups)
+    curves = add_groups(best_so_far(frame, at), groups)
     if curves.empty:
         raise HistoryError(nothing(frame))
     bands = band_over_runs(curves, at, ["group"])
     if bands.empty:
         raise HistoryError("no group has runs that were going at the same time: draw them one by one with --kind best")
     ax = new_axes() if ax is None else ax
-    frame = grouped(frame, groups)
+    frame = add_groups(frame, groups)
     styles, every = looks_of(frame), runs_of(frame)
     drawn = sorted(bands.groupby("group", sort=False), key=lambda pair: -pair[1]["mean"].iloc[-1])
     for number, (label, band) in enumerate(drawn):

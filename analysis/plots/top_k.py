@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 import pandas as pd
 from matplotlib.lines import Line2D
 
-from analysis.curves import band_over_runs, grouped, top_mean
+from analysis.curves import add_groups, band_over_runs, top_mean
 from analysis.frames import HistoryError
 from analysis.plots.axes import column_of, dress_fractions, fitness_of, legend, letters, new_axes, settle
 from analysis.plots.curves import Groups, draw_line, looks_of, nothing, runs_of, so_many
@@ -45,11 +45,11 @@ def plot_top(
     at, measure = column_of(x), fitness_of(frame)
     if not 0 < len(best) <= len(_DASHES):
         raise ValueError(f"a picture of the best has room for 1 to {len(_DASHES)} numbers, not {len(best)}")
-    frame = grouped(frame, groups)
+    frame = add_groups(frame, groups)
     styles, every, able = looks_of(frame), runs_of(frame), runs_of(frame[frame["fitness"].notna()])
     lines: list[tuple[int, str, pd.DataFrame]] = []
     for position, number in enumerate(best):
-        bands = band_over_runs(grouped(top_mean(frame, number, at), groups), at, ["group"], resamples=0)
+        bands = band_over_runs(add_groups(top_mean(frame, number, at), groups), at, ["group"], resamples=0)
         lines += [
             (position, str(label), band)
             for label, band in bands.groupby("group")

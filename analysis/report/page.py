@@ -1,6 +1,6 @@
 """A report as one HTML file that a browser opens from disk: no network, and nothing of a history becomes markup.
 
-Texts pass through jinja2's escaping, data through :func:`embedded`, cells come as pictures. A content security policy
+Texts pass through jinja2's escaping, data through :func:`embed`, cells come as pictures. A content security policy
 lets run no script but ours, should anything ever get past these.
 """
 
@@ -24,7 +24,7 @@ from matplotlib.figure import Figure
 from analysis.cells.drawing import place_cell, read_cells
 from analysis.cells.layout import lay_out
 from analysis.frames import Paths
-from analysis.plots.palette import looks, mixed
+from analysis.plots.palette import looks, mix
 from analysis.report.contents import TOP, report_of
 from genotypes.cell import Cell
 from genotypes.genotype import printable, shorten
@@ -89,7 +89,7 @@ def render(report: Mapping[str, Any], command: Sequence[str] = ()) -> str:
         style=(_HERE / "page.css").read_text("utf-8"),
         script=script,
         colours=[(colour, _brighter(colour)) for colour in colours],
-        data=embedded(_drawn(report, [_dashes(look.dashes) for look in styles.values()])),
+        data=embed(_drawn(report, [_dashes(look.dashes) for look in styles.values()])),
         cards=_cards(report),
         tables={table.id: table for table in _tables(report)},
         pictures=[_pictures(entry) for entry in report["cells"]],
@@ -99,7 +99,7 @@ def render(report: Mapping[str, Any], command: Sequence[str] = ()) -> str:
     )
 
 
-def embedded(data: object) -> str:
+def embed(data: object) -> str:
     """Write data as JSON for a ``<script>`` element, with nothing in it that HTML or JavaScript take for their own."""
     text = json.dumps(data, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
     for character in "<>&":
@@ -134,7 +134,7 @@ def _dashes(dashes: Any) -> str:
 def _brighter(colour: str) -> str:
     """Return the colour that stands for another on a dark page."""
     dark = sum(bytes.fromhex(colour[1:])) < 3 * 64
-    return mixed(colour, "#ffffff", 2 * _BRIGHTER if dark else _BRIGHTER)
+    return mix(colour, "#ffffff", 2 * _BRIGHTER if dark else _BRIGHTER)
 
 
 def _cards(report: Mapping[str, Any]) -> list[tuple[str, str, str]]:

@@ -64,13 +64,13 @@ def count(
         UsageError: if the size is not given, given twice, or no network has it.
     """
     from evo_nas.phenotypes.cost import cost_of
-    from evo_nas.phenotypes.plan import planned
+    from evo_nas.phenotypes.plan import plan_network
 
     try:
-        numbers |= sized(source, size, numbers.pop("cells_per_stack"), numbers.pop("filters"))
+        numbers |= read_size(source, size, numbers.pop("cells_per_stack"), numbers.pop("filters"))
         cost = cost_of(source.cells, image=image, classes=classes, macro=macro, **numbers)
         planning = {name: value for name, value in numbers.items() if name != "channels"}
-        plan = planned(source.cells, macro=macro, **planning)
+        plan = plan_network(source.cells, macro=macro, **planning)
     except ValueError as error:
         raise UsageError(str(error)) from error
     return {
@@ -85,7 +85,7 @@ def count(
     }
 
 
-def sized(source: CellSource, size: str | None, cells_per_stack: int | None, filters: int | None) -> dict[str, int]:
+def read_size(source: CellSource, size: str | None, cells_per_stack: int | None, filters: int | None) -> dict[str, int]:
     """Return N and F, however they were said: as N@P, or one by one.
 
     Raises:

@@ -49,7 +49,7 @@ def add_arguments(parser: Parser) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Print or write the trials."""
     from analysis.tables import ALL, for_the_eye, format_named, select, write_table
-    from evo_nas.system.atomic import written_whole
+    from evo_nas.system.atomic import replace_whole
 
     file = arguments.output
     try:
@@ -71,7 +71,7 @@ def run(arguments: argparse.Namespace) -> None:
             write_table(frame, sys.stdout.buffer, format, width=width, plain=is_seen)
             return
         file.parent.mkdir(parents=True, exist_ok=True)
-        with written_whole(file) as partial, partial.open("wb") as stream:
+        with replace_whole(file) as partial, partial.open("wb") as stream:
             write_table(frame, stream, format)
     except ValueError as error:
         raise UsageError(str(error)) from error

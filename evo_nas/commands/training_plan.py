@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evo_nas.commands.cell_sources import CellSource
-from evo_nas.commands.count import sized
+from evo_nas.commands.count import read_size
 from evo_nas.data.sources.catalogue import data_set
 from evo_nas.errors import RunFolderError, UsageError
 from evo_nas.phenotypes.blueprint import Blueprint, load_whole
@@ -20,7 +20,7 @@ from evo_nas.training.recipes import TRAININGS, Recipe, TrainingPreset
 from evo_nas.training.resumable import Result, train
 from evo_nas.training.train_task import TrainPlacement, TrainTask
 from genotypes.genotype import shorten
-from genotypes.registry import configured
+from genotypes.registry import build_with_options
 
 if TYPE_CHECKING:
     from evo_nas.training.loop import Epoch
@@ -116,7 +116,7 @@ def _size(source: CellSource, wanted: Wanted, preset: TrainingPreset, given: Blu
     if given is not None:
         size["average"] = given.average
     if wanted.size is not None:
-        return size | sized(source, wanted.size, wanted.cells_per_stack, wanted.filters)
+        return size | read_size(source, wanted.size, wanted.cells_per_stack, wanted.filters)
     cells, filters = wanted.cells_per_stack, wanted.filters
     return size | {
         "cells_per_stack": model.cells_per_stack if cells is None else cells,
@@ -132,7 +132,7 @@ def _recipe(recipe: Recipe, wanted: Wanted) -> Recipe:
         if not equals:
             raise UsageError(f"--set takes NAME=VALUE, as in learning_rate=0.05, not {shorten(setting)!r}")
         options[name.strip()] = value.strip()
-    return configured(Recipe, "the recipe", options)
+    return build_with_options(Recipe, "the recipe", options)
 
 
 def default_folder(label: str, dataset: str, seed: int) -> Path:

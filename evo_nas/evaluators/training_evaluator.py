@@ -41,6 +41,9 @@ class TrainingEvaluator(Evaluator):
     A subclass says what is trained (:meth:`build`), on what (:meth:`load`), for what (:meth:`task`) and how
     (:meth:`recipe`); it calls :meth:`fill` and :meth:`settle_rule` in ``bind``.
 
+    ``dataset`` names the images, and ``preset`` the settings of all that was not given: the subclass says which there
+    are.
+
     ``latency`` measures after each training how long the network takes for one image, see
     :mod:`evo_nas.evaluators.latency`; as any time, it is not the same twice.
 
@@ -69,6 +72,8 @@ class TrainingEvaluator(Evaluator):
     }
     """The lowest value of each option that has one."""
 
+    dataset: str | None = None
+    preset: str | None = None
     latency: bool = False
     cuda_graphs: bool = False
     early_stopping: str = "none"
@@ -166,7 +171,7 @@ class TrainingEvaluator(Evaluator):
         """
         import torch
 
-        from evo_nas.training.devices import seeded
+        from evo_nas.training.devices import seed_torch
         from evo_nas.training.loop import Training
         from evo_nas.training.task import Diverged
 
@@ -174,7 +179,7 @@ class TrainingEvaluator(Evaluator):
         seed = int(job.rng().integers(2**62))
         start, cpu_start = time.perf_counter(), time.process_time()
         history: list[Epoch] = []
-        with seeded(seed, loaded.device, self.placement.threads):
+        with seed_torch(seed, loaded.device, self.placement.threads):
             network = self.build(job.genotype, loaded.device)
             cost = self.measure_cost(network)
             before = self.look(network)
@@ -211,9 +216,9 @@ class TrainingEvaluator(Evaluator):
     def measure_pace(self, genotypes: Sequence[Genotype], data: OnDevice, *, threads: int, steps: int) -> Pace:
         """Time a few steps of each of these candidates on some data."""
         from evo_nas.evaluators.pace import measure_pace
-        from evo_nas.training.devices import seeded
+        from evo_nas.training.devices import seed_torch
 
-        with seeded(0, data.device, threads):
+        with seed_torch(0, data.device, threads):
             networks = (self.build(genotype, data.device) for genotype in genotypes)
             return measure_pace(networks, self.task(), self.recipe(), data.train, data.validation, steps)
 

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from evo_nas.errors import DataError
-from evo_nas.phenotypes.plan import AVERAGES, SMALLEST_IMAGE, planned
-from evo_nas.system.atomic import written_whole
+from evo_nas.phenotypes.plan import AVERAGES, SMALLEST_IMAGE, plan_network
+from evo_nas.system.atomic import replace_whole
 from genotypes.cell import CellPair
 from genotypes.genotype import GenotypeError, shorten
 
@@ -66,7 +66,7 @@ class Blueprint:
             )
         if self.average not in AVERAGES:
             raise ValueError(f"average must be one of {', '.join(AVERAGES)}, not {shorten(self.average)}")
-        planned(
+        plan_network(
             self.cells,
             macro=self.macro,
             cells_per_stack=self.cells_per_stack,
@@ -147,7 +147,7 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], **metadata: str) -> 
     from safetensors.torch import save_file
 
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    with written_whole(path) as partial:
+    with replace_whole(path) as partial:
         save_file(plain, partial, metadata=metadata)
 
 

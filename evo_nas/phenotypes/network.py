@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from evo_nas.phenotypes.cell import CellModule, DropPath, check_vocabulary
 from evo_nas.phenotypes.ops import SameConv2d, SamePool2d, pointwise
-from evo_nas.phenotypes.plan import AVERAGES, Layer, Plan, output_channels, planned
+from evo_nas.phenotypes.plan import AVERAGES, Layer, Plan, output_channels, plan_network
 from genotypes.cell import CellPair
 from genotypes.genotype import GenotypeError
 
@@ -23,10 +23,11 @@ SCHEDULES: Final = ("both", "depth", "time")
 class CellNetwork(nn.Module):
     """Three stacks of N normal cells at F, 2F and 4F filters, with reduction cells between them.
 
-    The plan of the network, :func:`evo_nas.phenotypes.plan.planned`, follows from ``cells``, which bring the stacking
-    of their family, ``macro``, ``cells_per_stack``, ``filters``, ``stem`` and ``skip_reduction_input``. ReLU, the mean
-    over pixels, dropout of ``dropout`` (a fraction in [0, 1)) and a linear layer come last. A cell whose output nobody
-    reads is not built. Takes images of ``channels`` channels and of any size that survives the reductions.
+    The plan of the network, :func:`evo_nas.phenotypes.plan.plan_network`, follows from ``cells``, which bring the
+    stacking of their family, ``macro``, ``cells_per_stack``, ``filters``, ``stem`` and ``skip_reduction_input``. ReLU,
+    the mean over pixels, dropout of ``dropout`` (a fraction in [0, 1)) and a linear layer come last. A cell whose
+    output nobody reads is not built. Takes images of ``channels`` channels and of any size that survives the
+    reductions.
 
     ``drop_path_keep`` is the probability that a path of the last cell is kept at the end of training, in (0, 1];
     ``drop_path_schedule`` is a name of :data:`SCHEDULES`. How far the training has come is told by
@@ -79,7 +80,7 @@ class CellNetwork(nn.Module):
             except GenotypeError as error:
                 raise GenotypeError(f"{name} cell: {error}") from None
 
-        self.plan = plan = planned(
+        self.plan = plan = plan_network(
             cells,
             macro=macro,
             cells_per_stack=cells_per_stack,

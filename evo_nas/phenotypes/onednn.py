@@ -53,7 +53,7 @@ def why_not() -> str | None:
 
 
 @contextmanager
-def trusted() -> Iterator[None]:
+def avoid_faults() -> Iterator[None]:
     """Have torch convolve without oneDNN until the end of the block, where the self-check found fault with it."""
     if why_not() is None:
         yield

@@ -81,7 +81,7 @@ class Plan:
         return output_channels(last.cell, last.filters)
 
 
-def planned(
+def plan_network(
     cells: CellPair,
     *,
     macro: str = "cifar",
@@ -199,7 +199,7 @@ def size_named(text: str, cells: CellPair) -> tuple[int, int]:
     if match is None or not int(match[1]):
         raise ValueError(f"a size is N@P, cells a stack and penultimate filters, as in 6@4032, not {shorten(text)!r}")
     cells_per_stack, penultimate = int(match[1]), int(match[2])
-    share = planned(cells, cells_per_stack=cells_per_stack, filters=1).penultimate
+    share = plan_network(cells, cells_per_stack=cells_per_stack, filters=1).penultimate
     filters = penultimate // share
     if filters == 0 or filters * share != penultimate:
         near = sorted({max(filters, 1) * share, (filters + 1) * share})

@@ -19,7 +19,7 @@ from evo_nas.storage.history import History
 from evo_nas.storage.run_folder import BESIDE_HISTORY, FILES, RunFolder, resume_command, take_lock
 from evo_nas.storage.salvage import Salvage, salvage
 from evo_nas.storage.schema import ASK, ATTEMPT, CURVE, NOTE, TELL, TRIAL, Table
-from evo_nas.system.atomic import write_whole, written_whole
+from evo_nas.system.atomic import replace_whole, write_whole
 from evo_nas.system.links import refuse_links
 from genotypes.genotype import shorten
 
@@ -139,7 +139,7 @@ def _replace(folder: RunFolder, found: Salvage) -> Path:
     history = folder.history
     for leftover in history.parent.glob(f"{history.name}.partial*"):
         leftover.unlink()  # of a repair that was killed; SQLite would take its log for that of the new one
-    with written_whole(history) as partial:
+    with replace_whole(history) as partial:
         _write(partial, found, folder.has_locks)
         kept = _free_name(history)
         # The history goes first and what lies beside it follows, so that nobody finds it without its log.

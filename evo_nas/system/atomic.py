@@ -10,7 +10,7 @@ from pathlib import Path
 
 
 @contextmanager
-def written_whole(path: Path) -> Iterator[Path]:
+def replace_whole(path: Path) -> Iterator[Path]:
     """Yield a temporary path; the file written there replaces ``path`` at the end.
 
     After an interruption or a power cut ``path`` has its old or its new content, never a part. A symbolic
@@ -39,7 +39,7 @@ def written_whole(path: Path) -> Iterator[Path]:
 
 def write_whole(path: Path, text: str) -> None:
     """Write a text file, whole or not at all."""
-    with written_whole(path) as partial:
+    with replace_whole(path) as partial:
         partial.write_text(text, "utf-8")
 
 

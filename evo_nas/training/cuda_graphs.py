@@ -52,14 +52,14 @@ class GraphedLoss:
 
         buffers = [buffer.clone() for buffer in self._network.buffers()]
         drawn = torch.cuda.get_rng_state(images.device)
-        replay = captured(whole_pass)
+        replay = capture(whole_pass)
         torch.cuda.set_rng_state(drawn, images.device)
         for buffer, before in zip(self._network.buffers(), buffers, strict=True):
             buffer.copy_(before)
         return own_images, own_labels, loss, replay
 
 
-def captured(function: Callable[[], None]) -> Callable[[], None]:
+def capture(function: Callable[[], None]) -> Callable[[], None]:
     """Capture what a function does on the GPU, and give what does it again."""
     side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
     side.wait_stream(torch.cuda.current_stream())

@@ -96,7 +96,7 @@ def keep_freed_memory() -> None:
 
 
 @contextmanager
-def seeded(seed: int, device: torch.device, threads: int) -> Iterator[None]:
+def seed_torch(seed: int, device: torch.device, threads: int) -> Iterator[None]:
     """Seed torch's default generators and set its threads; afterwards both are as they were before.
 
     On the CPU, torch uses oneDNN only where the self-check found no fault with it.
@@ -105,7 +105,7 @@ def seeded(seed: int, device: torch.device, threads: int) -> Iterator[None]:
     devices = [device] if device.type != "cpu" else []
     with (
         torch.random.fork_rng(devices, device_type=device.type if devices else "cuda"),
-        nullcontext() if devices else onednn.trusted(),
+        nullcontext() if devices else onednn.avoid_faults(),
     ):
         torch.manual_seed(seed)
         torch.set_num_threads(threads)

@@ -25,7 +25,7 @@ from evo_nas.errors import DataError, EvoNasError, RunFolderError, UsageError
 from evo_nas.phenotypes.blueprint import load_network, save_network
 from evo_nas.phenotypes.transfer import load_fitting
 from evo_nas.storage.run_folder import take_lock
-from evo_nas.system.atomic import write_whole, written_whole
+from evo_nas.system.atomic import replace_whole, write_whole
 from evo_nas.system.links import refuse_links
 from evo_nas.training.images import TrainingImages
 from evo_nas.training.train_task import VERSION, TrainPlacement, TrainTask
@@ -107,7 +107,7 @@ def train(
     import torch
 
     from evo_nas.training.classification import Classification
-    from evo_nas.training.devices import seeded, warn_of_faults
+    from evo_nas.training.devices import seed_torch, warn_of_faults
     from evo_nas.training.loop import Training, measure
     from evo_nas.training.task import Diverged
 
@@ -116,7 +116,7 @@ def train(
     images = TrainingImages.open(task, place, device)
     task = images.complete(task)
     with ExitStack() as stack:
-        stack.enter_context(seeded(task.seed, device, place.threads))
+        stack.enter_context(seed_torch(task.seed, device, place.threads))
         network = task.blueprint.network(**task.recipe.network_options(task.blueprint.image))
         if task.start is not None and not (path / "checkpoint.json").exists():
             for line in load_fitting(network, Path(task.start)).lines():
@@ -266,7 +266,7 @@ def _save(path: Path, task: TrainTask, training: Any, progress: _Progress) -> No
 
     before, progress.state = progress.state, f"state-{training.done:04d}.safetensors"
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in training.state().items()}
-    with written_whole(path / progress.state) as partial:
+    with replace_whole(path / progress.state) as partial:
         save_file(tensors, partial)
     weights = {
         name: tensor

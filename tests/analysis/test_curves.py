@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analysis.curves import band_over_runs, best_so_far, grouped, mean_over_runs, moving_mean, top_mean
+from analysis.curves import add_groups, band_over_runs, best_so_far, mean_over_runs, moving_mean, top_mean
 from analysis.frames import load_history
 
 MakeRun = Callable[..., Path]
@@ -188,6 +188,6 @@ def test_runs_that_share_no_point_have_no_band(make_run: MakeRun) -> None:
 
 def test_groups_are_strategies_or_what_is_given(make_run: MakeRun) -> None:
     frame = load_history([make_run("a", [{"fitness": 0.2}]), make_run("b", [{"fitness": 0.3}])])
-    assert grouped(frame)["group"].tolist() == ["random", "random"]
-    assert grouped(frame, {"a": "one", "b": "two"})["group"].tolist() == ["one", "two"]
-    assert mean_over_runs(grouped(best_so_far(frame)), by=["group"])["mean"].tolist() == [0.25]
+    assert add_groups(frame)["group"].tolist() == ["random", "random"]
+    assert add_groups(frame, {"a": "one", "b": "two"})["group"].tolist() == ["one", "two"]
+    assert mean_over_runs(add_groups(best_so_far(frame)), by=["group"])["mean"].tolist() == [0.25]

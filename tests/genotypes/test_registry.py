@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from genotypes.catalogue import SPACES
-from genotypes.registry import OptionError, configured, options_of
+from genotypes.registry import OptionError, build_with_options, options_of
 
 
 @dataclass
@@ -44,7 +44,7 @@ class Options:
     ],
 )
 def test_options_are_read_as_the_types_of_the_fields(name: str, given: object, value: object) -> None:
-    assert options_of(configured(Options, "it", {name: given}))[name] == value
+    assert options_of(build_with_options(Options, "it", {name: given}))[name] == value
 
 
 @pytest.mark.parametrize(
@@ -67,7 +67,7 @@ def test_options_are_read_as_the_types_of_the_fields(name: str, given: object, v
 )
 def test_what_cannot_be_read_is_refused_in_one_line(name: str, given: Any, message: str) -> None:
     with pytest.raises(OptionError, match=message) as caught:
-        configured(Options, "it", {name: given})
+        build_with_options(Options, "it", {name: given})
     assert "\n" not in str(caught.value)
     assert len(str(caught.value)) < 250
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from evo_nas.manager import Reason
-from evo_nas.signals import EXIT_CODES, EndedAtOnce, heeded
+from evo_nas.signals import EXIT_CODES, EndedAtOnce, handle_signals
 from evo_nas.storage.history import History
 from tests.waiting import GATED, wait_for
 
@@ -172,7 +172,7 @@ def test_a_search_goes_on_when_its_reader_goes_away(started: Started, tmp_path: 
 def test_the_first_signal_asks_and_the_second_insists() -> None:
     reasons: list[Reason] = []
     before = signal.getsignal(signal.SIGUSR1)
-    with heeded(reasons.append):
+    with handle_signals(reasons.append):
         signal.raise_signal(signal.SIGUSR1)
         assert reasons == [Reason.SCHEDULER]
         with pytest.raises(EndedAtOnce) as caught:

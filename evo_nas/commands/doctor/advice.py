@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from evo_nas.commands.doctor.estimate import trainings_at_once
 from evo_nas.commands.doctor.facts import CAPABILITIES
 from evo_nas.commands.doctor.findings import Advice
-from evo_nas.commands.doctor.timing import counted
+from evo_nas.commands.doctor.timing import pluralize
 from evo_nas.evaluators.proxy.evaluator import ProxyEvaluator
 from evo_nas.executors.capacity import memory_remedy
 from evo_nas.system.terminal import duration
@@ -99,7 +99,7 @@ def _on_the_workers(report: Findings) -> Iterator[Advice]:
     if workers * threads > usable:
         mend = f"--workers {usable}" if workers > usable else f"--threads {max(1, usable // workers)}"
         yield Advice(
-            f"{counted(workers, 'worker')} of {counted(threads, 'thread')} share {counted(usable, 'core')}", mend
+            f"{pluralize(workers, 'worker')} of {pluralize(threads, 'thread')} share {pluralize(usable, 'core')}", mend
         )
     elif report.trial is not None and {1, threads} <= report.trial.paces.keys() and fitting > 0:
         alone, now = (evaluator.seconds_at(report.trial.paces[number]) for number in (1, threads))
@@ -107,8 +107,8 @@ def _on_the_workers(report: Findings) -> Iterator[Advice]:
             gain = (fitting / alone) / (trainings_at_once(hardware, evaluator) / now)
             if gain >= WORTHWHILE:
                 yield Advice(
-                    f"a candidate takes {now:.1f} s with {counted(threads, 'thread')} and {alone:.1f} s with one: "
-                    f"{counted(fitting, 'worker')} of one thread would search up to {gain:.1f} times as fast",
+                    f"a candidate takes {now:.1f} s with {pluralize(threads, 'thread')} and {alone:.1f} s with one: "
+                    f"{pluralize(fitting, 'worker')} of one thread would search up to {gain:.1f} times as fast",
                     f"--workers {fitting} --threads 1",
                 )
 

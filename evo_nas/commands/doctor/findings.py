@@ -11,7 +11,7 @@ from evo_nas.commands.doctor.facts import (
     Machine,
     RunFolderStat,
 )
-from evo_nas.commands.doctor.timing import TimedSteps, counted
+from evo_nas.commands.doctor.timing import TimedSteps, pluralize
 from evo_nas.config import RunConfig
 from evo_nas.errors import EvoNasError
 from evo_nas.evaluators.base import Evaluator
@@ -101,7 +101,7 @@ class Findings:
         memory = f"{_gigabytes(machine.memory)} of memory, {_gigabytes(machine.available)} of it available"
         rows = {
             "versions": ", ".join(versions),
-            "machine": f"{machine.processor}, {counted(machine.cores, 'core')}, {machine.capability}; {memory}",
+            "machine": f"{machine.processor}, {pluralize(machine.cores, 'core')}, {machine.capability}; {memory}",
             "kernels": self._kernels() if self.device == "cpu" else "",
             "oneDNN": self._onednn() if self.device == "cpu" else "",
             "device": "" if self.device is None else f"{self.device} ({self.device_name}), {self._dtype}",
@@ -146,9 +146,8 @@ class Findings:
         if self._threads is None:
             return ""
         hardware = self.config.hardware
-        return (
-            f"{counted(hardware.workers, 'worker')} of {counted(self._threads, 'thread')}, executor {hardware.executor}"
-        )
+        workers, threads = pluralize(hardware.workers, "worker"), pluralize(self._threads, "thread")
+        return f"{workers} of {threads}, executor {hardware.executor}"
 
     def _images(self) -> str:
         if (images := self.images) is None:
@@ -164,17 +163,20 @@ class Findings:
         if (trial := self.trial) is None:
             return ""
         paces = [
-            f"{pace.train:,.0f} images per second trained, {pace.validation:,.0f} validated with {counted(n, 'thread')}"
+            f"{pace.train:,.0f} images per second trained, {pace.validation:,.0f} validated "
+            f"with {pluralize(n, 'thread')}"
             for n, pace in trial.paces.items()
         ]
         what = "random images" if trial.noise else "images of the search"
-        return f"{'; '.join(paces)} ({counted(trial.candidates, 'random candidate')}, {what})"
+        return f"{'; '.join(paces)} ({pluralize(trial.candidates, 'random candidate')}, {what})"
 
     def _estimate(self) -> str:
         if self.seconds is None:
             return ""
         run, hardware = self.config.run, self.config.hardware
-        whole = "" if self.whole is None else f"; {run.trials} trials on {counted(hardware.workers, 'worker')}: about "
+        whole = (
+            "" if self.whole is None else f"; {run.trials} trials on {pluralize(hardware.workers, 'worker')}: about "
+        )
         return f"a candidate takes about {self.seconds:.1f} s{whole}{duration(self.whole or 0) if whole else ''}"
 
 

@@ -41,18 +41,18 @@ def try_out(
     rng = np.random.default_rng(seed)
     candidates = [evaluator.space.sample(rng) for _ in range(CANDIDATES)]
     threads = evaluator.placement.threads
-    hear(f"training {CANDIDATES} random candidates for a few steps, with {counted(threads, 'thread')}")
+    hear(f"training {CANDIDATES} random candidates for a few steps, with {pluralize(threads, 'thread')}")
     start = time.perf_counter()
     first = evaluator.pace(candidates[:1], steps=1, noise=noise)
     if time.perf_counter() - start > LONG:
         return TimedSteps({threads: first}, 1, noise)
     paces = {threads: evaluator.pace(candidates, noise=noise)}
     for number in sorted(others - {threads}):
-        hear(f"the same with {counted(number, 'thread')}")
+        hear(f"the same with {pluralize(number, 'thread')}")
         paces[number] = evaluator.pace(candidates, threads=number, noise=noise)
     return TimedSteps(paces, CANDIDATES, noise)
 
 
-def counted(number: int, word: str) -> str:
+def pluralize(number: int, word: str) -> str:
     """Write how many there are of something."""
     return f"{number} {word}{'s' * (number != 1)}"

@@ -16,11 +16,11 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Final
 
 from evo_nas.commands.cell_sources import CellSource, of_text
-from evo_nas.commands.count import sized
+from evo_nas.commands.count import read_size
 from evo_nas.errors import DataError, UsageError
 from evo_nas.phenotypes.blueprint import Blueprint, difference, load_whole, save_network
-from evo_nas.phenotypes.plan import planned
-from evo_nas.system.atomic import written_whole
+from evo_nas.phenotypes.plan import plan_network
+from evo_nas.system.atomic import replace_whole
 from genotypes.cell import CellPair
 from genotypes.genotype import Genotype, shorten
 
@@ -132,12 +132,12 @@ def _agree(blueprint: Blueprint, source: CellSource | None, size: Size, weights:
     if source is not None and source.cells != blueprint.cells:
         raise UsageError(f"the weights in {weights} are of other cells than {shorten(source.label)}: leave that out")
     own = {name: getattr(blueprint, name) for name in ("macro", "cells_per_stack", "filters", "stem")}
-    own["stem"] = planned(blueprint.cells, **own).stem
+    own["stem"] = plan_network(blueprint.cells, **own).stem
     own |= {"channels": blueprint.channels, "classes": len(blueprint.classes)}
     asked = {name: getattr(size, name) for name in own}
     if size.size is not None:
         try:
-            asked |= sized(CellSource(blueprint.cells, ""), size.size, size.cells_per_stack, size.filters)
+            asked |= read_size(CellSource(blueprint.cells, ""), size.size, size.cells_per_stack, size.filters)
         except ValueError as error:
             raise UsageError(str(error)) from error
     for name, value in asked.items():
@@ -157,7 +157,7 @@ def _blueprint(source: CellSource, size: Size) -> Blueprint:
     is_large = macro == "imagenet"
     channels = size.channels or 3
     classes = size.classes or (1000 if is_large else 10)
-    counts = sized(source, size.size, size.cells_per_stack, size.filters)
+    counts = read_size(source, size.size, size.cells_per_stack, size.filters)
     return Blueprint(
         source.cells,
         counts["cells_per_stack"],
@@ -325,6 +325,6 @@ def _write(contents: Mapping[Path, bytes]) -> None:
         with ExitStack() as stack:
             for path, content in contents.items():
                 path.parent.mkdir(parents=True, exist_ok=True)
-                stack.enter_context(written_whole(path)).write_bytes(content)
+                stack.enter_context(replace_whole(path)).write_bytes(content)
     except OSError as error:
         raise UsageError(f"cannot write {error.filename}: {error.strerror}; name another place with -o") from error

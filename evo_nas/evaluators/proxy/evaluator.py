@@ -75,8 +75,6 @@ class ProxyEvaluator(TrainingEvaluator):
         "split_seed": 0,
     }
 
-    dataset: str | None = None
-    preset: str | None = None
     channels: int | None = None
     split_seed: int = 0
     image_size: int | None = None

@@ -48,7 +48,7 @@ def units(layers: Sequence[nn.Module]) -> Iterator[nn.Module | Unit]:
                 yield rest.pop(0)
 
 
-def applied(layer: nn.Module | Unit, parts: Sequence[Tensor], *, rectifies: bool = False) -> Tensor:
+def apply(layer: nn.Module | Unit, parts: Sequence[Tensor], *, rectifies: bool = False) -> Tensor:
     """Apply a layer to the concatenation of maps, each (n, c_i, h, w), by a shortcut where there is one.
 
     ``rectifies`` sends the maps through a ReLU first; only where :func:`can_rectify` says so. A batch norm does not
@@ -68,7 +68,7 @@ def applied(layer: nn.Module | Unit, parts: Sequence[Tensor], *, rectifies: bool
         elif isinstance(layer, FactorizedReduction):
             even, odd = diagonal_pixels(parts)
             halves = [pointwise([even], layer.even.weight), pointwise([odd], layer.odd.weight)]
-            return applied(layer.norm, [torch.cat(halves, dim=1)])
+            return apply(layer.norm, [torch.cat(halves, dim=1)])
         elif isinstance(layer, SamePool2d) and not layer.pads_zeros:
             return _pooled(layer, _joined(parts))
         elif isinstance(layer, nn.BatchNorm2d):
@@ -88,8 +88,8 @@ def _unit(unit: Unit, parts: Sequence[Tensor], rectifies: bool) -> Tensor:
     # A single pixel of a single image cannot be normed by itself: torch refuses it.
     fits = len(x) > 1 if norm.training else not torch.is_grad_enabled()
     if not (fits and are_open(x) and trust.are_there(x)):
-        between = parts if depthwise is None else [applied(depthwise, parts, rectifies=rectifies)]
-        return applied(norm, [applied(unit.pointwise, between)])
+        between = parts if depthwise is None else [apply(depthwise, parts, rectifies=rectifies)]
+        return apply(norm, [apply(unit.pointwise, between)])
     if depthwise is None:
         return compiled.unit(parts, None, compiled.Window(), unit.pointwise.weight, norm)
     x = _joined(parts)

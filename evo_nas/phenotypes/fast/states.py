@@ -60,23 +60,23 @@ class HiddenState:
                 if rectifies and not (fused := shortcuts.can_rectify(layer, x)):
                     # Nobody else reads what comes out of a layer: its ReLU takes no memory of its own.
                     x = torch.relu_(x)
-                x = shortcuts.applied(layer, [x], rectifies=rectifies and fused)
+                x = shortcuts.apply(layer, [x], rectifies=rectifies and fused)
                 rectifies = False
         assert x is not None, "a ReLU stands before a layer"
         return x
 
     def _first(self, layer: nn.Module | shortcuts.Unit, rectifies: bool) -> Tensor:
         if not rectifies:
-            return self._through_pool(layer) if isinstance(layer, SamePool2d) else shortcuts.applied(layer, [self.raw])
+            return self._through_pool(layer) if isinstance(layer, SamePool2d) else shortcuts.apply(layer, [self.raw])
         if shortcuts.can_rectify(layer, self.raw):
-            return shortcuts.applied(layer, [self.raw], rectifies=True)
-        return shortcuts.applied(layer, self.rectified)
+            return shortcuts.apply(layer, [self.raw], rectifies=True)
+        return shortcuts.apply(layer, self.rectified)
 
     def _through_pool(self, pool: SamePool2d) -> Tensor:
         """Return the pooled state, cached: identical poolings share one result."""
         key = (pool.kind, pool.kernel, pool.stride, pool.pads_zeros)
         if key not in self._pooled:
-            self._pooled[key] = shortcuts.applied(pool, [self.raw])
+            self._pooled[key] = shortcuts.apply(pool, [self.raw])
         return self._pooled[key]
 
 

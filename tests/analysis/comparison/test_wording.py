@@ -2,14 +2,14 @@
 
 import pytest
 
-from analysis.comparison.wording import by_value, columns_of, enumerated, folded, listed, named_columns, probability
+from analysis.comparison.wording import align_named, by_value, columns_of, fold, join_phrases, join_words, probability
 
 
 def test_lists_read_as_in_a_sentence_and_stay_short() -> None:
-    assert [listed(list("abcdef"[:n])) for n in (0, 1, 2, 3, 4, 6)] == [
+    assert [join_words(list("abcdef"[:n])) for n in (0, 1, 2, 3, 4, 6)] == [
         *("", "a", "a and b", "a, b and c", "a, b, c and d", "a, b, c and 3 more")
     ]
-    assert enumerated(list("abcdef")) == "a; b; c; 3 more"
+    assert join_phrases(list("abcdef")) == "a; b; c; 3 more"
     assert by_value({"a": "x", "b": "y", "c": "x"}) == "x: a and c; y: b"
 
 
@@ -21,18 +21,18 @@ def test_a_probability_near_the_limit_is_said_exactly(p: float, said: str) -> No
 
 
 def test_long_sentences_are_folded_and_long_words_kept() -> None:
-    lines = folded("word " * 30 + "x" * 100)
+    lines = fold("word " * 30 + "x" * 100)
     assert [len(line) <= 80 for line in lines] == [True, True, False]
     assert lines[1].startswith("  word")
 
 
 def test_columns_are_aligned() -> None:
     assert columns_of([["a", "bb"], ["ccc", "d"]]) == ["  a  bb", "ccc   d"]
-    assert named_columns(["x", "long"], [["n"], ["1"], ["22"]]) == ["          n", "1  x      1", "2  long  22"]
+    assert align_named(["x", "long"], [["n"], ["1"], ["22"]]) == ["          n", "1  x      1", "2  long  22"]
 
 
 def test_names_that_leave_no_room_stand_above() -> None:
-    assert named_columns(["x" * 70, "y"], [["n" * 20], ["1"], ["2"]]) == [
+    assert align_named(["x" * 70, "y"], [["n" * 20], ["1"], ["2"]]) == [
         "   " + "n" * 20,
         "1  " + "x" * 70,
         "   " + " " * 19 + "1",

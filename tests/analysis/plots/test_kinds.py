@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 from analysis.diversity import living
 from analysis.frames import HistoryError, load_history
-from analysis.plots.axes import SIZE, legend, letters, marked, new_axes, new_figure
+from analysis.plots.axes import SIZE, legend, letters, marker_places, new_axes, new_figure
 from analysis.plots.curves import draw_runs, plot_best, plot_mean, plot_trials
 from analysis.plots.kinds import KINDS, plot_kind
 from analysis.plots.palette import MARKERS, STRATEGY_COLOURS
@@ -258,7 +258,7 @@ def test_a_legend_of_nothing_is_none_and_a_long_name_is_cut() -> None:
 
 
 def test_markers_stand_at_even_distances() -> None:
-    assert marked(np.array([])) == []
-    assert marked(np.array([3.0])) == [0]
-    assert marked(np.arange(101.0)) == [7, 27, 47, 67, 87]
-    assert all(0 <= place < 3 for place in marked(np.array([1.0, 2.0, 900.0]), 0.9))
+    assert marker_places(np.array([])) == []
+    assert marker_places(np.array([3.0])) == [0]
+    assert marker_places(np.arange(101.0)) == [7, 27, 47, 67, 87]
+    assert all(0 <= place < 3 for place in marker_places(np.array([1.0, 2.0, 900.0]), 0.9))

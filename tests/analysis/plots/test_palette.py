@@ -5,7 +5,7 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from analysis.plots.palette import MARKERS, STRATEGY_COLOURS, looks, mixed, strategy_colours, strategy_markers
+from analysis.plots.palette import MARKERS, STRATEGY_COLOURS, looks, mix, strategy_colours, strategy_markers
 from strategies.catalogue import STRATEGIES
 
 # Machado et al. 2009, severity 1: what is seen without cones for red, green or blue, in linear light.
@@ -72,6 +72,6 @@ def test_however_many_settings_no_two_look_alike() -> None:
 
 
 def test_colours_are_mixed_by_shares() -> None:
-    assert mixed("#000000", "#ffffff", 0.0) == "#000000"
-    assert mixed("#000000", "#ffffff", 1.0) == "#ffffff"
-    assert mixed("#204060", "#406080", 0.5) == "#305070"
+    assert mix("#000000", "#ffffff", 0.0) == "#000000"
+    assert mix("#000000", "#ffffff", 1.0) == "#ffffff"
+    assert mix("#204060", "#406080", 0.5) == "#305070"

@@ -17,7 +17,7 @@ import pytest
 from analysis.frames import HistoryError, load_history
 from analysis.report import contents
 from analysis.report.contents import report_of
-from analysis.report.page import embedded, render, report_page
+from analysis.report.page import embed, render, report_page
 
 HOSTILE = "</script></code></td><img src=x onerror=alert(1)><script>alert(1)</script>'\"&lt;{{7*7}}"
 
@@ -189,7 +189,7 @@ def test_hostile_texts_of_a_history_stay_texts(make_run: MakeRun) -> None:
 
 def test_data_in_a_script_holds_nothing_that_html_or_javascript_take_for_their_own() -> None:
     hostile = "</script><!--<script>&amp;\u2028\u2029\x00'\""
-    text = embedded({hostile: [hostile]})
+    text = embed({hostile: [hostile]})
     assert json.loads(text) == {hostile: [hostile]}
     assert not set("<>&\u2028\u2029\x00") & set(text)
 

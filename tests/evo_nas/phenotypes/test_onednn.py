@@ -23,12 +23,12 @@ from evo_nas.phenotypes import onednn
 from evo_nas.phenotypes.blueprint import Blueprint
 from evo_nas.phenotypes.fast.kernels import library, trust
 from evo_nas.phenotypes.fast.network import FastNetwork
-from evo_nas.phenotypes.fast.shortcuts import applied
+from evo_nas.phenotypes.fast.shortcuts import apply
 from evo_nas.phenotypes.fast.states import HiddenState, layers_of
 from evo_nas.phenotypes.network import CellNetwork
 from evo_nas.phenotypes.onednn import SafeConvolutions
 from evo_nas.phenotypes.ops import OPS, SameConv2d, conv2d
-from evo_nas.training.devices import seeded, warn_of_faults
+from evo_nas.training.devices import seed_torch, warn_of_faults
 from genotypes.catalogue import space_named
 from genotypes.cell import CellPair
 
@@ -160,7 +160,7 @@ def test_a_strided_pointwise_convolution_is_exact(stride: tuple[int, int], size:
     truth = torch.autograd.grad(expected, (x, layer.weight), direction)
     ours = SameConv2d(5, 3, (1, 1), stride).double()
     ours.weight = layer.weight
-    for y in (ours(x), applied(ours, [x[:, :2], x[:, 2:]])):
+    for y in (ours(x), apply(ours, [x[:, :2], x[:, 2:]])):
         assert torch.allclose(y, expected, rtol=0, atol=1e-9)
         for mine, theirs in zip(torch.autograd.grad(y, (x, layer.weight), direction), truth, strict=True):
             assert torch.allclose(mine, theirs, rtol=0, atol=1e-9)
@@ -230,7 +230,7 @@ def test_what_is_at_fault_is_not_used_and_said_in_one_line(
     cpu = torch.device("cpu")
     warn_of_faults(cpu)
     assert not caplog.messages
-    with seeded(0, cpu, 1):
+    with seed_torch(0, cpu, 1):
         assert torch.backends.mkldnn.enabled
     for kept in (onednn.why_not, trust.why_not):
         kept.cache_clear()
@@ -242,7 +242,7 @@ def test_what_is_at_fault_is_not_used_and_said_in_one_line(
         "warning: trainings go without oneDNN, and take longer: it crashed (SIGSEGV) in the self-check",
     ]
     assert not trust.are_there(torch.zeros(1))
-    with seeded(0, cpu, 1):
+    with seed_torch(0, cpu, 1):
         assert not torch.backends.mkldnn.enabled
     assert torch.backends.mkldnn.enabled
     warn_of_faults(torch.device("cuda"))

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from evo_nas.phenotypes.network import CellNetwork
-from evo_nas.phenotypes.plan import MACROS, Plan, output_channels, planned, size_named, state_channels
+from evo_nas.phenotypes.plan import MACROS, Plan, output_channels, plan_network, size_named, state_channels
 from genotypes.cell import Block, Cell, CellPair, Edge
 from genotypes.stacking import STACKINGS
 from genotypes.zoo import AMOEBANET_A, CELLS, DARTS_V2, NASNET_A, PNASNET_5
@@ -48,7 +48,7 @@ NAMED = {"nasnet": NASNET_A, "amoebanet": AMOEBANET_A, "pnasnet": PNASNET_5, "da
 def test_cells_stand_where_the_released_networks_have_them(
     stacking: str, macro: str, cells_per_stack: int, expected: str
 ) -> None:
-    plan = planned(NAMED[stacking], macro=macro, cells_per_stack=cells_per_stack, filters=8)
+    plan = plan_network(NAMED[stacking], macro=macro, cells_per_stack=cells_per_stack, filters=8)
     assert drawn(plan) == expected
 
 
@@ -56,7 +56,8 @@ def test_cells_stand_where_the_released_networks_have_them(
 def test_reductions_lie_at_the_thirds_that_the_released_code_computes(cells_per_stack: int) -> None:
     n = cells_per_stack
     strides = {
-        name: [layer.stride for layer in planned(NAMED[name], cells_per_stack=n, filters=8).layers] for name in NAMED
+        name: [layer.stride for layer in plan_network(NAMED[name], cells_per_stack=n, filters=8).layers]
+        for name in NAMED
     }
     # slim's calc_reduction_layers: int(k / 3 * num_cells), num_cells counting normal cells, or all of PNASNet's.
     thirds = [int(k / 3 * 3 * n) for k in (1, 2)]
@@ -97,7 +98,7 @@ def wired_by_slim(cells_per_stack: int, stem_cells: int, skips: bool) -> list[in
 @pytest.mark.parametrize("macro", MACROS)
 @pytest.mark.parametrize("cells_per_stack", [1, 2, 3, 6])
 def test_h_before_is_wired_as_by_the_loop_of_the_released_code(cells_per_stack: int, macro: str, skips: bool) -> None:
-    plan = planned(NASNET_A, macro=macro, cells_per_stack=cells_per_stack, filters=8, skip_reduction_input=skips)
+    plan = plan_network(NASNET_A, macro=macro, cells_per_stack=cells_per_stack, filters=8, skip_reduction_input=skips)
     # Of outputs, 0 is the stem's and i + 1 that of cell i.
     reads = [None if layer.previous is None else i + 1 - layer.previous for i, layer in enumerate(plan.layers)]
     assert reads == wired_by_slim(cells_per_stack, 2 if macro == "imagenet" else 0, skips)
@@ -108,22 +109,22 @@ def test_only_nasnets_large_networks_skip_by_default() -> None:
         for macro, filters in (("cifar", 168), ("imagenet", 44), ("imagenet", 99), ("imagenet", 100)):
             options = {"macro": macro, "cells_per_stack": 2, "filters": filters}
             skips = name == "nasnet" and macro == "imagenet" and filters >= 100
-            assert planned(pair, **options) == planned(pair, **options, skip_reduction_input=skips)  # type: ignore[arg-type]
+            assert plan_network(pair, **options) == plan_network(pair, **options, skip_reduction_input=skips)  # type: ignore[arg-type]
     one, other = (
-        planned(NASNET_A, macro="imagenet", cells_per_stack=2, filters=168, skip_reduction_input=skips)
+        plan_network(NASNET_A, macro="imagenet", cells_per_stack=2, filters=168, skip_reduction_input=skips)
         for skips in (False, True)
     )
     assert one != other
 
 
 def test_the_cell_after_a_stem_cell_never_skips() -> None:
-    plan = planned(NASNET_A, macro="imagenet", cells_per_stack=2, filters=168, skip_reduction_input=True)
+    plan = plan_network(NASNET_A, macro="imagenet", cells_per_stack=2, filters=168, skip_reduction_input=True)
     assert [layer.previous for layer in plan.layers] == [None, 2, 2, 2, 2, 3, 2, 2, 3, 2]
 
 
 def test_the_stem_has_the_published_filters() -> None:
     stems = {
-        (name, macro, filters): planned(NAMED[name], macro=macro, cells_per_stack=1, filters=filters).stem
+        (name, macro, filters): plan_network(NAMED[name], macro=macro, cells_per_stack=1, filters=filters).stem
         for name in NAMED
         for macro, filters in (("cifar", 36), ("imagenet", 48), ("imagenet", 168))
     }
@@ -135,14 +136,14 @@ def test_the_stem_has_the_published_filters() -> None:
         ("darts", "imagenet", 48): 48,
         ("darts", "imagenet", 168): 168,
     }
-    assert planned(NASNET_A, cells_per_stack=1, filters=36, stem=7).stem == 7
+    assert plan_network(NASNET_A, cells_per_stack=1, filters=36, stem=7).stem == 7
 
 
 @pytest.mark.parametrize("macro", MACROS)
 @pytest.mark.parametrize("cells_per_stack", [1, 2, 5])
 def test_the_auxiliary_classifier_reads_at_two_thirds(macro: str, cells_per_stack: int) -> None:
     for name, pair in NAMED.items():
-        plan = planned(pair, macro=macro, cells_per_stack=cells_per_stack, filters=8)
+        plan = plan_network(pair, macro=macro, cells_per_stack=cells_per_stack, filters=8)
         layer = plan.layers[plan.auxiliary]
         after = plan.layers[plan.auxiliary + 1]
         if name == "darts":
@@ -206,7 +207,7 @@ def test_the_notation_gives_cells_and_filters(text: str, name: str, expected: tu
     assert size_named(text, CELLS[name]) == expected
     cells_per_stack, filters = expected
     for macro in MACROS:
-        plan = planned(CELLS[name], macro=macro, cells_per_stack=cells_per_stack, filters=filters)
+        plan = plan_network(CELLS[name], macro=macro, cells_per_stack=cells_per_stack, filters=filters)
         assert plan.penultimate == int(text.split("@")[1])
 
 
@@ -251,14 +252,14 @@ def test_penultimate_filters_that_no_width_gives_are_refused_with_those_near(tex
 def test_a_plan_that_cannot_be_is_refused(options: dict[str, object], message: str) -> None:
     settings: dict[str, object] = {"cells_per_stack": 1, "filters": 8} | options
     with pytest.raises(ValueError, match=message):
-        planned(NASNET_A, **settings)  # type: ignore[arg-type]
+        plan_network(NASNET_A, **settings)  # type: ignore[arg-type]
 
 
 def test_every_size_that_the_command_line_takes_by_itself_can_be_planned() -> None:
-    assert len(planned(NASNET_A, macro="imagenet", cells_per_stack=200, filters=10**5, stem=10**6).layers) == 604
+    assert len(plan_network(NASNET_A, macro="imagenet", cells_per_stack=200, filters=10**5, stem=10**6).layers) == 604
 
 
 def test_a_strided_stem_needs_two_filters() -> None:
     with pytest.raises(ValueError, match="begins with half of its filters and needs at least 2, not 1"):
-        planned(DARTS_V2, macro="imagenet", cells_per_stack=1, filters=1)
-    assert planned(DARTS_V2, macro="imagenet", cells_per_stack=1, filters=1, stem=2).stem == 2
+        plan_network(DARTS_V2, macro="imagenet", cells_per_stack=1, filters=1)
+    assert plan_network(DARTS_V2, macro="imagenet", cells_per_stack=1, filters=1, stem=2).stem == 2

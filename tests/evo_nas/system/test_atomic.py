@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from evo_nas.system.atomic import write_whole, written_whole
+from evo_nas.system.atomic import replace_whole, write_whole
 
 
 def test_what_goes_wrong_leaves_the_file_as_it_was_and_is_said_of_its_name(tmp_path: Path) -> None:
@@ -16,7 +16,7 @@ def test_what_goes_wrong_leaves_the_file_as_it_was_and_is_said_of_its_name(tmp_p
     write_whole(file, "old")
 
     def write_half() -> None:
-        with written_whole(file) as partial:
+        with replace_whole(file) as partial:
             partial.write_text("half")
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))  # as of a write, which names no file
 

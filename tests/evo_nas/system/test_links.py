@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from evo_nas.errors import RunFolderError
-from evo_nas.system.atomic import write_whole, written_whole
+from evo_nas.system.atomic import replace_whole, write_whole
 from evo_nas.system.links import refuse_links
 
 NAMES = ("run.lock", "log.jsonl", "weights", "weights/last")
@@ -70,6 +70,6 @@ def test_a_file_is_never_written_through_a_link_in_its_way(tmp_path: Path) -> No
 
 def test_a_folder_in_the_way_of_a_file_is_an_error_and_stays(tmp_path: Path) -> None:
     (tmp_path / "run.toml.partial").mkdir()
-    with pytest.raises(OSError, match=r"run\.toml\.partial"), written_whole(tmp_path / "run.toml") as partial:
+    with pytest.raises(OSError, match=r"run\.toml\.partial"), replace_whole(tmp_path / "run.toml") as partial:
         partial.write_text("new")
     assert (tmp_path / "run.toml.partial").is_dir()

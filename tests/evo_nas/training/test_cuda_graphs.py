@@ -19,7 +19,7 @@ def _without_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
             function()
         return function
 
-    monkeypatch.setattr(graphs, "captured", captured)
+    monkeypatch.setattr(graphs, "capture", captured)
     monkeypatch.setattr(torch.cuda, "get_rng_state", lambda device: torch.get_rng_state())
     monkeypatch.setattr(torch.cuda, "set_rng_state", lambda state, device: torch.set_rng_state(state))
 
@@ -67,7 +67,7 @@ def test_a_shape_is_captured_once(monkeypatch: pytest.MonkeyPatch) -> None:
         captures.append(function)
         return function
 
-    monkeypatch.setattr(graphs, "captured", captured)
+    monkeypatch.setattr(graphs, "capture", captured)
     module = network()
     graphed = graphs.GraphedLoss(loss_of(module), module)
     for size in (6, 4, 6, 4):

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from evo_nas.training.classification import Classification
-from evo_nas.training.devices import resolve_device, seeded
+from evo_nas.training.devices import resolve_device, seed_torch
 from evo_nas.training.loop import Examples, Training, measure
 from evo_nas.training.optimizers import SGD
 from evo_nas.training.recipes import Recipe
@@ -151,10 +151,10 @@ def test_seeding_is_undone() -> None:
     threads = torch.get_num_threads()
     torch.manual_seed(3)
     before = torch.random.get_rng_state()
-    with seeded(5, torch.device("cpu"), threads=1):
+    with seed_torch(5, torch.device("cpu"), threads=1):
         first = torch.rand(2)
         assert torch.get_num_threads() == 1
-    with seeded(5, torch.device("cpu"), threads=1):
+    with seed_torch(5, torch.device("cpu"), threads=1):
         assert torch.equal(torch.rand(2), first)
     assert torch.equal(torch.random.get_rng_state(), before)
     assert torch.get_num_threads() == threads

@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from evo_nas.phenotypes.fast.kernels import trust
 from evo_nas.phenotypes.fast.network import FastNetwork
-from evo_nas.phenotypes.fast.shortcuts import applied
+from evo_nas.phenotypes.fast.shortcuts import apply
 from evo_nas.phenotypes.network import CellNetwork
 from evo_nas.phenotypes.ops import SamePool2d
 from genotypes.catalogue import space_named
@@ -123,7 +123,7 @@ def test_poolings_share_the_gradient_as_torch_does_even_among_equals(kind: str, 
     torch.manual_seed(0)
     x = torch.randint(3, (3, 4, size, size)).double().contiguous(memory_format=torch.channels_last).requires_grad_()
     plain: nn.Module = SamePool2d(kind, kernel, 1)
-    ours = applied(plain, [x])
+    ours = apply(plain, [x])
     grad = torch.randn_like(ours)
     for mine, theirs in zip(
         (ours, *torch.autograd.grad(ours, x, grad)), (plain(x), *torch.autograd.grad(plain(x), x, grad)), strict=True
