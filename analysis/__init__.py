@@ -14,7 +14,7 @@ Tables for other programs: :mod:`analysis.tables`
 What a ranking is worth:  :mod:`analysis.fidelity`
 Where a cell's parts go:  :mod:`analysis.cells.layout`
 How far cells are apart:  :mod:`analysis.cells.distance`
-What cells are made of:   :mod:`analysis.cells.operations`
+What cells are made of:   :mod:`analysis.cells.drift`
 Two pairs of cells:       :mod:`analysis.cells.difference`
 
 Drawing second; these load matplotlib, so their names are taken from the files themselves:
@@ -34,7 +34,7 @@ All of it on one page:    :mod:`analysis.report`
 
 from analysis.cells.difference import Difference, difference
 from analysis.cells.distance import CellDistance, PairDistance, cell_distance, pair_distance
-from analysis.cells.operations import COUNT_COLUMNS, DRIFT_COLUMNS, operation_counts, operation_drift
+from analysis.cells.drift import COUNT_COLUMNS, DRIFT_COLUMNS, operation_counts, operation_drift
 from analysis.comparison.compare import Comparison, compare, comparison_of, notes_of, outcomes, records
 from analysis.comparison.fairness import warnings_of
 from analysis.comparison.regret import STUDY_TABLE, StrategyCurves, StudyCurves, load_study, study_table

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from analysis.cells.distance import TIME_LIMIT, CellDistance, PairDistance, pair_distance
-from analysis.cells.operations import operation_counts
+from analysis.cells.drift import operation_counts
 from genotypes.cell import CellPair
 
 

@@ -14,8 +14,8 @@ from matplotlib.ticker import MaxNLocator
 from analysis.cells.difference import Difference
 from analysis.cells.dot import pair_dot
 from analysis.cells.drawing import CellColumn, columns_figure, pair_figure
+from analysis.cells.drift import operation_drift
 from analysis.cells.layout import op_text
-from analysis.cells.operations import operation_drift
 from analysis.frames import HistoryError, Paths, find_runs, load_history
 from analysis.plots.axes import legible, plain
 from analysis.plots.files import figure_file, save
@@ -41,7 +41,7 @@ _CELLS: Final = {"normal": "normal cell", "reduction": "reduction cell", "cell":
 def plot_counts(counts: pd.DataFrame, ax: Axes | None = None) -> Axes:
     """Draw how often each operation stands in the cells of a pair, a bar a pair beside those of the others.
 
-    ``counts`` comes from :func:`~analysis.cells.operations.operation_counts`, whole or of one kind of cell. Without
+    ``counts`` comes from :func:`~analysis.cells.drift.operation_counts`, whole or of one kind of cell. Without
     ``ax`` a new figure is made.
     """
     cells = counts["cell"].unique()
@@ -83,7 +83,7 @@ def plot_drift(
 ) -> Axes:
     """Draw the shares of the operations over a search as a map: a row an operation, a column a window of samples.
 
-    ``drift`` comes from :func:`~analysis.cells.operations.operation_drift`, of one kind of cell; over several runs
+    ``drift`` comes from :func:`~analysis.cells.drift.operation_drift`, of one kind of cell; over several runs
     shares are averaged. ``operations`` orders the rows, by default as :func:`by_share` does. The darkest colour is for
     the share ``highest``, by default the highest there is. Without ``ax`` a new figure is made.
 

@@ -153,4 +153,4 @@ KINDS: Final[dict[str, Kind]] = {
         takes_window=True,
     ),
 }
-"""Name of a kind -> how it is drawn."""
+"""Name of a kind -> how it is drawn. A new one is a line here, and one in ``evo_nas/commands/plot.py``."""

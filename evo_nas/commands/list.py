@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from evo_nas.commands.base import Parser
-from evo_nas.commands.options import flag_name
+from evo_nas.commands.config_flags import flag_name
 from evo_nas.config import FLAGS, Flag
 from evo_nas.errors import UsageError
 from genotypes.registry import Registry, options_of

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from evo_nas.commands.base import Parser
-from evo_nas.commands.options import add_budget_and_hardware, read_flags
+from evo_nas.commands.config_flags import add_budget_and_hardware, read_flags
 from evo_nas.commands.run import search_live
 from evo_nas.config import from_environment, from_flags, merge
 from evo_nas.errors import UsageError

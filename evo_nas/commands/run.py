@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from evo_nas.commands.base import Parser
-from evo_nas.commands.options import add_budget_and_hardware, add_flags, add_science, read_flags
+from evo_nas.commands.config_flags import add_budget_and_hardware, add_flags, add_science, read_flags
 from evo_nas.errors import RunFolderError, UsageError
 from evo_nas.storage.run_folder import RunFolder
 
@@ -35,7 +35,7 @@ a flag goes before a variable, a variable before the file. `--set TABLE.FIELD=VA
 
 
 def add_arguments(parser: Parser) -> None:
-    """Add the flags."""
+    """Add the flags; those of a search are fields of :mod:`evo_nas.config`, where a new one is added."""
     add_flags(parser, "run", ("strategy", "seed"))
     add_science(parser)
     add_budget_and_hardware(parser)

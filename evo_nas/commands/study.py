@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from evo_nas.commands.base import Parser, add_json, add_output, spell_command, translate_errors, whole
-from evo_nas.commands.options import add_flags, add_science, read_flags
+from evo_nas.commands.config_flags import add_flags, add_science, read_flags
 from evo_nas.config import read_setting
 from evo_nas.errors import StudyFailed, UsageError
 from evo_nas.system.terminal import RenewedLine, duration

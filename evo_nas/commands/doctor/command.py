@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from evo_nas.commands.base import Parser, add_json
-from evo_nas.commands.options import add_budget_and_hardware, add_flags, add_science, read_flags
+from evo_nas.commands.config_flags import add_budget_and_hardware, add_flags, add_science, read_flags
 from genotypes.genotype import printable
 
 

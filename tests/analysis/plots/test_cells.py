@@ -13,7 +13,7 @@ from matplotlib.patches import FancyBboxPatch
 from matplotlib.text import Text
 
 from analysis.cells.difference import difference
-from analysis.cells.operations import operation_counts, operation_drift
+from analysis.cells.drift import operation_counts, operation_drift
 from analysis.frames import HistoryError, load_history
 from analysis.plots.cells import by_share, difference_figure, plot_cells, plot_counts, plot_drift, plot_operations
 from genotypes.zoo import AMOEBANET_A, CELLS, NASNET_A

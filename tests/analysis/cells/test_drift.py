@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from analysis.cells.operations import COUNT_COLUMNS, DRIFT_COLUMNS, WINDOWS, operation_counts, operation_drift
+from analysis.cells.drift import COUNT_COLUMNS, DRIFT_COLUMNS, WINDOWS, operation_counts, operation_drift
 from analysis.frames import HistoryError, load_history
 from genotypes.cell import Block, Cell, CellPair, Edge
 from genotypes.zoo import CELLS, NASNET_A
