@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from evo_nas.data import open_decoded as module
+from evo_nas.data import decoded as module
 from evo_nas.data.decoded import DecodedEntry, open_decoded
 from evo_nas.data.sources.image_folder import ImageFolder
 from evo_nas.errors import DataError
