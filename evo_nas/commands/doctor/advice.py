@@ -73,19 +73,18 @@ def _on_the_processor(machine: Machine) -> Iterator[Advice]:
 
 
 def _on_the_kernels(report: Findings) -> Iterator[Advice]:
-    if (
-        report.machine.no_kernels is not None
-        and report.device == "cpu"
-        and isinstance(report.evaluator, ProxyEvaluator)
-    ):
+    machine = report.machine
+    if report.device != "cpu" or not isinstance(report.evaluator, ProxyEvaluator):
+        return
+    if machine.no_kernels is not None:
         yield Advice(
-            f"trainings go without the compiled kernels ({report.machine.no_kernels})",
+            f"trainings go without the compiled kernels ({machine.no_kernels})",
             "with the kernels, which a C compiler such as gcc makes, trainings of one or two threads take about two "
             "thirds of the time",
         )
-    if report.machine.no_onednn is not None and report.device == "cpu" and isinstance(report.evaluator, ProxyEvaluator):
+    if machine.no_onednn is not None:
         yield Advice(
-            f"trainings go without oneDNN ({report.machine.no_onednn})",
+            f"trainings go without oneDNN ({machine.no_onednn})",
             "they are right, and slower; with another release of torch it may not be at fault",
         )
 
