@@ -107,11 +107,11 @@ class _Terminated(BaseException):
 def _terminable() -> Iterator[None]:
     """Let SIGTERM unwind like Ctrl-C, so that files are closed and workers stopped."""
 
-    def raise_terminated(*_: object) -> NoReturn:
+    def raise_termination(*_: object) -> NoReturn:
         raise _Terminated
 
     try:
-        before = signal.signal(signal.SIGTERM, raise_terminated)
+        before = signal.signal(signal.SIGTERM, raise_termination)
     except ValueError:  # not in the main thread, where signals cannot be handled
         yield
         return

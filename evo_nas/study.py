@@ -191,7 +191,7 @@ def open_study(study: Study, path: Path) -> Iterator[Study]:
             )
             record = _record(filled, evaluator.optimum)
             if known.is_file():
-                record = _merged(_read(known), record, path)
+                record = _merge(_read(known), record, path)
             _check_alike(record["strategies"])
         except BaseException:
             if not known.is_file():
@@ -204,7 +204,7 @@ def open_study(study: Study, path: Path) -> Iterator[Study]:
         yield filled
 
 
-def list_unfinished(study: Study, path: Path) -> list[RunTask]:
+def list_open_tasks(study: Study, path: Path) -> list[RunTask]:
     """List the runs of an opened study that are not finished, seed by seed, so that those there can be compared.
 
     Raises:
@@ -222,7 +222,7 @@ def list_unfinished(study: Study, path: Path) -> list[RunTask]:
 
 
 def run_all(tasks: Sequence[RunTask], jobs: int, hear: Callable[[RunResult, int], None]) -> list[RunResult]:
-    """Run or resume what :func:`list_unfinished` listed, ``jobs`` runs at a time, and give how each ended.
+    """Run or resume what :func:`list_open_tasks` listed, ``jobs`` runs at a time, and give how each ended.
 
     ``hear`` is called as each ends, with how many are left. A run that fails does not stop the others; Ctrl-C stops
     all. What comes out does not depend on ``jobs``.
@@ -275,7 +275,7 @@ def is_finished(folder: Path, trials: int) -> bool:
     """Return whether a run needs no more: its trials are done, or it ended because there was nothing more to try."""
     try:
         with History.read(folder / "history.db") as history:
-            if history.trained() >= trials:
+            if history.count_trainings() >= trials:
                 return True
     except (RunFolderError, OSError):
         return False  # whoever runs it says what is wrong
@@ -309,7 +309,7 @@ def _search(task: RunTask, jobs: int) -> RunResult:
     watch = _Watch(task.parent if in_worker else None)
     try:
         plugins = [name for part in OPTION_TABLES if ":" in (name := task.tables["run"][part])]
-        if History.begun(task.path / "history.db"):
+        if History.exists(task.path / "history.db"):
             config = read_stored_config(task.path, task.tables, plugins)
             with RunFolder.open(task.path) as folder:
                 run = resume(config, folder, _parts(config, jobs), listeners=[watch], durable=False)
@@ -386,7 +386,7 @@ def _check_alike(entries: Sequence[Mapping[str, Any]]) -> None:
                 raise UsageError(f"--strategies: {other['label']} and {entry['label']} would share a folder")
 
 
-def _merged(old: Mapping[str, Any], new: dict[str, Any], path: Path) -> dict[str, Any]:
+def _merge(old: Mapping[str, Any], new: dict[str, Any], path: Path) -> dict[str, Any]:
     """Add what is asked for now to what the study has already.
 
     Raises:

@@ -12,7 +12,7 @@ Other spaces:         :mod:`genotypes.spaces.bits`, :mod:`genotypes.spaces.nasbe
 Individuals:          :mod:`genotypes.individual`, :mod:`genotypes.population`, :mod:`genotypes.pareto`
 """
 
-from genotypes.catalogue import space_named
+from genotypes.catalogue import build_space
 from genotypes.cell import Block, Cell, CellPair, Edge
 from genotypes.genotype import Genotype, GenotypeError
 from genotypes.individual import Evaluation, Individual, Outcome
@@ -44,5 +44,5 @@ __all__ = [
     "PNASSpace",
     "Population",
     "SearchSpace",
-    "space_named",
+    "build_space",
 ]

@@ -40,7 +40,7 @@ def warnings_of(paths: Paths) -> list[str]:
     warnings = [f"{run.name} has no run.toml: nothing is known of how it was made." for run in runs if not run.config]
     runs = [run for run in runs if run.config]
     for subject, consequence in (("space", _SEARCHED), ("evaluator", _MEASURED)):
-        names = {run.name: run.said(subject) for run in runs}
+        names = {run.name: run.spell_entry(subject) for run in runs}
         if len(set(names.values())) > 1:
             warnings.append(f"The {subject} differs ({by_value(names)}): {consequence}.")
         for name in dict.fromkeys(names.values()):
@@ -84,7 +84,7 @@ def unlike(groups: Sequence[Group]) -> dict[tuple[str, str], tuple[str, ...]]:
     return found
 
 
-def list_unfinished(runs: Sequence[Run], samples: Mapping[str, int]) -> list[str]:
+def list_unfinished_runs(runs: Sequence[Run], samples: Mapping[str, int]) -> list[str]:
     """Return which runs are not over, or ended before their budget. ``samples``: run -> trainings that have ended."""
     sentences, short = [], {}
     early: dict[str, list[str]] = {}
@@ -135,8 +135,8 @@ def _differing(runs: Sequence[Run], table: str, option: str, consequence: str) -
 def _other_data(runs: Sequence[Run]) -> list[str]:
     """Return a sentence if runs of one evaluator read other data, though it may go by the same name."""
     sentences = []
-    for evaluator in dict.fromkeys(run.said("evaluator") for run in runs):
-        alike = [run for run in runs if run.said("evaluator") == evaluator]
+    for evaluator in dict.fromkeys(run.spell_entry("evaluator") for run in runs):
+        alike = [run for run in runs if run.spell_entry("evaluator") == evaluator]
         marks = {run.name: settings_of(run).get("data", "not known") for run in alike}
         if len(set(marks.values())) > 1:
             sentences.append(f"The fingerprints of the data differ ({by_value(marks)}): {_MEASURED}.")

@@ -42,7 +42,7 @@ class Group:
     settings: Settings
     runs: tuple[Run, ...]
 
-    def repeated(self) -> dict[int, list[Run]]:
+    def find_repeats(self) -> dict[int, list[Run]]:
         """Return the seeds that more than one run has, with these runs."""
         by_seed: dict[int, list[Run]] = {}
         for run in self.runs:
@@ -66,8 +66,8 @@ def group_runs(runs: Sequence[Run], spaces: Mapping[str, str] | None = None) -> 
     found: dict[str, list[Run]] = {}
     parts: dict[str, tuple[str, str, Settings, Settings]] = {}
     for run in runs:
-        space = (spaces or {}).get(run.name) or run.space() or run.said("space")
-        part = (run.said("strategy"), space, _spelled(run.table("strategy")), settings_of(run))
+        space = (spaces or {}).get(run.name) or run.space() or run.spell_entry("space")
+        part = (run.spell_entry("strategy"), space, _spell_values(run.table("strategy")), settings_of(run))
         key = json.dumps([*part, None if run.config else run.name], sort_keys=True)
         parts[key] = part
         found.setdefault(key, []).append(run)
@@ -94,16 +94,16 @@ def settings_of(run: Run) -> dict[str, str]:
     """
     data = run.environment().get("data")
     data = data if isinstance(data, Mapping) else {}
-    options = {k: v for k, v in _spelled(run.table("evaluator")).items() if not (k == "table" and data)}
-    settings = {"evaluator": run.said("evaluator")} | {f"evaluator.{k}": v for k, v in options.items()}
+    options = {k: v for k, v in _spell_values(run.table("evaluator")).items() if not (k == "table" and data)}
+    settings = {"evaluator": run.spell_entry("evaluator")} | {f"evaluator.{k}": v for k, v in options.items()}
     if data:
         # The set's name is a setting of the evaluator; that of a table is where somebody put it.
         settings["data"] = " ".join(sorted(shorten(mark)[:_FINGERPRINT] for mark in data.values()))
-    settings |= {k: v for k, v in _spelled(run.table("run")).items() if k not in _NO_SETTINGS}
+    settings |= {k: v for k, v in _spell_values(run.table("run")).items() if k not in _NO_SETTINGS}
     return settings
 
 
-def _spelled(table: Mapping[str, Any]) -> dict[str, str]:
+def _spell_values(table: Mapping[str, Any]) -> dict[str, str]:
     """Spell the values of a table as ``run.toml`` does, whole."""
     return {
         printable(name): value if isinstance(value, str) else json.dumps(value, default=str)

@@ -221,7 +221,7 @@ def _curve(folder: Path, trials: int) -> tuple[Floats, Floats, Floats] | None:
     if not (folder / "history.db").is_file():
         return None
     (run,) = find_runs(folder)
-    keys, fitness, test = _trained(run, trials)
+    keys, fitness, test = _read_trainings(run, trials)
     if len(keys) < trials and ending(run) not in EARLY:
         return None
     if not keys:  # everything that it asked was refused
@@ -237,7 +237,7 @@ def _curve(folder: Path, trials: int) -> tuple[Floats, Floats, Floats] | None:
     return np.pad(best, rest, "edge"), np.pad(tested, rest, "edge"), np.pad(distinct, rest, "edge")
 
 
-def _trained(run: Run, trials: int) -> tuple[list[str], Floats, Floats]:
+def _read_trainings(run: Run, trials: int) -> tuple[list[str], Floats, Floats]:
     """Read the first so many ended trainings of a run, in the order told: keys, fitness and test fitness."""
     columns = ("key", "fitness", "test")
     with open_to_read(run.history) as connection:

@@ -127,7 +127,7 @@ def settle(ax: Axes, curves: Iterable[tuple[NDArray[Any], NDArray[Any]]], last: 
         first = min(int(np.searchsorted(np.asarray(x), start * last)), len(y) - 1)
         rest = np.asarray(y)[first:]
         low, high = min(low, float(np.nanmin(rest))), max(high, float(np.nanmax(y)))
-    _bound(ax, low, high)
+    _set_limits(ax, low, high)
 
 
 def fence(ax: Axes, trials: NDArray[np.float64], shown: Iterable[float] = ()) -> None:
@@ -138,12 +138,12 @@ def fence(ax: Axes, trials: NDArray[np.float64], shown: Iterable[float] = ()) ->
     quarter, three_quarters = np.quantile(trials, [0.25, 0.75])
     shown = list(shown)
     lowest = max(trials.min(), quarter - FENCE * (three_quarters - quarter))
-    bottom = _bound(ax, min([lowest, *shown]), max([trials.max(), *shown]))
+    bottom = _set_limits(ax, min([lowest, *shown]), max([trials.max(), *shown]))
     if hidden := int((trials < bottom).sum()):
         note(ax, f"{hidden:,} of {len(trials):,} trials {'lies' if hidden == 1 else 'lie'} below")
 
 
-def _bound(ax: Axes, low: float, high: float) -> float:
+def _set_limits(ax: Axes, low: float, high: float) -> float:
     """Set the limits of an ordinate of fractions with some room; give the lower one."""
     room = max(high - low, 0.01)
     bottom = max(0.0, low - 0.05 * room)

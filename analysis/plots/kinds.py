@@ -113,7 +113,7 @@ def _population(order: Order, figure: Figure) -> None:
     else:
         sizes = {run.name: size for run in order.runs if (size := population_of(run)) is not None}
     if not sizes:
-        names = ", ".join(sorted({run.said("strategy") for run in order.runs})[:3])
+        names = ", ".join(sorted({run.spell_entry("strategy") for run in order.runs})[:3])
         raise ValueError(f"{names} keeps no population; --window P follows the last P told as if they were one")
     lives = living(order.frame, sizes)
     if lives.empty:

@@ -105,8 +105,8 @@ def report_of(paths: Paths, *, top: int = TOP) -> dict[str, Any]:
         "top": _trials(_highest(frame, top), by_name),
         "failures": _failures(frame),
         "lineage": _lineage(by_name[best["run"].iloc[0]], int(best["id"].iloc[0])) if len(best) else None,
-        "settings": _tabled({run.name: dict(_flat(run.config)) for run in runs}),
-        "versions": _tabled({run.name: _versions(run) for run in runs}),
+        "settings": _tabulate({run.name: dict(_flat(run.config)) for run in runs}),
+        "versions": _tabulate({run.name: _versions(run) for run in runs}),
         "commands": [_commands(run) for run in runs],
         "until": None if pd.isna(last) else last.strftime("%Y-%m-%d %H:%M:%S"),
     }
@@ -123,9 +123,9 @@ def _run(run: Run, group: Group, rows: pd.DataFrame) -> dict[str, Any]:
     return {
         "name": run.name,
         "group": group.label,
-        "strategy": shorten(run.said("strategy")),
+        "strategy": shorten(run.spell_entry("strategy")),
         "space": shorten(group.space),
-        "evaluator": shorten(run.said("evaluator")),
+        "evaluator": shorten(run.spell_entry("evaluator")),
         "seed": seed_of(run),
         "state": _state(run, len(trained), budget),
         "budget": budget if isinstance(budget, int) else None,
@@ -351,7 +351,7 @@ def _versions(run: Run) -> dict[str, str]:
     return {name.removeprefix("versions."): value for name, value in _flat(said)}
 
 
-def _tabled(tables: Mapping[str, Mapping[str, str]]) -> dict[str, Any]:
+def _tabulate(tables: Mapping[str, Mapping[str, str]]) -> dict[str, Any]:
     """Part entries that all runs share from those that differ: ``common`` rows, and ``names`` with a row per run."""
     names = list(dict.fromkeys(name for table in tables.values() for name in table))
     differing = [name for name in names if len({table.get(name) for table in tables.values()}) > 1]

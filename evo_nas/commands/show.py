@@ -168,7 +168,7 @@ def summarise(path: Path, top: int, *, front: bool = False, costs: Sequence[str]
     is_pareto, own = _objective(folder)
     names = tuple(costs) or own
     with History.read(folder.history, checked=folder.holder() is None) as history:
-        counts = history.outcomes(), history.seconds(), history.stopped_early()
+        counts = history.outcomes(), history.seconds(), history.count_early_stops()
         summary = Summary(path, history.top(top), *counts, measure=measure)
         if is_asked or is_pareto:
             summary = replace(summary, front=Front(names, history.front(names), measure))

@@ -180,13 +180,13 @@ class Status:
         yield f"{printable(self.path)}: {self._how_it_is()}"
         rows = {
             "search": self._search(),
-            "started": self._started(),
+            "started": self._spell_start(),
             "trials": self._trials(),
             "best": "" if self.counts.best is None else _best(*self.counts.best),
             "pace": self._pace(),
             "limits": self._limits(),
             "in flight": self._in_flight(),
-            "pending": self._left_over(),
+            "pending": self._spell_leftovers(),
             "left alone": _some([f"trial {id} (crashed twice)" for id, _ in self.counts.quarantined]),
             "go on with": self.resume or "",
         }
@@ -227,7 +227,7 @@ class Status:
         on = f" ({dataset})" if isinstance(dataset, str) else ""
         return shorten(f"{run.strategy} on {run.space} with {run.evaluator}{on}, seed {run.seed}", 200)
 
-    def _started(self) -> str:
+    def _spell_start(self) -> str:
         words = []
         if self.log.started is not None:
             again = f", start {self.log.starts}" if self.log.starts > 1 else ""
@@ -281,7 +281,7 @@ class Status:
         waiting = len(self.counts.pending) - len(running) if self.state is RunState.RUNNING else 0
         return "; ".join(filter(None, [_some(named), f"{waiting} waiting" if waiting else ""]))
 
-    def _left_over(self) -> str:
+    def _spell_leftovers(self) -> str:
         if self.state is RunState.RUNNING or not self.counts.pending:
             return ""
         return f"{_some([f'trial {id}' for id, *_ in self.counts.pending])}: not ended, will be trained again"

@@ -55,7 +55,7 @@ def add_arguments(parser: Parser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Run what is missing of the study, and print its table."""
-    from evo_nas.study import list_unfinished, open_study, plan_study, run_all
+    from evo_nas.study import list_open_tasks, open_study, plan_study, run_all
 
     if not arguments.strategies:
         raise UsageError("name the strategies to compare with --strategies, as in --strategies random,evolution")
@@ -74,7 +74,7 @@ def run(arguments: argparse.Namespace) -> None:
     )
     path = arguments.study_dir or study.default_folder
     with open_study(study, path) as study:
-        tasks = list_unfinished(study, path)
+        tasks = list_open_tasks(study, path)
         progress = StudyProgress(f"study {path}: {', '.join(study.labels)}", len(study.labels) * len(seeds), len(tasks))
         try:
             ended = run_all(tasks, arguments.jobs, progress)
@@ -108,13 +108,13 @@ def _report_study(arguments: argparse.Namespace, path: Path, labels: Sequence[st
         print("\n".join([*report.notes, *map(str, report.files)]), file=sys.stderr)
         return
     if sys.stdout.isatty():
-        print_ruled(report.cells())
+        print_with_rules(report.cells())
     else:
         print("\n".join(report.lines()))
     print("\n".join([*report.notes, *map(str, report.files)]))
 
 
-def print_ruled(rows: Sequence[Sequence[str]]) -> None:
+def print_with_rules(rows: Sequence[Sequence[str]]) -> None:
     """Print a table for the eye: headings, a rule where the first column changes, numbers to the right."""
     from rich import box
     from rich.console import Console

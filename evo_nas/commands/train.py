@@ -69,7 +69,7 @@ def _add_place(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Train, and print the results."""
-    from evo_nas.commands.cell_sources import best_of_run, cells_named
+    from evo_nas.commands.cell_sources import best_of_run, find_cells
     from evo_nas.commands.training_plan import Wanted, default_folder, plan_top, plan_training, train_one, train_top
 
     wanted = Wanted(
@@ -94,7 +94,7 @@ def run(arguments: argparse.Namespace) -> None:
         results = _train_aloud(arguments, path, lambda hear: train_top(tasks, path, place, hear))
     else:
         named = arguments.source is not None or arguments.cell is not None or arguments.start is None
-        source = cells_named(arguments.source, arguments.cell, arguments.trial) if named else None
+        source = find_cells(arguments.source, arguments.cell, arguments.trial) if named else None
         task = plan_training(source, wanted, arguments.device)
         place = _place_of(arguments, source)
         path = arguments.train_dir or default_folder(task.label, task.dataset, task.seed)

@@ -183,7 +183,7 @@ def train_top(tasks: Sequence[TrainTask], path: Path, place: TrainPlacement, hea
     write_whole(known, record)
     results = []
     for task, folder in zip(tasks, folders, strict=True):
-        told = _told(task, hear)
+        told = _name_task(task, hear)
         results.append((train(task, path / folder, place, told, measure_test=False), task, folder))
     results.sort(key=lambda one: -(one[0].validation_accuracy or 0.0))
     _, task, folder = results[0]
@@ -191,5 +191,5 @@ def train_top(tasks: Sequence[TrainTask], path: Path, place: TrainPlacement, hea
     return [winner, *(result for result, _, _ in results[1:])]
 
 
-def _told(task: TrainTask, hear: Hear) -> Callable[[Epoch, int], None]:
+def _name_task(task: TrainTask, hear: Hear) -> Callable[[Epoch, int], None]:
     return lambda epoch, done: hear(task, epoch, done)

@@ -70,7 +70,7 @@ class StoppingRule(ABC):
         """
 
     @abstractmethod
-    def achieved(self, curve: Curve) -> float:
+    def score(self, curve: Curve) -> float:
         """Return what a training has achieved after the last epoch of its curve, to be held against the threshold."""
 
     def brief(self, population: Population) -> tuple[float, ...]:
@@ -85,7 +85,7 @@ class StoppingRule(ABC):
     def stops(self, curve: Curve, brief: Sequence[float]) -> bool:
         """Return whether a training ends after the last epoch of its curve; an empty brief stops nothing."""
         thresholds = dict(zip(self.looks, brief, strict=bool(brief)))
-        return len(curve) in thresholds and self.achieved(curve) < thresholds[len(curve)]
+        return len(curve) in thresholds and self.score(curve) < thresholds[len(curve)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,7 +113,7 @@ class MedianStopping(StoppingRule):
             return NO_THRESHOLD
         return median(_average(curve[:epoch]) for curve in curves)
 
-    def achieved(self, curve: Curve) -> float:
+    def score(self, curve: Curve) -> float:
         """Return the best accuracy so far."""
         return max(curve)
 
@@ -151,7 +151,7 @@ class SuccessiveHalving(StoppingRule):
             return NO_THRESHOLD
         return recorded[max(1, (len(recorded) + 1) // self.eta) - 1]
 
-    def achieved(self, curve: Curve) -> float:
+    def score(self, curve: Curve) -> float:
         """Return the accuracy at the rung."""
         return curve[-1]
 

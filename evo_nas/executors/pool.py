@@ -103,7 +103,7 @@ class Pool:
         """Return the jobs that ended; a dead worker's job as a crash, an overdue one as a timeout after a kill."""
         deadline = None if timeout is None else time.monotonic() + timeout
         while True:
-            ended = self._ended() + self._overdue()
+            ended = self._collect() + self._overdue()
             self._share_out()
             if ended or self._is_woken:
                 self._is_woken = False
@@ -145,7 +145,7 @@ class Pool:
         begun.add_done_callback(begins)
         ended.add_done_callback(lambda _: self._ring())
 
-    def _ended(self) -> list[tuple[int, Evaluation]]:
+    def _collect(self) -> list[tuple[int, Evaluation]]:
         """Remove the ended jobs from their slots, and return them."""
         results = []
         for number, slot in list(self._busy.items()):
@@ -157,10 +157,10 @@ class Pool:
                     if slot.jobs_done and slot.began is None:  # it was dead already, for which this job is not to blame
                         self._resubmit(number)
                     else:
-                        results.append(self._release(number, _failed(Outcome.CRASH, slot, str(error)), dead=True))
+                        results.append(self._release(number, _fail(Outcome.CRASH, slot, str(error)), dead=True))
                 except Exception as error:  # what cannot be sent from one process to the other
                     words = f"{type(error).__name__}: {error}"
-                    results.append(self._release(number, _failed(Outcome.ERROR, slot, words)))
+                    results.append(self._release(number, _fail(Outcome.ERROR, slot, words)))
         return results
 
     def _overdue(self) -> list[tuple[int, Evaluation]]:
@@ -170,7 +170,7 @@ class Pool:
             limit = self._limit(slot)
             if limit is not None and time.monotonic() >= limit:
                 words = f"took longer than {self._trial_timeout:g} seconds and was stopped"
-                results.append(self._release(number, _failed(Outcome.TIMEOUT, slot, words), dead=True))
+                results.append(self._release(number, _fail(Outcome.TIMEOUT, slot, words), dead=True))
         return results
 
     def _release(self, number: int, evaluation: Evaluation, *, dead: bool = False) -> tuple[int, Evaluation]:
@@ -218,6 +218,6 @@ class Pool:
             os.write(self._ringer, b"!")
 
 
-def _failed(outcome: Outcome, slot: _Slot, words: str) -> Evaluation:
+def _fail(outcome: Outcome, slot: _Slot, words: str) -> Evaluation:
     began = slot.submitted if slot.began is None else slot.began
     return Evaluation.failed(outcome, words, seconds=time.monotonic() - began)

@@ -61,10 +61,10 @@ class SlotsExecutor(Pool):
         gpus: Sequence[str] = (),
     ) -> None:
         word = f"process {os.getpid()}, {os.urandom(8).hex()}\n".encode()
-        self._lock = _locked(alive, word) if alive else None
+        self._lock = _lock_alive_file(alive, word) if alive else None
         self._context = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload([__name__, *evaluator.preload])
-        with _sheltered():
+        with _block_stop_signals():
             forkserver.ensure_running()
 
         def hire(number: int) -> _Process:
@@ -85,7 +85,7 @@ class _Process:
     """A worker process of this machine."""
 
     def __init__(self, context: Any, arguments: tuple[Any, ...]) -> None:
-        with _sheltered():
+        with _block_stop_signals():
             self._loky = ProcessPoolExecutor(
                 max_workers=1, context=context, initializer=_start_worker, initargs=arguments
             )
@@ -93,14 +93,14 @@ class _Process:
 
     def start(self, job: Job) -> tuple[Future[None], Future[Evaluation]]:
         """Send two tasks; the worker starts the second once it has completed the first, which is empty."""
-        with _without_main_module(), _sheltered():
+        with _without_main_module(), _block_stop_signals():
             try:
                 begun = self._loky.submit(_begin)
                 self._groups.update(self._loky._processes)  # loky forgets a worker that has died
                 ended = self._loky.submit(_evaluate, job)
             except BrokenProcessPool as error:
                 raise WorkerDied(str(error)) from error
-        return begun, _translated(ended)
+        return begun, _translate(ended)
 
     def kill(self) -> None:
         """Kill the process and its children, even if it is dead already."""
@@ -115,7 +115,7 @@ class _Process:
         self._loky.shutdown(wait=True, kill_workers=True)
 
 
-def _translated(future: Future[Evaluation]) -> Future[Evaluation]:
+def _translate(future: Future[Evaluation]) -> Future[Evaluation]:
     """Return a future that raises :class:`WorkerDied` for a dead worker."""
     ours: Future[Evaluation] = Future()
 
@@ -136,7 +136,7 @@ def _translated(future: Future[Evaluation]) -> Future[Evaluation]:
     return ours
 
 
-def _locked(alive: Path, word: bytes) -> IO[bytes] | None:
+def _lock_alive_file(alive: Path, word: bytes) -> IO[bytes] | None:
     """Lock the file that says that this process lives, and write its word; ``None`` if the file system cannot."""
     lock = alive.open("ab", buffering=0)
     deadline = time.monotonic() + _PATIENCE
@@ -175,7 +175,7 @@ def _set_guard(alive: Path, word: bytes) -> None:
 
 
 @contextmanager
-def _sheltered() -> Iterator[None]:
+def _block_stop_signals() -> Iterator[None]:
     """Block the stop signals for processes that are started in the block.
 
     A terminal or a scheduler sends them to all processes of a run, but only the main one handles them. Here a signal is

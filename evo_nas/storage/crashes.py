@@ -103,7 +103,7 @@ class CrashFile:
         global _watching
         if _watching is not None or threading.current_thread() is not threading.main_thread():
             return
-        self._before = _written_to()
+        self._before = _find_output()
         if self._before is None and faulthandler.is_enabled():
             return
         with suppress(OSError):
@@ -129,7 +129,7 @@ def _give_back() -> None:
     """Have faulthandler write where it wrote before; if somebody else has taken it over, it is theirs."""
     global _watching
     crash_file, _watching = _watching, None
-    if crash_file is not None and _written_to() is crash_file._file:
+    if crash_file is not None and _find_output() is crash_file._file:
         faulthandler.disable()
         if crash_file._before is not None:
             with suppress(OSError, ValueError, RuntimeError):  # it was closed in the meantime
@@ -139,7 +139,7 @@ def _give_back() -> None:
 os.register_at_fork(after_in_child=_give_back)  # the crash of a child is not that of this process
 
 
-def _written_to() -> Any:
+def _find_output() -> Any:
     """Find the file that faulthandler writes to; ``None`` if it is off, or writes to a bare number.
 
     There is no question that it answers, but it tells the garbage collector what it holds. Files that it writes to on

@@ -94,9 +94,9 @@ class HistoryReader(Replay):
         for row in self._rows(_QUARANTINED):
             crashed.setdefault(str(row["key"]), (row["id"], str(row["genotype"])))
         return Counts(
-            trained=self.trained(),
+            trained=self.count_trainings(),
             outcomes=self._outcomes_by_index(),
-            stopped_early=self.stopped_early() if stops else 0,
+            stopped_early=self.count_early_stops() if stops else 0,
             best=None if best is None else (best.id, float(best.fitness), str(best.genotype)),
             pending=tuple((row[0], row[1] or 0, row[2]) for row in self._rows(_PENDING)),
             quarantined=tuple(crashed.values()),
@@ -114,7 +114,7 @@ class HistoryReader(Replay):
         counts = {"ok": ok, "reused": told - ok - sum(failures.values()), **failures}
         return {outcome: count for outcome, count in counts.items() if count}
 
-    def stopped_early(self) -> int:
+    def count_early_stops(self) -> int:
         """Count the trainings that a stopping rule of the proxy trainer ended before their last epoch."""
         # As text: reading JSON takes far longer.
         return int(self._one("SELECT count(*) FROM trial WHERE outcome = 'ok' AND instr(metrics, '\"stopped\":1.0')"))

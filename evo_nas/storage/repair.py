@@ -61,7 +61,7 @@ class Repair:
             return
         found = [f"saved {self.saved} of {self.trials} trials"]
         found += [
-            f"{word}: {len(ids)} ({_spelled(ids)})"
+            f"{word}: {len(ids)} ({_spell_ids(ids)})"
             for word, ids in (("pending again", self.again), ("lost", self.lost))
             if ids
         ]
@@ -79,7 +79,7 @@ def repair(path: Path) -> Repair:
     Raises:
         RunFolderError: if there is no run, it is in use, or nothing can be saved; then nothing was changed.
     """
-    _put_back_locked(path)
+    _put_back_under_lock(path)
     with RunFolder.open(path) as folder:
         try:
             with suppress(DamagedHistory):
@@ -116,7 +116,7 @@ def _sound(folder: RunFolder) -> Repair:
         DamagedHistory: if it is damaged.
         RunFolderError: if there is none, or it is of another version.
     """
-    History.begun(folder.history, locks=folder.has_locks)
+    History.exists(folder.history, locks=folder.has_locks)
     if _beside(folder.history, "-journal").exists():  # to be taken back, which needs writing
         with suppress(sqlite3.Error), closing(_connect(folder.history, "rw", folder.has_locks)) as connection:
             connection.execute("SELECT 1 FROM sqlite_master")
@@ -152,10 +152,10 @@ def _replace(folder: RunFolder, found: Salvage) -> Path:
     return kept
 
 
-def _put_back_locked(path: Path) -> None:
+def _put_back_under_lock(path: Path) -> None:
     """Undo what an earlier repair did that was killed, if there was one; without its history it is no run to open."""
     history = RunFolder(path).history
-    if _last_kept(history) is not None and not os.path.lexists(history):
+    if _find_last_copy(history) is not None and not os.path.lexists(history):
         refuse_links(path, FILES)
         lock, _ = take_lock(path / "run.lock", f"the run folder {path}")
         with closing(lock):
@@ -164,7 +164,7 @@ def _put_back_locked(path: Path) -> None:
 
 def _put_back(history: Path) -> None:
     """Undo what a repair that was cut short did to the names: the history comes last, when all beside it is there."""
-    last = _last_kept(history)
+    last = _find_last_copy(history)
     if last is None or os.path.lexists(history):
         return
     for suffix in BESIDE_HISTORY:
@@ -174,7 +174,7 @@ def _put_back(history: Path) -> None:
     _sync(history.parent)
 
 
-def _last_kept(history: Path) -> Path | None:
+def _find_last_copy(history: Path) -> Path | None:
     """Find the damaged history that was put aside last."""
     number = re.compile(r"history\.damaged-([1-9]\d{0,8})\.db")
     with suppress(OSError):
@@ -246,7 +246,7 @@ def _connect(path: Path, mode: str, locks: bool) -> sqlite3.Connection:
     return sqlite3.connect(uri, uri=True)
 
 
-def _spelled(ids: Sequence[int]) -> str:
+def _spell_ids(ids: Sequence[int]) -> str:
     """Spell ids, runs of them as ``3-7``."""
     runs = []
     for _, group in groupby(enumerate(ids), key=lambda pair: pair[1] - pair[0]):

@@ -94,7 +94,7 @@ class Replay:
         self._event: int = max(positions)
 
     @staticmethod
-    def begun(path: Path, *, locks: bool = True) -> bool:
+    def exists(path: Path, *, locks: bool = True) -> bool:
         """Return whether there is a history at all; a start that is killed early leaves none, or a file without tables.
 
         Raises:
@@ -183,7 +183,7 @@ class Replay:
         """Id of the last ask; 0 before the first."""
         return self._one("SELECT max(id) FROM trial") or 0
 
-    def told(self, after: int = 0) -> Iterator[Individual]:
+    def read_tells(self, after: int = 0) -> Iterator[Individual]:
         """Yield what was told after event ``after``, in the order in which it was told."""
         yield from self._individuals("told > ? ORDER BY told", after)
 
@@ -198,7 +198,7 @@ class Replay:
             told, fitness, seconds = row["told"], row["fitness"], row["seconds"]
             yield Told(told, row["told_at"], id, row["genotype"], outcome, fitness, seconds, metrics, notes)
 
-    def told_after(self, event: int) -> int:
+    def count_tells(self, event: int) -> int:
         """Count what was told after an event."""
         return int(self._one("SELECT count(*) FROM trial WHERE told > ?", event))
 
@@ -266,7 +266,7 @@ class Replay:
         with explain_errors(self.path, row["id"]):
             return KnownResult(Outcome(row["outcome"]), row["fitness"], row["test"], metrics_of(row), row["error"])
 
-    def trained(self) -> int:
+    def count_trainings(self) -> int:
         """Count the trainings that ended, failed ones included and retries not: what a budget of trials limits."""
         return int(self._one("SELECT count(*) FROM trial WHERE seconds IS NOT NULL"))
 
@@ -274,7 +274,7 @@ class Replay:
         """Count the attempts of a trial that took their processes down."""
         return int(self._one("SELECT count(*) FROM attempt WHERE trial = ? AND outcome = 'crash'", id))
 
-    def unended(self, id: int) -> tuple[int, float] | None:
+    def find_open_attempt(self, id: int) -> tuple[int, float] | None:
         """Return number and start of the last attempt of a trial, if it has no end; the start in seconds since 1970."""
         rows = self._rows(
             "SELECT number, started_at, outcome FROM attempt WHERE trial = ? ORDER BY number DESC LIMIT 1", id
@@ -288,7 +288,7 @@ class Replay:
                 raise ValueError(f"an attempt started at {start}")
         return number, start
 
-    def untrained_in_a_row(self) -> int:
+    def count_asks_since_training(self) -> int:
         """Count the last asks in a row that were answered without a training."""
         return int(
             self._one(
@@ -297,7 +297,7 @@ class Replay:
             )
         )
 
-    def refused_in_a_row(self) -> Refused:
+    def find_refusals_since_training(self) -> Refused:
         """Look at the last asks in a row that were answered without a training: those that were refused."""
         (row,) = self._rows(
             "SELECT count(*), min(parameters), min(mult_adds) FROM trial WHERE outcome = 'refused' "

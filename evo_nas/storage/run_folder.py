@@ -151,7 +151,7 @@ class RunFolder:
         Raises:
             RunFolderError: if it cannot be written.
         """
-        with _explained(self.config):
+        with _explain_refusal(self.config):
             write_whole(self.config, text)
 
     def write_environment(self, text: str) -> None:
@@ -160,7 +160,7 @@ class RunFolder:
         Raises:
             RunFolderError: if that cannot be written.
         """
-        with _explained(self.environment):
+        with _explain_refusal(self.environment):
             for name in FOLDERS:
                 (self.path / name).mkdir(exist_ok=True)
             write_whole(self.environment, text)
@@ -214,7 +214,7 @@ def take_lock(path: Path, what: str) -> tuple[IO[str], bool]:
             if time.monotonic() < deadline:
                 time.sleep(_PATIENCE / 10)
                 continue
-            holder = _named_in(lock)
+            holder = _read_holder(lock)
             lock.close()
             raise RunFolderError(f"{what} is in use by {holder}; wait for it or stop it") from None
         except OSError as error:
@@ -250,17 +250,17 @@ def lock_holder(path: Path) -> str | None:
         try:
             fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
-            return _named_in(lock)
+            return _read_holder(lock)
     return None
 
 
-def _named_in(lock: IO[str]) -> str:
+def _read_holder(lock: IO[str]) -> str:
     lock.seek(0)
     return lock.read(200).strip() or "another process"
 
 
 @contextmanager
-def _explained(path: Path) -> Iterator[None]:
+def _explain_refusal(path: Path) -> Iterator[None]:
     """Turn the refusal to write a file of a run folder into one line."""
     try:
         yield

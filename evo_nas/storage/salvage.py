@@ -78,7 +78,7 @@ class _Reader:
         self._size = size
         self._pages = {n + 1: data[n * size : (n + 1) * size] for n in range(-(-len(data) // size))}
         older = []
-        for number, page in _committed(log, size):
+        for number, page in _read_log_pages(log, size):
             if number in self._pages:
                 older.append((number, self._pages[number]))
             self._pages[number] = page
@@ -110,7 +110,7 @@ class _Reader:
             was_told = id in ended or id in self._tells or bool(curve)
             accuracies = tuple(curve[epoch] for epoch in sorted(curve)) if tell else ()
             out.trials[id] = SalvagedTrial(ask, tell, accuracies, was_told)
-        out.lost = self._lost()
+        out.lost = self._find_lost_ids()
         out.attempts = {key: row for key, row in sorted(out.attempts.items()) if key[0] in out.trials}
         told = {id for id, trial in out.trials.items() if trial.tell}
         out.notes = {key: value for key, value in sorted(out.notes.items()) if key[0] in told}
@@ -121,7 +121,7 @@ class _Reader:
             return False
         return sum_ == row_sum(*tell, len(curve))
 
-    def _lost(self) -> list[int]:
+    def _find_lost_ids(self) -> list[int]:
         """Find the ids that were asked; a damaged row can claim any, so only those near the others are believed."""
         known = {*self._asks, *self._curves}
         known |= {trial for trial, _ in [*self._out.attempts, *self._out.notes]}
@@ -211,7 +211,7 @@ class _Reader:
                 yield id, payload
 
 
-def _committed(log: bytes, size: int) -> Iterator[tuple[int, bytes]]:
+def _read_log_pages(log: bytes, size: int) -> Iterator[tuple[int, bytes]]:
     """Return the pages that a write-ahead log holds, number and content, oldest first, up to its last commit.
 
     What is left of what was written before the log began anew has another salt.

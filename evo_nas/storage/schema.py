@@ -69,7 +69,7 @@ class Table:
         parts += [f"PRIMARY KEY ({', '.join(self.key)})"] if self.key else []
         return f"CREATE TABLE {self.name} ({', '.join(parts)}){' WITHOUT ROWID' if self.key else ''};"
 
-    def covered(self, half: str) -> tuple[str, ...]:
+    def list_summed_columns(self, half: str) -> tuple[str, ...]:
         """Return the columns that a checksum covers, in its order."""
         return tuple(column.name for column in self.columns if half in column.halves)
 
@@ -176,10 +176,10 @@ ATTEMPT: Final = Table(
 
 TABLES: Final = (TRIAL, CURVE, NOTE, ATTEMPT)
 
-ASK: Final = TRIAL.covered("asked_sum")
+ASK: Final = TRIAL.list_summed_columns("asked_sum")
 """Columns of ``trial`` that ``asked_sum`` covers: what is known when a trial is asked."""
 
-TELL: Final = TRIAL.covered("told_sum")
+TELL: Final = TRIAL.list_summed_columns("told_sum")
 """Columns of ``trial`` that ``told_sum`` covers: what became of it."""
 
 EPOCHS: Final = "(SELECT count(*) FROM curve WHERE curve.trial = trial.id)"
@@ -199,7 +199,7 @@ class Summed(NamedTuple):
 SUMMED: Final = (
     Summed("trial", "id", "asked_sum", ASK),
     Summed("trial", "id", "told_sum", (*TELL, EPOCHS), "(told IS NOT NULL OR told_sum IS NOT NULL)"),
-    *(Summed(table.name, "trial", "sum", table.covered("sum")) for table in (CURVE, NOTE, ATTEMPT)),
+    *(Summed(table.name, "trial", "sum", table.list_summed_columns("sum")) for table in (CURVE, NOTE, ATTEMPT)),
 )
 """Every sum in a history."""
 

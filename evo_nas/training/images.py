@@ -36,9 +36,9 @@ class TrainingImages:
             UsageError: if they are none that this task can take.
         """
         return (
-            cls._streamed(task, place, device)
+            cls._stream(task, place, device)
             if task.recipe.augmentation == "imagenet"
-            else cls._held(task, place, device)
+            else cls._hold(task, place, device)
         )
 
     def complete(self, task: TrainTask) -> TrainTask:
@@ -52,7 +52,7 @@ class TrainingImages:
         return replace(task, blueprint=blueprint, fingerprint=self.fingerprint)
 
     @classmethod
-    def _held(cls, task: TrainTask, place: TrainPlacement, device: torch.device) -> TrainingImages:
+    def _hold(cls, task: TrainTask, place: TrainPlacement, device: torch.device) -> TrainingImages:
         """Hold all images in the device's memory."""
         from evo_nas.data.images import open_images
         from evo_nas.training.loop import Examples
@@ -76,7 +76,7 @@ class TrainingImages:
         )
 
     @classmethod
-    def _streamed(cls, task: TrainTask, place: TrainPlacement, device: torch.device) -> TrainingImages:
+    def _stream(cls, task: TrainTask, place: TrainPlacement, device: torch.device) -> TrainingImages:
         """Read images from their files as they are needed."""
         import torch
 

@@ -51,7 +51,7 @@ class Examples:
         """Return the images at these indices, normalised, and their labels."""
         return normalise(self.images[indices], self.mean, self.std), self.labels[indices]
 
-    def shuffled(self, batch_size: int, recipe: Recipe, generator: torch.Generator) -> Iterator[Batch]:
+    def draw_batches(self, batch_size: int, recipe: Recipe, generator: torch.Generator) -> Iterator[Batch]:
         """Yield augmented batches of one epoch; batch norm over the handful that is left over would be noise."""
         complete = len(self) // batch_size * batch_size
         order = torch.randperm(len(self), generator=generator)[:complete].to(self.device)
@@ -124,7 +124,7 @@ class Training:
             start = time.perf_counter()
             self.network.train()
             losses = []
-            batches = train.shuffled(batch_size, recipe, self.generator)
+            batches = train.draw_batches(batch_size, recipe, self.generator)
             for step, batch in enumerate(batches, start=self.done * steps):
                 progress = step / (recipe.epochs * steps)
                 self._set_progress(progress)
@@ -159,7 +159,7 @@ class Training:
         """
         device = next(self.network.parameters()).device
         own = {f"network.{name}": tensor for name, tensor in self.network.state_dict().items()}
-        moments = self._optimizer.expected()
+        moments = self._optimizer.expect_state()
         own |= moments
         if self._average is not None:
             own |= {f"average.{name}": tensor for name, tensor in self._average.state_dict().items()}

@@ -68,7 +68,7 @@ class Optimizer(ABC):
     _counts: ClassVar[bool] = False
     """Whether a step depends on how many came before it."""
 
-    def expected(self) -> dict[str, Tensor]:
+    def expect_state(self) -> dict[str, Tensor]:
         """Return tensors of the names, shapes and types that a whole :meth:`state` has."""
         tensors = {
             f"{name}.{index}": parameter.detach()

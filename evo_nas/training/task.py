@@ -24,7 +24,7 @@ class Data(Protocol):
 
     def __len__(self) -> int: ...
 
-    def shuffled(self, batch_size: int, recipe: Recipe, generator: torch.Generator) -> Iterator[Batch]:
+    def draw_batches(self, batch_size: int, recipe: Recipe, generator: torch.Generator) -> Iterator[Batch]:
         """Yield augmented batches of one epoch; the last, incomplete one is left out."""
 
     def in_order(self) -> Iterator[Batch]:

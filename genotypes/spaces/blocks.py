@@ -99,7 +99,7 @@ class BlockSpace(GrowingSpace):
         position = block + 2 + side
         choices = list(parent.choices)
         choices[position] = int(rng.integers(len(self.ops)))
-        return Genotype.unchecked(parent.space, tuple(choices))
+        return Genotype.without_check(parent.space, tuple(choices))
 
     def decode(self, genotype: Genotype) -> CellPair:
         """Return the pair of cells that the genotype describes; where the space has one cell, it is both.
@@ -118,7 +118,7 @@ class BlockSpace(GrowingSpace):
             GenotypeError: if neither this space nor a level below contains the genotype.
         """
         self.check(genotype)
-        cells = [_spelled(self, choices) for choices in self._split(genotype)]
+        cells = [_spell(self, choices) for choices in self._split(genotype)]
         return f"{cells[0]} | {cells[-1]}"
 
     def words(self, genotype: Genotype) -> tuple[str, ...]:
@@ -173,7 +173,7 @@ class BlockSpace(GrowingSpace):
 
 
 @lru_cache(maxsize=4_000)
-def _spelled(space: BlockSpace, choices: tuple[int, ...]) -> str:
+def _spell(space: BlockSpace, choices: tuple[int, ...]) -> str:
     """Return the canonical text of one cell."""
     ops, blocks = space.ops, space._blocks(choices)
     plain = [

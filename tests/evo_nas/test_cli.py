@@ -639,7 +639,7 @@ def assert_ends_on(number: signal.Signals, code: int) -> None:
     assert "; go on with: python -m evo_nas resume run" in rest
     assert "Traceback" not in rest
     with History.read(Path("run/history.db")) as history:
-        trained = history.trained()
+        trained = history.count_trainings()
     assert main(["resume", "run", "--trials", str(trained + 2)]) == 0
 
 

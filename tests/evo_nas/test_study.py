@@ -18,7 +18,7 @@ import pytest
 
 from analysis.frames import load_history
 from evo_nas.cli import main
-from evo_nas.commands.study import parse_strategies, print_ruled
+from evo_nas.commands.study import parse_strategies, print_with_rules
 from evo_nas.storage.run_folder import take_lock
 from evo_nas.study import is_finished
 from tests.waiting import GATED, wait_for
@@ -314,7 +314,7 @@ def test_options_go_to_the_strategies_that_have_them() -> None:
 
 
 def test_on_a_terminal_the_table_has_rules(capsys: Any) -> None:
-    print_ruled([["strategy", "trials"], ["random", "50"], ["random", "100"], ["rl", "50"]])
+    print_with_rules([["strategy", "trials"], ["random", "50"], ["random", "100"], ["rl", "50"]])
     lines = [line.strip() for line in capsys.readouterr().out.splitlines() if line.strip()]
     assert lines[0].split() == ["strategy", "trials"]
     assert set(lines[1]) <= {"─", "╶", "╴", " "}

@@ -112,7 +112,7 @@ def test_another_version_of_a_library_is_noted(toy_run: Callable[..., Run], caps
     warnings = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
     assert ["version.torch" in one["message"] for one in warnings if one["event"] == "warning"] == [True]
     with History.read(run / "history.db") as history:
-        assert history.trained() == 12
+        assert history.count_trainings() == 12
 
 
 def test_the_difference_of_another_search_is_named(

@@ -30,11 +30,11 @@ def examine(config: RunConfig, run_dir: Path | None, hear: Callable[[str], None]
     problems: list[EvoNasError] = []
     report = Findings(config, look_at_machine())
     if run_dir is not None:
-        report = replace(report, place=_tried(lambda: look_at_place(run_dir), problems))
-    parts = _tried(lambda: build(config), problems)
+        report = replace(report, place=_try(lambda: look_at_place(run_dir), problems))
+    parts = _try(lambda: build(config), problems)
     if parts is not None:
         if run_dir is None:
-            report = replace(report, place=_tried(lambda: look_at_place(new_folder(config, parts)), problems))
+            report = replace(report, place=_try(lambda: look_at_place(new_folder(config, parts)), problems))
         report = _with_evaluator(replace(report, parts=parts), parts.evaluator, problems, hear)
     report = replace(report, problem=problems[0] if problems else None)
     return replace(report, advice=tuple(advise(report)))
@@ -52,11 +52,11 @@ def _with_evaluator(
         name = report.machine.processor if device.type == "cpu" else gpus[(device.index or 0) % len(gpus)]
         report = replace(report, device=device.type, device_name=name)
     if not isinstance(evaluator, ProxyEvaluator):
-        seconds = _tried(lambda: _expected(report, evaluator), problems)
+        seconds = _try(lambda: _estimate_seconds(report, evaluator), problems)
         return replace(report, seconds=seconds, whole=_whole(report, evaluator, seconds))
-    images = _tried(lambda: _images_of(evaluator), problems)
+    images = _try(lambda: _images_of(evaluator), problems)
     report = replace(report, images=images)
-    if images is not None and _tried(lambda: _settled(evaluator, images), problems) is None:
+    if images is not None and _try(lambda: _fit_evaluator(evaluator, images), problems) is None:
         return report
     hardware = report.config.hardware
     demand = memory_demand(hardware, evaluator)
@@ -72,7 +72,7 @@ def _with_evaluator(
     return replace(report, trial=trial, seconds=seconds, whole=_whole(report, evaluator, seconds))
 
 
-def _tried(action: Callable[[], T], problems: list[EvoNasError]) -> T | None:
+def _try(action: Callable[[], T], problems: list[EvoNasError]) -> T | None:
     """Do something, or note why it cannot be done."""
     try:
         return action()
@@ -89,7 +89,7 @@ def _images_of(evaluator: ProxyEvaluator) -> Images:
     return look_at_images(dataset, evaluator.placement.data_dir, size, channels)
 
 
-def _settled(evaluator: ProxyEvaluator, images: Images) -> bool:
+def _fit_evaluator(evaluator: ProxyEvaluator, images: Images) -> bool:
     """Fit the evaluator to its images: with the decoded ones where they are there, else with their number alone."""
     if images.is_decoded:
         with TemporaryDirectory() as folder:
@@ -99,7 +99,7 @@ def _settled(evaluator: ProxyEvaluator, images: Images) -> bool:
     return True
 
 
-def _expected(report: Findings, evaluator: Evaluator) -> float | None:
+def _estimate_seconds(report: Findings, evaluator: Evaluator) -> float | None:
     import numpy as np
 
     rng = np.random.default_rng(report.config.run.seed)

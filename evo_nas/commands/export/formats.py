@@ -79,7 +79,7 @@ class Subject:
         return name if name.isidentifier() and not keyword.iskeyword(name) else f"cell_{name}".rstrip("_")
 
 
-def formats_named(words: Sequence[str]) -> list[str]:
+def parse_formats(words: Sequence[str]) -> list[str]:
     """Read the names of formats, with commas or one by one, each once.
 
     Raises:

@@ -71,7 +71,7 @@ def fetch(dataset: str, data_dir: Path | None = None, archive: Path | None = Non
         else:
             _unpack(archive, scratch)
         origin = archive or "the download"
-        source = _recognised(known, scratch)
+        source = _recognise(known, scratch)
         if source is None:
             raise DataError(f"{origin} holds no {known.name}: neither torchvision's files nor train/<class>/ images")
         if found := _incomplete(known, source):
@@ -158,7 +158,7 @@ def _admit(archive: Path, name: str, *, plain: bool) -> None:
         raise DataError(f"{archive} is refused: its member {spelled!r} would be unpacked outside the data folder")
 
 
-def _recognised(known: DataSet, scratch: Path) -> ImageSource | None:
+def _recognise(known: DataSet, scratch: Path) -> ImageSource | None:
     """Return the set in the unpacked folder, or inside folders that hold nothing but one folder."""
     base = scratch
     while True:

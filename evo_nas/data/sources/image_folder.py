@@ -105,7 +105,7 @@ class ImageFolder(ImageSource):
             UsageError: if ``size`` is ``None`` and the images differ in size, or are not square.
         """
         first: tuple[int, int] | None = None
-        for arrays in _threaded(partial(self._decode, size=size, channels=channels), self.paths(part)):
+        for arrays in _map_in_threads(partial(self._decode, size=size, channels=channels), self.paths(part)):
             for path, array in arrays:
                 height, width = array.shape[:2]
                 first = first or (height, width)
@@ -120,7 +120,7 @@ class ImageFolder(ImageSource):
 
     def faults(self, part: Part) -> Iterator[str]:
         """Decode every file, and name those that cannot be."""
-        for found in _threaded(_broken, self.paths(part)):
+        for found in _map_in_threads(_find_faults, self.paths(part)):
             yield from found
 
     def paths(self, part: Part) -> list[Path]:
@@ -212,7 +212,7 @@ def _unreadable(path: Path, error: OSError) -> str:
     return f"{path} cannot be read ({error.strerror}): mend its permissions, or name another folder"
 
 
-def _broken(paths: Sequence[Path]) -> list[str]:
+def _find_faults(paths: Sequence[Path]) -> list[str]:
     """Decode a batch of files for their faults alone."""
     faults = []
     for path in paths:
@@ -223,7 +223,7 @@ def _broken(paths: Sequence[Path]) -> list[str]:
     return faults
 
 
-def _threaded(work: Callable[[Sequence[Path]], _T], paths: Sequence[Path]) -> Iterator[_T]:
+def _map_in_threads(work: Callable[[Sequence[Path]], _T], paths: Sequence[Path]) -> Iterator[_T]:
     """Do the work on batches of paths with a few threads, and yield the results in order."""
     batches = [paths[start : start + _BATCH] for start in range(0, len(paths), _BATCH)]
     workers = min(8, os.cpu_count() or 1)

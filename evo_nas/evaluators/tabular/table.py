@@ -179,7 +179,7 @@ def _csv_rows(source: TableFile) -> Iterator[tuple[int, str, Any, Any]]:
     """
     line = 1
     try:
-        with _opened(source.path) as file:
+        with _open_text(source.path) as file:
             reader = csv.reader(file)
             header = [name.strip() for name in next(reader, [])]
             key, column, test = _positions(source, header)
@@ -238,13 +238,13 @@ def _positions(source: TableFile, header: Sequence[str]) -> tuple[int, int, int]
     return header.index(key), header.index(column), header.index(test)
 
 
-def _opened(path: Path) -> IO[str]:
+def _open_text(path: Path) -> IO[str]:
     """Open a text file, unpacked by its suffix; a byte order mark, as spreadsheets write it, is skipped."""
     raw = _OPENERS.get(path.suffix.lower(), Path.open)
     return io.TextIOWrapper(raw(path, "rb"), encoding="utf-8-sig", newline="")
 
 
-def _unzipped(path: Path, mode: str) -> IO[bytes]:
+def _open_zip(path: Path, mode: str) -> IO[bytes]:
     """Open the one file of a zip archive."""
     archive = zipfile.ZipFile(path)
     names = archive.namelist()
@@ -257,5 +257,5 @@ _OPENERS: Final[dict[str, Callable[..., Any]]] = {
     ".gz": gzip.open,
     ".bz2": bz2.open,
     ".xz": lzma.open,
-    ".zip": _unzipped,
+    ".zip": _open_zip,
 }

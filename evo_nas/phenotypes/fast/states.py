@@ -26,7 +26,7 @@ class HiddenState:
         self._pooled: dict[tuple[str, int, int, bool], Tensor] = {}
 
     @classmethod
-    def joined(cls, parts: Sequence[HiddenState]) -> HiddenState:
+    def join(cls, parts: Sequence[HiddenState]) -> HiddenState:
         """Mean several states as one."""
         return parts[0] if len(parts) == 1 else cls(parts=parts)
 

@@ -35,8 +35,8 @@ from genotypes.cell import Block, Cell, CellPair, Edge
 from tests.waiting import wait_for
 
 ROOT = Path(__file__).parents[3]
-_POOLS = Cell.unused([Block(Edge(0, "max_pool_3x3"), Edge(1, "identity"))])
-CELLS = CellPair(_POOLS, Cell.unused([Block(Edge(0, "sep_conv_3x3"), Edge(1, "max_pool_3x3"))]))
+_POOLS = Cell.join_leaves([Block(Edge(0, "max_pool_3x3"), Edge(1, "identity"))])
+CELLS = CellPair(_POOLS, Cell.join_leaves([Block(Edge(0, "sep_conv_3x3"), Edge(1, "max_pool_3x3"))]))
 SMALL = Wanted(
     preset="cpu",
     dataset="digits",

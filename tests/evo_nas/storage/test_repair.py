@@ -24,10 +24,10 @@ from evo_nas.storage.history import History
 from evo_nas.storage.repair import Repair, repair
 from evo_nas.storage.run_folder import RunFolder
 from evo_nas.storage.salvage import salvage
-from genotypes.catalogue import space_named
+from genotypes.catalogue import build_space
 from genotypes.individual import Evaluation, Outcome, Proposal
 
-SPACE = space_named("nasnet(blocks=1)")
+SPACE = build_space("nasnet(blocks=1)")
 TRIALS = 60
 
 

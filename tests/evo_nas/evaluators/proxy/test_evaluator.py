@@ -22,12 +22,12 @@ from evo_nas.evaluators.proxy.presets import PRESETS
 from evo_nas.executors.slots import SlotsExecutor
 from evo_nas.phenotypes.cost import cost_of
 from evo_nas.run import search
-from genotypes.catalogue import space_named
+from genotypes.catalogue import build_space
 from genotypes.individual import Outcome
 
 pytestmark = pytest.mark.slow
 
-SPACE = space_named("nasnet(blocks=1,combines=add)")
+SPACE = build_space("nasnet(blocks=1,combines=add)")
 GOOD = SPACE.genotype([0, 1, 8, 10, 0, 0, 1, 10, 5, 0])  # 1x1 and separable 3x3 convolutions, max pooling
 SMALL: dict[str, Any] = {"dataset": "digits", "filters": 4, "epochs": 2, "validation_images": 200}
 
