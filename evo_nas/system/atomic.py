@@ -13,7 +13,8 @@ from pathlib import Path
 def replace_whole(path: Path) -> Iterator[Path]:
     """Yield a temporary path; the file written there replaces ``path`` at the end.
 
-    After an interruption or a power cut ``path`` has its old or its new content, never a part. A symbolic
+    After an interruption or a power cut ``path`` has its old or its new content, never a part, and after the end it
+    has the new one, before anything else that is written later. A symbolic
     link in its place, or in that of the file beside it, is replaced: nothing is written to what it leads to. A device
     or a pipe is not, for its reader would wait in vain.
 
@@ -27,9 +28,9 @@ def replace_whole(path: Path) -> Iterator[Path]:
             raise OSError(kind, os.strerror(kind) if path.is_dir() else "it is a device or a pipe")
         partial.unlink(missing_ok=True)  # left behind by a kill, or a link that leads elsewhere
         yield partial
-        with partial.open("rb") as file:
-            os.fsync(file.fileno())
+        sync(partial)
         partial.replace(path)
+        sync(path.absolute().parent)
     except BaseException as error:
         _remove(partial)
         if isinstance(error, OSError) and error.filename in (None, str(partial), partial) and not partial.is_dir():
@@ -41,6 +42,35 @@ def write_whole(path: Path, text: str) -> None:
     """Write a text file, whole or not at all."""
     with replace_whole(path) as partial:
         partial.write_text(text, "utf-8")
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder, and those above it that are missing; after the end a power cut takes none of them back.
+
+    Raises:
+        OSError: if one cannot be made, or is no folder.
+    """
+    made = [folder for folder in (path, *path.parents) if not folder.exists()]
+    path.mkdir(parents=True, exist_ok=True)
+    for folder in reversed(made):
+        sync(folder.absolute().parent)
+
+
+def sync(path: Path) -> None:
+    """Write what a file holds, or which names a folder holds, to the disk before what comes next.
+
+    Raises:
+        OSError: if the disk refuses it. A folder that the file system cannot sync is passed over.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        if error.errno in (errno.EIO, errno.ENOSPC, errno.EDQUOT) or not path.is_dir():
+            raise
 
 
 def _remove(path: Path) -> None:

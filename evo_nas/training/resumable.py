@@ -25,7 +25,7 @@ from evo_nas.errors import DataError, EvoNasError, RunFolderError, UsageError
 from evo_nas.phenotypes.blueprint import load_network, save_network
 from evo_nas.phenotypes.transfer import load_fitting
 from evo_nas.storage.run_folder import take_lock
-from evo_nas.system.atomic import replace_whole, write_whole
+from evo_nas.system.atomic import make_folder, replace_whole, write_whole
 from evo_nas.system.links import refuse_links
 from evo_nas.training.images import TrainingImages
 from evo_nas.training.train_task import VERSION, TrainPlacement, TrainTask
@@ -241,7 +241,7 @@ def _claim(path: Path, task: TrainTask) -> Iterator[None]:
     from evo_nas.system.resources import environment
 
     try:
-        path.mkdir(parents=True, exist_ok=True)
+        make_folder(path)
     except OSError as error:
         raise RunFolderError(f"cannot make the training folder {path}: {error.strerror}") from error
     refuse_links(path, _FILES)

@@ -273,7 +273,7 @@ def killed_repair(run: Path, steps: int, patch: pytest.MonkeyPatch) -> bool:
             kill = Kill(steps)
             for name in ("rename", "replace", "unlink", "write_text"):
                 patch.setattr(Path, name, kill.before(getattr(Path, name)))
-            for name in ("_sync", "_write", "damage"):
+            for name in ("sync", "_write", "damage"):
                 patch.setattr(module, name, kill.before(getattr(module, name)))
             repair(run)
             os._exit(0)
@@ -331,7 +331,7 @@ def test_a_disk_that_is_full_leaves_the_old_history_where_it_was(killed: Path, m
     def full(*_: Any) -> None:
         raise OSError(28, "No space left on device", "history.db")
 
-    monkeypatch.setattr(module, "_sync", full)
+    monkeypatch.setattr(module, "sync", full)
     with pytest.raises(RunFolderError, match="No space left"):
         repair(killed)
     monkeypatch.undo()
