@@ -30,6 +30,7 @@ def replace_whole(path: Path) -> Iterator[Path]:
         with partial.open("rb") as file:
             os.fsync(file.fileno())
         partial.replace(path)
+        sync_folder(path.parent)
     except BaseException as error:
         _remove(partial)
         if isinstance(error, OSError) and error.filename in (None, str(partial), partial) and not partial.is_dir():
@@ -41,6 +42,28 @@ def write_whole(path: Path, text: str) -> None:
     """Write a text file, whole or not at all."""
     with replace_whole(path) as partial:
         partial.write_text(text, "utf-8")
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder, and those above it that are missing; after a power cut they are there too.
+
+    Raises:
+        OSError: if one cannot be made.
+    """
+    missing = [folder for folder in (path, *path.parents) if not folder.exists()]
+    path.mkdir(parents=True, exist_ok=True)
+    for folder in missing:
+        sync_folder(folder.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Have the names in a folder on the disk before what comes next: files made, renamed, removed."""
+    with suppress(OSError):  # not every file system can
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def _remove(path: Path) -> None:
