@@ -13,8 +13,7 @@ from pathlib import Path
 def replace_whole(path: Path) -> Iterator[Path]:
     """Yield a temporary path; the file written there replaces ``path`` at the end.
 
-    After an interruption or a power cut ``path`` has its old or its new content, never a part, and after the end it
-    has the new one, before anything else that is written later. A symbolic
+    After an interruption or a power cut ``path`` has its old or its new content, never a part. A symbolic
     link in its place, or in that of the file beside it, is replaced: nothing is written to what it leads to. A device
     or a pipe is not, for its reader would wait in vain.
 
@@ -30,7 +29,7 @@ def replace_whole(path: Path) -> Iterator[Path]:
         yield partial
         sync(partial)
         partial.replace(path)
-        sync(path.absolute().parent)
+        sync(path.parent)
     except BaseException as error:
         _remove(partial)
         if isinstance(error, OSError) and error.filename in (None, str(partial), partial) and not partial.is_dir():
@@ -45,19 +44,19 @@ def write_whole(path: Path, text: str) -> None:
 
 
 def make_folder(path: Path) -> None:
-    """Make a folder, and those above it that are missing; after the end a power cut takes none of them back.
+    """Make a folder, and those above it that are missing; after a power cut they are there too.
 
     Raises:
-        OSError: if one cannot be made, or is no folder.
+        OSError: if one cannot be made.
     """
-    made = [folder for folder in (path, *path.parents) if not folder.exists()]
+    missing = [folder for folder in (path, *path.parents) if not folder.exists()]
     path.mkdir(parents=True, exist_ok=True)
-    for folder in reversed(made):
-        sync(folder.absolute().parent)
+    for folder in missing:
+        sync(folder.parent)
 
 
 def sync(path: Path) -> None:
-    """Write what a file holds, or which names a folder holds, to the disk before what comes next.
+    """Have what a file holds, or the names in a folder, on the disk before what comes next.
 
     Raises:
         OSError: if the disk refuses it. A folder that the file system cannot sync is passed over.

@@ -27,6 +27,33 @@ def test_what_goes_wrong_leaves_the_file_as_it_was_and_is_said_of_its_name(tmp_p
     assert list(tmp_path.iterdir()) == [file]
 
 
+@pytest.fixture
+def synced(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What is synced, each with the names that lie in it by then."""
+    found: list[str] = []
+    sync = os.fsync
+
+    def note(number: int) -> None:
+        place = Path(f"/proc/self/fd/{number}").readlink()
+        names = [f": {' '.join(sorted(file.name for file in place.iterdir()))}"] if place.is_dir() else []
+        found.append("".join([place.name, *names]))
+        sync(number)
+
+    monkeypatch.setattr(os, "fsync", note)
+    return found
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="open files are named in /proc")
+def test_new_names_are_on_the_disk_before_what_comes_next(tmp_path: Path, synced: list[str]) -> None:
+    make_folder(tmp_path / "a" / "b")
+    assert sorted(synced) == ["a: b", f"{tmp_path.name}: a"]
+    synced.clear()
+    make_folder(tmp_path / "a")
+    assert not synced
+    write_whole(tmp_path / "a" / "file", "text")
+    assert synced == ["file.partial", "a: b file"]
+
+
 def test_devices_pipes_and_folders_are_not_replaced(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     for place, said in ((tmp_path / "pipe", "a device or a pipe"), (Path("/dev/null"), "a device or a pipe")):
@@ -56,37 +83,6 @@ def test_of_a_folder_that_is_not_there_the_file_is_named(tmp_path: Path) -> None
     with pytest.raises(FileNotFoundError) as caught:
         write_whole(tmp_path / "nowhere" / "file", "text")
     assert caught.value.filename == str(tmp_path / "nowhere" / "file")
-
-
-@pytest.fixture
-def synced(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Path, set[str]]]:
-    """What is synced in turn: its path, and the names in it if it is a folder."""
-    found = []
-
-    def fsync(number: int) -> None:
-        path = Path(f"/proc/self/fd/{number}").readlink()
-        found.append((path, {entry.name for entry in path.iterdir()} if path.is_dir() else set()))
-
-    monkeypatch.setattr(os, "fsync", fsync)
-    return found
-
-
-linux = pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="the path of an open file is read from /proc")
-
-
-@linux
-def test_content_is_on_the_disk_before_its_name_and_the_name_in_the_end(
-    tmp_path: Path, synced: list[tuple[Path, set[str]]]
-) -> None:
-    write_whole(tmp_path / "file", "text")
-    assert synced == [(tmp_path / "file.partial", set()), (tmp_path, {"file"})]
-
-
-@linux
-def test_names_of_new_folders_are_on_the_disk(tmp_path: Path, synced: list[tuple[Path, set[str]]]) -> None:
-    for _ in range(2):
-        make_folder(tmp_path / "a" / "b")
-    assert synced == [(tmp_path, {"a"}), (tmp_path / "a", {"b"})]
 
 
 @pytest.mark.parametrize(("number", "is_said"), [(errno.EIO, True), (errno.ENOSPC, True), (errno.EINVAL, False)])
