@@ -296,7 +296,7 @@ def _trials(run: Run, wanted: list[str]) -> pd.DataFrame:
 
 
 def refuse_damage(connection: sqlite3.Connection, run: Run, table: Table, names: Iterable[str]) -> None:
-    """Hold the columns that are to be read to what the schema says of them.
+    """Raise if a column that is to be read is not as the schema says.
 
     Raises:
         HistoryError: if a row is not sound; it names the trial of the first that is not.

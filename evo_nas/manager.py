@@ -40,7 +40,7 @@ CRASHES: Final = 2
 
 
 class Reason(StrEnum):
-    """Why a search ended. After the last five it is not over, and can be resumed."""
+    """The reason for which a search ended. After the last five it is not over, and can be resumed."""
 
     TRIALS = "trials"
     """the budget of trainings is spent"""
@@ -188,7 +188,7 @@ class PopulationManager:
 
     @property
     def _window(self) -> int:
-        """How many of the youngest the population keeps: whoever looks back the furthest decides."""
+        """Number of the youngest that the population keeps: the longest look back decides."""
         return max(self.strategy.window, self.evaluator.window)
 
     def _look_at_the_clock(self) -> None:
@@ -276,7 +276,7 @@ class PopulationManager:
         self._proceed(pending, answer)
 
     def _take_up(self, pending: Pending) -> None:
-        """Go on with what was asked before the run was interrupted."""
+        """Resume what was asked before the run was interrupted."""
         crash = self._crashed.pop(pending.id, None)
         if crash is not None:
             self._take_for_running(pending)
@@ -290,7 +290,7 @@ class PopulationManager:
         self._proceed(pending, answer)
 
     def _proceed(self, pending: Pending, answer: Evaluation | None) -> None:
-        """Let an ask hear its answer, wait for its twin, or be trained, as is recorded already."""
+        """Answer an ask that is recorded already, let it wait for its twin, or train it."""
         if answer is not None:
             self._repeats += 1
             self._hear(pending.id, answer)
@@ -321,14 +321,14 @@ class PopulationManager:
         return None
 
     def _waits(self, pending: Pending) -> bool:
-        """Whether a network is being trained already, so that another ask for it waits for its fitness."""
+        """Return whether a network is being trained already, so that another ask for it waits for its fitness."""
         return self.reuse and pending.key in self._waiting
 
     def _job(self, pending: Pending) -> Job:
         return Job(pending.id, pending.proposal.genotype, self.config.seed, pending.brief)
 
     def _end(self, id: int, evaluation: Evaluation) -> None:
-        """Tell a training that ended, and after it those that waited for its fitness; try again after a crash."""
+        """Record a training that ended, and after it those that waited for its fitness; try again after a crash."""
         pending = self._pending[id]
         if evaluation.outcome is Outcome.CRASH and self._stop:
             # Whoever stops a run may kill its workers too, which says nothing against the network.
@@ -363,7 +363,7 @@ class PopulationManager:
         self._hear(id, evaluation)
 
     def _hear(self, id: int, evaluation: Evaluation) -> None:
-        """Let population, strategy and listeners know how an ask ended, which is recorded."""
+        """Inform population, strategy and listeners of how an ask ended, which is recorded."""
         proposal = self._pending.pop(id).proposal
         individual = Individual(
             id,
@@ -389,7 +389,7 @@ class PopulationManager:
             self.stop(Reason.TARGET)
 
     def _learn(self, individual: Individual) -> Mapping[str, float] | None:
-        """Let the population and the strategy know of an individual; the same for a new one and a remembered one.
+        """Inform the population and the strategy of an individual; the same for a new one and a remembered one.
 
         Raises:
             UsageError: if it lacks a metric that the strategy needs.

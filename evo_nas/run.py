@@ -209,7 +209,7 @@ def resume(
     durable: bool = True,
     heeds_signals: bool = False,
 ) -> Run:
-    """Go on with a run where it stopped, under the configuration that :func:`read_stored_config` gives, and store that.
+    """Resume a run where it stopped, under the configuration of :func:`read_stored_config`, which is stored.
 
     ``folder`` comes from :meth:`RunFolder.open`, the other arguments are those of :func:`start`.
 
@@ -275,7 +275,7 @@ def _check_surroundings(folder: RunFolder, evaluator: Evaluator) -> None:
     now = environment()["versions"]
     if changed := list(differences({"data": data}, {"data": dict(evaluator.fingerprint())}, ("data",) if data else ())):
         raise UsageError(
-            f"resume goes on with the same search, and its data is not the same: {'; '.join(changed)}; "
+            f"resume continues the same search, and its data is not the same: {'; '.join(changed)}; "
             "bring back the data that the run began with, or start a new run"
         )
     if changed := list(differences({"version": versions}, {"version": now}, ("version",))):
@@ -302,7 +302,7 @@ def read_stored_config(path: Path, given: Tables | None = None, plugins: Sequenc
     new = RunConfig.from_tables(merge(old.to_tables(), given))
     same = replace(old, run=replace(old.run, **{name: getattr(new.run, name) for name in BUDGET}))
     if changed := list(differences(same.to_tables(), new.to_tables(), (*OPTION_TABLES, "run"))):
-        raise UsageError(f"resume goes on with the same search, it cannot change {'; '.join(changed)}")
+        raise UsageError(f"resume continues the same search, it cannot change {'; '.join(changed)}")
     for part in OPTION_TABLES:
         name = getattr(old.run, part)
         if ":" in name and name not in plugins:

@@ -54,25 +54,25 @@ class Entrant:
 
     @property
     def folder(self) -> str:
-        """What its run folders are called, before ``-seed<k>``."""
+        """Name of its run folders, before ``-seed<k>``."""
         return _file_name(self.label)
 
 
 @dataclass(frozen=True)
 class Study:
-    """What is to be compared: every entrant on every seed."""
+    """A comparison to run: every entrant on every seed."""
 
     entrants: tuple[Entrant, ...]
     seeds: range
 
     @property
     def config(self) -> RunConfig:
-        """What all entrants share, read from the first."""
+        """The options that all entrants share, read from the first."""
         return self.entrants[0].config
 
     @property
     def labels(self) -> list[str]:
-        """How the entrants are called."""
+        """Names of the entrants."""
         return [entrant.label for entrant in self.entrants]
 
     @property
@@ -86,7 +86,7 @@ class Study:
 
 @dataclass(frozen=True)
 class RunResult:
-    """How a run of a study ended: ``reason``, or else ``error`` with its exit code; ``best`` is its highest fitness."""
+    """The end of a study's run: ``reason``, or else ``error`` with its exit code; ``best`` is its highest fitness."""
 
     label: str
     seed: int

@@ -1,4 +1,4 @@
-"""How far apart two cells are: the graph edit distance, and what one would have to change to get the other.
+"""The distance of two cells: the graph edit distance, and the edits that turn one into the other.
 
 The graph of a cell is that of its key (:meth:`genotypes.cell.Cell.canonical`): a node for each input, each live block
 and the output; an edge for each operation. So the distance is 0 exactly where two cells are the same network.

@@ -76,7 +76,7 @@ def draw_pair(pair: CellPair, axes: Sequence[Axes]) -> Sequence[Axes]:
 
 
 def draw_text(text: str, ax: Axes) -> Axes:
-    """Say in ``ax`` why there is no cell to be seen."""
+    """Write in ``ax`` why there is no cell to be seen."""
     ax.set_axis_off()
     ax.text(0.5, 0.5, text, parse_math=False, ha="center", va="center", color=_WIRE, fontsize=9, transform=ax.transAxes)
     return ax

@@ -1,4 +1,4 @@
-"""Where the parts of a cell go: a layered layout in inches, with no overlaps whatever the cell.
+"""The layout of a cell: layered, in inches, with no overlaps whatever the cell.
 
 Blocks stand in rows, each above everything that it reads (Sugiyama et al. 1981). A wire that passes a row on its way up
 gets a lane of its own between the blocks of that row, one for all readers of a state, so that no wire ever runs
@@ -138,7 +138,7 @@ class _Item:
     x: float = 0.0
 
     def ports(self) -> list[float]:
-        """Where the wires of ``reads`` end, as offsets from x, from left to right."""
+        """Return where the wires of ``reads`` end, as offsets from x, from left to right."""
         if self.kind == "block":
             return [-(OP_WIDTH + OP_GAP) / 2, (OP_WIDTH + OP_GAP) / 2]
         if self.kind == "output":
@@ -325,12 +325,12 @@ def _next_lane(lane: _Item) -> _Item | None:
 
 
 def _apart(left: _Item, right: _Item) -> float:
-    """How far the middles of two neighbours in a row are apart at least."""
+    """Return the least distance between the middles of two neighbours in a row."""
     return (left.width + right.width) / 2 + BLOCK_GAP
 
 
 def _wish(item: _Item) -> float:
-    """Where a thing would stand if it were alone: in the middle of its wires; lanes weigh more, to be straight."""
+    """Return where a thing would stand alone: in the middle of its wires; lanes weigh more, to be straight."""
     wishes = []
     for port, source in zip(item.ports(), _sort_reads(item), strict=True) if item.reads else ():
         wishes += [source.x - port] * (4 if "lane" == item.kind == source.kind else 1)
@@ -342,7 +342,7 @@ def _wish(item: _Item) -> float:
 
 
 def _sort_reads(item: _Item) -> list[_Item]:
-    """What a thing reads, from left to right, as its ports are."""
+    """Return what a thing reads, from left to right, as its ports are."""
     return sorted(item.reads, key=lambda source: source.x)
 
 
@@ -397,7 +397,7 @@ def _assemble(cell: Cell, rows: list[list[_Item]]) -> Layout:
 
 
 def _list_wires(item: _Item) -> list[tuple[float, _Item]]:
-    """Port and source of each wire into a thing."""
+    """Return port and source of each wire into a thing."""
     return list(zip(item.ports(), _sort_reads(item), strict=True)) if item.reads else []
 
 

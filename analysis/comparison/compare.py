@@ -26,7 +26,7 @@ from analysis.frames import HistoryError, Paths, Run, find_runs, load_history
 from genotypes.genotype import printable
 
 TOP: Final = 5
-"""How many of the best networks of a run the column ``top`` averages."""
+"""Number of the best networks of a run that the column ``top`` averages."""
 
 TABLE: Final[dict[str, str]] = {
     "group": "name of the group: the strategy, with the settings that tell it apart from the other groups",
@@ -78,7 +78,7 @@ _COLUMNS: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """What :func:`comparison_of` found, and the files that :func:`compare_runs` drew.
+    """The findings of :func:`comparison_of`, and the files that :func:`compare_runs` drew.
 
     ``table`` has the columns of :data:`TABLE`, ``runs`` those of :data:`OUTCOMES` and ``group`` and ``seed``.
     ``budget`` is the number of samples that all is compared at, ``measure`` what pairs are tested by: ``test`` where

@@ -1,4 +1,4 @@
-"""What makes a comparison of runs unfair, in sentences: other things searched, measured otherwise, or for less long."""
+"""Unfairness of a comparison of runs, in sentences: other things searched, measured otherwise, or for less long."""
 
 from __future__ import annotations
 

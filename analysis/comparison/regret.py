@@ -50,7 +50,7 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class StrategyCurves:
-    """What the finished runs of one strategy had found after each trial: arrays of shape (seeds, trials).
+    """The best found after each trial by the finished runs of one strategy: arrays of shape (seeds, trials).
 
     ``best`` and ``test`` are fractions in [0, 1], NaN while there is none; ``distinct`` counts networks. A run that
     ended early, because nothing was left to try, keeps its last values. ``unfinished`` lists the seeds left out.
@@ -186,7 +186,7 @@ def _record(folder: Path) -> dict[str, Any]:
 
 
 def _check(record: Mapping[str, Any]) -> None:
-    """Hold what is read of ``study.json`` to what docs/study.md says of it; it may have come from anybody.
+    """Raise unless ``study.json`` is as docs/study.md says; it may have come from anybody.
 
     Raises:
         ValueError, KeyError, TypeError: if something is missing, of another kind, or leads out of the study's folder.

@@ -1,4 +1,4 @@
-"""How far differences between groups of runs may be trusted: rank test, effect size, and what follows in words.
+"""Significance of differences between groups of runs: rank test, effect size, and what follows in words.
 
 One value a run, larger is better. Every pair of groups is tested with the two-sided test of Mann and Whitney (1947),
 which assumes nothing of how the values are spread; over all pairs together the probability of a single false alarm is

@@ -1,4 +1,4 @@
-"""What the axes of all curves have in common: their size, samples or a clock below, per cents, grid and legend."""
+"""The common parts of axes of curves: their size, samples or a clock below, per cents, grid and legend."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SIZE: Final = (4.72, 3.1)
 """Inches of a picture: 12 cm wide, so that its letters of 9 points have 6 where it is printed 8 cm wide."""
 
 ABSCISSAE: Final[dict[str, str]] = {"trials": "sample", "seconds": "elapsed"}
-"""What a curve can be drawn against -> the column of :data:`analysis.frames.COLUMNS` that holds it."""
+"""Abscissa of a curve -> the column of :data:`analysis.frames.COLUMNS` that holds it."""
 
 FENCE: Final = 3.0
 """Interquartile ranges below the quartile that an axis makes room for (Tukey's outer fence)."""
@@ -225,7 +225,7 @@ def legible(label: str) -> str:
 
 
 def plain(ax: Axes) -> None:
-    """Let no dollar sign in a legend begin a formula: labels are names, and a run may be called anything."""
+    """Draw the legend's dollar signs as they are, not as formulas: a run may be called anything."""
     if found := ax.get_legend():
         for text in found.get_texts():
             text.set_parse_math(False)

@@ -30,7 +30,7 @@ COUNTED: Final[dict[str, str]] = {
 """Cost that is a column of :func:`analysis.frames.load_history` -> how the axis calls it."""
 
 DEFAULT_COSTS: Final = ("mult_adds",)
-"""What the fitness is drawn against where neither the caller nor the first run says."""
+"""Costs against which the fitness is drawn where neither the caller nor the first run names any."""
 
 _LOOKS: Final = (("-", 0.0), ((0, (5, 1.6)), 0.5), ((0, (1.4, 1.3)), 0.25), ((0, (6, 1.5, 1.4, 1.5)), 0.75))
 """Style of line, and how much ink is mixed into the colour: for the runs of a strategy in the order listed."""

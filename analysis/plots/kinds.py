@@ -34,7 +34,7 @@ _ACCURACY: Final = ("run", "strategy", "space", "fitness", "told", "trained", "s
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What is to be drawn: runs, their history and their groups, against what, and the window P if one is given."""
+    """A plot to draw: runs, their history and their groups, the x axis, and the window P if one is given."""
 
     runs: Sequence[Run]
     frame: pd.DataFrame

@@ -1,4 +1,4 @@
-"""How strategies look in every picture: a colour and a marker each, and shades and dashes for their settings.
+"""The look of strategies in every picture: a colour and a marker each, and shades and dashes for their settings.
 
 The colours are those of Okabe and Ito (2008), safe for the colour-blind; markers and dashes tell apart what a grey
 print or a very narrow line does not.
@@ -45,7 +45,7 @@ _SETTINGS: Final[tuple[tuple[Any, str, float], ...]] = (
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """How one curve looks: its colour, its style of line and its marker, as matplotlib takes them."""
+    """The look of one curve: its colour, its style of line and its marker, as matplotlib takes them."""
 
     colour: str
     dashes: Any

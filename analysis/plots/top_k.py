@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 BEST: Final = (1, 5, 25)
-"""How many networks are averaged, as in the paper."""
+"""Number of networks that are averaged, as in the paper."""
 
 _NAMED: Final = 4  # groups that the legend has room for
 _START: Final = 0.15  # of the samples before which a curve may be below: the mean of 25 begins low

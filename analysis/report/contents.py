@@ -1,4 +1,4 @@
-"""What a report says of runs, as a plain dict of numbers and texts: no markup, no pictures.
+"""The content of a report on runs, as a plain dict of numbers and texts: no markup, no pictures.
 
 Texts come from the histories as they are: whoever shows them escapes them.
 """
@@ -27,7 +27,7 @@ from genotypes.genotype import printable, shorten
 from genotypes.measure import common_measure
 
 TOP: Final = 200
-"""How many of the best trials a report lists, if nothing else is asked for."""
+"""Number of the best trials that a report lists by default."""
 
 DOTS: Final = 12_000
 """So many trials are dots beside the curves; of more an even choice, and every one that was the best so far."""

@@ -138,7 +138,7 @@ def _brighter(colour: str) -> str:
 
 
 def _cards(report: Mapping[str, Any]) -> list[tuple[str, str, str]]:
-    """Say the most important in a few numbers: what, how much, and of what."""
+    """Return the most important numbers of the report, each as name, number and note."""
     runs, winner, measure = report["runs"], report["winner"], Measure.from_json(report["measure"])
     total = {name: sum(run[name] for run in runs) for name in ("trained", "failed", "reused", "pending", "seconds")}
     cards = []

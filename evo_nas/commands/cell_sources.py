@@ -1,4 +1,4 @@
-"""Where cells come from: a genotype text, a file, a run, or the zoo.
+"""The sources of cells: a genotype text, a file, a run, or the zoo.
 
 Files and texts may come from anybody. Whatever they hold is data, never code, and what is wrong with them is said in
 one line that a terminal can be shown.

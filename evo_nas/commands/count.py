@@ -1,4 +1,4 @@
-"""What ``count`` does: find the cells that are meant, and count their network."""
+"""The command ``count``: parameters and mult-adds of the network of the given cells."""
 
 from __future__ import annotations
 

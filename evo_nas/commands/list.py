@@ -1,4 +1,4 @@
-"""What ``list`` prints: the names that can be chosen, what each is, and its options with their defaults."""
+"""The command ``list``: the names that can be chosen, what each is, and its options with their defaults."""
 
 from __future__ import annotations
 

@@ -80,7 +80,7 @@ def run(arguments: argparse.Namespace) -> None:
             ended = run_all(tasks, arguments.jobs, progress)
         except BaseException:
             progress.close()
-            print(f"stopped; go on with: {spell_command(arguments.words)}", file=sys.stderr)
+            print(f"stopped; resume with: {spell_command(arguments.words)}", file=sys.stderr)
             raise
         progress.close()
         failed = [run for run in ended if run.error is not None]
@@ -92,7 +92,7 @@ def run(arguments: argparse.Namespace) -> None:
     if failed:
         again = spell_command(arguments.words)
         raise StudyFailed(
-            f"{len(failed)} of {runs} runs failed; the same command goes on with them: {again}",
+            f"{len(failed)} of {runs} runs failed; the same command resumes them: {again}",
             exit_code=max(run.exit_code for run in failed),
         )
 
@@ -143,7 +143,7 @@ class StudyProgress:
         self._line.say(f"{title}; {runs} runs{before}", always=True)
 
     def __call__(self, ended: RunResult, left: int) -> None:
-        """Hear how one run ended, and how many are left."""
+        """Print how one run ended, and how many are left."""
         self._done += 1
         how = f"ended ({ended.reason})" if ended.reason else "failed"
         words = [f"{self._before + self._done}/{self._runs} runs", f"{ended.label} seed {ended.seed} {how}"]

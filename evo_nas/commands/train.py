@@ -26,7 +26,7 @@ examples:
   python -m evo_nas train --cell nasnet-a --size 6@768 --preset cifar-paper --device cuda
   python -m evo_nas train --from runs/train-A/last.safetensors --dataset folder --data-dir IMAGES --image-size 64
 
-The same command goes on with a training that was stopped.
+The same command resumes a training that was stopped.
 """
 
 

@@ -31,7 +31,7 @@ Hear = Callable[[TrainTask, "Epoch", int], None]
 
 @dataclass(frozen=True)
 class Wanted:
-    """What the command line says of a training; ``None`` is the preset's, or that of the file ``start``."""
+    """The options of a training on the command line; ``None`` is the preset's, or that of the file ``start``."""
 
     preset: str | None = None
     dataset: str | None = None
@@ -142,7 +142,7 @@ def default_folder(label: str, dataset: str, seed: int) -> Path:
 
 
 def train_one(task: TrainTask, path: Path, place: TrainPlacement, hear: Hear) -> Result:
-    """Train one pair of cells, or go on with it; see :func:`evo_nas.training.resumable.train`."""
+    """Train one pair of cells, or resume it; see :func:`evo_nas.training.resumable.train`."""
     return train(task, path, place, lambda epoch, done: hear(task, epoch, done))
 
 

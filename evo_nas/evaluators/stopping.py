@@ -16,7 +16,7 @@ from typing import Final
 from genotypes.population import Population
 
 NO_THRESHOLD: Final = -1.0
-"""What stands in a brief while too few trials have ended: below every accuracy, so that it stops nothing."""
+"""Threshold in a brief while too few trials have ended: below every accuracy, so that it stops nothing."""
 
 RULES: Final = ("none", "median", "halving")
 """The names that :func:`stopping_rule` takes."""
@@ -27,7 +27,7 @@ Curve = Sequence[float]
 
 @dataclass(frozen=True, kw_only=True)
 class StoppingRule(ABC):
-    """When a training is not worth its remaining epochs: a pure function of its learning curve and of thresholds.
+    """A rule that ends trainings early: a pure function of a learning curve and of thresholds.
 
     ``epochs`` is the length of a complete training, ``first`` the first epoch, counted from 1, after which it may be
     stopped. A threshold is taken over at least ``trials`` curves, so that the first trials of a search are trained to
@@ -71,7 +71,7 @@ class StoppingRule(ABC):
 
     @abstractmethod
     def score(self, curve: Curve) -> float:
-        """Return what a training has achieved after the last epoch of its curve, to be held against the threshold."""
+        """Return the score of a training after the last epoch of its curve, which is compared with the threshold."""
 
     def brief(self, population: Population) -> tuple[float, ...]:
         """Return the thresholds for the next training: fractions in [0, 1] or :data:`NO_THRESHOLD`, one a look.

@@ -122,7 +122,7 @@ class _Actor:
         return _translate(begun.future()), _translate(ended.future())
 
     def kill(self) -> None:
-        """Have the cluster kill the process and its children, or forget about an actor that has no place yet."""
+        """Kill the process and its children through the cluster, or forget an actor that has no place yet."""
         with suppress(RayError):  # we are not connected any more
             ray.kill(self._handle, no_restart=True)
 

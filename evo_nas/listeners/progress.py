@@ -53,7 +53,7 @@ class Progress(Listener):
         self._measure = ACCURACY
 
     def preparing(self, words: str) -> None:
-        """Say how far the groundwork is."""
+        """Print how far the groundwork is."""
         self._introduce()
         self._say(words, always=True)
 

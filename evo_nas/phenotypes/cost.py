@@ -1,4 +1,4 @@
-"""What a network costs: parameters, and mult-adds for one image, counted from shapes without memory or arithmetic."""
+"""The cost of a network: parameters, and mult-adds per image, counted from shapes without memory or arithmetic."""
 
 from __future__ import annotations
 

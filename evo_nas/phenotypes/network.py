@@ -17,7 +17,7 @@ from genotypes.cell import CellPair
 from genotypes.genotype import GenotypeError
 
 SCHEDULES: Final = ("both", "depth", "time")
-"""What the probability to drop a path grows with: depth and time (NASNet), or one of them (AmoebaNet: time)."""
+"""Growth of the probability to drop a path: with depth and time (NASNet), or one of them (AmoebaNet: time)."""
 
 
 class CellNetwork(nn.Module):
@@ -170,7 +170,7 @@ class CellNetwork(nn.Module):
 
 
 class Stem(nn.Module):
-    """What comes before the first cell; see :class:`evo_nas.phenotypes.plan.Plan`."""
+    """The layers before the first cell; see :class:`evo_nas.phenotypes.plan.Plan`."""
 
     def __init__(self, plan: Plan, channels: int) -> None:
         super().__init__()

@@ -17,7 +17,7 @@ MACROS: Final[dict[str, str]] = {
 """The macro-architectures (Zoph et al. 2017, figure 2)."""
 
 AVERAGES: Final = ("same", "zeros")
-"""How average pooling of stride 2 pads: SAME as in the released networks, or by zeros that count, as in timm's."""
+"""Padding of average pooling of stride 2: SAME as in the released networks, or by zeros that count, as in timm's."""
 
 SMALLEST_IMAGE: Final = 8
 """Pixels a side; of a smaller image the reductions would leave nothing to look at."""

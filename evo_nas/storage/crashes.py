@@ -1,7 +1,7 @@
 """Crashes in native code of this very process: which attempt one ended, and where.
 
 A process that dies of SIGSEGV or its kin can record nothing afterwards. Python's faulthandler can, in the instant
-before: it writes where the crash happened into a file. Whoever goes on with the run finds it there. A process that
+before: it writes where the crash happened into a file. The process that resumes the run finds it there. A process that
 dies of anything else, such as SIGKILL or a power cut, leaves no such words.
 """
 
@@ -80,7 +80,7 @@ class CrashFile:
 
     @contextmanager
     def watch(self, trial: int, attempt: int) -> Iterator[None]:
-        """Have a native crash until the end of the block recorded as that of this attempt.
+        """Record a native crash until the end of the block as one of this attempt.
 
         faulthandler serves one at a time, and does not always tell whom. Where it writes into a file that Python knows,
         as it does with PYTHONFAULTHANDLER, it does so again afterwards; where it writes to a bare number it is left
@@ -93,7 +93,7 @@ class CrashFile:
             self._end()
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         self._end()
         if self._file is not None:
             self._file.close()
@@ -126,7 +126,7 @@ _watching: CrashFile | None = None
 
 
 def _give_back() -> None:
-    """Have faulthandler write where it wrote before; if somebody else has taken it over, it is theirs."""
+    """Point faulthandler back to where it wrote before, unless other code has taken it over."""
     global _watching
     crash_file, _watching = _watching, None
     if crash_file is not None and _find_output() is crash_file._file:

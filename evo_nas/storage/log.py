@@ -11,7 +11,7 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Log:
-    """What ``log.jsonl`` says: when the run was begun and when it was started last, in seconds since 1970."""
+    """The times in ``log.jsonl``: when the run was begun and when it was started last, in seconds since 1970."""
 
     began: float | None = None
     started: float | None = None

@@ -28,7 +28,7 @@ LATELY: Final = 100
 
 @dataclass(frozen=True)
 class Counts:
-    """What the history says; all of it at one moment."""
+    """The counts of a history, all at one moment."""
 
     trained: int = 0
     outcomes: dict[str, int] = field(default_factory=dict)
@@ -51,7 +51,7 @@ class Counts:
 
     @property
     def failures(self) -> dict[str, int]:
-        """How many failed, by outcome."""
+        """Number of failed trials, by outcome."""
         return {name: n for name, n in sorted(self.outcomes.items()) if name not in NO_FAILURE}
 
 

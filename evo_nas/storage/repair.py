@@ -1,4 +1,4 @@
-"""What ``repair`` does: the good rows of a damaged history go into a new file, and the damaged one is kept."""
+"""Repair of a damaged history: its good rows go into a new file, and the damaged one is kept."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from genotypes.genotype import shorten
 
 @dataclass(frozen=True)
 class Repair:
-    """What became of a history: how many trials are saved as they were, and which are not."""
+    """The result of a repair: how many trials are saved as they were, and which are not."""
 
     path: Path
     saved: int
@@ -39,7 +39,7 @@ class Repair:
 
     @property
     def trials(self) -> int:
-        """How many trials the history had, as far as can be known."""
+        """Number of trials that the history had, as far as can be known."""
         return self.saved + len(self.again) + len(self.lost)
 
     def to_json(self) -> dict[str, Any]:
@@ -67,7 +67,7 @@ class Repair:
         ]
         yield "; ".join(found)
         yield f"the damaged history is kept: {self.kept}"
-        yield f"go on with: {resume_command(self.path)}"
+        yield f"resume with: {resume_command(self.path)}"
 
 
 def repair(path: Path) -> Repair:
@@ -110,7 +110,7 @@ def repair(path: Path) -> Repair:
 
 
 def _sound(folder: RunFolder) -> Repair:
-    """Look at a history, whatever its checksum says.
+    """Return the empty repair of a sound history, whatever its checksum says.
 
     Raises:
         DamagedHistory: if it is damaged.

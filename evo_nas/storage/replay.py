@@ -1,4 +1,4 @@
-"""What a resumed search is told again, and what those who follow a search ask of its history."""
+"""Replay of a history: a resumed search is told it again, and listeners ask it for counts."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Pending:
 
 @dataclass(frozen=True, slots=True)
 class KnownResult:
-    """What is known of a network that was evaluated before."""
+    """The result of a network that was evaluated before."""
 
     outcome: Outcome
     fitness: float | None
@@ -52,7 +52,7 @@ class KnownResult:
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """How an ask ended, for whoever follows a run: event ``event`` of it, ``at`` seconds since the epoch.
+    """The end of an ask, for readers that follow a run: event ``event`` of it, ``at`` seconds since the epoch.
 
     ``fitness`` is a fraction in [0, 1] and missing after a failure; ``seconds`` is missing for what was not trained.
     ``notes`` are the strategy's own numbers.
@@ -158,7 +158,7 @@ class Replay:
             connection = stack.enter_context(closing(connect(copy or path, mode, locks, durable)))
             if not has_tables(connection) and not was_begun(path):
                 raise RunFolderError(
-                    f"{path} holds no trial: the run was stopped before it began; go on with: "
+                    f"{path} holds no trial: the run was stopped before it began; resume with: "
                     f"{resume_command(path.parent)}"
                 )
             check(path, connection, believed=untouched)
@@ -253,7 +253,7 @@ class Replay:
         return pending
 
     def find(self, key: str) -> KnownResult | None:
-        """Look up what came of the first training of this network; a success goes before a failure."""
+        """Return the result of the first training of this network; a success goes before a failure."""
         rows = self._rows(
             "SELECT id, outcome, fitness, test, parameters, mult_adds, metrics, error FROM trial "
             "WHERE key = ? AND seconds IS NOT NULL "
@@ -298,7 +298,7 @@ class Replay:
         )
 
     def find_refusals_since_training(self) -> Refused:
-        """Look at the last asks in a row that were answered without a training: those that were refused."""
+        """Return the refusals among the asks since the last training."""
         (row,) = self._rows(
             "SELECT count(*), min(parameters), min(mult_adds) FROM trial WHERE outcome = 'refused' "
             "AND id > (SELECT coalesce(max(trial), 0) FROM attempt)"
@@ -324,6 +324,6 @@ COSTS: Final = ("parameters", "mult_adds")
 
 
 def metrics_of(row: sqlite3.Row) -> dict[str, float]:
-    """Put the metrics of a trial together again."""
+    """Return the metrics of a trial, put together again."""
     costs = {name: float(row[name]) for name in COSTS if row[name] is not None}
     return costs if row["metrics"] == "{}" else {**costs, **json.loads(row["metrics"])}

@@ -21,13 +21,13 @@ from evo_nas.system.links import refuse_links
 from genotypes.measure import Measure
 
 BESIDE_HISTORY: Final = ("-wal", "-shm", "-journal")
-"""What SQLite may put beside a history: added to its name, and belonging to the file of that name and to no other."""
+"""Endings that SQLite adds to a history's name: such a file belongs to the file of that name and to no other."""
 
 FILES: Final = (
     *("run.toml", "env.json", "log.jsonl", "run.lock", "alive.lock", "crash.txt", "history.db", "history.sum"),
     *(f"history.db{suffix}" for suffix in BESIDE_HISTORY),
 )
-"""What is written in a run folder beside the folders :data:`FOLDERS`."""
+"""Files in a run folder, beside the folders :data:`FOLDERS`."""
 
 _WRITTEN_WHOLE: Final = ("run.toml", "env.json", "history.sum")
 """Files of which a part can be left under another name, if their writing was cut short."""
@@ -109,7 +109,7 @@ class RunFolder:
 
     @classmethod
     def open(cls, path: Path) -> RunFolder:
-        """Open an existing run folder to go on with its run, and take its lock.
+        """Open an existing run folder to resume its run, and take its lock.
 
         Raises:
             RunFolderError: if it holds no run, or it is in use.
@@ -274,7 +274,7 @@ def is_of_a_run(name: str) -> bool:
 
 
 def resume_command(path: Path) -> str:
-    """Spell the command that goes on with a run, ready to be pasted into a shell."""
+    """Spell the command that resumes a run, ready to be pasted into a shell."""
     return f"python -m evo_nas resume {shlex.quote(str(path))}"
 
 

@@ -1,4 +1,4 @@
-"""What can be read of a damaged history: every row that is whole on some page, whatever leads to that page or does not.
+"""Salvage of a damaged history: every row that is whole on some page, whether or not anything leads to that page.
 
 SQLite finds a row by way of other pages, so that one bad byte there hides thousands of good rows, and one in the header
 all of them. Here every page of the file and of its write-ahead log is read by itself, as
@@ -40,7 +40,7 @@ class SalvagedTrial:
 
 @dataclass(slots=True)
 class Salvage:
-    """What was found: trials by id, and the rows that belong to them, all without their sums."""
+    """The salvaged rows: trials by id, and the rows that belong to them, all without their sums."""
 
     trials: dict[int, SalvagedTrial] = field(default_factory=dict)
     notes: dict[tuple[int, str], float] = field(default_factory=dict)
@@ -93,7 +93,7 @@ class _Reader:
                     self._take(page)
 
     def result(self) -> Salvage:
-        """Put the rows together: a tell is believed if its learning curve is there too."""
+        """Return the rows, put together: a tell is believed if its learning curve is there too."""
         positions: set[int] = set()
         out = self._out
         ended = {id for (id, _), (_, _, outcome) in out.attempts.items() if outcome not in (None, Outcome.CRASH)}

@@ -40,7 +40,7 @@ class Column:
 
     @property
     def dtype(self) -> str:
-        """What pandas holds it as."""
+        """Type in which pandas holds it."""
         if self.words:
             return "category"
         if self.unit == "clock":
@@ -183,7 +183,7 @@ TELL: Final = TRIAL.list_summed_columns("told_sum")
 """Columns of ``trial`` that ``told_sum`` covers: what became of it."""
 
 EPOCHS: Final = "(SELECT count(*) FROM curve WHERE curve.trial = trial.id)"
-"""How many rows the learning curve of a trial has, as SQL; ``told_sum`` covers it last, so that none can go missing."""
+"""Number of rows of a trial's learning curve, as SQL; ``told_sum`` covers it last, so that none can go missing."""
 
 
 class Summed(NamedTuple):

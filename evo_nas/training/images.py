@@ -53,7 +53,7 @@ class TrainingImages:
 
     @classmethod
     def _hold(cls, task: TrainTask, place: TrainPlacement, device: torch.device) -> TrainingImages:
-        """Hold all images in the device's memory."""
+        """Return all images, held in the device's memory."""
         from evo_nas.data.images import open_images
         from evo_nas.training.loop import Examples
 

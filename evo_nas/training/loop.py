@@ -37,7 +37,7 @@ class Examples:
 
     @property
     def device(self) -> torch.device:
-        """Where the images are."""
+        """Device of the images."""
         return self.images.device
 
     def __len__(self) -> int:
@@ -68,7 +68,7 @@ class Examples:
 
 @dataclass(frozen=True)
 class Epoch:
-    """What one epoch came to: mean training loss, the task's goal (a fraction in [0, 1]), and seconds.
+    """The result of one epoch: mean training loss, the task's goal (a fraction in [0, 1]), and seconds.
 
     ``score`` is the goal on the validation images, ``None`` where there are none; ``measures`` are all numbers of the
     task there, by name.
@@ -82,7 +82,7 @@ class Epoch:
 
 
 class Training:
-    """A training that can be stopped after any epoch, and be gone on with exactly from its state.
+    """A training that can be stopped after any epoch, and resumed exactly from its state.
 
     The task says what is optimised and measured. A network that wants to know how far the training has come has a
     method ``set_drop_path``, which gets a fraction in [0, 1] before each step.
@@ -152,7 +152,7 @@ class Training:
         return tensors
 
     def restore(self, tensors: Mapping[str, Tensor], done: int) -> None:
-        """Go back to a state after ``done`` epochs.
+        """Restore a state after ``done`` epochs.
 
         Raises:
             ValueError: if it is the state of another network or recipe.

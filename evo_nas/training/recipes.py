@@ -1,4 +1,4 @@
-"""How networks are trained to the end: every number that decides a training, and presets of them."""
+"""Recipes of trainings to the end: every number that decides a training, and presets of them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ OPTIMIZERS: Final = ("sgd", "adamw")
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a network is trained: under one period of a cosine, from ``learning_rate`` down to 0.
+    """The numbers of a training under one period of a cosine, from ``learning_rate`` down to 0.
 
     ``optimizer`` is a name of :data:`OPTIMIZERS`; AdamW does not use ``momentum``.
 

@@ -36,7 +36,7 @@ class BlockSpace(GrowingSpace):
     steps: ClassVar[tuple[str, ...]] = ("hidden_1", "hidden_2", "op_1", "op_2")
     """The names of a block's decisions, in their order."""
     stacking: ClassVar[str] = "nasnet"
-    """How networks are made of the cells: a name of :data:`genotypes.stacking.STACKINGS`."""
+    """Way in which cells are stacked into a network: a name of :data:`genotypes.stacking.STACKINGS`."""
     puts_out_all: ClassVar[bool] = False
 
     blocks: int = 5
@@ -133,7 +133,7 @@ class BlockSpace(GrowingSpace):
         return tuple([f"{cell} {word}" for cell, choices in parts for word in _words(self, choices)])
 
     def in_order(self, block: Sequence[int]) -> bool:
-        """Whether the left side, its hidden state first and then its operation, does not come after the right one."""
+        """Return whether the left side, hidden state first and then operation, does not come after the right."""
         left, right, left_op, right_op = block[:4]
         return (left, left_op) <= (right, right_op)
 

@@ -28,7 +28,7 @@ LATER_RATE: Final = 0.002
 BATCH: Final = 32
 """Cells a step of Adam; the paper does not say."""
 _AT_ONCE: Final = 10_000
-"""How many children are predicted at once: about 200 MB for five LSTMs."""
+"""Number of children that are predicted at once: about 200 MB for five LSTMs."""
 _EDGE: Final = 0.02
 """Mean scores nearer to 0 or 1 than this are taken for this, where the sigmoid is not yet flat."""
 

@@ -636,7 +636,7 @@ def assert_ends_on(number: signal.Signals, code: int) -> None:
     process.send_signal(number)
     _, rest = process.communicate()
     assert process.returncode == code, seen + rest
-    assert "; go on with: python -m evo_nas resume run" in rest
+    assert "; resume with: python -m evo_nas resume run" in rest
     assert "Traceback" not in rest
     with History.read(Path("run/history.db")) as history:
         trained = history.count_trainings()

@@ -64,7 +64,7 @@ def test_a_signal_lets_what_is_in_flight_end_and_says_how_to_go_on(
     out, rest = process.communicate()
     error += rest
     assert process.returncode == code, error
-    assert "go on with: python -m evo_nas resume run" in error
+    assert "resume with: python -m evo_nas resume run" in error
     assert "Traceback" not in error
     assert out == ""
     with History.read(tmp_path / "run" / "history.db") as history:
@@ -109,7 +109,7 @@ def test_ctrl_c_twice_ends_at_once(started: Started, tmp_path: Path, workers: in
     process.send_signal(signal.SIGINT)
     _, error = process.communicate()
     assert process.returncode == 130
-    assert "stopped at once; go on with: python -m evo_nas resume run" in error
+    assert "stopped at once; resume with: python -m evo_nas resume run" in error
     assert "Traceback" not in error
 
 
@@ -132,7 +132,7 @@ def test_the_time_limit_ends_with_75_and_can_be_resumed(started: Started, tmp_pa
     process = started(*RUN, "--workers", str(workers), *limits, "--set", "evaluator.seconds=0.05")
     _, error = process.communicate()
     assert process.returncode == 75
-    assert "stopped: the time limit is reached; go on with: python -m evo_nas resume run" in error
+    assert "stopped: the time limit is reached; resume with: python -m evo_nas resume run" in error
     with History.read(tmp_path / "run" / "history.db") as history:
         assert history.pending() == []
         trained = history.count_trainings()

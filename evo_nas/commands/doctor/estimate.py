@@ -1,4 +1,4 @@
-"""What ``run --dry-run`` says: the fill_options configuration, the cost of a candidate, and of the whole."""
+"""The estimate that ``run --dry-run`` prints: the whole configuration, the cost of a candidate, and of the search."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""All of it together: what a search would use, how long it would take, and what to change; as text and as JSON."""
+"""The whole examination: what a search would use, how long it would take, and what to change."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from evo_nas.run import build, new_folder
 
 
 def examine(config: RunConfig, run_dir: Path | None, hear: Callable[[str], None]) -> Findings:
-    """Look at everything that a search of this configuration would use, try a little of it, and give advice.
+    """Return the findings on all that a search of this configuration would use, after trying a little of it.
 
     Nothing is written but for a moment, where the run folder would lie. What would keep a search from starting is
     part of the report. ``hear`` is told what takes a while.
@@ -43,7 +43,7 @@ def examine(config: RunConfig, run_dir: Path | None, hear: Callable[[str], None]
 def _with_evaluator(
     report: Findings, evaluator: Evaluator, problems: list[EvoNasError], hear: Callable[[str], None]
 ) -> Findings:
-    """Look at what the evaluator needs, and at how fast it is."""
+    """Return the findings with what the evaluator needs, and how fast it is."""
     if "torch" in evaluator.preload:
         from evo_nas.training.devices import resolve_device
 
@@ -73,7 +73,7 @@ def _with_evaluator(
 
 
 def _try(action: Callable[[], T], problems: list[EvoNasError]) -> T | None:
-    """Do something, or note why it cannot be done."""
+    """Return the result of an action; if it fails, add its error to the problems and return ``None``."""
     try:
         return action()
     except EvoNasError as error:

@@ -19,7 +19,7 @@ LONG: Final = 5.0
 
 @dataclass(frozen=True)
 class TimedSteps:
-    """What was measured: the pace by number of threads, over ``candidates`` random ones.
+    """The measured pace by number of threads, over ``candidates`` random ones.
 
     ``noise`` says that the images were random, because those of the search are not there, or not decoded.
     """

@@ -45,7 +45,7 @@ A new one is a line here, a source (:mod:`evo_nas.data.sources.base`) beside thi
 
 
 def data_set(name: str) -> DataSet:
-    """Look an image set up by name.
+    """Return an image set by its name.
 
     Raises:
         UsageError: if there is none of that name.

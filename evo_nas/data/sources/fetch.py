@@ -26,7 +26,7 @@ from evo_nas.errors import DataError, UsageError
 from genotypes.genotype import shorten
 
 TIMEOUT: Final = 60.0
-"""How many seconds a download may be silent."""
+"""Seconds that a download may be silent."""
 
 _DAMAGED: Final = (
     *(tarfile.TarError, zipfile.BadZipFile, lzma.LZMAError, zlib.error),
@@ -100,7 +100,7 @@ def _scratch_in(place: Path) -> Iterator[Path]:
 
 
 def _download(known: DataSet, root: Path, scratch: Path) -> None:
-    """Let torchvision download and unpack a CIFAR set; its progress goes to stderr."""
+    """Download and unpack a CIFAR set by torchvision; its progress goes to stderr."""
     import torchvision.datasets
 
     before = socket.getdefaulttimeout()

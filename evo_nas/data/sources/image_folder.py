@@ -20,7 +20,7 @@ SUFFIXES: Final = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".ppm", ".pgm")
 """Endings of image files, in any case. Other files, and names that begin with a dot, are passed over."""
 
 NAMED_FAULTS: Final = 5
-"""How many classes or files a message names before it says only how many more there are."""
+"""Number of classes or files that a message names before it only counts."""
 
 _BATCH: Final = 256
 _T = TypeVar("_T")
@@ -224,7 +224,7 @@ def _find_faults(paths: Sequence[Path]) -> list[str]:
 
 
 def _map_in_threads(work: Callable[[Sequence[Path]], _T], paths: Sequence[Path]) -> Iterator[_T]:
-    """Do the work on batches of paths with a few threads, and yield the results in order."""
+    """Yield the results of the work on batches of paths, in order; a few threads share it."""
     batches = [paths[start : start + _BATCH] for start in range(0, len(paths), _BATCH)]
     workers = min(8, os.cpu_count() or 1)
     with ThreadPoolExecutor(workers) as pool:

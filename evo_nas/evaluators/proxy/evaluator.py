@@ -147,7 +147,7 @@ class ProxyEvaluator(TrainingEvaluator):
 
     @property
     def metrics(self) -> tuple[str, ...]:
-        """Those of every training, and with ``scores`` what they are.
+        """The metrics of every training, and the ``scores`` if there are any.
 
         A score that is no finite number is left out of an evaluation: see :mod:`evo_nas.evaluators.proxy.scores`.
         """

@@ -96,7 +96,7 @@ class TabularEvaluator(Evaluator):
         return 0.0
 
     def evaluate(self, job: Job) -> Evaluation:
-        """Look the candidate up; without a row it is invalid."""
+        """Return what the table says of the candidate; without a row it is invalid."""
         found = self._results.results.get(self.space.key(job.genotype))
         if found is None:
             error = f"{self._spell_genotype(job.genotype)} has no row in the table {self.table}"

@@ -82,7 +82,7 @@ class FastNetwork:
 
 
 def _cell(cell: CellModule) -> Callable[[HiddenState, HiddenState], HiddenState]:
-    """Look through a cell once, and give what maps h_i and h_{i-1} to its output."""
+    """Return the function that maps h_i and h_{i-1} to the output of a cell."""
     fits = layers_of(cell.fit_current), layers_of(cell.fit_previous)
     blocks = [
         (number, _block(cast("BlockModule", block))) for number, block in zip(cell.created, cell.blocks, strict=True)

@@ -12,7 +12,7 @@ from evo_nas.phenotypes.fast import shortcuts
 from evo_nas.phenotypes.ops import SamePool2d
 
 Layers = tuple[nn.Module | shortcuts.Unit, ...]
-"""What is done one after another; nothing at all for an identity."""
+"""Layers applied one after another; none for an identity."""
 
 
 class HiddenState:

@@ -451,7 +451,7 @@ def test_a_picture_that_cannot_be_read_is_named(tmp_path: Path) -> None:
 def test_resume_says_how_to_go_on_with_a_training(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "train.json").write_text("{}")
     assert main(["resume", str(tmp_path)]) == 2
-    assert "the train command that began it goes on with it" in capsys.readouterr().err
+    assert "the train command that began it resumes it" in capsys.readouterr().err
 
 
 def test_weights_that_fit_nowhere_leave_no_folder_behind(tmp_path: Path) -> None:

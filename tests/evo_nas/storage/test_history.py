@@ -58,7 +58,7 @@ def test_a_history_whose_making_was_cut_short_is_made_when_it_is_opened(path: Pa
     connection.execute(journal)
     connection.close()
     path.touch()
-    with pytest.raises(RunFolderError, match="stopped before it began; go on with: python -m evo_nas resume"):
+    with pytest.raises(RunFolderError, match="stopped before it began; resume with: python -m evo_nas resume"):
         History.read(path)
     with History.open(path) as history:
         assert (history.last_id, history.count_trainings()) == (0, 0)

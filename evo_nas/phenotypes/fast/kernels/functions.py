@@ -24,7 +24,7 @@ Padding = tuple[int, int, int, int]
 
 
 class Window(NamedTuple):
-    """How a depthwise convolution goes over a map, or over its ReLU if it rectifies."""
+    """The path of a depthwise convolution over a map, or over its ReLU if it rectifies."""
 
     stride: int = 1
     dilation: int = 1

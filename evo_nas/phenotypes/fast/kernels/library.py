@@ -31,7 +31,7 @@ LARGEST_WINDOW: Final = 256
 _SOURCES: Final = Path(__file__).parent
 _FLAGS: Final = ("-O3", "-std=gnu11", "-shared", "-fPIC", "-fno-math-errno")
 _NATIVE: Final = ("-march=native", "-mcpu=native", "")
-"""How compilers are asked for all that this processor has; some know the one, some the other, some neither."""
+"""Flags that ask a compiler for all that this processor has; some know the one, some the other, some neither."""
 _SECONDS: Final = 60
 """For which a compiler is waited for; it takes one or two."""
 
