@@ -94,6 +94,7 @@ def test_a_training_that_was_stopped_goes_on_to_the_very_same_weights(tmp_path: 
     assert replace(whole, seconds=0) == replace(parts, seconds=0)
 
 
+@pytest.mark.slow
 def test_a_training_that_was_killed_goes_on(tmp_path: Path) -> None:
     words = [
         "train",
