@@ -247,6 +247,7 @@ def test_a_page_that_is_damaged_in_the_log_costs_what_it_added_to_the_file(kille
     assert all(trial.tell == sound[id].tell for id, trial in found.items() if trial.tell)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of later Pythons, that other threads are not forked
 def test_a_repair_that_is_killed_at_any_step_loses_nothing(
     killed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
