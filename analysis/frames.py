@@ -105,7 +105,7 @@ _CODES: Final = {None: -1} | {outcome: code for code, outcome in enumerate(schem
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
+class RunRecord:
     """One run on disk: a name that no other run read with it has, its ``history.db``, and its ``run.toml``."""
 
     name: str
@@ -136,7 +136,7 @@ class Run:
         return space if isinstance(space, str) and space else None
 
 
-def find_runs(paths: Paths) -> list[Run]:
+def find_runs(paths: Paths) -> list[RunRecord]:
     """Find the runs that are meant, in the order given, each once.
 
     Raises:
@@ -152,7 +152,7 @@ def find_runs(paths: Paths) -> list[Run]:
         except OSError as error:  # no permission, or a name that is too long
             raise HistoryError(f"{shorten(str(path))} cannot be read: {error.strerror}") from None
     return [
-        Run(name, history, _config(history.parent))
+        RunRecord(name, history, _config(history.parent))
         for name, history in zip(_names(list(histories)), histories, strict=True)
     ]
 
@@ -260,7 +260,7 @@ def _config(folder: Path) -> dict[str, Any]:
         raise HistoryError(f"{folder / 'run.toml'} cannot be read: {error}") from None
 
 
-def _trials(run: Run, wanted: list[str]) -> pd.DataFrame:
+def _trials(run: RunRecord, wanted: list[str]) -> pd.DataFrame:
     """Load the trials of one run in the order told, with the columns that are wanted."""
     needed = {"told", "seconds", "fitness"}
     needed |= {"asked_at", "told_at"} if "elapsed" in wanted else set()
@@ -295,7 +295,7 @@ def _trials(run: Run, wanted: list[str]) -> pd.DataFrame:
     return frame[wanted]
 
 
-def refuse_damage(connection: sqlite3.Connection, run: Run, table: Table, names: Iterable[str]) -> None:
+def refuse_damage(connection: sqlite3.Connection, run: RunRecord, table: Table, names: Iterable[str]) -> None:
     """Raise if a column that is to be read is not as the schema says.
 
     Raises:
@@ -313,7 +313,7 @@ def refuse_damage(connection: sqlite3.Connection, run: Run, table: Table, names:
 
 
 def _read_and_check(
-    connection: sqlite3.Connection, run: Run, table: Table, dtypes: Mapping[str, str], order: str = ""
+    connection: sqlite3.Connection, run: RunRecord, table: Table, dtypes: Mapping[str, str], order: str = ""
 ) -> dict[str, list[Any]]:
     """Read columns of a table as :func:`_read` does, and hold each value to the schema in the same pass.
 
@@ -391,7 +391,7 @@ def _side_table(paths: Paths, table: Table) -> pd.DataFrame:
     return _concatenate(frames)
 
 
-def _beside(run: Run, values: Mapping[str, list[Any]], dtypes: Mapping[str, str]) -> pd.DataFrame:
+def _beside(run: RunRecord, values: Mapping[str, list[Any]], dtypes: Mapping[str, str]) -> pd.DataFrame:
     """Make the frame of what one run keeps beside its trials."""
     columns = {name: _column(dtype, values[name]) for name, dtype in dtypes.items()}
     frame = pd.DataFrame(columns)

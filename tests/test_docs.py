@@ -23,7 +23,7 @@ from evo_nas.evaluators.proxy.evaluator import ProxyEvaluator
 from evo_nas.evaluators.proxy.presets import PRESETS
 from evo_nas.signals import EXIT_CODES
 from evo_nas.storage.history import History
-from evo_nas.training.recipes import TRAININGS, Recipe
+from evo_nas.training.recipes import RECIPES, Recipe
 from genotypes.catalogue import SPACES, build_space
 from genotypes.stacking import STACKINGS
 from genotypes.zoo import CELLS
@@ -190,7 +190,7 @@ def test_the_training_of_the_guide_works(tmp_path: Path) -> None:
     (line,) = commands("docs/training.md")
     assert "darts-v2" in run(tmp_path, sys.executable, *shlex.split(line)[1:]).stdout
     text = (DOCS / "training.md").read_text("utf-8")
-    assert [name for name in TRAININGS if f"| `{name}` |" not in text] == []
+    assert [name for name in RECIPES if f"| `{name}` |" not in text] == []
     assert [field.name for field in fields(Recipe) if f"`{field.name}`" not in text] == []
 
 

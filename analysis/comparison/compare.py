@@ -22,7 +22,7 @@ from analysis.comparison.groups import Group, groups_of, seed_of
 from analysis.comparison.significance import Floats, Pair, conclusions, pairs_of
 from analysis.comparison.text import effort_rows, list_findings, pair_lines
 from analysis.comparison.wording import align_with_names, columns_of, fold, join_words
-from analysis.frames import HistoryError, Paths, Run, find_runs, load_history
+from analysis.frames import HistoryError, Paths, RunRecord, find_runs, load_history
 from genotypes.genotype import printable
 
 TOP: Final = 5
@@ -265,7 +265,9 @@ def notes_of(table: pd.DataFrame, measured: pd.DataFrame) -> list[str]:
     return notes
 
 
-def _budget(runs: Sequence[Run], samples: Mapping[str, int], trials: int | None) -> tuple[int, list[Run], list[str]]:
+def _budget(
+    runs: Sequence[RunRecord], samples: Mapping[str, int], trials: int | None
+) -> tuple[int, list[RunRecord], list[str]]:
     """Choose the number of samples at which all is compared, and the runs that are; say what that leaves out."""
     begun = [run for run in runs if samples[run.name]]
     if not begun:

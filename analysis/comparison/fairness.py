@@ -9,7 +9,7 @@ from typing import Final
 
 from analysis.comparison.groups import Group, settings_of
 from analysis.comparison.wording import by_value, join_words
-from analysis.frames import Paths, Run, find_runs
+from analysis.frames import Paths, RunRecord, find_runs
 from evo_nas.storage.run_folder import measure_of
 from genotypes.genotype import shorten
 from genotypes.measure import common_measure
@@ -84,7 +84,7 @@ def unlike(groups: Sequence[Group]) -> dict[tuple[str, str], tuple[str, ...]]:
     return found
 
 
-def list_unfinished_runs(runs: Sequence[Run], samples: Mapping[str, int]) -> list[str]:
+def list_unfinished_runs(runs: Sequence[RunRecord], samples: Mapping[str, int]) -> list[str]:
     """Return which runs are not over, or ended before their budget. ``samples``: run -> trainings that have ended."""
     sentences, short = [], {}
     early: dict[str, list[str]] = {}
@@ -106,7 +106,7 @@ def list_unfinished_runs(runs: Sequence[Run], samples: Mapping[str, int]) -> lis
     return sentences
 
 
-def ending(run: Run) -> str | None:
+def ending(run: RunRecord) -> str | None:
     """Return the reason with which the log of a run ends; ``None`` if it goes on, or did not end in order."""
     try:
         lines = (run.folder / "log.jsonl").read_text("utf-8", errors="replace").splitlines()
@@ -123,7 +123,7 @@ def ending(run: Run) -> str | None:
     return None
 
 
-def _differing(runs: Sequence[Run], table: str, option: str, consequence: str) -> list[str]:
+def _differing(runs: Sequence[RunRecord], table: str, option: str, consequence: str) -> list[str]:
     """Return a sentence if runs differ in one option; an option that only some name has its default in the others."""
     values = {run.name: shorten(str(run.table(table).get(option, "default"))) for run in runs}
     if len(set(values.values())) < 2:
@@ -132,7 +132,7 @@ def _differing(runs: Sequence[Run], table: str, option: str, consequence: str) -
     return [f"The runs differ in {name} ({by_value(values)}): {consequence}."]
 
 
-def _other_data(runs: Sequence[Run]) -> list[str]:
+def _other_data(runs: Sequence[RunRecord]) -> list[str]:
     """Return a sentence if runs of one evaluator read other data, though it may go by the same name."""
     sentences = []
     for evaluator in dict.fromkeys(run.spell_entry("evaluator") for run in runs):
@@ -146,7 +146,7 @@ def _other_data(runs: Sequence[Run]) -> list[str]:
     return sentences
 
 
-def _other_versions(runs: Sequence[Run]) -> list[str]:
+def _other_versions(runs: Sequence[RunRecord]) -> list[str]:
     """Return a sentence if runs were made with other versions of libraries, as far as ``env.json`` tells."""
     said: dict[str, Mapping[str, object]] = {}
     for run in runs:

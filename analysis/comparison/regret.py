@@ -20,7 +20,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from analysis.comparison.fairness import EARLY, ending
-from analysis.frames import HistoryError, Run, find_runs, refuse_damage
+from analysis.frames import HistoryError, RunRecord, find_runs, refuse_damage
 from evo_nas.storage.columns import select_trainings
 from evo_nas.storage.opening import open_to_read
 from evo_nas.storage.schema import TRIAL
@@ -237,7 +237,7 @@ def _curve(folder: Path, trials: int) -> tuple[Floats, Floats, Floats] | None:
     return np.pad(best, rest, "edge"), np.pad(tested, rest, "edge"), np.pad(distinct, rest, "edge")
 
 
-def _read_trainings(run: Run, trials: int) -> tuple[list[str], Floats, Floats]:
+def _read_trainings(run: RunRecord, trials: int) -> tuple[list[str], Floats, Floats]:
     """Read the first so many ended trainings of a run, in the order told: keys, fitness and test fitness."""
     columns = ("key", "fitness", "test")
     with open_to_read(run.history) as connection:

@@ -44,7 +44,7 @@ _SETTINGS: Final[tuple[tuple[Any, str, float], ...]] = (
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class Style:
     """The look of one curve: its colour, its style of line and its marker, as matplotlib takes them."""
 
     colour: str
@@ -68,7 +68,7 @@ def strategy_markers(strategies: Iterable[str]) -> dict[str, str]:
     return found | {name: left[place % len(left)] for name, place in others.items()}
 
 
-def looks(strategies: Mapping[str, str]) -> dict[str, Look]:
+def looks(strategies: Mapping[str, str]) -> dict[str, Style]:
     """Return each curve its look, by label; the argument says of which strategy it is.
 
     Curves of one strategy have its colour and marker, and differ in shade and dashes, in the order listed; where those
@@ -82,7 +82,7 @@ def looks(strategies: Mapping[str, str]) -> dict[str, Look]:
         dashes, other, share = _SETTINGS[setting]
         met[name] = met.get(name, 0) + 1
         marker = MARKERS[(MARKERS.index(markers[name]) + again) % len(MARKERS)]
-        found[label] = Look(mix(colours[name], other, share), dashes, marker)
+        found[label] = Style(mix(colours[name], other, share), dashes, marker)
     return found
 
 

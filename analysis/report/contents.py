@@ -18,7 +18,7 @@ from analysis.comparison.fairness import ending
 from analysis.comparison.groups import Group, groups_of, seed_of
 from analysis.curves import moving_mean
 from analysis.diversity import mean_window
-from analysis.frames import Paths, Run, find_runs, load_history
+from analysis.frames import Paths, RunRecord, find_runs, load_history
 from analysis.lineage import lineage
 from evo_nas.storage.columns import select_cells
 from evo_nas.storage.opening import open_to_read
@@ -112,7 +112,7 @@ def report_of(paths: Paths, *, top: int = TOP) -> dict[str, Any]:
     }
 
 
-def _run(run: Run, group: Group, rows: pd.DataFrame) -> dict[str, Any]:
+def _run(run: RunRecord, group: Group, rows: pd.DataFrame) -> dict[str, Any]:
     """Sum up one run."""
     counts = rows["outcome"].value_counts()
     told = {str(name): int(number) for name, number in counts.items() if number}
@@ -144,7 +144,7 @@ def _run(run: Run, group: Group, rows: pd.DataFrame) -> dict[str, Any]:
     }
 
 
-def _state(run: Run, done: int, budget: object) -> str:
+def _state(run: RunRecord, done: int, budget: object) -> str:
     """Return in words how a run ended, or that it did not."""
     reason = ending(run)
     if reason is None and isinstance(budget, int) and done >= budget:
@@ -170,7 +170,7 @@ def _highest(frame: pd.DataFrame, top: int) -> pd.DataFrame:
     return highest
 
 
-def _trials(rows: pd.DataFrame, runs: Mapping[str, Run]) -> list[dict[str, Any]]:
+def _trials(rows: pd.DataFrame, runs: Mapping[str, RunRecord]) -> list[dict[str, Any]]:
     """Return rows with their genotypes, which are read for these alone."""
     texts = {
         str(name): _texts(runs[str(name)], group["id"].tolist())
@@ -193,7 +193,7 @@ def _trials(rows: pd.DataFrame, runs: Mapping[str, Run]) -> list[dict[str, Any]]
     ]
 
 
-def _texts(run: Run, ids: Sequence[int]) -> dict[int, tuple[str, str]]:
+def _texts(run: RunRecord, ids: Sequence[int]) -> dict[int, tuple[str, str]]:
     """Read the genotype and the readable cell of trials, by id."""
     found: dict[int, tuple[str, str]] = {}
     with open_to_read(run.history) as connection:
@@ -204,7 +204,7 @@ def _texts(run: Run, ids: Sequence[int]) -> dict[int, tuple[str, str]]:
     return found
 
 
-def _comparison(runs: Sequence[Run]) -> dict[str, Any]:
+def _comparison(runs: Sequence[RunRecord]) -> dict[str, Any]:
     """Compare the groups, in numbers and sentences."""
     found = comparison_of([run.history for run in runs])
     columns = ("group", "runs", "best", "best_sd", "best_low", "best_high", "test", "test_sd", "auc", "auc_sd")
@@ -240,7 +240,7 @@ def _curve(name: str, group: str, rows: pd.DataFrame) -> dict[str, Any]:
     }
 
 
-def _means(runs: Sequence[Run], frame: pd.DataFrame) -> dict[str, Any]:
+def _means(runs: Sequence[RunRecord], frame: pd.DataFrame) -> dict[str, Any]:
     """Return the mean of the last ``window`` told in each run, at evenly chosen samples and at its last."""
     window = mean_window(runs)
     clocks = frame[["run", "sample", "elapsed"]].drop_duplicates(["run", "sample"], keep="last")
@@ -288,7 +288,7 @@ def _dots(frames: Mapping[str, pd.DataFrame]) -> dict[str, Any]:
 
 
 def _cells(
-    frame: pd.DataFrame, groups: Iterable[list[str]], runs: Mapping[str, Run], group_of: Mapping[str, Group]
+    frame: pd.DataFrame, groups: Iterable[list[str]], runs: Mapping[str, RunRecord], group_of: Mapping[str, Group]
 ) -> list[dict[str, Any]]:
     """Return the best network of each group, the best group first, with what its genotype describes."""
     rows = [best for names in groups if len(best := _best(frame[frame["run"].isin(names)]))]
@@ -319,7 +319,7 @@ def _failures(frame: pd.DataFrame) -> dict[str, Any]:
     }
 
 
-def _lineage(run: Run, id: int) -> dict[str, Any]:
+def _lineage(run: RunRecord, id: int) -> dict[str, Any]:
     """Return the ancestors of a trial, oldest first; of many only the youngest, and how many more there are."""
     found = lineage(load_history(run.history, columns=_OF_LINEAGE), id)
     rows = found.tail(_ANCESTORS).to_dict("records")
@@ -345,7 +345,7 @@ def _flat(table: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, str
             yield shorten(printable(f"{prefix}{name}")), shorten(printable(text), _TEXT)
 
 
-def _versions(run: Run) -> dict[str, str]:
+def _versions(run: RunRecord) -> dict[str, str]:
     """Return what ``env.json`` says of libraries, machine and data."""
     said = {name: value for name, value in run.environment().items() if name not in ("command", "space")}
     return {name.removeprefix("versions."): value for name, value in _flat(said)}
@@ -365,7 +365,7 @@ def _tabulate(tables: Mapping[str, Mapping[str, str]]) -> dict[str, Any]:
     }
 
 
-def _commands(run: Run) -> dict[str, Any]:
+def _commands(run: RunRecord) -> dict[str, Any]:
     """Return the words of the command that began a run, and its folder, relative to where we are if it lies below."""
     words = run.environment().get("command")
     said = [printable(word) for word in words] if isinstance(words, list) else []

@@ -56,12 +56,12 @@ def train(
         UsageError: if a name or a flag is unknown, a number impossible, or another training was begun in the folder.
         EvoNasError: for whatever else ends a training: see :func:`evo_nas.training.resumable.train`.
     """
-    _refuse_unknown_flags(wanted, trainings.Wanted, "train")
+    _refuse_unknown_flags(wanted, trainings.TrainOptions, "train")
     start = None if start is None else Path(start)
     is_named = source is not None or cell is not None or start is None
     found = find_cells(None if source is None else os.fspath(source), cell, trial) if is_named else None
     task = trainings.plan_training(
-        found, trainings.Wanted(image=image_size, start=start, settings=tuple(settings), **wanted), device
+        found, trainings.TrainOptions(image=image_size, start=start, settings=tuple(settings), **wanted), device
     )
     images = None if data_dir is None else Path(data_dir)
     if images is None and wanted.get("dataset") is None and found is not None:

@@ -53,9 +53,9 @@ def listing(what: str) -> dict[str, str]:
 
         return {name: preset.summary() for name, preset in PRESETS.items()}
     if what == "recipes":
-        from evo_nas.training.recipes import TRAININGS
+        from evo_nas.training.recipes import RECIPES
 
-        return {name: preset.summary() for name, preset in TRAININGS.items()}
+        return {name: preset.summary() for name, preset in RECIPES.items()}
     if what == "cells":
         return {name: _counts(name) for name in CELLS}
     catalogue = _catalogues()[what]

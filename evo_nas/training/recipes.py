@@ -124,7 +124,7 @@ class Preset:
         return f"{self.about}: {', '.join(words)}"
 
 
-TRAININGS: Final[dict[str, Preset]] = {
+RECIPES: Final[dict[str, Preset]] = {
     # tensorflow/models, slim/nets/nasnet, cifar_config: batch 32, 0.025, drop path 0.6 over 600 epochs. Zoph et al.
     # 2017, table 1, has results with cutout (DeVries and Taylor 2017: 16 pixels) and without.
     "cifar-paper": Preset(

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from evo_nas.commands.cell_sources import best_of_run, find_cells, find_meant_cells, of_run
-from evo_nas.commands.training_plan import Wanted, plan_training
+from evo_nas.commands.training_plan import TrainOptions, plan_training
 from evo_nas.errors import RunFolderError, UsageError
 from evo_nas.run import Run
 from evo_nas.storage.checksums import file_sum, sum_file
@@ -212,7 +212,7 @@ def test_cells_of_a_run_come_with_its_images(toy_run: Start, tmp_path: Path) -> 
     )
     (run.path / "run.toml").write_text(text)
     assert {(source.dataset, source.data_dir) for source in best_of_run(run.path, 2)} == {("digits", Path("/x"))}
-    assert plan_training(of_run(run.path), Wanted(preset="cpu")).dataset == "digits"
-    assert plan_training(of_run(run.path), Wanted(preset="cpu", dataset="cifar100")).dataset == "cifar100"
+    assert plan_training(of_run(run.path), TrainOptions(preset="cpu")).dataset == "digits"
+    assert plan_training(of_run(run.path), TrainOptions(preset="cpu", dataset="cifar100")).dataset == "cifar100"
     (run.path / "run.toml").write_text("not toml")
     assert of_run(run.path).dataset is None
