@@ -105,7 +105,13 @@ TRIAL: Final = Table(
             words=OUTCOMES,
         ),
         Column(
-            *("fitness", "REAL", "validation accuracy, fraction in [0, 1]; only ok and reused have one", _TOLD, True),
+            *(
+                "fitness",
+                "REAL",
+                "the evaluator's measure, fraction in [0, 1]; only ok and reused have one",
+                _TOLD,
+                True,
+            ),
             unit="fraction",
         ),
         Column(
@@ -139,7 +145,7 @@ CURVE: Final = Table(
     (
         Column("trial", "INTEGER", "id of the trial", _ROW),
         Column("epoch", "INTEGER", "epoch of the training, from 1", _ROW),
-        Column("accuracy", "REAL", "validation accuracy after the epoch, fraction in [0, 1]", _ROW),
+        Column("accuracy", "REAL", "the evaluator's measure after the epoch, fraction in [0, 1]", _ROW),
         _SUM,
     ),
     key=("trial", "epoch"),

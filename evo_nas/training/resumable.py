@@ -141,7 +141,9 @@ def train(
                 hear(epoch, training.done)
             if (known := result_of(path)) is not None and (known.test_accuracy is not None or not measure_test):
                 return known  # the test images are looked at once
-            test = measure(training.task, training.measured, images.test())["accuracy"] if measure_test else None
+            test = (
+                measure(training.task, training.measured, images.test())[training.task.goal] if measure_test else None
+            )
         except Diverged as error:
             raise EvoNasError(
                 f"{error}, in epoch {training.done + 1} of {path}; a lower learning rate may help: "

@@ -270,7 +270,7 @@ BAD = [
     (("run", "--strategy", "random", "--dataset", "digits", "--device", "abacus"), 2, "unknown device 'abacus'"),
     (("run", "--strategy", "random", "--data-dir", "nowhere"), 4, "python -m evo_nas data fetch"),
     (("run", "--strategy", "random", "--dataset", "folder", "--data-dir", "nowhere"), 4, "nowhere"),
-    (("run", "--strategy", "random", "--space", "bits"), 2, "the proxy trainer needs pairs of cells"),
+    (("run", "--strategy", "random", "--space", "bits"), 2, "the proxy trainer takes CellPair, or"),
     (("run", "--strategy", "random", "--evaluator", "tabular"), 2, "needs a table and its column: --table FILE --col"),
     (("run", "--strategy", "random", "--evaluator", "tabular", "--table", "t.csv"), 2, "needs a table and its column"),
     ((*TABLE, "nosuch.csv"), 4, "there is no table"),

@@ -60,6 +60,20 @@ def test_training_learns_and_without_steps_it_does_not(tmp_path: Path) -> None:
     assert fitness[1] < 0.3
 
 
+def test_the_same_seed_gives_the_same_weights_to_the_bit(tmp_path: Path) -> None:
+    weights = []
+    for number, seed in enumerate((3, 3, 4)):
+        directory = tmp_path / str(number)
+        directory.mkdir()
+        placement = Placement(device="cpu", keep_weights=True)
+        proxy(directory, placement, epochs=1).evaluate(Job(1, GOOD, seed))
+        weights.append(load_file(weights_file(directory, 1)))
+    first, again, other = weights
+    assert first.keys() == again.keys() == other.keys()
+    assert all(torch.equal(tensor, again[name]) for name, tensor in first.items())
+    assert not all(torch.equal(tensor, other[name]) for name, tensor in first.items())
+
+
 def test_the_same_job_gives_the_same_result_here_and_in_a_worker(tmp_path: Path) -> None:
     evaluator = proxy(tmp_path)
     results = [evaluator.evaluate(Job(id, GOOD, 0)) for id in (1, 1, 2)]

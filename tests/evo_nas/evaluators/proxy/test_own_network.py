@@ -84,6 +84,10 @@ def test_what_is_no_module_ends_its_trial_as_invalid(tmp_path: Path) -> None:
 
 def test_a_space_without_a_network_is_refused_in_one_line() -> None:
     space = build_space("bits")
-    with pytest.raises(ValueError, match=r"needs pairs of cells, which the space bits does not give; choose another"):
+    refusal = (
+        r"the proxy trainer takes CellPair, or a space with its own network\(\); "
+        "the space bits describes a dict; choose another"
+    )
+    with pytest.raises(ValueError, match=refusal):
         ProxyEvaluator(dataset="digits").bind(space, Placement(device="cpu"))
     assert space.network(space.sample(np.random.default_rng(0))) is None
