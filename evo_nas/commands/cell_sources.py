@@ -7,6 +7,7 @@ one line that a terminal can be shown.
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, NoReturn
@@ -63,7 +64,7 @@ def cells_named(source: str | None, cell: str | None, trial: int | None = None) 
     text = source or ""
     if _is_run(text):
         return of_run(Path(text), trial)
-    if text and not text.endswith(".json") and _is_folder(text):
+    if text and not text.endswith(".json") and _is_file(text, Path.is_dir):
         raise RunFolderError(f"{_spelled(Path(text))} is no run folder: there is no history.db in it")
     if trial is not None:
         raise UsageError(f"--trial names a trial of a run, and {shorten(text)} is no run folder")
@@ -165,24 +166,15 @@ def _images(folder: RunFolder) -> tuple[str | None, Path | None]:
     return dataset, Path(data_dir) if isinstance(data_dir, str) else None
 
 
-def _is_folder(text: str) -> bool:
-    try:
-        return Path(text).is_dir()
-    except (OSError, ValueError):
-        return False
-
-
 def _is_run(text: str) -> bool:
-    try:
-        return (Path(text) / "history.db").is_file()
-    except (OSError, ValueError):  # too long, or otherwise no name of a folder
-        return False
+    return _is_file(f"{text}/history.db")
 
 
-def _is_file(text: str) -> bool:
+def _is_file(text: str, kind: Callable[[Path], bool] = Path.is_file) -> bool:
+    """Return whether a text names a file that is there, or another ``kind`` of place."""
     try:
-        return Path(text).is_file()
-    except (OSError, ValueError):
+        return kind(Path(text))
+    except (OSError, ValueError):  # too long, or otherwise no name of a file
         return False
 
 
