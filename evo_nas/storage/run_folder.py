@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import IO, Any, Final
 
 from evo_nas.errors import RunFolderError
-from evo_nas.system.atomic import write_whole
+from evo_nas.system.atomic import make_folder, write_whole
 from evo_nas.system.failpoints import Failpoint, reach
 from evo_nas.system.links import refuse_links
 from evo_nas.system.text import read_text
@@ -92,7 +92,7 @@ class RunFolder:
         folder = cls(path)
         folder._is_new = not path.exists()
         try:
-            path.mkdir(parents=True, exist_ok=True)
+            make_folder(path)
         except OSError as error:
             raise RunFolderError(f"cannot make the run folder {path}: {error.strerror}") from error
         had_lock = (path / "run.lock").exists()

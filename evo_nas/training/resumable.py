@@ -22,10 +22,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from evo_nas.errors import DataError, EvoNasError, RunFolderError, UsageError
-from evo_nas.phenotypes.blueprint import load_network, save_network
+from evo_nas.phenotypes.blueprint import load_network, save_network, save_tensors
 from evo_nas.phenotypes.transfer import load_fitting
 from evo_nas.storage.run_folder import take_lock
-from evo_nas.system.atomic import replace_whole, write_whole
+from evo_nas.system.atomic import make_folder, write_whole
 from evo_nas.system.links import refuse_links
 from evo_nas.system.text import read_text
 from evo_nas.training.images import TrainingImages
@@ -242,7 +242,7 @@ def _claim(path: Path, task: TrainTask) -> Iterator[None]:
     from evo_nas.system.resources import environment
 
     try:
-        path.mkdir(parents=True, exist_ok=True)
+        make_folder(path)
     except OSError as error:
         raise RunFolderError(f"cannot make the training folder {path}: {error.strerror}") from error
     refuse_links(path, _FILES)
@@ -263,12 +263,8 @@ def _claim(path: Path, task: TrainTask) -> Iterator[None]:
 
 def _save(path: Path, task: TrainTask, training: Any, progress: _Progress) -> None:
     """Write state, networks and curve of an epoch; it is done once ``checkpoint.json`` says so."""
-    from safetensors.torch import save_file
-
     before, progress.state = progress.state, f"state-{training.done:04d}.safetensors"
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in training.state().items()}
-    with replace_whole(path / progress.state) as partial:
-        save_file(tensors, partial)
+    save_tensors(path / progress.state, training.state())
     weights = {
         name: tensor
         for name, tensor in training.measured.state_dict().items()

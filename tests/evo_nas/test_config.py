@@ -24,6 +24,7 @@ options = st.dictionaries(
 )
 
 
+@pytest.mark.slow
 @given(options, options, options, st.integers(0, 2**63 - 1), st.none() | texts.filter(bool))
 def test_a_configuration_survives_toml(
     space: dict[str, object], strategy: dict[str, object], evaluator: dict[str, object], seed: int, data: str | None
