@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, ClassVar, Final
 from genotypes.genotype import Genotype, GenotypeError
 from genotypes.individual import Individual, Proposal
 from genotypes.population import Population
+from genotypes.ranges import check_ranges
 from genotypes.space import SearchSpace
 from strategies.base import SearchStrategy
 
@@ -56,8 +57,7 @@ class LocalSearch(SearchStrategy):
     starts: int = 10
 
     def __post_init__(self) -> None:
-        if self.starts < 1:
-            raise ValueError(f"starts must be at least 1, not {self.starts}")
+        check_ranges(self, starts="[1, inf)")
         if self.variant not in VARIANTS:
             raise ValueError(f"variant must be steepest or first, not {self.variant!r}")
 

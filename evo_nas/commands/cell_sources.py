@@ -17,6 +17,7 @@ from evo_nas.errors import RunFolderError, UsageError
 from evo_nas.storage.history import History
 from evo_nas.storage.reader import TopTrial
 from evo_nas.storage.run_folder import RunFolder
+from evo_nas.system.text import read_text
 from genotypes.catalogue import space_named
 from genotypes.cell import CellPair
 from genotypes.genotype import Genotype, GenotypeError, shorten
@@ -187,19 +188,13 @@ def _is_file(text: str) -> bool:
 
 
 def _json(path: Path) -> Any:
-    """Read a file of JSON, strictly: no key twice in an object, no NaN, no byte order mark.
+    """Read a file of JSON, strictly: no key twice in an object, no NaN.
 
     Raises:
         UsageError: if it is no file, too large, or something else.
     """
     try:
-        if path.exists() and not path.is_file():  # a pipe would be waited for, a device could have no end
-            raise ValueError("it is no file")
-        with path.open("rb") as file:
-            content = file.read(LARGEST + 1)
-        if len(content) > LARGEST:
-            raise ValueError(f"it has more than {LARGEST:,} bytes, and no cells need as many")
-        return json.loads(content.decode(), object_pairs_hook=_unique, parse_constant=_no_constant)
+        return json.loads(read_text(path, LARGEST), object_pairs_hook=_unique, parse_constant=_no_constant)
     except (OSError, ValueError, RecursionError) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error)
         raise UsageError(

@@ -22,11 +22,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from evo_nas.errors import DataError, EvoNasError, RunFolderError, UsageError
-from evo_nas.phenotypes.blueprint import load_network, save_network
+from evo_nas.phenotypes.blueprint import load_network, save_network, save_tensors
 from evo_nas.phenotypes.transfer import load_fitting
 from evo_nas.storage.run_folder import take_lock
-from evo_nas.system.atomic import replace_whole, write_whole
+from evo_nas.system.atomic import make_folder, write_whole
 from evo_nas.system.links import refuse_links
+from evo_nas.system.text import read_text
 from evo_nas.training.images import TrainingImages
 from evo_nas.training.train_task import VERSION, TrainPlacement, TrainTask
 from genotypes.genotype import GenotypeError, shorten
@@ -175,7 +176,7 @@ def load_task(path: Path) -> TrainTask:
         RunFolderError: if it holds no training, or its ``train.json`` is damaged.
     """
     try:
-        record = json.loads((path / "train.json").read_text("utf-8"))
+        record = json.loads(read_text(path / "train.json"))
         if record["version"] != VERSION:
             raise RunFolderError(f"{path} was made by another version of evo_nas; this one reads version {VERSION}")
         return TrainTask.from_json(record)
@@ -194,7 +195,7 @@ def result_of(path: Path) -> Result | None:
         RunFolderError: if it is damaged.
     """
     try:
-        result = Result(**json.loads((path / "result.json").read_text("utf-8")))
+        result = Result(**json.loads(read_text(path / "result.json")))
         whole = (result.epochs, result.parameters, result.best_epoch or 0)
         accuracies = (result.validation_accuracy, result.best_accuracy, result.test_accuracy)
         if not all(type(value) is int for value in whole) or not isinstance(result.label, str):
@@ -241,7 +242,7 @@ def _claim(path: Path, task: TrainTask) -> Iterator[None]:
     from evo_nas.system.resources import environment
 
     try:
-        path.mkdir(parents=True, exist_ok=True)
+        make_folder(path)
     except OSError as error:
         raise RunFolderError(f"cannot make the training folder {path}: {error.strerror}") from error
     refuse_links(path, _FILES)
@@ -262,12 +263,8 @@ def _claim(path: Path, task: TrainTask) -> Iterator[None]:
 
 def _save(path: Path, task: TrainTask, training: Any, progress: _Progress) -> None:
     """Write state, networks and curve of an epoch; it is done once ``checkpoint.json`` says so."""
-    from safetensors.torch import save_file
-
     before, progress.state = progress.state, f"state-{training.done:04d}.safetensors"
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in training.state().items()}
-    with replace_whole(path / progress.state) as partial:
-        save_file(tensors, partial)
+    save_tensors(path / progress.state, training.state())
     weights = {
         name: tensor
         for name, tensor in training.measured.state_dict().items()
@@ -286,7 +283,7 @@ def _save(path: Path, task: TrainTask, training: Any, progress: _Progress) -> No
 def _read_progress(path: Path) -> _Progress:
     """Read how far a training has come; a folder without a checkpoint is at its beginning."""
     try:
-        record = json.loads((path / "checkpoint.json").read_text("utf-8"))
+        record = json.loads(read_text(path / "checkpoint.json"))
         progress = _Progress(str(record["state"]), list(record["curve"]))
         if not _STATE.fullmatch(progress.state):
             raise ValueError(f"{shorten(progress.state)} is no state file, as in state-0001.safetensors")

@@ -20,10 +20,11 @@ from evo_nas.evaluators.base import Job, Placement, weights_file
 from evo_nas.evaluators.proxy.presets import PRESETS
 from evo_nas.evaluators.training_evaluator import OnDevice, TrainingEvaluator
 from evo_nas.phenotypes.plan import SMALLEST_IMAGE
-from evo_nas.training.recipes import Recipe
+from evo_nas.training.recipes import RANGES, Recipe
 from genotypes.cell import CellPair
 from genotypes.genotype import Genotype
 from genotypes.individual import Cost
+from genotypes.ranges import check_ranges
 from genotypes.space import SearchSpace
 
 if TYPE_CHECKING:
@@ -57,22 +58,11 @@ class ProxyEvaluator(TrainingEvaluator):
     """
 
     name: ClassVar[str] = "proxy"
-    least: ClassVar[Mapping[str, int]] = {
-        **TrainingEvaluator.least,
-        "image_size": SMALLEST_IMAGE,
-        "cells_per_stack": 1,
-        "filters": 1,
-        "epochs": 1,
-        "batch_size": 2,
-        "learning_rate": 0,
-        "train_images": 0,
-        "validation_images": 1,
-        "padding": 0,
-        "cutout": 0,
-        "momentum": 0,
-        "weight_decay": 0,
-        "gradient_norm": 0,
-        "split_seed": 0,
+    ranges: ClassVar[Mapping[str, str]] = {
+        **TrainingEvaluator.ranges,
+        **dict.fromkeys(("cells_per_stack", "filters", "validation_images"), "[1, inf)"),
+        **dict.fromkeys(("train_images", "split_seed"), "[0, inf)"),
+        "image_size": f"[{SMALLEST_IMAGE}, {LARGEST}]",
     }
 
     channels: int | None = None
@@ -96,18 +86,15 @@ class ProxyEvaluator(TrainingEvaluator):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        check_ranges(self, **{name: interval for name, interval in RANGES.items() if hasattr(self, name)})
         if self.preset is not None and self.preset not in PRESETS:
             raise ValueError(f"there is no preset {self.preset!r}; the presets are: {', '.join(PRESETS)}")
         if self.dataset is None:
             self.dataset = "digits" if self.preset == "digits" else "cifar10"
         if self.dataset not in DATA_SETS:
             raise ValueError(f"there is no data set {self.dataset!r}; the data sets are: {', '.join(DATA_SETS)}")
-        if self.image_size is not None and self.image_size > LARGEST:
-            raise ValueError(f"image_size must be at most {LARGEST} pixels a side, not {self.image_size}")
         if self.channels not in (None, 1, 3):
             raise ValueError(f"channels must be 1 (grey) or 3 (colour), not {self.channels}")
-        if self.drop_path_keep is not None and not 0 < self.drop_path_keep <= 1:
-            raise ValueError(f"drop_path_keep must lie in (0, 1], not {self.drop_path_keep}")
         if self.scores:
             from evo_nas.evaluators.proxy.scores import SCORES
 
