@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from evo_nas.errors import UsageError
+from evo_nas.system.text import read_text
 from genotypes.genotype import shorten
 from genotypes.ranges import check_ranges
 from genotypes.registry import OptionError, build_with_options
@@ -243,8 +244,8 @@ def read_toml(path: Path) -> Tables:
         UsageError: if the file cannot be read, is no TOML, or has fields outside of a table.
     """
     try:
-        tables = tomllib.loads(path.read_text("utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
+        tables = tomllib.loads(read_text(path))
+    except (OSError, ValueError, RecursionError) as error:
         raise UsageError(f"cannot read the configuration {path}: {error}") from error
     for name, table in tables.items():
         if not isinstance(table, dict):

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Final
 from evo_nas.data.sources.base import ImageSource, Part
 from evo_nas.data.sources.catalogue import find_decoded_root
 from evo_nas.errors import DataError
+from evo_nas.system.text import read_text
 
 if TYPE_CHECKING:
     import numpy as np
@@ -62,7 +63,7 @@ class Manifest:
         Raises:
             OSError, ValueError, TypeError: if there is none, or it is damaged.
         """
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(read_text(path))
         lists = {name: tuple(content[name]) for name in ("classes", "mean", "std") if name in content}
         return cls(**{**content, **lists})
 

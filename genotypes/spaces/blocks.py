@@ -102,21 +102,13 @@ class BlockSpace(GrowingSpace):
         return Genotype.without_check(parent.space, tuple(choices))
 
     def decode(self, genotype: Genotype) -> CellPair:
-        """Return the pair of cells that the genotype describes; where the space has one cell, it is both.
-
-        Raises:
-            GenotypeError: if neither this space nor a level below contains the genotype.
-        """
+        """Return the pair of cells that the genotype describes; where the space has one cell, it is both."""
         self.check(genotype)
         cells = [self._cell(choices) for choices in self._split(genotype)]
         return CellPair(cells[0], cells[-1], self.stacking)
 
     def key(self, genotype: Genotype) -> str:
-        """Return a text that is equal exactly for isomorphic pairs of cells; see :meth:`Cell.canonical`.
-
-        Raises:
-            GenotypeError: if neither this space nor a level below contains the genotype.
-        """
+        """Return a text that is equal exactly for isomorphic pairs of cells; see :meth:`Cell.canonical`."""
         self.check(genotype)
         cells = [_spell(self, choices) for choices in self._split(genotype)]
         return f"{cells[0]} | {cells[-1]}"

@@ -8,7 +8,7 @@ to the device once per process and stays there.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, cast
@@ -306,15 +306,11 @@ class ProxyEvaluator(TrainingEvaluator):
 
         return open_images(self.dataset or "", self.placement.data_dir, size=self.image_size, channels=self.channels)
 
-    def _split(self, labels: np.ndarray) -> Iterator[Any]:
+    def _split(self, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return the indices of the train and the validation images, both stratified."""
-        from evo_nas.data.split import split_indices, subset_indices
+        from evo_nas.data.split import hold_out
 
-        train, validation = split_indices(labels, self.integer("validation_images"), self.split_seed)
-        wanted = self.integer("train_images")
-        if 0 < wanted < len(train):
-            train = train[subset_indices(labels[train], wanted, self.split_seed)]
-        return iter((train, validation))
+        return hold_out(labels, self.integer("validation_images"), self.integer("train_images"), self.split_seed)
 
     def keep(self, network: nn.Module, job: Job) -> None:
         """Keep the weights, with all that is needed to build the network again."""
