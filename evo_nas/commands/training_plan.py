@@ -14,7 +14,7 @@ from evo_nas.commands.count import read_size
 from evo_nas.data.sources.catalogue import data_set
 from evo_nas.errors import RunFolderError, UsageError
 from evo_nas.phenotypes.blueprint import Blueprint, load_whole
-from evo_nas.system.atomic import write_whole
+from evo_nas.system.atomic import make_folder, write_whole
 from evo_nas.system.links import refuse_links
 from evo_nas.training.recipes import TRAININGS, Recipe, TrainingPreset
 from evo_nas.training.resumable import Result, train
@@ -177,9 +177,9 @@ def train_top(tasks: Sequence[TrainTask], path: Path, place: TrainPlacement, hea
     refuse_links(path, ["top.json", *folders])
     if known.is_file() and known.read_bytes() != record.encode():
         raise RunFolderError(f"{path} holds other trainings; name another folder with --train-dir")
-    if not known.is_file() and path.exists() and any(path.iterdir()):
+    if not known.is_file() and path.exists() and any(one.name != "top.json.partial" for one in path.iterdir()):
         raise RunFolderError(f"{path} is not empty and holds no trainings; name another folder with --train-dir")
-    path.mkdir(parents=True, exist_ok=True)
+    make_folder(path)
     write_whole(known, record)
     results = []
     for task, folder in zip(tasks, folders, strict=True):
