@@ -28,6 +28,7 @@ from evo_nas.storage.log import read_log
 from evo_nas.storage.run_folder import RunFolder, is_of_a_run, take_lock
 from evo_nas.system.atomic import make_folder, write_whole
 from evo_nas.system.links import refuse_links
+from evo_nas.system.text import read_text
 from genotypes.genotype import shorten
 from genotypes.individual import Evaluation, Individual
 from genotypes.population import Population
@@ -416,7 +417,7 @@ def _read(file: Path) -> dict[str, Any]:
         RunFolderError: if it is damaged, leads out of its folder, or is of another version.
     """
     try:
-        record = json.loads(file.read_text("utf-8"))
+        record = json.loads(read_text(file))
         version = record["version"]
         if version == VERSION:
             tables = [record[name] for name in ("run", "space", "evaluator")]

@@ -16,7 +16,7 @@ from evo_nas.errors import RunFolderError, UsageError
 from evo_nas.phenotypes.blueprint import Blueprint, load_whole
 from evo_nas.system.atomic import make_folder, write_whole
 from evo_nas.system.links import refuse_links
-from evo_nas.training.recipes import TRAININGS, Recipe, TrainingPreset
+from evo_nas.training.recipes import TRAININGS, Preset, Recipe
 from evo_nas.training.resumable import Result, train
 from evo_nas.training.train_task import TrainPlacement, TrainTask
 from genotypes.genotype import shorten
@@ -93,7 +93,7 @@ def plan_training(source: CellSource | None, wanted: Wanted, device: str = "auto
     )
 
 
-def _preset(name: str | None, device: str) -> TrainingPreset:
+def _preset(name: str | None, device: str) -> Preset:
     """Find the preset; by default the short one where there is a GPU, and that for a CPU where there is none."""
     if name is None:
         from evo_nas.training.devices import resolve_device
@@ -107,7 +107,7 @@ def _preset(name: str | None, device: str) -> TrainingPreset:
     return TRAININGS[name]
 
 
-def _size(source: CellSource, wanted: Wanted, preset: TrainingPreset, given: Blueprint | None) -> dict[str, Any]:
+def _size(source: CellSource, wanted: Wanted, preset: Preset, given: Blueprint | None) -> dict[str, Any]:
     """Settle the size of the network: as wanted, else that of the weights to begin with, else the preset's."""
     model = preset if given is None else given
     size = {"macro": wanted.macro or model.macro, "image": wanted.image or (given or preset).image}

@@ -19,7 +19,7 @@ from evo_nas.storage.history import History
 from evo_nas.storage.run_folder import BESIDE_HISTORY, FILES, RunFolder, resume_command, take_lock
 from evo_nas.storage.salvage import Salvage, salvage
 from evo_nas.storage.schema import ASK, ATTEMPT, CURVE, NOTE, TELL, TRIAL, Table
-from evo_nas.system.atomic import replace_whole, sync_folder, write_whole
+from evo_nas.system.atomic import replace_whole, sync, write_whole
 from evo_nas.system.links import refuse_links
 from genotypes.genotype import shorten
 
@@ -147,7 +147,7 @@ def _replace(folder: RunFolder, found: Salvage) -> Path:
         for suffix in BESIDE_HISTORY:
             _rename(_beside(history, suffix), _beside(kept, suffix))
         _rename(sum_file(history), sum_file(kept))
-        sync_folder(folder.path)
+        sync(folder.path)
     return kept
 
 
@@ -170,7 +170,7 @@ def _put_back(history: Path) -> None:
         _rename(_beside(last, suffix), _beside(history, suffix))
     _rename(sum_file(last), sum_file(history))
     _rename(last, history)
-    sync_folder(history.parent)
+    sync(history.parent)
 
 
 def _last_kept(history: Path) -> Path | None:

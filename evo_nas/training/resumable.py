@@ -28,6 +28,7 @@ from evo_nas.phenotypes.transfer import load_fitting
 from evo_nas.storage.run_folder import take_lock
 from evo_nas.system.atomic import make_folder, write_whole
 from evo_nas.system.links import refuse_links
+from evo_nas.system.text import read_text
 from evo_nas.training.images import TrainingImages
 from evo_nas.training.train_task import VERSION, TrainPlacement, TrainTask
 from genotypes.genotype import GenotypeError, shorten
@@ -182,7 +183,7 @@ def load_task(path: Path) -> TrainTask:
         RunFolderError: if it holds no training, or its ``train.json`` is damaged.
     """
     try:
-        record = json.loads((path / "train.json").read_text("utf-8"))
+        record = json.loads(read_text(path / "train.json"))
         if record["version"] != VERSION:
             raise RunFolderError(f"{path} was made by another version of evo_nas; this one reads version {VERSION}")
         return TrainTask.from_json(record)
@@ -201,7 +202,7 @@ def result_of(path: Path) -> Result | None:
         RunFolderError: if it is damaged.
     """
     try:
-        result = Result(**json.loads((path / "result.json").read_text("utf-8")))
+        result = Result(**json.loads(read_text(path / "result.json")))
         whole = (result.epochs, result.parameters, result.best_epoch or 0)
         accuracies = (result.validation_accuracy, result.best_accuracy, result.test_accuracy)
         if not all(type(value) is int for value in whole) or not isinstance(result.label, str):
@@ -303,7 +304,7 @@ def _remove_strays(path: Path, state: str) -> None:
 def _read_progress(path: Path) -> _Progress:
     """Read how far a training has come; a folder without a checkpoint is at its beginning."""
     try:
-        record = json.loads((path / "checkpoint.json").read_text("utf-8"))
+        record = json.loads(read_text(path / "checkpoint.json"))
         progress = _Progress(str(record["state"]), list(record["curve"]))
         if not _STATE.fullmatch(progress.state):
             raise ValueError(f"{shorten(progress.state)} is no state file, as in state-0001.safetensors")

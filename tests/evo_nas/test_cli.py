@@ -245,8 +245,8 @@ def test_a_dry_run_prints_configuration_and_cost_and_writes_nothing(capsys: pyte
     out = capsys.readouterr().out
     assert '[evaluator]\ndataset = "digits"\npreset = "digits"' in out
     assert "[strategy]\npopulation = 100\nsample = 25" in out
-    assert "# a candidate (mean of 4 random ones): " in out
-    assert "# 10 trials on 1 worker(s): about " in out
+    assert "# a candidate (mean of 3 random ones): " in out
+    assert " s; 10 trials on 1 worker: about " in out
     assert not Path("runs").exists()
     Path("again.toml").write_text(out)
     assert main(["run", "--config", "again.toml", "--dry-run"]) == 0

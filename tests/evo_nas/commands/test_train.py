@@ -99,6 +99,7 @@ def test_a_training_that_was_stopped_goes_on_to_the_very_same_weights(tmp_path: 
     assert replace(whole, seconds=0) == replace(parts, seconds=0)
 
 
+@pytest.mark.slow
 def test_a_training_that_was_killed_goes_on(tmp_path: Path) -> None:
     words = [
         "train",
@@ -463,7 +464,7 @@ def test_a_start_with_the_best_of_a_run_that_was_killed_goes_on(
         (["--cell", "nasnet-a", "--image-size", "7"], "image must be a whole number of at least 8, not 7"),
         (["--cell", "nasnet-a", "--set", "epochs"], "--set takes NAME=VALUE"),
         (["--cell", "nasnet-a", "--set", "speed=9"], "the recipe has no option 'speed'; its options are: epochs"),
-        (["--cell", "nasnet-a", "--set", "momentum=1"], "momentum must be below 1, not 1.0"),
+        (["--cell", "nasnet-a", "--set", "momentum=1"], "momentum must be at least 0 and below 1, not 1.0"),
         (["--cell", "nasnet-a", "--macro", "imagenet", "--filters", "3"], "at least 4, not 3"),
         (["--cell", "nasnet-a", "--dataset", "mnist"], "there is no data set 'mnist'"),
         (["--cell", "nasnet-a", "--dataset", "digits", "--validation-images", "9999"], "cannot be held out"),

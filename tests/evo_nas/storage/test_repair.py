@@ -247,6 +247,7 @@ def test_a_page_that_is_damaged_in_the_log_costs_what_it_added_to_the_file(kille
     assert all(trial.tell == sound[id].tell for id, trial in found.items() if trial.tell)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of later Pythons, that other threads are not forked
 def test_a_repair_that_is_killed_at_any_step_loses_nothing(
     killed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -256,7 +257,7 @@ def test_a_repair_that_is_killed_at_any_step_loses_nothing(
     expected_run = shutil.copytree(killed, tmp_path / "expected")
     expected = repair(expected_run)
     good = rows(expected_run / "history.db")
-    functions = [(module, name) for name in ("sync_folder", "_write", "damage")]
+    functions = [(module, name) for name in ("sync", "_write", "damage")]
     moments = set()
     for steps in range(50):
         run = tmp_path / "run"
@@ -295,7 +296,7 @@ def test_a_disk_that_is_full_leaves_the_old_history_where_it_was(killed: Path, m
     def full(*_: Any) -> None:
         raise OSError(28, "No space left on device", "history.db")
 
-    monkeypatch.setattr(module, "sync_folder", full)
+    monkeypatch.setattr(module, "sync", full)
     with pytest.raises(RunFolderError, match="No space left"):
         repair(killed)
     monkeypatch.undo()

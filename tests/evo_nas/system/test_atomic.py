@@ -83,3 +83,20 @@ def test_of_a_folder_that_is_not_there_the_file_is_named(tmp_path: Path) -> None
     with pytest.raises(FileNotFoundError) as caught:
         write_whole(tmp_path / "nowhere" / "file", "text")
     assert caught.value.filename == str(tmp_path / "nowhere" / "file")
+
+
+@pytest.mark.parametrize(("number", "is_said"), [(errno.EIO, True), (errno.ENOSPC, True), (errno.EINVAL, False)])
+def test_a_disk_that_fails_is_said_and_a_file_system_that_syncs_no_folders_is_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, is_said: bool
+) -> None:
+    def fsync(number_of_file: int) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    if is_said:
+        with pytest.raises(OSError, match=os.strerror(number)):
+            make_folder(tmp_path / "a")
+    else:
+        make_folder(tmp_path / "a")
+    with pytest.raises(OSError, match=os.strerror(number)):
+        write_whole(tmp_path / "file", "text")
