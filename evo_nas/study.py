@@ -174,7 +174,7 @@ def open_study(study: Study, path: Path) -> Iterator[Study]:
         make_folder(path)
     except OSError as error:
         raise RunFolderError(f"cannot make the study folder {path}: {error.strerror}") from error
-    if not known.is_file() and any(entry.name != "study.lock" for entry in path.iterdir()):
+    if not known.is_file() and any(entry.name not in ("study.lock", "study.json.partial") for entry in path.iterdir()):
         raise RunFolderError(f"{path} is not empty and holds no study; name another folder with --study-dir")
     refuse_links(path, ["study.lock", "study.json", "figures"])
     lock, _ = take_lock(path / "study.lock", f"the study {path}")

@@ -11,8 +11,9 @@ import random
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, ClassVar, Final, Self
+from typing import ClassVar, Final, Self
 
+import numpy as np
 from deap import base, tools
 
 from genotypes.genotype import Genotype, shorten
@@ -22,9 +23,6 @@ from genotypes.ranges import check_ranges
 from genotypes.space import SearchSpace
 from strategies.base import SearchStrategy
 from strategies.objectives import Member, remove_by_crowding, select_by_crowding
-
-if TYPE_CHECKING:
-    import numpy as np
 
 PAPER_POPULATION: Final = 100
 PAPER_SAMPLE: Final = 25

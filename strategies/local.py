@@ -6,7 +6,9 @@ import contextlib
 import math
 from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Final
+from typing import ClassVar, Final
+
+import numpy as np
 
 from genotypes.genotype import Genotype, GenotypeError
 from genotypes.individual import Individual, Proposal
@@ -14,9 +16,6 @@ from genotypes.population import Population
 from genotypes.ranges import check_ranges
 from genotypes.space import SearchSpace
 from strategies.base import SearchStrategy
-
-if TYPE_CHECKING:
-    import numpy as np
 
 VARIANTS: Final = ("steepest", "first")
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Final
+from typing import ClassVar, Final
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -17,9 +18,6 @@ from genotypes.ranges import check_ranges
 from genotypes.space import SearchSpace
 from strategies.base import SearchStrategy
 from strategies.models.controller import Controller, isolate
-
-if TYPE_CHECKING:
-    import numpy as np
 
 _ROUNDING: Final = 1e-8
 """Differences between fitnesses that are no larger on average say nothing, and are not scaled up."""

@@ -177,7 +177,7 @@ def train_top(tasks: Sequence[TrainTask], path: Path, place: TrainPlacement, hea
     refuse_links(path, ["top.json", *folders])
     if known.is_file() and known.read_bytes() != record.encode():
         raise RunFolderError(f"{path} holds other trainings; name another folder with --train-dir")
-    if not known.is_file() and path.exists() and any(path.iterdir()):
+    if not known.is_file() and path.exists() and any(one.name != "top.json.partial" for one in path.iterdir()):
         raise RunFolderError(f"{path} is not empty and holds no trainings; name another folder with --train-dir")
     make_folder(path)
     write_whole(known, record)

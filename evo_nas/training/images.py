@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from evo_nas.errors import UsageError
 from evo_nas.training.train_task import TrainPlacement, TrainTask
 
@@ -113,8 +115,6 @@ class TrainingImages:
 
 def _split(labels: Any, task: TrainTask) -> tuple[Any, Any]:
     """Return the indices of the images to train on, and of those held out, ``None`` if there are none."""
-    import numpy as np
-
     from evo_nas.data.split import hold_out
 
     most = max(int(task.validation_share * len(labels)), len(np.unique(labels)))

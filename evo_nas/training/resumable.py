@@ -5,9 +5,10 @@ The folder holds
 * ``train.json``: what is trained, on what and how; with it the training can be repeated;
 * ``env.json``: versions and machine;
 * ``checkpoint.json`` and the state file that it names: where the training stands, replaced after every epoch;
-* ``best.safetensors`` and ``last.safetensors``: the networks (:mod:`evo_nas.phenotypes.blueprint`) of the epoch with
-  the highest validation accuracy and of the last one;
-* ``curve.csv``: a line per epoch; and ``result.json``, once it is over.
+* what follows from them, and is written again by whoever resumes: ``best.safetensors`` and ``last.safetensors``, the
+  networks (:mod:`evo_nas.phenotypes.blueprint`) of the epoch with the highest validation accuracy and of the last one,
+  and ``curve.csv``, a line per epoch;
+* ``result.json``, once it is over.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ from genotypes.genotype import GenotypeError, shorten
 if TYPE_CHECKING:
     import torch
 
-    from evo_nas.training.loop import Epoch
+    from evo_nas.training.loop import Epoch, Training
 
 _log = logging.getLogger(__name__)
 
@@ -46,6 +47,9 @@ _FILES: Final = (
     *("best.safetensors", "last.safetensors"),
 )
 """Files in a training folder, but for the state file."""
+
+_BEGINNING: Final = ("train.lock", "env.json", "env.json.partial", "train.json.partial")
+"""What a start that was killed can leave in a folder that is still new."""
 
 _STATE: Final = re.compile(r"state-[0-9]{4,9}\.safetensors")
 
@@ -135,6 +139,9 @@ def train(
                 training.restore(tensors, len(progress.curve))
             except ValueError as error:
                 raise DataError(f"{path / progress.state}: {error}; begin anew with --train-dir") from error
+            if result_of(path) is None:
+                _show(path, task, training, progress)
+        _remove_strays(path, progress.state)
         try:
             for epoch in training.epochs(images.train, images.validation):
                 progress.curve.append(_row(epoch, training.done))
@@ -255,7 +262,7 @@ def _claim(path: Path, task: TrainTask) -> Iterator[None]:
                 raise UsageError(
                     f"{path} holds another training, it differs in {changed}; name another folder with --train-dir"
                 )
-        elif any(entry.name != "train.lock" for entry in path.iterdir()):
+        elif any(entry.name not in _BEGINNING for entry in path.iterdir()):
             raise RunFolderError(f"{path} is not empty and holds no training; name another folder with --train-dir")
         else:
             write_whole(path / "env.json", json.dumps(environment(), indent=2) + "\n")
@@ -263,10 +270,19 @@ def _claim(path: Path, task: TrainTask) -> Iterator[None]:
         yield
 
 
-def _save(path: Path, task: TrainTask, training: Any, progress: _Progress) -> None:
-    """Write state, networks and curve of an epoch; it is done once ``checkpoint.json`` says so."""
+def _save(path: Path, task: TrainTask, training: Training, progress: _Progress) -> None:
+    """Write the state of an epoch, which is done once ``checkpoint.json`` says so, and what follows from it."""
     before, progress.state = progress.state, f"state-{training.done:04d}.safetensors"
     save_tensors(path / progress.state, training.state())
+    record = {"version": VERSION, "state": progress.state, "curve": progress.curve}
+    write_whole(path / "checkpoint.json", json.dumps(record, indent=2) + "\n")
+    if before and before != progress.state:
+        (path / before).unlink(missing_ok=True)
+    _show(path, task, training, progress)
+
+
+def _show(path: Path, task: TrainTask, training: Training, progress: _Progress) -> None:
+    """Write the networks and the curve of an epoch that is done."""
     weights = {
         name: tensor
         for name, tensor in training.measured.state_dict().items()
@@ -276,10 +292,15 @@ def _save(path: Path, task: TrainTask, training: Any, progress: _Progress) -> No
         save_network(path / f"{name}.safetensors", task.blueprint, weights, label=task.label)
     rows = [",".join("" if row[name] is None else str(row[name]) for name in _COLUMNS) for row in progress.curve]
     write_whole(path / "curve.csv", "\n".join([",".join(_COLUMNS), *rows]) + "\n")
-    record = {"version": VERSION, "state": progress.state, "curve": progress.curve}
-    write_whole(path / "checkpoint.json", json.dumps(record, indent=2) + "\n")
-    if before and before != progress.state:
-        (path / before).unlink(missing_ok=True)
+
+
+def _remove_strays(path: Path, state: str) -> None:
+    """Remove what a kill has left: parts of files, and the states of other epochs."""
+    for file in path.iterdir():
+        name = file.name.removesuffix(".partial")
+        is_state = _STATE.fullmatch(name) is not None
+        if (is_state and file.name != state) or (name != file.name and name in _FILES):
+            file.unlink()
 
 
 def _read_progress(path: Path) -> _Progress:

@@ -5,16 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from typing import TYPE_CHECKING, ClassVar, Final
+from typing import ClassVar, Final
+
+import numpy as np
 
 from genotypes.cell import INPUTS, Block, Cell, CellPair, Edge, spell
 from genotypes.genotype import Genotype
 from genotypes.operations import COMBINES, OPERATIONS
 from genotypes.space import Decision
 from genotypes.spaces.growing import GrowingSpace
-
-if TYPE_CHECKING:
-    import numpy as np
 
 IDENTITY_MUTATION: Final = 0.05
 """Probability that a child is its parent unchanged (Real et al. 2018, section 3.2)."""

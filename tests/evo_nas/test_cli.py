@@ -61,7 +61,7 @@ def test_help_loads_little_and_nothing_of_others(command: list[str]) -> None:
     assert done.returncode == 0, done.stderr
     assert "usage:" in done.stdout
     loaded = done.stderr.split()
-    assert {"evo_nas.cli", "genotypes.catalogue"} <= set(loaded)
+    assert {"evo_nas.cli", "genotypes.genotype"} <= set(loaded)
     assert {name.partition(".")[0] for name in loaded} <= {"evo_nas", "genotypes", *sys.stdlib_module_names}
     assert len(loaded) < 110, "100 of them, of which 30 are ours, take a tenth of a second"
 

@@ -10,6 +10,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final
 
+import numpy as np
+
 from evo_nas.config import Hardware, RunConfig
 from evo_nas.evaluators.base import Evaluator
 from evo_nas.evaluators.pace import Pace
@@ -91,8 +93,6 @@ def spell_estimate(seconds: float, whole: float, config: RunConfig) -> str:
 
 def draw_candidates(space: SearchSpace, seed: int) -> list[Genotype]:
     """Return random candidates, by which the others are judged."""
-    import numpy as np
-
     rng = np.random.default_rng(seed)
     return [space.sample(rng) for _ in range(CANDIDATES)]
 

@@ -13,6 +13,8 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
+import numpy as np
+
 from evo_nas.data.images import LARGEST
 from evo_nas.data.sources.catalogue import DATA_SETS
 from evo_nas.errors import UsageError
@@ -28,7 +30,6 @@ from genotypes.ranges import check_ranges
 from genotypes.space import SearchSpace
 
 if TYPE_CHECKING:
-    import numpy as np
     import torch
     from torch import nn
 
@@ -270,8 +271,6 @@ class ProxyEvaluator(TrainingEvaluator):
 
         Before ``prepare`` a preset's number of images is taken for that of the data.
         """
-        import numpy as np
-
         from evo_nas.evaluators.proxy.memory import worker_bytes
         from evo_nas.phenotypes.kinds import kind_of
         from evo_nas.training.devices import resolve_device
