@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 
-from evo_nas.storage.connection import connect, raise_if_interrupted
+from evo_nas.storage.connection import connect, heed_interrupt
 from evo_nas.storage.schema import ASK, SUMMED, is_garbled
 from evo_nas.system.text import read_text
 from genotypes.genotype import printable
@@ -78,7 +78,7 @@ def damage(connection: sqlite3.Connection, locks: bool = True) -> str | None:
                 another.interrupt()
                 raise
     except (sqlite3.Error, UnicodeDecodeError) as error:
-        raise_if_interrupted(error)
+        heed_interrupt(error)
         return one_line(error)
 
 
@@ -119,7 +119,7 @@ def good_trials(connection: sqlite3.Connection) -> int:
                 break
             good = id
     except (sqlite3.Error, UnicodeDecodeError) as error:
-        raise_if_interrupted(error)
+        heed_interrupt(error)
     return good
 
 

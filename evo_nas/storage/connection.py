@@ -1,4 +1,4 @@
-"""How SQLite opens a history, which may come from anybody: the one door, behind which nothing in the file can run."""
+"""The one door through which SQLite opens a history, which may come from anybody: nothing in the file can run."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def connect(
     return connection
 
 
-def raise_if_interrupted(error: Exception) -> None:
+def heed_interrupt(error: Exception) -> None:
     """Raise ``KeyboardInterrupt`` if SQLite stopped because a signal had arrived; what its handler raised is gone."""
     if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_INTERRUPT:
         raise KeyboardInterrupt from None

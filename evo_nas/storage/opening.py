@@ -1,4 +1,4 @@
-"""How a history is opened for reading: checked, refused with the reason and what mends it, never changed."""
+"""Opening a history for reading: it is checked, refused with the reason and the mend, and never changed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from typing import Final
 from evo_nas.errors import DamagedHistory, HistoryError, RunFolderError
 from evo_nas.storage import schema
 from evo_nas.storage.checksums import damage, good_trials, is_untouched, may_be_untouched, one_line, sum_file
-from evo_nas.storage.connection import connect, raise_if_interrupted
+from evo_nas.storage.connection import connect, heed_interrupt
 from evo_nas.storage.run_folder import RunFolder, repair_command, resume_command
 
 _MAPPED: Final = 1 << 40
@@ -50,7 +50,7 @@ def open_to_read(history: Path) -> Iterator[sqlite3.Connection]:
                 if untouched is not None and not untouched.result():
                     _look_through(history)
     except (sqlite3.Error, UnicodeDecodeError) as error:  # of a damaged schema SQLite quotes what is no text
-        raise_if_interrupted(error)
+        heed_interrupt(error)
         if getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & 0xFF in ABOUT_ACCESS:
             raise HistoryError(f"{history} cannot be read as a history: {error}") from None
         raise describe_damage(history, str(error)) from None
@@ -168,7 +168,7 @@ class explain_errors:
         if isinstance(error, HistoryError):
             return
         if isinstance(error, sqlite3.Error):
-            raise_if_interrupted(error)
+            heed_interrupt(error)
             raise self._reason(error) from error
         if isinstance(error, UnicodeDecodeError):  # of a damaged schema SQLite quotes what is no text
             raise describe_damage(self.path, str(error)) from error
@@ -181,7 +181,7 @@ class explain_errors:
         if code in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR):
             return RunFolderError(
                 f"the history {self.path} cannot be written: {error}; nothing that it holds is lost: when there is "
-                f"space, go on with: {resume_command(self.path.parent)}"
+                f"space, resume with: {resume_command(self.path.parent)}"
             )
         if code in ABOUT_ACCESS:
             return RunFolderError(f"the history {self.path} cannot be used: {error}")

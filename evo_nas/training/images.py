@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from evo_nas.errors import UsageError
 from evo_nas.training.train_task import TrainPlacement, TrainTask
 
@@ -36,9 +38,9 @@ class TrainingImages:
             UsageError: if they are none that this task can take.
         """
         return (
-            cls._streamed(task, place, device)
+            cls._stream(task, place, device)
             if task.recipe.augmentation == "imagenet"
-            else cls._held(task, place, device)
+            else cls._hold(task, place, device)
         )
 
     def complete(self, task: TrainTask) -> TrainTask:
@@ -52,8 +54,8 @@ class TrainingImages:
         return replace(task, blueprint=blueprint, fingerprint=self.fingerprint)
 
     @classmethod
-    def _held(cls, task: TrainTask, place: TrainPlacement, device: torch.device) -> TrainingImages:
-        """Hold all images in the device's memory."""
+    def _hold(cls, task: TrainTask, place: TrainPlacement, device: torch.device) -> TrainingImages:
+        """Return all images, held in the device's memory."""
         from evo_nas.data.images import open_images
         from evo_nas.training.loop import Examples
 
@@ -76,7 +78,7 @@ class TrainingImages:
         )
 
     @classmethod
-    def _streamed(cls, task: TrainTask, place: TrainPlacement, device: torch.device) -> TrainingImages:
+    def _stream(cls, task: TrainTask, place: TrainPlacement, device: torch.device) -> TrainingImages:
         """Read images from their files as they are needed."""
         import torch
 
@@ -113,8 +115,6 @@ class TrainingImages:
 
 def _split(labels: Any, task: TrainTask) -> tuple[Any, Any]:
     """Return the indices of the images to train on, and of those held out, ``None`` if there are none."""
-    import numpy as np
-
     from evo_nas.data.split import hold_out
 
     most = max(int(task.validation_share * len(labels)), len(np.unique(labels)))

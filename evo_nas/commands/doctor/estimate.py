@@ -1,4 +1,4 @@
-"""How long a search takes here: a few steps of random candidates, timed; and what ``run --dry-run`` says."""
+"""The estimate of a search: a few steps of random candidates, timed; ``run --dry-run`` prints it."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final
+
+import numpy as np
 
 from evo_nas.config import Hardware, RunConfig
 from evo_nas.evaluators.base import Evaluator
@@ -29,7 +31,7 @@ LONG: Final = 5.0
 
 @dataclass(frozen=True)
 class TimedSteps:
-    """What was measured: the pace by number of threads, over ``candidates`` random ones.
+    """The measured pace by number of threads, over ``candidates`` random ones.
 
     ``noise`` says that the images were random, because those of the search are not there, or not decoded.
     """
@@ -91,8 +93,6 @@ def spell_estimate(seconds: float, whole: float, config: RunConfig) -> str:
 
 def draw_candidates(space: SearchSpace, seed: int) -> list[Genotype]:
     """Return random candidates, by which the others are judged."""
-    import numpy as np
-
     rng = np.random.default_rng(seed)
     return [space.sample(rng) for _ in range(CANDIDATES)]
 
