@@ -215,6 +215,8 @@ def _reason(error: Exception) -> str:
     """Return the reason, in a few words, why an archive cannot be read."""
     if isinstance(error, tarfile.ReadError) and "- method " in str(error):
         return "it opens as neither"  # tarfile enumerates what each of its formats had to say.
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror  # without the path: it lies in a hidden folder
     return shorten(" ".join(str(error).split()) or type(error).__name__, 200)
 
 
