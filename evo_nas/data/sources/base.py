@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Final, Literal, Self
 
+import numpy as np
+
 from evo_nas.errors import DataError
 
 if TYPE_CHECKING:
-    import numpy as np
     from PIL import Image
 
 Part = Literal["train", "test"]
@@ -100,8 +101,6 @@ class ImageSource(ABC):
 
     def counts(self, part: Part) -> dict[str, int]:
         """Return the images of each class, those of faulty files left out where the others can be counted."""
-        import numpy as np
-
         classes = self.classes()
         return dict(zip(classes, np.bincount(self.labels(part), minlength=len(classes)).tolist(), strict=True))
 
@@ -140,7 +139,6 @@ def pixels(image: Image.Image, size: int | None, channels: int) -> np.ndarray:
     as there, a picture that is not square is squeezed, so that no part of it is lost. Growing is bicubic.
     Transparency is dropped and EXIF rotation is not applied, as in torchvision.
     """
-    import numpy as np
     from PIL import Image
 
     if image.mode.startswith("I"):

@@ -46,7 +46,7 @@ def check(dataset: str, data_dir: Path | None = None) -> CheckResult:
             faults += named
             if more := sum(1 for _ in broken):
                 faults.append(f"and {more} more damaged {part} files")
-            lines.append(f"{part}: {'; '.join([_described(source.counts(part)), *source.notes(part)])}")
+            lines.append(f"{part}: {'; '.join([_describe_counts(source.counts(part)), *source.notes(part)])}")
             faults += miscounts(known, source, part)
         except DataError as error:
             if str(error) not in faults:
@@ -69,7 +69,7 @@ def miscounts(known: DataSet, source: ImageSource, part: Part) -> list[str]:
     return [f"{source.place} holds {found:,} {part} images, not the {expected:,} of {known.name}"]
 
 
-def _described(counts: Mapping[str, int]) -> str:
+def _describe_counts(counts: Mapping[str, int]) -> str:
     """Return images, classes and images per class as text, the smallest classes first."""
     least, most = min(counts.values(), default=0), max(counts.values(), default=0)
     line = f"{sum(counts.values()):,} images in {len(counts)} classes of {least:,}"

@@ -8,14 +8,13 @@ import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import Any, Final, Self
+
+import numpy as np
 
 from evo_nas.data.sources.base import DataSet, ImageSource, Part, pixels
 from evo_nas.data.sources.image_folder import ImageFolder
 from evo_nas.errors import DataError
-
-if TYPE_CHECKING:
-    import numpy as np
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,13 +87,10 @@ class CifarFiles(ImageSource):
 
     def labels(self, part: Part) -> np.ndarray:
         """Read the labels of a part; CIFAR-100's fine ones."""
-        import numpy as np
-
         return np.concatenate([np.asarray(batch[self.layout.labels], dtype=np.int64) for batch in self._parts(part)])
 
     def batches(self, part: Part, size: int | None, channels: int) -> Iterator[np.ndarray]:
         """Read a file at a time: rows of 3,072 bytes, all red, then all green, then all blue."""
-        import numpy as np
         from PIL import Image
 
         for batch in self._parts(part):

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Self
+from typing import Final, Self
+
+import numpy as np
 
 from evo_nas.data.sources.base import DataSet, ImageSource, Part, pixels
-
-if TYPE_CHECKING:
-    import numpy as np
 
 
 class Digits(ImageSource):
@@ -41,7 +40,6 @@ class Digits(ImageSource):
 
     def batches(self, part: Part, size: int | None, channels: int) -> Iterator[np.ndarray]:
         """Scale the greys 0..16 to 0..255, and resize."""
-        import numpy as np
         from PIL import Image
 
         greys, _ = self._load(part)
@@ -53,7 +51,6 @@ class Digits(ImageSource):
 
     def _load(self, part: Part) -> tuple[np.ndarray, np.ndarray]:
         """Return uint8 greys of shape (n, 8, 8) and their labels, in the order of the file."""
-        import numpy as np
         from sklearn.datasets import load_digits
 
         bunch = load_digits()

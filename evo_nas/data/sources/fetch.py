@@ -31,7 +31,7 @@ from evo_nas.system.names import describe_missing
 from genotypes.genotype import shorten
 
 TIMEOUT: Final = 60.0
-"""How many seconds a download may be silent."""
+"""Seconds that a download may be silent."""
 
 _SCRATCH: Final = ".fetch-"
 """Beginning of the names of hidden folders in which a set is made ready."""

@@ -33,7 +33,7 @@ LITTER: Final = frozenset(
 """Names, in small letters, of what operating systems and tools leave behind. All hidden files are litter too."""
 
 NAMED_FAULTS: Final = 5
-"""How many classes or files a message names before it says only how many more there are."""
+"""Number of classes or files that a message names before it only counts."""
 
 
 class File(NamedTuple):

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from evo_nas.data.decoded import open_decoded
+from evo_nas.data.decoded import open_decoded_copy
 from evo_nas.data.sources.check import check
 from evo_nas.data.sources.image_folder import ImageFolder
 from evo_nas.data.sources.layout import is_litter
@@ -52,9 +52,9 @@ def littered(root: Path) -> Path:
 
 
 def test_litter_is_no_class_and_no_image_and_changes_no_fingerprint(make_folder: Make) -> None:
-    clean = open_decoded(ImageFolder(make_folder("clean")), "train", None, 3).manifest
+    clean = open_decoded_copy(ImageFolder(make_folder("clean")), "train", None, 3).manifest
     source = ImageFolder(littered(make_folder("littered")))
-    assert open_decoded(source, "train", None, 3).manifest.fingerprint == clean.fingerprint
+    assert open_decoded_copy(source, "train", None, 3).manifest.fingerprint == clean.fingerprint
     assert source.classes() == ("cat", "dog")
     report = check("folder", source.root)
     assert report.sound
@@ -66,7 +66,7 @@ def test_litter_is_no_class_and_no_image_and_changes_no_fingerprint(make_folder:
 
 def test_the_fingerprint_of_a_clean_set_is_the_one_that_it_always_had(make_folder: Make) -> None:
     # Runs compare it when they are resumed: if this changes, they are refused.
-    manifest = open_decoded(ImageFolder(make_folder(suffix=".ppm")), "train", None, 3).manifest
+    manifest = open_decoded_copy(ImageFolder(make_folder(suffix=".ppm")), "train", None, 3).manifest
     assert manifest.fingerprint == "ac985cf6b7f58d63a575e17c189c567e3c3919d144f9cc10ce92f1bc83e87d11"
 
 
