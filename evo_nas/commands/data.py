@@ -6,7 +6,6 @@ import argparse
 from pathlib import Path
 
 from evo_nas.commands.base import Parser
-from evo_nas.data.sources.catalogue import DATA_SETS
 from evo_nas.errors import DataError
 
 
@@ -19,7 +18,7 @@ def add_arguments(parser: Parser) -> None:
         command = actions.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
         command.set_defaults(action=action)
         command.add_argument(
-            "--dataset", metavar="NAME", default="cifar10", help=f"{', '.join(DATA_SETS)} (default: %(default)s)"
+            "--dataset", metavar="NAME", default="cifar10", help="cifar10 (default), cifar100, digits, folder"
         )
         command.add_argument(
             "--data-dir", metavar="DIR", type=Path, help="where it lies (default: EVO_NAS_DATA, or the cache)"

@@ -169,7 +169,7 @@ def _unpack(archive: Path, into: Path) -> int:
                 left_out += not member.is_folder
                 continue
             if not member.is_plain:
-                raise _refused(archive, member, "is a link or a device, not a file or a folder")
+                raise _refusal(archive, member, "is a link or a device, not a file or a folder")
             if (room := room - member.size) < 0:
                 raise DataError(f"{archive} needs more than the {free:,} bytes that are free in {into.parent.parent}")
             place = into.joinpath(*parts)
@@ -220,7 +220,7 @@ def _reason(error: Exception) -> str:
     return shorten(" ".join(str(error).split()) or type(error).__name__, 200)
 
 
-def _refused(archive: Path, member: _Member, why: str) -> DataError:
+def _refusal(archive: Path, member: _Member, why: str) -> DataError:
     return DataError(f"{archive} is refused: its member {member.name[:200]!r} {why}")
 
 
@@ -228,7 +228,7 @@ def _admit(archive: Path, member: _Member) -> tuple[str, ...]:
     """Return the path of a member below the folder into which it is unpacked; refuse one that could reach outside."""
     path = PureWindowsPath(member.name)  # which knows the absolute paths of Windows too
     if path.anchor or ".." in path.parts:
-        raise _refused(archive, member, "would be unpacked outside the data folder")
+        raise _refusal(archive, member, "would be unpacked outside the data folder")
     if not path.parts and not member.is_folder:
         raise ValueError("a member has no name")
     return path.parts

@@ -1,4 +1,4 @@
-"""What belongs to an image set: folders of parts, class folders and image files. All else is passed over and counted.
+"""Layout of an image folder: its parts, class folders and image files. All else is passed over and counted.
 
 Fetching, checking and reading, and so fingerprints, all take their answer from here.
 """
@@ -46,7 +46,7 @@ class File(NamedTuple):
 
 @dataclass
 class Contents:
-    """What lies in the folder of a part.
+    """Files in the folder of a part.
 
     ``classes`` are the image files of each class, both sorted; ``faults`` name what cannot be used, and why; ``litter``
     counts names of files and folders that systems and tools left; ``others`` counts other files and linked folders.
