@@ -204,23 +204,15 @@ def conv_1xk_kx1(in_channels: int, filters: int, stride: int, *, kernel: int, sh
 
 def sep_conv(in_channels: int, filters: int, stride: int, *, kernel: int) -> nn.Module:
     """Make a depthwise-separable convolution, applied twice; the first one strides and changes the width."""
-    return nn.Sequential(
-        nn.ReLU(),
-        SameConv2d(in_channels, in_channels, (kernel, kernel), (stride, stride), groups=in_channels),
-        pointwise(in_channels, filters),
-        nn.BatchNorm2d(filters),
-        nn.ReLU(),
-        SameConv2d(filters, filters, (kernel, kernel), (1, 1), groups=filters),
-        pointwise(filters, filters),
-        nn.BatchNorm2d(filters),
-    )
+    once = dil_sep_conv(in_channels, filters, stride, kernel=kernel, dilation=1)
+    return nn.Sequential(*once, *dil_sep_conv(filters, filters, 1, kernel=kernel, dilation=1))
 
 
-def dil_sep_conv(in_channels: int, filters: int, stride: int, *, kernel: int) -> nn.Module:
-    """Make a depthwise-separable convolution of dilation 2, applied once (quark0/darts, cnn/operations.py)."""
+def dil_sep_conv(in_channels: int, filters: int, stride: int, *, kernel: int, dilation: int = 2) -> nn.Sequential:
+    """Make a depthwise-separable convolution, dilated and applied once (quark0/darts, cnn/operations.py)."""
     return nn.Sequential(
         nn.ReLU(),
-        SameConv2d(in_channels, in_channels, (kernel, kernel), (stride, stride), dilation=2, groups=in_channels),
+        SameConv2d(in_channels, in_channels, (kernel, kernel), (stride, stride), dilation, groups=in_channels),
         pointwise(in_channels, filters),
         nn.BatchNorm2d(filters),
     )
