@@ -46,6 +46,11 @@ class Layer:
     previous: int | None
     previous_is_larger: bool = False
 
+    @property
+    def back(self) -> int:
+        """How far back the output lies that is read as h_{i-1}."""
+        return self.previous or 1
+
 
 @dataclass(frozen=True)
 class Plan:
