@@ -48,7 +48,7 @@ class Layer:
 
     @property
     def back(self) -> int:
-        """How far back the output lies that is read as h_{i-1}."""
+        """Distance back to the output that is read as h_{i-1}; h_i is 1 back."""
         return self.previous or 1
 
 

@@ -8,7 +8,7 @@ fit. An auxiliary classifier, dropout and drop path, which only training needs, 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Final
 
@@ -170,15 +170,16 @@ def _operations(built: CellNetwork) -> Iterator[str]:
     cells = {layer.cell for layer, module in zip(built.plan.layers, built.cells, strict=True) if _is_built(module)}
     live = [one.blocks[state - INPUTS] for one in cells for state in one.live_states() if state >= INPUTS]
     names = {edge.op for block in live for edge in block.edges}
-    yield "OPS = {"
-    for name in (name for name in OPS if name in names):
-        make = OPS[name]
-        if isinstance(make, partial):
-            options = [f"{key}={literal(value)}" for key, value in make.keywords.items()]
-            yield f"    {literal(name)}: partial({', '.join([make.func.__name__, *options])}),"
-        else:
-            yield f"    {literal(name)}: {getattr(make, '__name__', '')},"
-    yield "}"
+    rows = [f"    {literal(name)}: {_maker(OPS[name])}," for name in OPS if name in names]
+    yield from ["OPS = {", *rows, "}"] if rows else ["OPS = {}"]
+
+
+def _maker(make: Callable[..., nn.Module]) -> str:
+    """Spell what makes an operation: a function, perhaps with some of its options."""
+    if not isinstance(make, partial):
+        return make.__name__
+    options = [f"{name}={literal(value)}" for name, value in make.keywords.items()]
+    return f"partial({', '.join([make.func.__name__, *options])})"
 
 
 def _is_built(module: nn.Module) -> bool:
