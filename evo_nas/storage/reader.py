@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from evo_nas.storage.opening import describe_damage, explain_errors
-from evo_nas.storage.replay import COSTS, Replay, metrics_of
+from evo_nas.storage.replay import Replay, metrics_of
 from evo_nas.storage.run_folder import RunFolder
+from genotypes.individual import COSTS
 
 if TYPE_CHECKING:
     import numpy as np

@@ -20,7 +20,7 @@ from evo_nas.storage.checksums import is_untouched
 from evo_nas.storage.opening import check, connect, describe_damage, explain_errors, has_tables, looking_mode, was_begun
 from evo_nas.storage.run_folder import repair_command, resume_command
 from genotypes.genotype import Genotype
-from genotypes.individual import Individual, Outcome, Proposal
+from genotypes.individual import COSTS, Individual, Outcome, Proposal
 from genotypes.population import BEST_KEPT, Population
 
 _LARGE: Final = 100 << 20
@@ -317,10 +317,6 @@ class Replay:
 
 
 _NOTES: Final = "SELECT name, value FROM note WHERE trial = ? ORDER BY name"
-
-
-COSTS: Final = ("parameters", "mult_adds")
-"""The metrics that have columns of their own."""
 
 
 def metrics_of(row: sqlite3.Row) -> dict[str, float]:

@@ -29,7 +29,13 @@ JOB = Job(3, SPACE.sample(np.random.default_rng(0)), seed=5)
         ({"outcome": Outcome.OK, "fitness": 93.1}, r"fraction in \[0, 1\]"),
         ({"outcome": Outcome.OK, "fitness": 0.5, "test_fitness": -0.1}, "test_fitness is a fraction"),
         ({"outcome": Outcome.OK, "fitness": 0.5, "seconds": math.inf}, "seconds must be finite"),
+        ({"outcome": Outcome.OK, "fitness": 0.5, "seconds": 1e10}, "seconds must be finite"),
         ({"outcome": Outcome.OK, "fitness": 0.5, "curve": (0.1, math.nan)}, "learning curve"),
+        ({"outcome": Outcome.OK, "fitness": 0.5, "curve": (93.1,)}, "learning curve"),
+        ({"outcome": "fine", "fitness": 0.5}, "'fine' is not a valid Outcome"),
+        ({"outcome": Outcome.OK, "fitness": 0.5, "metrics": {"parameters": 3.3}}, "a whole number of 64 bits, got 3.3"),
+        ({"outcome": Outcome.OK, "fitness": 0.5, "metrics": {"mult_adds": 2**63}}, "a whole number of 64 bits"),
+        ({"outcome": Outcome.OK, "fitness": 0.5, "metrics": {"\udcff": 1}}, "the name of a metric must be text that"),
         ({"outcome": Outcome.OK, "fitness": 0.5, "metrics": {"loss": math.inf}}, "metric 'loss'"),
     ],
 )
@@ -79,7 +85,7 @@ def test_numbers_of_other_libraries_become_floats() -> None:
         (lambda: None, Outcome.ERROR, "which is no Evaluation"),
         (lambda: 0.9, Outcome.ERROR, "which is no Evaluation"),
         (lambda: Evaluation(Outcome.OK, fitness=float("nan")), Outcome.NAN, "the fitness is no number"),
-        (lambda: Evaluation(Outcome.OK, fitness="much"), Outcome.ERROR, "could not convert"),
+        (lambda: Evaluation(Outcome.OK, fitness="much"), Outcome.ERROR, "fitness must be a number, got 'much'"),
         (lambda: sys.exit(3), Outcome.ERROR, "SystemExit: 3"),
     ],
 )

@@ -1,0 +1,57 @@
+"""Values of numpy, torch and pandas as Python's own: plug-ins and notebooks hand over whatever they compute with."""
+
+from __future__ import annotations
+
+import operator
+from contextlib import suppress
+from typing import Any, Final
+
+LONGEST_TEXT: Final = 1 << 20
+"""Characters of the longest text that is kept of an error; no text of a history has more."""
+
+
+def plain(value: Any) -> Any:
+    """Return Python's own scalar for one of another library, and anything else as it is."""
+    if callable(item := getattr(value, "item", None)):
+        with suppress(Exception):  # an array of many
+            return item()
+    return value
+
+
+def whole(value: object) -> int:
+    """Return a whole number of any library as an ``int``.
+
+    Raises:
+        ValueError: if it is none. A truth value is none, and of floats those of other libraries alone can be one.
+    """
+    if type(value) is int:
+        return value
+    number = plain(value)
+    if type(number) is float and number is not value and number.is_integer():
+        return int(number)
+    with suppress(TypeError):
+        if type(number) is not bool:
+            return int(operator.index(number))
+    raise ValueError("it is no whole number")
+
+
+def real(value: object) -> float:
+    """Return a number of any library as a ``float``; of texts there is none that is a number.
+
+    Raises:
+        ValueError: if it is no number.
+    """
+    if type(value) is float:
+        return value
+    number = plain(value)
+    if not isinstance(number, str | bytes | bytearray):
+        with suppress(Exception):  # whatever another library raises
+            return float(number)
+    raise ValueError("it is no number")
+
+
+def readable(text: object) -> str:
+    """Return a text as UTF-8 can hold it, such as a file name that is none; of a very long one its end."""
+    words = str(text)
+    words = words if len(words) <= LONGEST_TEXT else f"... {words[4 - LONGEST_TEXT :]}"
+    return words if words.isascii() else words.encode("utf-8", "backslashreplace").decode()
