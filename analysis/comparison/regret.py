@@ -24,6 +24,7 @@ from analysis.frames import HistoryError, Run, find_runs, refuse_damage
 from evo_nas.storage.columns import select_trainings
 from evo_nas.storage.opening import open_to_read
 from evo_nas.storage.schema import TRIAL
+from evo_nas.system.text import read_text
 from genotypes.genotype import shorten
 
 CHECKPOINTS: Final = (50, 100, 150, 200, 300, 500, 1000)
@@ -171,7 +172,7 @@ def _record(folder: Path) -> dict[str, Any]:
     """Read ``study.json``."""
     file = folder / "study.json"
     try:
-        record: dict[str, Any] = json.loads(file.read_text("utf-8"))
+        record: dict[str, Any] = json.loads(read_text(file))
         version = record["version"]
         if version == _VERSION:
             _check(record)

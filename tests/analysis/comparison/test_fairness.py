@@ -112,12 +112,13 @@ def test_other_versions_of_libraries_are_said(make_run: MakeRun) -> None:
     assert warnings_of(runs) == [], "what cannot be read says nothing"
 
 
-def logged(folder: Path, *entries: object) -> Path:
-    (folder / "log.jsonl").write_text("".join(json.dumps(entry) + "\n" for entry in entries) + "{cut")
+def logged(folder: Path, *entries: dict[str, str]) -> Path:
+    (folder / "log.jsonl").write_text("".join(json.dumps({"time": TIME} | entry) + "\n" for entry in entries) + "{cut")
     return folder
 
 
 START = {"event": "start"}
+TIME = "2026-11-28T12:00:00+00:00"
 
 
 @pytest.mark.parametrize(
@@ -129,7 +130,9 @@ START = {"event": "start"}
         ([], None),
     ],
 )
-def test_how_a_run_ended_stands_at_the_end_of_its_log(make_run: MakeRun, log: list[object], reason: str | None) -> None:
+def test_how_a_run_ended_stands_at_the_end_of_its_log(
+    make_run: MakeRun, log: list[dict[str, str]], reason: str | None
+) -> None:
     (run,) = find_runs(logged(make_run(), *log))
     assert ending(run) == reason
 
