@@ -18,6 +18,10 @@ from __future__ import annotations
 from typing import ClassVar
 
 
+class Stopped(BaseException):
+    """A signal to us, raised wherever the program is. No failure of a trial or a plug-in: nothing may swallow it."""
+
+
 class EvoNasError(Exception):
     """Anything that ends a command with one line and an exit code instead of a traceback."""
 
