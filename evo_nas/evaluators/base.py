@@ -40,7 +40,7 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """Where evaluations run: what may change between two parts of a run without changing its science.
+    """The place where evaluations run: it may change between two parts of a run without changing its science.
 
     ``device`` is ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``; ``data_dir`` is where image sets lie;
     ``threads`` is how many threads one evaluation may use; ``keep_weights`` says whether trained weights are to be
@@ -70,7 +70,7 @@ class Evaluator(ABC):
 
     @property
     def measure(self) -> Measure:
-        """What the fitness is; by default the validation accuracy. The run records it, and all words come from it."""
+        """Meaning of the fitness, by default the validation accuracy. The run records it; all words come from it."""
         return ACCURACY
 
     @property
@@ -118,7 +118,7 @@ class Evaluator(ABC):
         self.placement = placement or Placement()
 
     def prepare(self, directory: Path) -> None:
-        """Do once per run what evaluations need; may be killed and repeated. By default remember ``self.directory``.
+        """Prepare evaluations once per run; may be killed and repeated. By default remember ``self.directory``.
 
         Raises:
             evo_nas.errors.DataError: if data is missing or damaged.
@@ -139,7 +139,7 @@ class Evaluator(ABC):
 
     @property
     def window(self) -> int:
-        """How many of the youngest individuals the population must keep for :meth:`brief`; by default 0."""
+        """Number of the youngest individuals that the population must keep for :meth:`brief`; by default 0."""
         return 0
 
     def brief(self, population: Population) -> tuple[float, ...]:
@@ -226,7 +226,7 @@ _FIELDS: Final = fields(Evaluation)
 
 
 def _is_out_of_memory(error: BaseException, words: str) -> bool:
-    """Tell by the name of torch's exception, or by what its allocators say: it is not imported for their sake."""
+    """Return whether memory ran out, by the name of torch's exception or its message; torch is not imported for it."""
     return (
         isinstance(error, MemoryError)
         or "OutOfMemory" in type(error).__name__
@@ -236,7 +236,7 @@ def _is_out_of_memory(error: BaseException, words: str) -> bool:
 
 
 def _is_device_lost(error: BaseException, words: str) -> bool:
-    """Tell an error after which this process cannot use its device any more.
+    """Return whether after this error the process cannot use its device any more.
 
     CUDA calls most of them sticky: whatever is asked of the device later fails in the same way, and only a new process
     gets a new context (CUDA Runtime API, ``cudaErrorLaunchFailure`` and others: "the process must be terminated and

@@ -31,7 +31,7 @@ class Door:
 
     def __init__(self, table: Table, sum_: str) -> None:
         columns = {column.name: column for column in table.columns}
-        self._takers = tuple(_TAKERS[columns[name].type](columns[name]) for name in table.covered(sum_))
+        self._takers = tuple(_TAKERS[columns[name].type](columns[name]) for name in table.list_summed_columns(sum_))
 
     def seal(self, values: Iterable[object], *beside: object) -> tuple[Any, ...]:
         """Return the values as SQLite gives them back, and behind them their sum; that covers ``beside`` too.

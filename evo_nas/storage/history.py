@@ -59,7 +59,7 @@ class History(HistoryReader):
         Raises:
             RunFolderError: if there is none, it is damaged, or it is of another version.
         """
-        if path.is_file() and not cls.begun(path, locks=locks):
+        if path.is_file() and not cls.exists(path, locks=locks):
             return cls._new(path, locks, durable)
         # Read without writing first: SQLite tidies up when it closes a file, and one that is refused stays as it is.
         cls._existing(path, looking_mode(path), locks).close()
@@ -151,7 +151,7 @@ class History(HistoryReader):
     def _attempt(self, id: int, number: int, now: float) -> None:
         self._db.execute(schema.ATTEMPT.insert(), ATTEMPTED.seal((id, number, now, None, None)))
 
-    def crashed(self, id: int) -> None:
+    def record_crash(self, id: int) -> None:
         """Record that an attempt took its process down; the trial stays pending."""
         with explain_errors(self.path), self._db:
             self._end_attempt(id, Outcome.CRASH, time.time())

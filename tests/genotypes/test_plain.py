@@ -10,12 +10,12 @@ import pandas as pd
 import pytest
 import torch
 
-from genotypes.catalogue import space_named
+from genotypes.catalogue import build_space
 from genotypes.genotype import Genotype, GenotypeError
 from genotypes.individual import Evaluation, Outcome, Proposal
 from genotypes.plain import LONGEST_TEXT, readable, real, whole
 
-SPACE = space_named("nasnet(blocks=1)")
+SPACE = build_space("nasnet(blocks=1)")
 WHOLE = [
     *(kind(3) for kind in (int, np.int8, np.uint64, np.int64, np.float32, np.float64)),
     *(np.array(3), np.array([3]), torch.tensor(3), torch.tensor([3.0]), pd.Series([3])[0], pd.Series([3.0])[0]),

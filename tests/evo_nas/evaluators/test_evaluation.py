@@ -16,12 +16,12 @@ from evo_nas.evaluators.toy import ToyEvaluator
 from evo_nas.executors.serial import SerialExecutor
 from evo_nas.manager import Reason
 from evo_nas.signals import EndedAtOnce
-from genotypes.catalogue import space_named
+from genotypes.catalogue import build_space
 from genotypes.genotype import Genotype, GenotypeError
 from genotypes.individual import Evaluation, Outcome
 from tests.evo_nas.evaluators.rude import DEEDS, Rude, check_deed
 
-SPACE = space_named("nasnet")
+SPACE = build_space("nasnet")
 JOB = Job(3, SPACE.sample(np.random.default_rng(0)), seed=5)
 
 
@@ -141,7 +141,7 @@ def test_toy_reports_the_truth_without_noise() -> None:
 
 
 def test_toy_counts_the_ones_of_a_string_of_bits() -> None:
-    bits = space_named("bits")
+    bits = build_space("bits")
     toy = ToyEvaluator(noise=0)
     toy.bind(bits)
     genotype = bits.sample(np.random.default_rng(0))

@@ -140,7 +140,7 @@ def test_a_history_gives_back_what_it_took_and_readers_read_it(
         for individual in history.told():
             assert told is not None
             assert individual.fitness == told.fitness
-            assert individual.metrics == told.metrics
+            assert individual.metrics == {name: float(value) for name, value in told.metrics.items()}
             assert individual.curve == told.curve
     assert len(load_history(run)) == 1
     load_metrics(run)
