@@ -11,7 +11,7 @@ from functools import partial
 from typing import Final
 
 from genotypes.genotype import Genotype, shorten
-from genotypes.plain import readable, real, whole
+from genotypes.plain import check_count, readable, real, whole
 
 LONGEST: Final = 9e9
 """Seconds of the longest evaluation that a history and its readers hold."""
@@ -195,7 +195,15 @@ class Proposal:
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """The cost of a network at the size of its training."""
+    """The cost of a network at the size of its training.
+
+    Raises:
+        ValueError: if one of the numbers is no whole one.
+    """
 
     parameters: int
     mult_adds: int
+
+    def __post_init__(self) -> None:
+        for name in COSTS:
+            check_count(f"the {name} of a network", getattr(self, name))

@@ -50,6 +50,31 @@ def real(value: object) -> float:
     raise ValueError("it is no number")
 
 
+def check_names(what: str, names: object) -> None:
+    """Raise unless this is a tuple or list of names; a single name is a sequence of letters.
+
+    Raises:
+        ValueError: if it is none.
+    """
+    words = names if isinstance(names, tuple | list) else [None]
+    if not all(isinstance(name, str) and readable(name) == name for name in words):
+        raise ValueError(f"{what} must be a tuple of names, not {names!r:.60}")
+
+
+def check_count(what: str, number: object) -> None:
+    """Raise unless this is a whole number of at least 0.
+
+    Raises:
+        ValueError: if it is none.
+    """
+    try:
+        if 0 <= whole(number) < 2**63:
+            return
+    except ValueError:
+        pass
+    raise ValueError(f"{what} must be a whole number of at least 0, not {number!r:.60}")
+
+
 def readable(text: object) -> str:
     """Return a text as UTF-8 can hold it, such as a file name that is none; of a very long one its end."""
     words = str(text)

@@ -16,6 +16,7 @@ from evo_nas.errors import Stopped
 from genotypes.genotype import Genotype, GenotypeError, shorten
 from genotypes.individual import Cost, Evaluation, NotANumber, Outcome
 from genotypes.measure import ACCURACY, Measure
+from genotypes.plain import check_count, check_names
 from genotypes.population import Population
 from genotypes.space import SearchSpace
 
@@ -168,6 +169,22 @@ class Evaluator(ABC):
     @abstractmethod
     def evaluate(self, job: Job) -> Evaluation:
         """Evaluate one genotype. An exception becomes a failed evaluation, so none needs to be caught."""
+
+
+def check_evaluator(evaluator: Evaluator) -> None:
+    """Raise unless the properties of an evaluator are what a search needs.
+
+    Raises:
+        ValueError: with the rule and the value.
+    """
+    check_names("name", (evaluator.name,))
+    check_names("network_metrics", evaluator.network_metrics)
+    check_names("preload", evaluator.preload)
+    if evaluator.metrics is not None:
+        check_names("metrics", evaluator.metrics)
+    check_count("window", evaluator.window)
+    if not isinstance(evaluator.measure, Measure):
+        raise ValueError(f"measure must be a Measure, not {shorten(repr(evaluator.measure))}")
 
 
 def weights_file(directory: Path, id: int) -> Path:

@@ -137,7 +137,7 @@ def test_a_history_gives_back_what_it_took_and_readers_read_it(
         if not history.last_id:
             return
         assert history.pending() == [] or history.pending()[0].proposal == proposal
-        for individual in history.told():
+        for individual in history.read_tells():
             assert told is not None
             assert individual.fitness == told.fitness
             assert individual.metrics == {name: float(value) for name, value in told.metrics.items()}
