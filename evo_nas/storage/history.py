@@ -16,8 +16,9 @@ from typing import Any, Final
 from evo_nas.errors import RunFolderError
 from evo_nas.storage import schema
 from evo_nas.storage.checksums import file_sum, sum_file
+from evo_nas.storage.connection import connect
 from evo_nas.storage.door import ASKED, ATTEMPTED, CURVE_POINT, NOTED, TOLD, spell_json, take_metric
-from evo_nas.storage.opening import connect, explain_errors, looking_mode
+from evo_nas.storage.opening import explain_errors, looking_mode
 from evo_nas.storage.reader import HistoryReader
 from evo_nas.storage.run_folder import resume_command
 from evo_nas.storage.schema import ASK, TELL

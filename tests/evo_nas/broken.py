@@ -113,7 +113,7 @@ SPACES: Final[Mapping[str, tuple[str, Callable[[], Any], str]]] = {
     "decisions raise": ("decisions", divide, "its decisions and spelling: ZeroDivisionError: division"),
     "no decisions": ("decisions", lambda: (), "decisions must be a tuple of at least one Decision, not ()"),
     "decisions": ("decisions", lambda: ("a", "b"), "at least one Decision, not ('a', 'b')"),
-    "names": ("decisions", lambda: (Decision("a", ("x",)),) * 2, "each decision has a name of its own, and 'a' has not"),
+    "names": ("decisions", lambda: (Decision("a", ("x",)),) * 2, "has a name of its own, and 'a' has not"),
     "a name": ("decisions", lambda: (Decision(3, ("x",)),), "the decisions must be a tuple of names, not [3]"),
     "no options": ("decisions", lambda: (Decision("a", ()),), "decision 'a' needs at least one option"),
     "spelling": ("spelling", lambda: " x", "a genotype of ' x' cannot be written as text and read back"),

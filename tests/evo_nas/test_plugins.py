@@ -121,7 +121,7 @@ def test_the_python_api_takes_numbers_of_any_library(tmp_path: Path) -> None:
         run_dir=tmp_path / "run",
     )
     assert len(load_history(run)) == 6
-    assert 'trials = 6\ntarget_accuracy = 0.99' in (run.path / "run.toml").read_text()
+    assert "trials = 6\ntarget_accuracy = 0.99" in (run.path / "run.toml").read_text()
     assert len(load_history(evo_nas.resume(run, trials=np.int32(8)))) == 8
 
 
