@@ -7,7 +7,7 @@ from contextlib import suppress
 from typing import Any, Final
 
 LONGEST_TEXT: Final = 1 << 20
-"""Characters of the longest text that is kept of an error; no text of a history has more."""
+"""Bytes of the longest text that is kept of an error; no text of a history has more."""
 
 
 def plain(value: Any) -> Any:
@@ -78,5 +78,7 @@ def check_count(what: str, number: object) -> None:
 def readable(text: object) -> str:
     """Return a text as UTF-8 can hold it, such as a file name that is none; of a very long one its end."""
     words = str(text)
-    words = words if len(words) <= LONGEST_TEXT else f"... {words[4 - LONGEST_TEXT :]}"
-    return words if words.isascii() else words.encode("utf-8", "backslashreplace").decode()
+    if words.isascii() and len(words) <= LONGEST_TEXT:
+        return words
+    data = words.encode("utf-8", "backslashreplace")
+    return (data if len(data) <= LONGEST_TEXT else b"... " + data[4 - LONGEST_TEXT :]).decode("utf-8", "ignore")

@@ -84,7 +84,7 @@ def _take_text(column: Column) -> Callable[[object], str | None]:
             raise Refused(column.name, f"one of {column.words}" if column.words else "text", value)
         text = str(value)
         if len(text) > LONGEST_TEXT or (not text.isascii() and readable(text) != text):
-            raise Refused(column.name, f"text that UTF-8 can hold, of at most {LONGEST_TEXT:,} characters", text)
+            raise Refused(column.name, f"text that UTF-8 can hold, of at most {LONGEST_TEXT:,} bytes", text)
         return text
 
     return take

@@ -73,7 +73,7 @@ DEEDS: Final[tuple[tuple[Callable[[], Any], Outcome, str], ...]] = (
     (changed(metrics={"loss": float("inf")}), Outcome.ERROR, "metric 'loss' must be finite, got inf"),
     (changed(metrics={"parameters": 2**63}), Outcome.ERROR, "a whole number of 64 bits"),
     (changed(metrics={"\udcff": 1.0}), Outcome.ERROR, "must be text that UTF-8 can hold"),
-    (changed(metrics={f"{number:0100}": 1.0 for number in range(2 * 10**4)}), Outcome.ERROR, "1,048,576 characters"),
+    (changed(metrics={f"{number:0100}": 1.0 for number in range(2 * 10**4)}), Outcome.ERROR, "1,048,576 bytes"),
     (changed(metrics=None), Outcome.ERROR, "has no attribute 'items'"),
     (changed(curve=(93.1,)), Outcome.ERROR, "a learning curve holds fractions"),
     (lambda: Homebound(Outcome.OK, 0.5), Outcome.OK, ""),

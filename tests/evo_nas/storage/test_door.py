@@ -147,7 +147,7 @@ def test_a_history_gives_back_what_it_took_and_readers_read_it(
 
 
 def test_a_text_that_is_too_long_is_refused() -> None:
-    with pytest.raises(Refused, match=r"^key must be text that UTF-8 can hold, of at most 1,048,576 characters, not"):
+    with pytest.raises(Refused, match=r"^key must be text that UTF-8 can hold, of at most 1,048,576 bytes, not"):
         ASKED.seal([1, None, "bits:1", "a" * (LONGEST_TEXT + 1), 0, "[]", "[]", 1, 0.0, "{}"])
 
 
