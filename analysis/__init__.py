@@ -11,7 +11,6 @@ Where one comes from:     :mod:`analysis.lineage`
 How a population lives:   :mod:`analysis.diversity`
 What a controller learned: :mod:`analysis.learning`
 Tables for other programs: :mod:`analysis.tables`
-What a ranking is worth:  :mod:`analysis.fidelity`
 Where a cell's parts go:  :mod:`analysis.cells.layout`
 How far cells are apart:  :mod:`analysis.cells.distance`
 What cells are made of:   :mod:`analysis.cells.drift`
@@ -40,7 +39,6 @@ from analysis.comparison.fairness import warnings_of
 from analysis.comparison.regret import STUDY_TABLE, StrategyCurves, StudyCurves, load_study, study_table
 from analysis.curves import band_over_runs, best_so_far, mean_over_runs, moving_mean, top_mean
 from analysis.diversity import LIVING_COLUMNS, living
-from analysis.fidelity import FIDELITY_TABLE, fidelity_table
 from analysis.frames import (
     COLUMNS,
     HistoryError,
@@ -60,7 +58,6 @@ __all__ = [
     "COLUMNS",
     "COUNT_COLUMNS",
     "DRIFT_COLUMNS",
-    "FIDELITY_TABLE",
     "LEARNING_COLUMNS",
     "LINEAGE",
     "LIVING_COLUMNS",
@@ -81,7 +78,6 @@ __all__ = [
     "compare_runs",
     "comparison_of",
     "difference",
-    "fidelity_table",
     "find_runs",
     "learning",
     "lineage",

@@ -13,8 +13,9 @@ from typing import Any, Final
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
-from analysis.fidelity import bootstrap_counts
+Floats = NDArray[np.float64]
 
 _RUN: Final = ["run", "strategy", "space"]
 _BY: Final = ("strategy", "space")
@@ -152,6 +153,12 @@ def band_over_runs(
     if not groups:
         return pd.DataFrame(columns=[*by, x, "runs", "mean", "low", "high"])
     return pd.concat(groups, ignore_index=True)
+
+
+def bootstrap_counts(individuals: int, resamples: int, rng: np.random.Generator) -> Floats:
+    """Return counts of shape (1 + resamples, individuals): the sample as it is, then draws with replacement."""
+    drawn = rng.multinomial(individuals, np.full(individuals, 1 / individuals), size=resamples)
+    return np.vstack([np.ones((1, individuals)), drawn])
 
 
 def _top_means(keys: list[Any], fitness: list[float], best: int) -> list[float]:
