@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gc
 import glob
+import json
 import sqlite3
 import tomllib
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -214,6 +215,14 @@ def load_metrics(paths: Paths) -> pd.DataFrame:
             values = _read(select_metrics(connection), _NUMBERS)
         frames.append(_beside(run, values, _NUMBERS))
     return _concatenated(frames)
+
+
+def parse_cell(text: str | None) -> Any:
+    """Return the parsed readable cell; ``None`` if it cannot be parsed."""
+    try:
+        return None if text is None else json.loads(text, parse_constant=lambda _: None)
+    except (ValueError, RecursionError):
+        return None
 
 
 def _histories(path: Path) -> list[Path]:
