@@ -34,7 +34,7 @@ from analysis.cells.distance import CellDistance, PairDistance, cell_distance, p
 from analysis.cells.drift import COUNT_COLUMNS, DRIFT_COLUMNS, operation_counts, operation_drift
 from analysis.comparison.compare import Comparison, compare, comparison_of, notes_of, outcomes, records
 from analysis.comparison.fairness import warnings_of
-from analysis.curves import band_over_runs, best_so_far, mean_over_runs, moving_mean, top_mean
+from analysis.curves import band_over_runs, best_so_far, moving_mean, top_mean
 from analysis.diversity import LIVING_COLUMNS, living
 from analysis.frames import (
     COLUMNS,
@@ -79,7 +79,6 @@ __all__ = [
     "load_history",
     "load_metrics",
     "load_notes",
-    "mean_over_runs",
     "moving_mean",
     "notes_of",
     "operation_counts",

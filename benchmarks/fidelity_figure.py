@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 from matplotlib.transforms import Bbox
 
-from analysis.plots.palette import FAINT, GRID, INK, STRATEGY_COLOURS
+from analysis.palette import FAINT, GRID, INK, STRATEGY_COLOURS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

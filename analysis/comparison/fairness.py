@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from itertools import combinations
 from typing import Final
@@ -10,6 +9,7 @@ from typing import Final
 from analysis.comparison.groups import Group, settings_of
 from analysis.comparison.wording import by_value, join_words
 from analysis.frames import Paths, Run, find_runs
+from evo_nas.storage.log import read_log
 from evo_nas.storage.run_folder import measure_of
 from genotypes.genotype import shorten
 from genotypes.measure import common_measure
@@ -108,19 +108,8 @@ def list_unfinished(runs: Sequence[Run], samples: Mapping[str, int]) -> list[str
 
 def ending(run: Run) -> str | None:
     """Return the reason with which the log of a run ends; ``None`` if it goes on, or did not end in order."""
-    try:
-        lines = (run.folder / "log.jsonl").read_text("utf-8", errors="replace").splitlines()
-    except OSError:
-        return None
-    for line in reversed(lines):
-        try:
-            entry = json.loads(line)
-            event = entry["event"]
-        except (ValueError, KeyError, TypeError, RecursionError):
-            continue
-        if event in ("start", "stop", "end"):
-            return str(entry.get("reason")) if event == "end" else None
-    return None
+    log = read_log(run.folder / "log.jsonl")
+    return log.reason if log.last == "end" else None
 
 
 def _differing(runs: Sequence[Run], table: str, option: str, consequence: str) -> list[str]:

@@ -24,8 +24,9 @@ from matplotlib.figure import Figure
 from analysis.cells.drawing import place_cell, read_cells
 from analysis.cells.layout import lay_out
 from analysis.frames import Paths
-from analysis.plots.palette import looks, mix
+from analysis.palette import looks, mix
 from analysis.report.contents import TOP, report_of
+from evo_nas.system.terminal import duration
 from genotypes.cell import Cell
 from genotypes.genotype import printable, shorten
 from genotypes.measure import Measure
@@ -153,7 +154,7 @@ def _cards(report: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     waiting = f"{total['pending']:,} pending" if total["pending"] else f"{total['reused']:,} reused"
     cards.append(("Trainings", f"{total['trained']:,}", ", ".join(filter(None, [of, waiting]))))
     cards.append(("Failed", f"{total['failed']:,}", _share(total["failed"], total["trained"])))
-    cards.append(("Time of trainings", _duration(total["seconds"]), f"in {len(runs):,} run{'s' * (len(runs) > 1)}"))
+    cards.append(("Time of trainings", duration(total["seconds"]), f"in {len(runs):,} run{'s' * (len(runs) > 1)}"))
     return cards
 
 
@@ -331,15 +332,7 @@ def _real(value: float | None) -> PageEntry:
 
 
 def _seconds(value: float | None) -> PageEntry:
-    return PageEntry("-" if value is None else _duration(value), value, is_number=True)
-
-
-def _duration(seconds: float) -> str:
-    """Write a duration in the unit that people would use."""
-    for unit, name in ((3600.0, "h"), (60.0, "min")):
-        if seconds >= 2 * unit:
-            return f"{seconds / unit:,.1f} {name}"
-    return f"{seconds:,.1f} s"
+    return PageEntry("-" if value is None else duration(value), value, is_number=True)
 
 
 def _share(part: int, whole: int) -> str:

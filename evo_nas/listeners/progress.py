@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from evo_nas.manager import Listener, Reason, say_why
 from evo_nas.system.terminal import RenewedLine, duration
 from genotypes.individual import Evaluation, Individual, Outcome
 from genotypes.measure import ACCURACY, Measure
 from genotypes.population import Population
-
-if TYPE_CHECKING:
-    pass
-
 
 LONG_RESTORE: Final = 1.0
 """Seconds that a strategy may be told the history again without a word."""

@@ -20,6 +20,8 @@ class Log:
     """``start``, ``end`` or ``stop``, whichever came last"""
     reason: str | None = None
     """why it ended, or the error that stopped it"""
+    sessions: tuple[tuple[float, float | None], ...] = ()
+    """start of each session, ascending, and its end; ``None`` where it was killed, or goes on"""
 
 
 def read_log(path: Path) -> Log:
@@ -27,6 +29,7 @@ def read_log(path: Path) -> Log:
     began = started = None
     starts = 0
     last = reason = None
+    sessions: list[tuple[float, float | None]] = []
     with suppress(OSError):
         for line in path.read_text("utf-8", errors="replace").splitlines() if path.is_file() else ():
             try:
@@ -36,7 +39,11 @@ def read_log(path: Path) -> Log:
                 continue
             if event == "start":
                 began, started, starts = moment if began is None else began, moment, starts + 1
+                if not sessions or moment >= sessions[-1][0]:
+                    sessions.append((moment, None))
+            elif event in ("end", "stop") and sessions:
+                sessions[-1] = sessions[-1][0], moment
             if event in ("start", "end", "stop"):
                 last, reason = event, {"end": entry.get("reason"), "stop": entry.get("error")}.get(event)
                 reason = None if reason is None else str(reason)
-    return Log(began, started, starts, last, reason)
+    return Log(began, started, starts, last, reason, tuple(sessions))

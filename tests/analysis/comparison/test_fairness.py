@@ -112,8 +112,9 @@ def test_other_versions_of_libraries_are_said(make_run: MakeRun) -> None:
     assert warnings_of(runs) == [], "what cannot be read says nothing"
 
 
-def logged(folder: Path, *entries: object) -> Path:
-    (folder / "log.jsonl").write_text("".join(json.dumps(entry) + "\n" for entry in entries) + "{cut")
+def logged(folder: Path, *entries: dict[str, str]) -> Path:
+    lines = [json.dumps({"time": "2026-01-01T00:00:00Z", **entry}) for entry in entries]
+    (folder / "log.jsonl").write_text("\n".join([*lines, "{cut"]))
     return folder
 
 
@@ -129,7 +130,9 @@ START = {"event": "start"}
         ([], None),
     ],
 )
-def test_how_a_run_ended_stands_at_the_end_of_its_log(make_run: MakeRun, log: list[object], reason: str | None) -> None:
+def test_how_a_run_ended_stands_at_the_end_of_its_log(
+    make_run: MakeRun, log: list[dict[str, str]], reason: str | None
+) -> None:
     (run,) = find_runs(logged(make_run(), *log))
     assert ending(run) == reason
 

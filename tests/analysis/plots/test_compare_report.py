@@ -14,8 +14,8 @@ import pytest
 
 from analysis.comparison.compare import comparison_of
 from analysis.frames import HistoryError
+from analysis.palette import STRATEGY_COLOURS
 from analysis.plots.compare_report import compare_study
-from analysis.plots.palette import STRATEGY_COLOURS
 from analysis.plots.seed_bands import plot_seeds
 
 FAILED = {"outcome": "nan"}

@@ -8,11 +8,11 @@ import pytest
 from matplotlib.figure import Figure
 
 from analysis.frames import HistoryError, load_history
+from analysis.palette import STRATEGY_COLOURS, strategy_colours
 from analysis.plots.axes import ABSCISSAE
 from analysis.plots.curves import plot_accuracy
 from analysis.plots.files import save
 from analysis.plots.kinds import plot_kind
-from analysis.plots.palette import STRATEGY_COLOURS, strategy_colours
 
 MakeRun = Callable[..., Path]
 plot_runs = partial(plot_kind, "curve")
