@@ -79,13 +79,12 @@ def plot_front(frame: pd.DataFrame, ax: Axes | None = None, *, cost: str = "mult
         )
     if ax is None:
         ax = new_axes()
-    strategies = {
-        str(run): str(group["strategy"].iloc[0]) for run, group in alive.groupby("run", observed=True, sort=False)
-    }
+    runs = {str(name): run for name, run in alive.groupby("run", observed=True, sort=False)}
+    strategies = {name: str(run["strategy"].iloc[0]) for name, run in runs.items()}
     styles, runs_of = looks(strategies), Counter(strategies.values())
     lowest = 1.0
-    for name, run in alive.groupby("run", observed=True, sort=False):
-        strategy, look = strategies[str(name)], styles[str(name)]
+    for name, run in runs.items():
+        strategy, look = strategies[name], styles[name]
         draw_dots(run[cost], run["fitness"], ax, look.colour, len(alive))
         best = run.iloc[pareto_front(run["fitness"], run[[cost]])[::-1]]  # the cheapest first
         lowest = min(lowest, best["fitness"].min())
