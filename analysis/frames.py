@@ -28,6 +28,7 @@ from evo_nas.storage.columns import CHECKS, ColumnCheck, find_unsound, first_gen
 from evo_nas.storage.opening import open_to_read
 from evo_nas.storage.run_folder import measure_of, read_environment
 from evo_nas.storage.schema import CURVE, NOTE, TRIAL, Table
+from evo_nas.system.text import read_text
 from genotypes.genotype import printable, shorten
 from genotypes.measure import ACCURACY, common_measure
 
@@ -262,10 +263,10 @@ def _names(histories: list[Path]) -> list[str]:
 def _config(folder: Path) -> dict[str, Any]:
     """Read ``run.toml``; a history on its own has none, and that is no reason not to read it."""
     try:
-        return tomllib.loads((folder / "run.toml").read_text(encoding="utf-8"))
+        return tomllib.loads(read_text(folder / "run.toml"))
     except FileNotFoundError:
         return {}
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise HistoryError(f"{folder / 'run.toml'} cannot be read: {error}") from None
 
 

@@ -1,18 +1,19 @@
 """The time that a run was going for: its sessions one after the other, without what lay between them.
 
-A session begins with a ``start`` in ``log.jsonl`` and ends with an ``end`` or a ``stop``, or with the last tell if the
-process was killed.
+Sessions are read from ``log.jsonl``, which docs/history.md documents: each begins with a ``start`` and ends with an
+``end`` or a ``stop``, or, if the process was killed, with the last tell.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from evo_nas.storage.log import read_log
+from evo_nas.storage.log import read_events
 
 Floats = NDArray[np.float64]
 
@@ -26,7 +27,7 @@ def elapsed_seconds(folder: Path, asked_at: Floats, told_at: Floats) -> Floats:
     """
     if np.isnan(told_at).all():
         return np.full(len(told_at), math.nan)
-    spans = read_log(folder / "log.jsonl").sessions or ((float(np.nanmin(asked_at)), None),)
+    spans = _sessions(folder / "log.jsonl") or [(float(np.nanmin(asked_at)), None)]
     starts = np.array([start for start, _ in spans])
     # What was told before the first start that is known, by a log that lost its head, belongs to that session.
     session = np.maximum(np.searchsorted(starts, told_at, side="right") - 1, 0)
@@ -37,3 +38,14 @@ def elapsed_seconds(folder: Path, asked_at: Floats, told_at: Floats) -> Floats:
         lengths[number], before = before, before + last - start
     spent = np.maximum(lengths[session] + told_at - starts[session], 0.0)
     return np.where(np.isnan(told_at), math.nan, np.fmax.accumulate(spent))
+
+
+def _sessions(log: Path) -> Sequence[tuple[float, float | None]]:
+    """Read the start of each session, ascending, and its end if it had one; lines that say neither are passed over."""
+    found: list[tuple[float, float | None]] = []
+    for event, time, _ in read_events(log):
+        if event == "start" and (not found or time >= found[-1][0]):
+            found.append((time, None))
+        elif event != "start" and found:
+            found[-1] = (found[-1][0], time)
+    return found

@@ -111,7 +111,7 @@ def main() -> None:
                 estimate = worker_bytes(
                     [pair],
                     images=evaluator.train_images + 700,  # type: ignore[operator]
-                    image_size=preset.image_size,
+                    image_size=preset.image,
                     batch_size=preset.recipe.batch_size,
                     cells_per_stack=preset.cells_per_stack,
                     filters=preset.filters,

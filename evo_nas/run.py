@@ -40,6 +40,7 @@ from evo_nas.storage.history import History
 from evo_nas.storage.run_folder import RunFolder, repair_command
 from evo_nas.system.failpoints import Failpoint, reach
 from evo_nas.system.resources import environment, usable_cores
+from evo_nas.system.text import read_text
 from evo_nas.system.version import __version__
 from genotypes.catalogue import SPACES, space_named
 from genotypes.genotype import shorten
@@ -268,7 +269,7 @@ def _check_surroundings(folder: RunFolder, evaluator: Evaluator) -> None:
         UsageError: if the data is not the same.
     """
     try:
-        before = json.loads(folder.environment.read_text("utf-8"))
+        before = json.loads(read_text(folder.environment))
         data, versions = dict(before.get("data", {})), dict(before["versions"])
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return  # it says nothing, so there is nothing to compare

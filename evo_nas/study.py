@@ -26,7 +26,7 @@ from evo_nas.storage.history import History
 from evo_nas.storage.log import read_log
 from evo_nas.storage.run_folder import RunFolder, is_of_a_run, take_lock
 from evo_nas.storage.study_record import VERSION, file_name, read_study
-from evo_nas.system.atomic import write_whole
+from evo_nas.system.atomic import make_folder, write_whole
 from evo_nas.system.links import refuse_links
 from genotypes.individual import Evaluation, Individual
 from genotypes.population import Population
@@ -166,10 +166,10 @@ def open_study(study: Study, path: Path) -> Iterator[Study]:
     known = path / "study.json"
     is_new = not path.exists()
     try:
-        path.mkdir(parents=True, exist_ok=True)
+        make_folder(path)
     except OSError as error:
         raise RunFolderError(f"cannot make the study folder {path}: {error.strerror}") from error
-    if not known.is_file() and any(entry.name != "study.lock" for entry in path.iterdir()):
+    if not known.is_file() and any(entry.name not in ("study.lock", "study.json.partial") for entry in path.iterdir()):
         raise RunFolderError(f"{path} is not empty and holds no study; name another folder with --study-dir")
     refuse_links(path, ["study.lock", "study.json", "figures"])
     lock, _ = take_lock(path / "study.lock", f"the study {path}")

@@ -9,12 +9,11 @@ import operator
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar, overload
+from typing import Any, ClassVar, overload
+
+import numpy as np
 
 from genotypes.genotype import Genotype, GenotypeError, shorten
-
-if TYPE_CHECKING:
-    import numpy as np
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ import numpy as np
 from genotypes.genotype import Genotype, GenotypeError
 from genotypes.individual import Individual, Proposal
 from genotypes.population import Population
+from genotypes.ranges import check_ranges
 from genotypes.space import SearchSpace
 from strategies.base import SearchStrategy
 from strategies.models.gaussian_process import (
@@ -67,11 +68,8 @@ class GuidedEvolution(SearchStrategy):
     memory: int = 500
 
     def __post_init__(self) -> None:
-        for option, least in (("initial", 2), ("parents", 1), ("children", 1), ("strangers", 0), ("memory", 10)):
-            if getattr(self, option) < least:
-                raise ValueError(f"{option} must be at least {least}, not {getattr(self, option)}")
-        if not 0.0 <= self.further < 1.0:
-            raise ValueError(f"further must be at least 0 and below 1, not {self.further}")
+        check_ranges(self, initial="[2, inf)", parents="[1, inf)", children="[1, inf)")
+        check_ranges(self, strangers="[0, inf)", memory="[10, inf)", further="[0, 1)")
 
     def start(self, space: SearchSpace, rng: np.random.Generator) -> None:
         """Draw the first candidates, and scale the distances between genotypes."""

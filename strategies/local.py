@@ -6,16 +6,16 @@ import contextlib
 import math
 from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Final
+from typing import ClassVar, Final
+
+import numpy as np
 
 from genotypes.genotype import Genotype, GenotypeError
 from genotypes.individual import Individual, Proposal
 from genotypes.population import Population
+from genotypes.ranges import check_ranges
 from genotypes.space import SearchSpace
 from strategies.base import SearchStrategy
-
-if TYPE_CHECKING:
-    import numpy as np
 
 VARIANTS: Final = ("steepest", "first")
 
@@ -56,8 +56,7 @@ class LocalSearch(SearchStrategy):
     starts: int = 10
 
     def __post_init__(self) -> None:
-        if self.starts < 1:
-            raise ValueError(f"starts must be at least 1, not {self.starts}")
+        check_ranges(self, starts="[1, inf)")
         if self.variant not in VARIANTS:
             raise ValueError(f"variant must be steepest or first, not {self.variant!r}")
 

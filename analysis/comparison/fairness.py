@@ -109,7 +109,7 @@ def list_unfinished(runs: Sequence[Run], samples: Mapping[str, int]) -> list[str
 def ending(run: Run) -> str | None:
     """Return the reason with which the log of a run ends; ``None`` if it goes on, or did not end in order."""
     log = read_log(run.folder / "log.jsonl")
-    return log.reason if log.last == "end" else None
+    return str(log.reason) if log.last == "end" else None
 
 
 def _differing(runs: Sequence[Run], table: str, option: str, consequence: str) -> list[str]:

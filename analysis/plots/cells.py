@@ -20,7 +20,7 @@ from analysis.frames import HistoryError, Paths, find_runs, load_history
 from analysis.palette import GRID, INK
 from analysis.plots.axes import legible, plain
 from analysis.plots.files import figure_file, save
-from evo_nas.system.atomic import write_whole
+from evo_nas.system.atomic import make_folder, write_whole
 from genotypes.cell import CellPair
 from genotypes.genotype import shorten
 
@@ -203,7 +203,7 @@ def plot_cells(named: Sequence[Named], output: Path, *, width: float | None = No
     if output.suffix.lower() in (".dot", ".gv"):
         if len(named) > 1:
             raise ValueError(f"{output} holds one pair of cells: name one, or write a picture")
-        output.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(output.parent)
         write_whole(output, pair_dot(named[0][2]))
         return [output]
     if len(named) > _MOST:

@@ -9,7 +9,7 @@ import matplotlib as mpl
 from matplotlib.figure import Figure
 
 from analysis.frames import HistoryError
-from evo_nas.system.atomic import replace_whole
+from evo_nas.system.atomic import make_folder, replace_whole
 
 
 def figure_file(folder: Path, name: str) -> Path:
@@ -37,7 +37,7 @@ def save(figure: Figure, path: Path) -> list[Path]:
         ValueError: if the suffix is no format of a picture.
     """
     files = picture_files(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     # A fixed salt and no date: the same figure gives the same bytes.
     with mpl.rc_context({"svg.hashsalt": "evo_nas"}), warnings.catch_warnings():
         warnings.filterwarnings("ignore", r"Glyph \d+")  # a sign that no font has is a box in the picture

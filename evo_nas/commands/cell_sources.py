@@ -7,6 +7,7 @@ one line that a terminal can be shown.
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, NoReturn
@@ -17,6 +18,7 @@ from evo_nas.errors import RunFolderError, UsageError
 from evo_nas.storage.history import History
 from evo_nas.storage.reader import TopTrial
 from evo_nas.storage.run_folder import RunFolder
+from evo_nas.system.text import read_text
 from genotypes.catalogue import space_named
 from genotypes.cell import CellPair
 from genotypes.genotype import Genotype, GenotypeError, shorten
@@ -63,7 +65,7 @@ def cells_named(source: str | None, cell: str | None, trial: int | None = None) 
     text = source or ""
     if _is_run(text):
         return of_run(Path(text), trial)
-    if text and not text.endswith(".json") and _is_folder(text):
+    if text and not text.endswith(".json") and _is_file(text, Path.is_dir):
         raise RunFolderError(f"{_spelled(Path(text))} is no run folder: there is no history.db in it")
     if trial is not None:
         raise UsageError(f"--trial names a trial of a run, and {shorten(text)} is no run folder")
@@ -165,41 +167,26 @@ def _images(folder: RunFolder) -> tuple[str | None, Path | None]:
     return dataset, Path(data_dir) if isinstance(data_dir, str) else None
 
 
-def _is_folder(text: str) -> bool:
-    try:
-        return Path(text).is_dir()
-    except (OSError, ValueError):
-        return False
-
-
 def _is_run(text: str) -> bool:
-    try:
-        return (Path(text) / "history.db").is_file()
-    except (OSError, ValueError):  # too long, or otherwise no name of a folder
-        return False
+    return _is_file(f"{text}/history.db")
 
 
-def _is_file(text: str) -> bool:
+def _is_file(text: str, kind: Callable[[Path], bool] = Path.is_file) -> bool:
+    """Return whether a text names a file that is there, or another ``kind`` of place."""
     try:
-        return Path(text).is_file()
-    except (OSError, ValueError):
+        return kind(Path(text))
+    except (OSError, ValueError):  # too long, or otherwise no name of a file
         return False
 
 
 def _json(path: Path) -> Any:
-    """Read a file of JSON, strictly: no key twice in an object, no NaN, no byte order mark.
+    """Read a file of JSON, strictly: no key twice in an object, no NaN.
 
     Raises:
         UsageError: if it is no file, too large, or something else.
     """
     try:
-        if path.exists() and not path.is_file():  # a pipe would be waited for, a device could have no end
-            raise ValueError("it is no file")
-        with path.open("rb") as file:
-            content = file.read(LARGEST + 1)
-        if len(content) > LARGEST:
-            raise ValueError(f"it has more than {LARGEST:,} bytes, and no cells need as many")
-        return json.loads(content.decode(), object_pairs_hook=_unique, parse_constant=_no_constant)
+        return json.loads(read_text(path, LARGEST), object_pairs_hook=_unique, parse_constant=_no_constant)
     except (OSError, ValueError, RecursionError) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error)
         raise UsageError(

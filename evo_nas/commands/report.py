@@ -22,13 +22,13 @@ def run(arguments: argparse.Namespace) -> None:
     from analysis.frames import find_runs
     from analysis.plots.files import figure_file
     from analysis.report.page import report_page
-    from evo_nas.system.atomic import write_whole
+    from evo_nas.system.atomic import make_folder, write_whole
 
     with translate_errors():
         file = arguments.output or figure_file(find_runs(arguments.runs)[0].folder, "report.html")
         if file.suffix.lower() not in (".html", ".htm"):
             raise UsageError(f"{file} is no name of a report: let it end in .html")
         page = report_page(arguments.runs, top=arguments.top, command=["python", "-m", "evo_nas", *arguments.words])
-        file.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(file.parent)
         write_whole(file, page)
     print(file)

@@ -49,7 +49,7 @@ def add_arguments(parser: Parser) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Print or write the trials."""
     from analysis.tables import ALL, for_the_eye, format_named, select, write_table
-    from evo_nas.system.atomic import replace_whole
+    from evo_nas.system.atomic import make_folder, replace_whole
 
     file = arguments.output
     try:
@@ -70,7 +70,7 @@ def run(arguments: argparse.Namespace) -> None:
             width = shutil.get_terminal_size().columns if is_seen else None
             write_table(frame, sys.stdout.buffer, format, width=width, plain=is_seen)
             return
-        file.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(file.parent)
         with replace_whole(file) as partial, partial.open("wb") as stream:
             write_table(frame, stream, format)
     except ValueError as error:

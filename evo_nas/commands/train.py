@@ -136,7 +136,7 @@ def _print_results(arguments: argparse.Namespace, path: Path, results: Sequence[
         print(json.dumps({"folder": str(path), "results": [result.to_json() for result in results]}, indent=2))
         return
     print("\n".join(result_lines(results)))
-    if len(results) == 1:
+    if arguments.top is None:
         print(f"weights: {path / 'last.safetensors'}, of the best epoch: {path / 'best.safetensors'}")
 
 

@@ -14,9 +14,9 @@ from evo_nas.commands.count import read_size
 from evo_nas.data.sources.catalogue import data_set
 from evo_nas.errors import RunFolderError, UsageError
 from evo_nas.phenotypes.blueprint import Blueprint, load_whole
-from evo_nas.system.atomic import write_whole
+from evo_nas.system.atomic import make_folder, write_whole
 from evo_nas.system.links import refuse_links
-from evo_nas.training.recipes import TRAININGS, Recipe, TrainingPreset
+from evo_nas.training.recipes import TRAININGS, Preset, Recipe
 from evo_nas.training.resumable import Result, train
 from evo_nas.training.train_task import TrainPlacement, TrainTask
 from genotypes.genotype import shorten
@@ -93,7 +93,7 @@ def plan_training(source: CellSource | None, wanted: Wanted, device: str = "auto
     )
 
 
-def _preset(name: str | None, device: str) -> TrainingPreset:
+def _preset(name: str | None, device: str) -> Preset:
     """Find the preset; by default the short one where there is a GPU, and that for a CPU where there is none."""
     if name is None:
         from evo_nas.training.devices import resolve_device
@@ -107,7 +107,7 @@ def _preset(name: str | None, device: str) -> TrainingPreset:
     return TRAININGS[name]
 
 
-def _size(source: CellSource, wanted: Wanted, preset: TrainingPreset, given: Blueprint | None) -> dict[str, Any]:
+def _size(source: CellSource, wanted: Wanted, preset: Preset, given: Blueprint | None) -> dict[str, Any]:
     """Settle the size of the network: as wanted, else that of the weights to begin with, else the preset's."""
     model = preset if given is None else given
     size = {"macro": wanted.macro or model.macro, "image": wanted.image or (given or preset).image}
@@ -177,9 +177,9 @@ def train_top(tasks: Sequence[TrainTask], path: Path, place: TrainPlacement, hea
     refuse_links(path, ["top.json", *folders])
     if known.is_file() and known.read_bytes() != record.encode():
         raise RunFolderError(f"{path} holds other trainings; name another folder with --train-dir")
-    if not known.is_file() and path.exists() and any(path.iterdir()):
+    if not known.is_file() and path.exists() and any(one.name != "top.json.partial" for one in path.iterdir()):
         raise RunFolderError(f"{path} is not empty and holds no trainings; name another folder with --train-dir")
-    path.mkdir(parents=True, exist_ok=True)
+    make_folder(path)
     write_whole(known, record)
     results = []
     for task, folder in zip(tasks, folders, strict=True):

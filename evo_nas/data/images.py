@@ -8,13 +8,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+import numpy as np
+
 from evo_nas.data.decoded import DecodedEntry, open_decoded
 from evo_nas.data.sources.catalogue import data_root, data_set
 from evo_nas.data.sources.locate import locate
 from evo_nas.errors import UsageError
 
 if TYPE_CHECKING:
-    import numpy as np
     import torch
 
 LARGEST: Final = 1024
@@ -41,7 +42,6 @@ class Split:
 
         The images are uint8 of shape (n, c, h, w) in channels_last memory format, the labels int64 of shape (n,).
         """
-        import numpy as np
         import torch
 
         # Copied on the host first: torch must not be handed memory that is mapped read-only.

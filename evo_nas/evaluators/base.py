@@ -8,16 +8,15 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
+
+import numpy as np
 
 from genotypes.genotype import Genotype, GenotypeError
 from genotypes.individual import Cost, Evaluation, NotANumber, Outcome
 from genotypes.measure import ACCURACY, Measure
 from genotypes.population import Population
 from genotypes.space import SearchSpace
-
-if TYPE_CHECKING:
-    import numpy as np
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +33,6 @@ class Job:
 
     def rng(self) -> np.random.Generator:
         """Make the generator of this training: a function of the run's seed and the id alone."""
-        import numpy as np
-
         # The tags 1 and 2 belong to ask and tell. None is 0: numpy drops trailing zeros of a seed.
         return np.random.default_rng([self.seed, self.id, 3])
 

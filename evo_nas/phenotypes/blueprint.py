@@ -144,11 +144,11 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], **metadata: str) -> 
     Raises:
         OSError: if it cannot be written.
     """
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     with replace_whole(path) as partial:
-        save_file(plain, partial, metadata=metadata)
+        partial.write_bytes(save(plain, metadata))
 
 
 def load_network(path: Path) -> tuple[Blueprint | None, dict[str, Tensor]]:

@@ -15,6 +15,7 @@ from evo_nas.phenotypes.ops import SameConv2d, SamePool2d, pointwise
 from evo_nas.phenotypes.plan import AVERAGES, Layer, Plan, output_channels, plan_network
 from genotypes.cell import CellPair
 from genotypes.genotype import GenotypeError
+from genotypes.ranges import check_range
 
 SCHEDULES: Final = ("both", "depth", "time")
 """What the probability to drop a path grows with: depth and time (NASNet), or one of them (AmoebaNet: time)."""
@@ -61,13 +62,10 @@ class CellNetwork(nn.Module):
         average: str = "same",
     ) -> None:
         super().__init__()
-        for name, value in (("classes", classes), ("channels", channels)):
-            if value < 1:
-                raise ValueError(f"{name} must be at least 1, not {value}")
-        if not 0 < drop_path_keep <= 1:
-            raise ValueError(f"drop_path_keep must lie in (0, 1], not {drop_path_keep}")
-        if not 0 <= dropout < 1:
-            raise ValueError(f"dropout must lie in [0, 1), not {dropout}")
+        check_range("classes", classes, "[1, inf)")
+        check_range("channels", channels, "[1, inf)")
+        check_range("drop_path_keep", drop_path_keep, "(0, 1]")
+        check_range("dropout", dropout, "[0, 1)")
         for name, word, known in (
             ("drop_path_schedule", drop_path_schedule, SCHEDULES),
             ("average", average, AVERAGES),

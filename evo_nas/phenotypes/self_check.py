@@ -24,6 +24,7 @@ import torch
 from evo_nas.system.atomic import write_whole
 from evo_nas.system.cache import user_cache
 from evo_nas.system.resources import processor
+from evo_nas.system.text import read_text
 from evo_nas.system.version import __version__
 
 SECONDS: Final = 60
@@ -52,10 +53,9 @@ def find_fault(name: str, probe: Callable[[], str | None], depends: str = "") ->
     """
     place = user_cache() / "self-check" / f"{name}-{_key(depends)}.json"
     with suppress(OSError, ValueError, TypeError, KeyError):  # none there, or damaged: then it is made again
-        if place.is_file():  # a pipe would have no end
-            kept = json.loads(place.read_text("utf-8"))["fault"]
-            if kept is None or (isinstance(kept, str) and kept.isprintable() and len(kept) <= _LONGEST):
-                return kept
+        kept = json.loads(read_text(place))["fault"]
+        if kept is None or (isinstance(kept, str) and kept.isprintable() and len(kept) <= _LONGEST):
+            return kept
     try:
         fault = run_probe(probe)
     except OSError as error:

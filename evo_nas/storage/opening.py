@@ -193,7 +193,9 @@ def connect(path: Path, mode: str, locks: bool, durable: bool) -> sqlite3.Connec
     connection = sqlite3.connect(uri, uri=True, timeout=10.0)
     if mode != "ro":
         # NORMAL keeps a file whole that has a write-ahead log; a rollback journal, without locks, needs FULL for that.
-        connection.execute(f"PRAGMA synchronous = {'FULL' if durable or not locks else 'NORMAL'}")
+        # A commit ends with the removal of the journal, which a power cut takes back unless EXTRA syncs the folder.
+        level = "EXTRA" if durable else "NORMAL" if locks else "FULL"
+        connection.execute(f"PRAGMA synchronous = {level}")
     return connection
 
 

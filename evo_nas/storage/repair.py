@@ -19,7 +19,7 @@ from evo_nas.storage.history import History
 from evo_nas.storage.run_folder import BESIDE_HISTORY, FILES, RunFolder, resume_command, take_lock
 from evo_nas.storage.salvage import Salvage, salvage
 from evo_nas.storage.schema import ASK, ATTEMPT, CURVE, NOTE, TELL, TRIAL, Table
-from evo_nas.system.atomic import replace_whole, write_whole
+from evo_nas.system.atomic import replace_whole, sync, write_whole
 from evo_nas.system.links import refuse_links
 from genotypes.genotype import shorten
 
@@ -147,8 +147,7 @@ def _replace(folder: RunFolder, found: Salvage) -> Path:
         for suffix in BESIDE_HISTORY:
             _rename(_beside(history, suffix), _beside(kept, suffix))
         _rename(sum_file(history), sum_file(kept))
-        _sync(folder.path)
-    _sync(folder.path)
+        sync(folder.path)
     return kept
 
 
@@ -171,7 +170,7 @@ def _put_back(history: Path) -> None:
         _rename(_beside(last, suffix), _beside(history, suffix))
     _rename(sum_file(last), sum_file(history))
     _rename(last, history)
-    _sync(history.parent)
+    sync(history.parent)
 
 
 def _last_kept(history: Path) -> Path | None:
@@ -199,16 +198,6 @@ def _free_name(history: Path) -> Path:
     while any(file.name.startswith(f"history.damaged-{number}.") for file in history.parent.iterdir()):
         number += 1
     return history.with_name(f"history.damaged-{number}.db")
-
-
-def _sync(folder: Path) -> None:
-    """Have new names on the disk before what comes next."""
-    with suppress(OSError):  # not every file system can
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
 
 
 # The new history ---------------------------------------------------------------------------------------------------

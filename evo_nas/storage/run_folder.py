@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import IO, Any, Final
 
 from evo_nas.errors import RunFolderError
-from evo_nas.system.atomic import write_whole
+from evo_nas.system.atomic import make_folder, write_whole
 from evo_nas.system.failpoints import Failpoint, reach
 from evo_nas.system.links import refuse_links
+from evo_nas.system.text import read_text
 from genotypes.measure import Measure
 
 BESIDE_HISTORY: Final = ("-wal", "-shm", "-journal")
@@ -49,7 +50,7 @@ _PATIENCE: Final = 0.1
 def read_environment(path: Path) -> Mapping[str, Any]:
     """Read ``env.json`` of a run folder; empty if there is none, or it cannot be read."""
     try:
-        found = json.loads((path / "env.json").read_text("utf-8"))
+        found = json.loads(read_text(path / "env.json"))
     except (OSError, ValueError, RecursionError):
         return {}
     return found if isinstance(found, Mapping) else {}
@@ -91,7 +92,7 @@ class RunFolder:
         folder = cls(path)
         folder._is_new = not path.exists()
         try:
-            path.mkdir(parents=True, exist_ok=True)
+            make_folder(path)
         except OSError as error:
             raise RunFolderError(f"cannot make the run folder {path}: {error.strerror}") from error
         had_lock = (path / "run.lock").exists()

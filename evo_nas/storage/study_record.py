@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from evo_nas.errors import HistoryError
+from evo_nas.system.text import read_text
 from genotypes.genotype import shorten
 
 VERSION: Final = 1
@@ -22,7 +23,7 @@ def read_study(folder: Path) -> dict[str, Any]:
     """
     file = folder / "study.json"
     try:
-        record: dict[str, Any] = json.loads(file.read_text("utf-8"))
+        record: dict[str, Any] = json.loads(read_text(file))
         version = record["version"]
         if version == VERSION:
             _check(record)

@@ -27,9 +27,9 @@ def replace_whole(path: Path) -> Iterator[Path]:
             raise OSError(kind, os.strerror(kind) if path.is_dir() else "it is a device or a pipe")
         partial.unlink(missing_ok=True)  # left behind by a kill, or a link that leads elsewhere
         yield partial
-        with partial.open("rb") as file:
-            os.fsync(file.fileno())
+        sync(partial)
         partial.replace(path)
+        sync(path.parent)
     except BaseException as error:
         _remove(partial)
         if isinstance(error, OSError) and error.filename in (None, str(partial), partial) and not partial.is_dir():
@@ -41,6 +41,35 @@ def write_whole(path: Path, text: str) -> None:
     """Write a text file, whole or not at all."""
     with replace_whole(path) as partial:
         partial.write_text(text, "utf-8")
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder, and those above it that are missing; after a power cut they are there too.
+
+    Raises:
+        OSError: if one cannot be made.
+    """
+    missing = [folder for folder in (path, *path.parents) if not folder.exists()]
+    path.mkdir(parents=True, exist_ok=True)
+    for folder in missing:
+        sync(folder.parent)
+
+
+def sync(path: Path) -> None:
+    """Have what a file holds, or the names in a folder, on the disk before what comes next.
+
+    Raises:
+        OSError: if the disk refuses it. A folder that the file system cannot sync is passed over.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        if error.errno in (errno.EIO, errno.ENOSPC, errno.EDQUOT) or not path.is_dir():
+            raise
 
 
 def _remove(path: Path) -> None:

@@ -115,6 +115,18 @@ class RenewedLine:
             self._live = None
 
 
+def pluralize(number: int, word: str) -> str:
+    """Write how many there are of something."""
+    return f"{number} {word}{'s' * (number != 1)}"
+
+
+def gigabytes(number: int | None) -> str:
+    """Write bytes in units of 10^9."""
+    if number is None:
+        return "an unknown amount"
+    return f"{number / 1e9:.1f} GB" if number < 1e10 else f"{number / 1e9:,.0f} GB"
+
+
 def duration(seconds: float) -> str:
     """Write a duration as ``4s``, ``2:05`` (minutes) or ``3:02:05`` (hours)."""
     whole = max(0, round(seconds))

@@ -5,16 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from typing import TYPE_CHECKING, ClassVar, Final
+from typing import ClassVar, Final
+
+import numpy as np
 
 from genotypes.cell import INPUTS, Block, Cell, CellPair, Edge, spell
 from genotypes.genotype import Genotype
 from genotypes.operations import COMBINES, OPERATIONS
 from genotypes.space import Decision
 from genotypes.spaces.growing import GrowingSpace
-
-if TYPE_CHECKING:
-    import numpy as np
 
 IDENTITY_MUTATION: Final = 0.05
 """Probability that a child is its parent unchanged (Real et al. 2018, section 3.2)."""
@@ -102,21 +101,13 @@ class BlockSpace(GrowingSpace):
         return Genotype.unchecked(parent.space, tuple(choices))
 
     def decode(self, genotype: Genotype) -> CellPair:
-        """Return the pair of cells that the genotype describes; where the space has one cell, it is both.
-
-        Raises:
-            GenotypeError: if neither this space nor a level below contains the genotype.
-        """
+        """Return the pair of cells that the genotype describes; where the space has one cell, it is both."""
         self.check(genotype)
         cells = [self._cell(choices) for choices in self._split(genotype)]
         return CellPair(cells[0], cells[-1], self.stacking)
 
     def key(self, genotype: Genotype) -> str:
-        """Return a text that is equal exactly for isomorphic pairs of cells; see :meth:`Cell.canonical`.
-
-        Raises:
-            GenotypeError: if neither this space nor a level below contains the genotype.
-        """
+        """Return a text that is equal exactly for isomorphic pairs of cells; see :meth:`Cell.canonical`."""
         self.check(genotype)
         cells = [_spelled(self, choices) for choices in self._split(genotype)]
         return f"{cells[0]} | {cells[-1]}"

@@ -7,15 +7,13 @@ import contextlib
 import itertools
 import math
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from genotypes.space import Decision
-
-if TYPE_CHECKING:
-    import numpy as np
 
 INITIAL_RANGE: Final = 0.1
 """Weights start uniform in [-0.1, 0.1] (Zoph et al. 2017, appendix A)."""

@@ -33,6 +33,7 @@ def told(folder: Path) -> list[tuple[object, ...]]:
     return rows
 
 
+@pytest.mark.slow
 def test_an_interrupted_measurement_goes_on_and_ends_in_a_table_and_a_picture(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

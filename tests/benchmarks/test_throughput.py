@@ -45,6 +45,8 @@ from genotypes.catalogue import space_named
 from genotypes.cell import Block, Cell, CellPair, Edge
 from genotypes.individual import Evaluation, Outcome
 
+pytestmark = pytest.mark.slow
+
 QUICK = (
     *("--dataset", "digits", "--preset", "digits", "--genotypes", "1", "--rounds", "1", "--cores", "1"),
     *("--epochs", "1", "--train-images", "64", "--validation-images", "60"),

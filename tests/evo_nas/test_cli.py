@@ -61,7 +61,7 @@ def test_help_loads_little_and_nothing_of_others(command: list[str]) -> None:
     assert done.returncode == 0, done.stderr
     assert "usage:" in done.stdout
     loaded = done.stderr.split()
-    assert {"evo_nas.cli", "genotypes.catalogue"} <= set(loaded)
+    assert {"evo_nas.cli", "genotypes.genotype"} <= set(loaded)
     assert {name.partition(".")[0] for name in loaded} <= {"evo_nas", "genotypes", *sys.stdlib_module_names}
     assert len(loaded) < 110, "100 of them, of which 30 are ours, take a tenth of a second"
 
@@ -245,8 +245,8 @@ def test_a_dry_run_prints_configuration_and_cost_and_writes_nothing(capsys: pyte
     out = capsys.readouterr().out
     assert '[evaluator]\ndataset = "digits"\npreset = "digits"' in out
     assert "[strategy]\npopulation = 100\nsample = 25" in out
-    assert "# a candidate (mean of 4 random ones): " in out
-    assert "# 10 trials on 1 worker(s): about " in out
+    assert "# a candidate (mean of 3 random ones): " in out
+    assert " s; 10 trials on 1 worker: about " in out
     assert not Path("runs").exists()
     Path("again.toml").write_text(out)
     assert main(["run", "--config", "again.toml", "--dry-run"]) == 0

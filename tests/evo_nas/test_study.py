@@ -385,6 +385,14 @@ def test_what_is_not_of_a_run_is_never_removed(capsys: Any) -> None:
     assert Path("study/random-seed1/thesis.tex").exists()
 
 
+def test_a_study_that_was_killed_before_its_record_was_whole_begins() -> None:
+    Path("study").mkdir()
+    for name in ("study.lock", "study.json.partial"):
+        Path("study", name).touch()
+    assert main([*STUDY, "--seeds", "1"]) == 0
+    assert not Path("study/study.json.partial").exists()
+
+
 def test_a_study_is_run_by_one_process_at_a_time(capsys: Any) -> None:
     Path("study").mkdir()
     lock, _ = take_lock(Path("study/study.lock"), "the study")

@@ -187,6 +187,7 @@ LEARNERS: dict[str, tuple[dict[str, object], int]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("learner", LEARNERS)
 def test_learners_beat_random_search_on_the_toy_landscape(learner: str, drive: Any) -> None:
     options, trials = LEARNERS[learner]

@@ -235,6 +235,7 @@ def test_a_level_all_of_whose_members_are_known_is_passed_at_once(drive: Any) ->
     assert level(proposal) == 3
 
 
+@pytest.mark.slow
 def test_it_finds_better_cells_than_chance(drive: Any) -> None:
     space = growing("pnas(blocks=3)")
     last, notes = [], []
@@ -322,6 +323,7 @@ def test_the_surrogate_learns_an_order_wherever_the_scores_lie(kind: str) -> Non
             assert np.abs(one - scores).mean() < 0.03
 
 
+@pytest.mark.slow
 def test_each_network_of_an_ensemble_leaves_out_a_share_of_its_own() -> None:
     choices = cells(growing("pnas"), 1, 4)
     scores = [0.125, 0.25, 0.5, 0.75]

@@ -37,6 +37,7 @@ def some_fail(choices, id_):
 # --- learning ---------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_policy_learns_and_makes_up_its_mind(drive):
     """On the whole NASNet space the entropy falls to a tenth within 1,000 trials: see benchmarks/rl_entropy.py."""
     search = drive(PPOController(), NASNetSpace(blocks=1))
@@ -77,6 +78,7 @@ def test_it_learns_from_failures_what_to_leave(drive):
     assert sum(one.fitness is None for one in search.individuals[-40:]) <= 2
 
 
+@pytest.mark.slow
 def test_the_entropy_bonus_holds_the_policy_open(drive):
     space = Counting((4, 4))
     plain, bold = (

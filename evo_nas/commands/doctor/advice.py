@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Final
 from evo_nas.commands.doctor.estimate import trainings_at_once
 from evo_nas.commands.doctor.facts import CAPABILITIES
 from evo_nas.commands.doctor.findings import Advice
-from evo_nas.commands.doctor.timing import pluralize
 from evo_nas.evaluators.proxy.evaluator import ProxyEvaluator
 from evo_nas.executors.capacity import memory_remedy
-from evo_nas.system.terminal import duration
+from evo_nas.system.terminal import duration, pluralize
 
 if TYPE_CHECKING:
     from evo_nas.commands.doctor.facts import Machine

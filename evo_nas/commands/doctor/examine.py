@@ -8,10 +8,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from evo_nas.commands.doctor.advice import advise
-from evo_nas.commands.doctor.estimate import CANDIDATES, whole_seconds
+from evo_nas.commands.doctor.estimate import draw_candidates, try_out
 from evo_nas.commands.doctor.facts import Images, look_at_images, look_at_machine, look_at_place
 from evo_nas.commands.doctor.findings import Findings, T
-from evo_nas.commands.doctor.timing import try_out
 from evo_nas.config import RunConfig
 from evo_nas.errors import EvoNasError, UsageError
 from evo_nas.evaluators.base import Evaluator
@@ -53,7 +52,7 @@ def _with_evaluator(
         report = replace(report, device=device.type, device_name=name)
     if not isinstance(evaluator, ProxyEvaluator):
         seconds = _tried(lambda: _expected(report, evaluator), problems)
-        return replace(report, seconds=seconds, whole=_whole(report, evaluator, seconds))
+        return replace(report, seconds=seconds)
     images = _tried(lambda: _images_of(evaluator), problems)
     report = replace(report, images=images)
     if images is not None and _tried(lambda: _settled(evaluator, images), problems) is None:
@@ -69,7 +68,7 @@ def _with_evaluator(
     is_real = images is not None and images.is_decoded
     trial = try_out(evaluator, report.config.run.seed, others, noise=not is_real, hear=hear)
     seconds = evaluator.seconds_at(trial.paces[evaluator.placement.threads])
-    return replace(report, trial=trial, seconds=seconds, whole=_whole(report, evaluator, seconds))
+    return replace(report, trial=trial, seconds=seconds)
 
 
 def _tried(action: Callable[[], T], problems: list[EvoNasError]) -> T | None:
@@ -100,13 +99,6 @@ def _settled(evaluator: ProxyEvaluator, images: Images) -> bool:
 
 
 def _expected(report: Findings, evaluator: Evaluator) -> float | None:
-    import numpy as np
-
-    rng = np.random.default_rng(report.config.run.seed)
     with TemporaryDirectory() as folder:
         evaluator.prepare(Path(folder))
-        return evaluator.expected_seconds([evaluator.space.sample(rng) for _ in range(CANDIDATES)])
-
-
-def _whole(report: Findings, evaluator: Evaluator, seconds: float | None) -> float | None:
-    return None if seconds is None else whole_seconds(seconds, report.config, evaluator)
+        return evaluator.expected_seconds(draw_candidates(evaluator.space, report.config.run.seed))

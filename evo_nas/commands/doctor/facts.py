@@ -8,7 +8,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Final
+from typing import Final
+
+import numpy as np
 
 from evo_nas.data.decoded import entry_folder, is_decoded
 from evo_nas.data.sources.catalogue import data_root, data_set
@@ -23,9 +25,6 @@ from evo_nas.system.resources import (
     total_memory,
     usable_cores,
 )
-
-if TYPE_CHECKING:
-    import numpy as np
 
 CAPABILITIES: Final = ("DEFAULT", "AVX2", "AVX512")
 """The instruction sets for which torch has kernels on x86, from the slowest (ATen/native/DispatchStub)."""

@@ -20,7 +20,7 @@ from evo_nas.commands.count import read_size
 from evo_nas.errors import DataError, UsageError
 from evo_nas.phenotypes.blueprint import Blueprint, difference, load_whole, save_network
 from evo_nas.phenotypes.plan import plan_network
-from evo_nas.system.atomic import replace_whole
+from evo_nas.system.atomic import make_folder, replace_whole
 from genotypes.cell import CellPair
 from genotypes.genotype import Genotype, shorten
 
@@ -324,7 +324,7 @@ def _write(contents: Mapping[Path, bytes]) -> None:
     try:
         with ExitStack() as stack:
             for path, content in contents.items():
-                path.parent.mkdir(parents=True, exist_ok=True)
+                make_folder(path.parent)
                 stack.enter_context(replace_whole(path)).write_bytes(content)
     except OSError as error:
         raise UsageError(f"cannot write {error.filename}: {error.strerror}; name another place with -o") from error

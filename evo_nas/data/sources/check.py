@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
+import numpy as np
+
 from evo_nas.data.sources.base import PARTS, ImageSource, Part
 from evo_nas.data.sources.catalogue import DataSet, command, data_root, data_set
 from evo_nas.data.sources.image_folder import NAMED_FAULTS, ImageFolder, some
@@ -73,8 +75,6 @@ def miscounts(known: DataSet, source: ImageSource, part: Part) -> list[str]:
 
 def _described(source: ImageSource, part: Part) -> str:
     """Return lines about a part: images, classes, images per class."""
-    import numpy as np
-
     classes = source.classes()
     counts = np.bincount(source.labels(part), minlength=len(classes)).tolist()
     least, most = min(counts), max(counts)

@@ -7,14 +7,13 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
+from typing import Final, NamedTuple, TypeVar
+
+import numpy as np
 
 from evo_nas.data.sources.base import ImageSource, Part, pixels
 from evo_nas.data.sources.catalogue import command
 from evo_nas.errors import DataError, UsageError
-
-if TYPE_CHECKING:
-    import numpy as np
 
 SUFFIXES: Final = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".ppm", ".pgm")
 """Endings of image files, in any case. Other files, and names that begin with a dot, are passed over."""
@@ -92,8 +91,6 @@ class ImageFolder(ImageSource):
 
     def labels(self, part: Part) -> np.ndarray:
         """Return the index of each image's class folder."""
-        import numpy as np
-
         counts = [len(files) for files in self.listing(part).values()]
         return np.repeat(np.arange(len(counts), dtype=np.int64), counts)
 
@@ -114,8 +111,6 @@ class ImageFolder(ImageSource):
                         f"the images of {self._folder(part)} have no common square size ({path.name} is "
                         f"{width}x{height}): name the size in pixels to which they are to be resized, such as 32"
                     )
-            import numpy as np
-
             yield np.stack([array for _, array in arrays])
 
     def faults(self, part: Part) -> Iterator[str]:

@@ -70,6 +70,7 @@ def along(wires: tuple[Wire, ...]) -> Points:
     return np.stack([x.ravel(), y.ravel()])
 
 
+@pytest.mark.slow
 def test_boxes_of_any_cell_keep_apart(layouts: list[tuple[Cell, Layout]]) -> None:
     for cell, layout in layouts:
         for one, other in itertools.combinations(layout.boxes, 2):

@@ -113,12 +113,12 @@ def test_other_versions_of_libraries_are_said(make_run: MakeRun) -> None:
 
 
 def logged(folder: Path, *entries: dict[str, str]) -> Path:
-    lines = [json.dumps({"time": "2026-01-01T00:00:00Z", **entry}) for entry in entries]
-    (folder / "log.jsonl").write_text("\n".join([*lines, "{cut"]))
+    (folder / "log.jsonl").write_text("".join(json.dumps({"time": TIME} | entry) + "\n" for entry in entries) + "{cut")
     return folder
 
 
 START = {"event": "start"}
+TIME = "2026-11-28T12:00:00+00:00"
 
 
 @pytest.mark.parametrize(

@@ -53,7 +53,7 @@ def test_a_genotype_is_read_as_text_and_as_json(tmp_path: Path) -> None:
         space = space_named(spelling)
         genotype = space.sample(np.random.default_rng(0))
         path = tmp_path / "genotype.json"
-        path.write_text(json.dumps(genotype.to_json()))
+        path.write_bytes(b"\xef\xbb\xbf" + json.dumps(genotype.to_json(), indent=1).replace("\n", "\r\n").encode())
         for text in (str(genotype), str(path)):
             source = cells_named(text, None)
             assert source.cells == space.decode(genotype)

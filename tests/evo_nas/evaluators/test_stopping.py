@@ -179,8 +179,8 @@ def test_what_is_as_good_as_all_others_is_not_stopped_by_rounding(accuracy: floa
     ("options", "message"),
     [
         ({"early_stopping": "sometimes"}, "no stopping rule 'sometimes'; the rules are: none, median, halving"),
-        ({"stopping_eta": 1}, "stopping_eta must be finite and at least 2, not 1"),
-        ({"stopping_trials": 0}, "stopping_trials must be finite and at least 1"),
+        ({"stopping_eta": 1}, "stopping_eta must be at least 2, not 1"),
+        ({"stopping_trials": 0}, "stopping_trials must be at least 1"),
         ({"early_stopping": "median", "stopping_epochs": 4}, r"\(stopping_epochs\) must be .* which are 4; it is 4"),
         ({"early_stopping": "halving", "epochs": 1}, r"\(stopping_epochs\) must be .* which are 1; it is 1"),
         ({"early_stopping": "median", "stopping_window": 9}, r"from 1 to the window .* which is 9; they are 10"),

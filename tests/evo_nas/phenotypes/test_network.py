@@ -391,13 +391,13 @@ def test_unknown_operation_names_the_cell() -> None:
         ({"classes": 0}, "classes must be at least 1, not 0"),
         ({"stem": 0}, "stem must be at least 1, not 0"),
         ({"channels": 0}, "channels must be at least 1, not 0"),
-        ({"dropout": 1}, r"dropout must lie in \[0, 1\), not 1"),
+        ({"dropout": 1}, "dropout must be at least 0 and below 1, not 1"),
         ({"drop_path_schedule": "width"}, "drop_path_schedule must be one of both, depth, time, not 'width'"),
         ({"average": "reflect"}, "average must be one of same, zeros, not 'reflect'"),
         ({"macro": "mnist"}, "no macro-architecture 'mnist'; there are: cifar, imagenet"),
         ({"macro": "imagenet", "filters": 3}, "a quarter of the filters: at least 4, not 3"),
-        ({"drop_path_keep": 0}, r"drop_path_keep must lie in \(0, 1\], not 0"),
-        ({"drop_path_keep": math.nan}, r"drop_path_keep must lie in \(0, 1\], not nan"),
+        ({"drop_path_keep": 0}, "drop_path_keep must be above 0 and at most 1, not 0"),
+        ({"drop_path_keep": math.nan}, "drop_path_keep must be above 0 and at most 1, not nan"),
     ],
 )
 def test_numbers_out_of_range_are_refused(options: dict[str, object], message: str) -> None:

@@ -34,12 +34,13 @@ def ok(fitness: float) -> Evaluation:
 
 
 @pytest.mark.parametrize(
-    ("given", "level"), [({}, 2), ({"durable": False}, 1), ({"durable": False, "locks": False}, 2)]
+    ("given", "level"),
+    [({}, 3), ({"locks": False}, 3), ({"durable": False}, 1), ({"durable": False, "locks": False}, 2)],
 )
 def test_only_a_write_ahead_log_may_leave_the_disk_behind(path: Path, given: dict[str, bool], level: int) -> None:
     for make in (History.create, History.open):
         with make(path, **given) as history:
-            assert history._one("PRAGMA synchronous") == level, "2 is FULL, 1 is NORMAL"
+            assert history._one("PRAGMA synchronous") == level, "3 is EXTRA, 2 is FULL, 1 is NORMAL"
 
 
 def test_a_history_has_begun_when_its_tables_are_there(path: Path) -> None:

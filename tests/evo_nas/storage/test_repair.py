@@ -6,9 +6,9 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import sqlite3
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from evo_nas.storage.run_folder import RunFolder
 from evo_nas.storage.salvage import salvage
 from genotypes.catalogue import space_named
 from genotypes.individual import Evaluation, Outcome, Proposal
+from tests.stepwise import is_done_before
 
 SPACE = space_named("nasnet(blocks=1)")
 TRIALS = 60
@@ -246,44 +247,7 @@ def test_a_page_that_is_damaged_in_the_log_costs_what_it_added_to_the_file(kille
     assert all(trial.tell == sound[id].tell for id, trial in found.items() if trial.tell)
 
 
-class Kill:
-    """Ends the process at the n-th step that a repair takes on the disk."""
-
-    def __init__(self, left: int) -> None:
-        self.left = left
-
-    def step(self) -> None:
-        if self.left == 0:
-            os._exit(9)
-        self.left -= 1
-
-    def before(self, function: Any) -> Any:
-        def stepping(*arguments: Any, **options: Any) -> Any:
-            self.step()
-            return function(*arguments, **options)
-
-        return stepping
-
-
-def killed_repair(run: Path, steps: int, patch: pytest.MonkeyPatch) -> bool:
-    """Repair in another process that is killed after so many steps; say whether it was done before."""
-    child = os.fork()
-    if child == 0:
-        try:
-            kill = Kill(steps)
-            for name in ("rename", "replace", "unlink", "write_text"):
-                patch.setattr(Path, name, kill.before(getattr(Path, name)))
-            for name in ("_sync", "_write", "damage"):
-                patch.setattr(module, name, kill.before(getattr(module, name)))
-            repair(run)
-            os._exit(0)
-        finally:
-            os._exit(1)
-    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    assert code in (0, 9)
-    return code == 0
-
-
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of later Pythons, that other threads are not forked
 def test_a_repair_that_is_killed_at_any_step_loses_nothing(
     killed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -293,6 +257,7 @@ def test_a_repair_that_is_killed_at_any_step_loses_nothing(
     expected_run = shutil.copytree(killed, tmp_path / "expected")
     expected = repair(expected_run)
     good = rows(expected_run / "history.db")
+    functions = [(module, name) for name in ("sync", "_write", "damage")]
     moments = set()
     for steps in range(50):
         run = tmp_path / "run"
@@ -300,7 +265,7 @@ def test_a_repair_that_is_killed_at_any_step_loses_nothing(
         shutil.copytree(killed, run)
         if steps % 2:  # a history can stand alone
             (run / "run.toml").touch()
-        done = killed_repair(run, steps, monkeypatch)
+        done = is_done_before(steps, partial(repair, run), monkeypatch, functions)
         places = {name: (run / name).exists() for name in ("history.db", "history.damaged-1.db")}
         moments.add(tuple(places.values()))
         if not done:
@@ -331,7 +296,7 @@ def test_a_disk_that_is_full_leaves_the_old_history_where_it_was(killed: Path, m
     def full(*_: Any) -> None:
         raise OSError(28, "No space left on device", "history.db")
 
-    monkeypatch.setattr(module, "_sync", full)
+    monkeypatch.setattr(module, "sync", full)
     with pytest.raises(RunFolderError, match="No space left"):
         repair(killed)
     monkeypatch.undo()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from evo_nas.system.atomic import replace_whole, write_whole
+from evo_nas.system.atomic import make_folder, replace_whole, write_whole
 
 
 def test_what_goes_wrong_leaves_the_file_as_it_was_and_is_said_of_its_name(tmp_path: Path) -> None:
@@ -25,6 +25,33 @@ def test_what_goes_wrong_leaves_the_file_as_it_was_and_is_said_of_its_name(tmp_p
     assert caught.value.filename == str(file)
     assert file.read_text() == "old"
     assert list(tmp_path.iterdir()) == [file]
+
+
+@pytest.fixture
+def synced(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What is synced, each with the names that lie in it by then."""
+    found: list[str] = []
+    sync = os.fsync
+
+    def note(number: int) -> None:
+        place = Path(f"/proc/self/fd/{number}").readlink()
+        names = [f": {' '.join(sorted(file.name for file in place.iterdir()))}"] if place.is_dir() else []
+        found.append("".join([place.name, *names]))
+        sync(number)
+
+    monkeypatch.setattr(os, "fsync", note)
+    return found
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="open files are named in /proc")
+def test_new_names_are_on_the_disk_before_what_comes_next(tmp_path: Path, synced: list[str]) -> None:
+    make_folder(tmp_path / "a" / "b")
+    assert sorted(synced) == ["a: b", f"{tmp_path.name}: a"]
+    synced.clear()
+    make_folder(tmp_path / "a")
+    assert not synced
+    write_whole(tmp_path / "a" / "file", "text")
+    assert synced == ["file.partial", "a: b file"]
 
 
 def test_devices_pipes_and_folders_are_not_replaced(tmp_path: Path) -> None:
@@ -56,3 +83,20 @@ def test_of_a_folder_that_is_not_there_the_file_is_named(tmp_path: Path) -> None
     with pytest.raises(FileNotFoundError) as caught:
         write_whole(tmp_path / "nowhere" / "file", "text")
     assert caught.value.filename == str(tmp_path / "nowhere" / "file")
+
+
+@pytest.mark.parametrize(("number", "is_said"), [(errno.EIO, True), (errno.ENOSPC, True), (errno.EINVAL, False)])
+def test_a_disk_that_fails_is_said_and_a_file_system_that_syncs_no_folders_is_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, is_said: bool
+) -> None:
+    def fsync(number_of_file: int) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    if is_said:
+        with pytest.raises(OSError, match=os.strerror(number)):
+            make_folder(tmp_path / "a")
+    else:
+        make_folder(tmp_path / "a")
+    with pytest.raises(OSError, match=os.strerror(number)):
+        write_whole(tmp_path / "file", "text")

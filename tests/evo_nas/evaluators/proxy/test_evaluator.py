@@ -217,10 +217,10 @@ def test_the_cost_of_time_is_estimated(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"epochs": 0}, "epochs must be finite and at least 1, not 0"),
-        ({"batch_size": 1}, "batch_size must be finite and at least 2"),
+        ({"epochs": 0}, "epochs must be at least 1, not 0"),
+        ({"batch_size": 1}, "batch_size must be at least 2"),
         ({"learning_rate": math.nan}, "learning_rate must be finite and at least 0, not nan"),
-        ({"drop_path_keep": 0.0}, r"drop_path_keep must lie in \(0, 1\]"),
+        ({"drop_path_keep": 0.0}, "drop_path_keep must be above 0 and at most 1"),
         ({"channels": 2}, "channels must be 1"),
         ({"dataset": "mnist"}, "no data set 'mnist'; the data sets are: cifar10, cifar100, digits, folder"),
         ({"preset": "tpu"}, "no preset 'tpu'; the presets are: digits, cpu, gpu"),

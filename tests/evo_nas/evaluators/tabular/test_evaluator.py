@@ -247,6 +247,14 @@ def test_a_file_that_is_no_table_is_refused_in_one_line(tmp_path: Path, name: st
     assert "\n" not in str(caught.value)
 
 
+def test_a_packed_table_that_grows_without_end_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(table, "LARGEST", 10_000)
+    for pack, name in ((gzip.compress, "t.csv.gz"), (bz2.compress, "t.csv.bz2"), (lzma.compress, "t.csv.xz")):
+        (tmp_path / name).write_bytes(pack(TEXT.encode() + b"0" * 1_000_000))
+        with pytest.raises(DataError, match="unpacked it has more than 10,000 bytes"):
+            prepared(tmp_path / name)
+
+
 def test_a_zip_archive_of_several_files_is_refused(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "t.zip", "w") as archive:
         archive.writestr("a.csv", TEXT)
@@ -293,8 +301,8 @@ def test_a_process_reads_a_table_once_until_the_file_changes(
     written: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read: list[Path] = []
-    opened = table._opened
-    monkeypatch.setattr(table, "_opened", lambda path: (read.append(path), opened(path))[1])
+    text = table._text
+    monkeypatch.setattr(table, "_text", lambda path: (read.append(path), text(path))[1])
     path = written()
     for _ in range(3):
         assert looked_up(prepared(path)) == EXPECTED
