@@ -39,7 +39,7 @@ from analysis.diversity import LIVING_COLUMNS, living
 from analysis.frames import (
     COLUMNS,
     HistoryError,
-    Run,
+    RunRecord,
     find_runs,
     load_curves,
     load_history,
@@ -62,7 +62,7 @@ __all__ = [
     "Difference",
     "HistoryError",
     "PairDistance",
-    "Run",
+    "RunRecord",
     "band_over_runs",
     "best_so_far",
     "cell_distance",

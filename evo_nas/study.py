@@ -50,25 +50,25 @@ class Entrant:
 
     @property
     def folder(self) -> str:
-        """What its run folders are called, before ``-seed<k>``."""
+        """Name of its run folders, before ``-seed<k>``."""
         return file_name(self.label)
 
 
 @dataclass(frozen=True)
 class Study:
-    """What is to be compared: every entrant on every seed."""
+    """A comparison to run: every entrant on every seed."""
 
     entrants: tuple[Entrant, ...]
     seeds: range
 
     @property
     def config(self) -> RunConfig:
-        """What all entrants share, read from the first."""
+        """The options that all entrants share, read from the first."""
         return self.entrants[0].config
 
     @property
     def labels(self) -> list[str]:
-        """How the entrants are called."""
+        """Names of the entrants."""
         return [entrant.label for entrant in self.entrants]
 
     @property
@@ -82,7 +82,7 @@ class Study:
 
 @dataclass(frozen=True)
 class RunResult:
-    """How a run of a study ended: ``reason``, or else ``error`` with its exit code; ``best`` is its highest fitness."""
+    """The end of a study's run: ``reason``, or else ``error`` with its exit code; ``best`` is its highest fitness."""
 
     label: str
     seed: int
@@ -187,7 +187,7 @@ def open_study(study: Study, path: Path) -> Iterator[Study]:
             )
             record = _record(filled, evaluator.optimum)
             if known.is_file():
-                record = _merged(read_study(path), record, path)
+                record = _merge(read_study(path), record, path)
             _check_alike(record["strategies"])
         except BaseException:
             if not known.is_file():
@@ -200,7 +200,7 @@ def open_study(study: Study, path: Path) -> Iterator[Study]:
         yield filled
 
 
-def list_unfinished(study: Study, path: Path) -> list[RunTask]:
+def list_open_tasks(study: Study, path: Path) -> list[RunTask]:
     """List the runs of an opened study that are not finished, seed by seed, so that those there can be compared.
 
     Raises:
@@ -218,7 +218,7 @@ def list_unfinished(study: Study, path: Path) -> list[RunTask]:
 
 
 def run_all(tasks: Sequence[RunTask], jobs: int, hear: Callable[[RunResult, int], None]) -> list[RunResult]:
-    """Run or resume what :func:`list_unfinished` listed, ``jobs`` runs at a time, and give how each ended.
+    """Run or resume what :func:`list_open_tasks` listed, ``jobs`` runs at a time, and give how each ended.
 
     ``hear`` is called as each ends, with how many are left. A run that fails does not stop the others; Ctrl-C stops
     all. What comes out does not depend on ``jobs``.
@@ -271,7 +271,7 @@ def is_finished(folder: Path, trials: int) -> bool:
     """Return whether a run needs no more: its trials are done, or it ended because there was nothing more to try."""
     try:
         with History.read(folder / "history.db") as history:
-            if history.trained() >= trials:
+            if history.count_trainings() >= trials:
                 return True
     except (RunFolderError, OSError):
         return False  # whoever runs it says what is wrong
@@ -291,7 +291,7 @@ class _Watch(Listener):
         self.best = next((individual.fitness for individual in population.best(1)), None)
 
     def told(self, individual: Individual, evaluation: Evaluation, population: Population, trained: int) -> None:
-        """Look at the best, and who is alive."""
+        """Style at the best, and who is alive."""
         self.restored(population, trained)
         if self.parent is not None and os.getppid() != self.parent:
             os._exit(1)  # every step is on disk; nobody is there to be told
@@ -305,7 +305,7 @@ def _search(task: RunTask, jobs: int) -> RunResult:
     watch = _Watch(task.parent if in_worker else None)
     try:
         plugins = [name for part in OPTION_TABLES if ":" in (name := task.tables["run"][part])]
-        if History.begun(task.path / "history.db"):
+        if History.exists(task.path / "history.db"):
             config = read_stored_config(task.path, task.tables, plugins)
             with RunFolder.open(task.path) as folder:
                 run = resume(config, folder, _parts(config, jobs), listeners=[watch], durable=False)
@@ -382,7 +382,7 @@ def _check_alike(entries: Sequence[Mapping[str, Any]]) -> None:
                 raise UsageError(f"--strategies: {other['label']} and {entry['label']} would share a folder")
 
 
-def _merged(old: Mapping[str, Any], new: dict[str, Any], path: Path) -> dict[str, Any]:
+def _merge(old: Mapping[str, Any], new: dict[str, Any], path: Path) -> dict[str, Any]:
     """Add what is asked for now to what the study has already.
 
     Raises:

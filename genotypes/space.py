@@ -119,7 +119,7 @@ class SearchSpace(ABC):
         draws = rng.random(len(self.decisions)).tolist()
         # One vectorised draw: fifty calls of integers() would cost more than all the rest of a random search.
         choices = tuple([int(u * size) for u, size in zip(draws, self._sizes, strict=True)])
-        return Genotype.unchecked(self.spelling, choices)
+        return Genotype.without_check(self.spelling, choices)
 
     def mutate(self, parent: Genotype, rng: np.random.Generator) -> Genotype:
         """Change one decision, drawn uniformly from those with a choice, to another option, drawn uniformly."""
@@ -216,7 +216,7 @@ class SearchSpace(ABC):
 def _replace(genotype: Genotype, position: int, option: int) -> Genotype:
     """Copy a genotype with one choice changed."""
     choices = genotype.choices
-    return Genotype.unchecked(genotype.space, (*choices[:position], option, *choices[position + 1 :]))
+    return Genotype.without_check(genotype.space, (*choices[:position], option, *choices[position + 1 :]))
 
 
 class _Neighbours(Sequence[Genotype]):

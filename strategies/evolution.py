@@ -22,7 +22,7 @@ from genotypes.population import Population
 from genotypes.ranges import check_ranges
 from genotypes.space import SearchSpace
 from strategies.base import SearchStrategy
-from strategies.objectives import Member, remove_crowded, select_crowded
+from strategies.objectives import Member, remove_by_crowding, select_by_crowding
 
 PAPER_POPULATION: Final = 100
 PAPER_SAMPLE: Final = 25
@@ -130,7 +130,7 @@ class RegularizedEvolution(SearchStrategy):
         # selRandom draws with replacement, as Real et al. do; the first of the sample wins a tie, or loses it.
         self.toolbox.register("draw", tools.selRandom, k=options.sample)
         is_crowded = self.objective == "pareto"
-        select, remove = (select_crowded, remove_crowded) if is_crowded else (tools.selBest, tools.selWorst)
+        select, remove = (select_by_crowding, remove_by_crowding) if is_crowded else (tools.selBest, tools.selWorst)
         self.toolbox.register("select", select, k=1)
         self.toolbox.register("remove", remove, k=1)
         self.toolbox.register("mutate", space.mutate)

@@ -73,7 +73,7 @@ def pair_figure(pair: CellPair, title: str | None = None, *, width: float | None
     Where a ``width`` in inches is given, the figure is as wide as that. The cells stand then as their letters can be
     read: beside each other or one above the other, rows broken if they must be, and no taller than a page if possible.
     """
-    places, size, scale = _arranged(pair, width)
+    places, size, scale = _arrange(pair, width)
     head = 0.45 if title else 0.0
     figure = Figure(figsize=(width or size[0], (size[1] + head) * scale))
     left = (figure.get_figwidth() - size[0] * scale) / 2
@@ -90,7 +90,7 @@ _Place: TypeAlias = tuple[Layout, tuple[float, float]]
 """A layout, and where its lower left corner stands, in inches."""
 
 
-def _arranged(pair: CellPair, width: float | None) -> tuple[list[_Place], tuple[float, float], float]:
+def _arrange(pair: CellPair, width: float | None) -> tuple[list[_Place], tuple[float, float], float]:
     """Place the cells of a pair, captions below them; give the places, the size of it all, and the scale to draw it."""
     fallback: tuple[float, list[_Place], tuple[float, float], float] | None = None
     for abreast in (None,) if width is None else (None, 4, 3, 2, 1):

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from analysis.comparison.wording import join_words
 from analysis.curves import add_groups, band_over_runs, best_so_far, moving_mean
-from analysis.frames import HistoryError, Run
-from analysis.palette import INK, Look, looks
+from analysis.frames import HistoryError, RunRecord
+from analysis.palette import INK, Style, looks
 from analysis.plots.axes import (
     column_of,
     dress_fractions,
@@ -132,7 +132,7 @@ def plot_trials(frame: pd.DataFrame, ax: Axes | None = None, *, x: str = "trials
     return ax
 
 
-def looks_of(frame: pd.DataFrame) -> dict[str, Look]:
+def looks_of(frame: pd.DataFrame) -> dict[str, Style]:
     """Return each group of a frame of :func:`analysis.curves.add_groups` its look."""
     strategies = frame.drop_duplicates("group")
     return looks(dict(zip(strategies["group"], strategies["strategy"].astype(str), strict=True)))
@@ -180,7 +180,7 @@ def draw_line(
     x: pd.Series[Any],
     y: pd.Series[float],
     ax: Axes,
-    look: Look,
+    look: Style,
     label: str | None,
     *,
     bold: bool,
@@ -226,7 +226,7 @@ def nothing(frame: pd.DataFrame) -> str:
     )
 
 
-def refuse_empty(frame: pd.DataFrame, runs: Iterable[Run]) -> None:
+def refuse_empty(frame: pd.DataFrame, runs: Iterable[RunRecord]) -> None:
     """Refuse runs that have asked nothing yet: in their frame not even a name is left of them.
 
     Raises:
@@ -245,7 +245,7 @@ def _lines(curves: pd.DataFrame, at: str) -> list[tuple[NDArray[Any], NDArray[An
     return [(run[at].to_numpy(), run["fitness"].to_numpy()) for _, run in curves.groupby("run", observed=True)]
 
 
-def _dots(frame: pd.DataFrame, at: str, styles: Mapping[str, Look], ax: Axes, *, shaped: bool = False) -> None:
+def _dots(frame: pd.DataFrame, at: str, styles: Mapping[str, Style], ax: Axes, *, shaped: bool = False) -> None:
     """Draw every trained trial."""
     alive = _trainings(frame)
     for label, group in alive.groupby("group", observed=True, sort=True):
@@ -273,7 +273,7 @@ def draw_dots(x: pd.Series[Any], y: pd.Series[float], ax: Axes, colour: str, cro
     )
 
 
-def _moving_means(frame: pd.DataFrame, window: int, at: str, styles: Mapping[str, Look], ax: Axes) -> None:
+def _moving_means(frame: pd.DataFrame, window: int, at: str, styles: Mapping[str, Style], ax: Axes) -> None:
     groups = frame.drop_duplicates("run").astype({"run": str}).set_index("run")["group"]
     for name, run in moving_mean(frame, window, at).groupby("run", observed=True, sort=False):
         ax.plot(run[at], run["fitness"], "--", color=styles[groups[str(name)]].colour, linewidth=1.1)

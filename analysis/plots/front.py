@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
 
 from analysis.comparison.wording import join_words
-from analysis.frames import HistoryError, Paths, Run, find_runs, load_history, load_metrics
+from analysis.frames import HistoryError, Paths, RunRecord, find_runs, load_history, load_metrics
 from analysis.palette import GRID, INK, looks
 from analysis.plots.axes import SIZE, dress, fence, fitness_of, legend, legible, letters, new_axes, percents
 from analysis.plots.curves import draw_dots, refuse_empty
@@ -31,7 +31,7 @@ COUNTED: Final[dict[str, str]] = {
 """Cost that is a column of :func:`analysis.frames.load_history` -> how the axis calls it."""
 
 DEFAULT_COSTS: Final = ("mult_adds",)
-"""What the fitness is drawn against where neither the caller nor the first run says."""
+"""Costs against which the fitness is drawn where neither the caller nor the first run names any."""
 
 _WIDE: Final = 10.0  # times that a cost must grow to need a logarithmic axis
 _MANY: Final = 30  # points of a front, beyond which they would hide each other
@@ -137,7 +137,7 @@ def plot_fronts(paths: Paths, output: Path | None = None, *, costs: Sequence[str
     return save(figure, output or figure_file(runs[0].folder, "front.png"))
 
 
-def _own_costs(run: Run) -> tuple[str, ...]:
+def _own_costs(run: RunRecord) -> tuple[str, ...]:
     """Return the costs that a run's strategy weighs, as ``run.toml`` has them."""
     costs = run.table("strategy").get("costs")
     if isinstance(costs, list) and costs and all(isinstance(name, str) for name in costs):

@@ -25,7 +25,7 @@ from typing import Final
 import numpy as np
 
 from evo_nas.data.sources.base import ImageSource, Part
-from evo_nas.data.sources.catalogue import root_of_decoded
+from evo_nas.data.sources.catalogue import find_decoded_root
 from evo_nas.errors import DataError
 from evo_nas.system.text import read_text
 
@@ -93,7 +93,7 @@ class DecodedEntry:
         return {"folder": self.folder, "manifest": self.manifest}
 
 
-def open_decoded(source: ImageSource, part: Part, size: int | None, channels: int) -> DecodedEntry:
+def open_decoded_copy(source: ImageSource, part: Part, size: int | None, channels: int) -> DecodedEntry:
     """Open the decoded copy of one part of a source, and decode it first if there is none.
 
     A damaged entry is replaced, with a warning in the log. Processes that decode the same at the same time do
@@ -128,7 +128,7 @@ def entry_folder(source: ImageSource, part: Part, size: int | None, channels: in
         DataError: if files of the source are missing.
     """
     words = [str(VERSION), part, str(size), str(channels), source.stamp(part)]
-    return root_of_decoded() / hashlib.sha256("\n".join(words).encode("utf-8", "surrogateescape")).hexdigest()[:32]
+    return find_decoded_root() / hashlib.sha256("\n".join(words).encode("utf-8", "surrogateescape")).hexdigest()[:32]
 
 
 def _whole(folder: Path) -> DecodedEntry | None:

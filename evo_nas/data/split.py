@@ -42,7 +42,7 @@ def split_indices(labels: np.ndarray, validation: int, seed: int) -> tuple[np.nd
             f"it must be {lowest.sum()} to {highest.sum()}; choose another validation_images, such as "
             f"{max(lowest.sum(), highest.sum() // 2)}"
         )
-    held = _drawn(members, _shares(counts, lowest, highest, validation), seed)
+    held = _draw_quotas(members, _shares(counts, lowest, highest, validation), seed)
     return np.flatnonzero(~held).astype(np.int64), np.flatnonzero(held).astype(np.int64)
 
 
@@ -63,10 +63,10 @@ def subset_indices(labels: np.ndarray, size: int, seed: int) -> np.ndarray:
             f"{len(counts)} to {len(labels)}; choose another train_images, such as {len(labels)}"
         )
     shares = _shares(counts, np.ones_like(counts), counts, size)
-    return np.flatnonzero(_drawn(members, shares, seed)).astype(np.int64)
+    return np.flatnonzero(_draw_quotas(members, shares, seed)).astype(np.int64)
 
 
-def _drawn(members: np.ndarray, shares: np.ndarray, seed: int) -> np.ndarray:
+def _draw_quotas(members: np.ndarray, shares: np.ndarray, seed: int) -> np.ndarray:
     """Return a random draw of each class's quota as a mask of shape (n,); ``members`` holds the class of each image."""
     rng = np.random.default_rng(seed)
     mask = np.zeros(len(members), dtype=bool)

@@ -39,7 +39,7 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """Where evaluations run: what may change between two parts of a run without changing its science.
+    """The place where evaluations run: it may change between two parts of a run without changing its science.
 
     ``device`` is ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``; ``data_dir`` is where image sets lie;
     ``threads`` is how many threads one evaluation may use; ``keep_weights`` says whether trained weights are to be
@@ -69,7 +69,7 @@ class Evaluator(ABC):
 
     @property
     def measure(self) -> Measure:
-        """What the fitness is; by default the validation accuracy. The run records it, and all words come from it."""
+        """Meaning of the fitness, by default the validation accuracy. The run records it; all words come from it."""
         return ACCURACY
 
     @property
@@ -117,7 +117,7 @@ class Evaluator(ABC):
         self.placement = placement or Placement()
 
     def prepare(self, directory: Path) -> None:
-        """Do once per run what evaluations need; may be killed and repeated. By default remember ``self.directory``.
+        """Prepare evaluations once per run; may be killed and repeated. By default remember ``self.directory``.
 
         Raises:
             evo_nas.errors.DataError: if data is missing or damaged.
@@ -138,7 +138,7 @@ class Evaluator(ABC):
 
     @property
     def window(self) -> int:
-        """How many of the youngest individuals the population must keep for :meth:`brief`; by default 0."""
+        """Number of the youngest individuals that the population must keep for :meth:`brief`; by default 0."""
         return 0
 
     def brief(self, population: Population) -> tuple[float, ...]:
@@ -203,7 +203,7 @@ def evaluate_safely(evaluator: Evaluator, job: Job, *, in_worker: bool = False) 
 
 
 def _is_out_of_memory(error: BaseException) -> bool:
-    """Tell by the name of torch's exception, or by what its allocators say: it is not imported for their sake."""
+    """Return whether memory ran out, by the name of torch's exception or its message; torch is not imported for it."""
     words = str(error)
     return (
         isinstance(error, MemoryError)
@@ -214,7 +214,7 @@ def _is_out_of_memory(error: BaseException) -> bool:
 
 
 def _is_device_lost(error: BaseException) -> bool:
-    """Tell an error after which this process cannot use its device any more.
+    """Return whether after this error the process cannot use its device any more.
 
     CUDA calls most of them sticky: whatever is asked of the device later fails in the same way, and only a new process
     gets a new context (CUDA Runtime API, ``cudaErrorLaunchFailure`` and others: "the process must be terminated and

@@ -49,7 +49,7 @@ class Progress(Listener):
         self._measure = ACCURACY
 
     def preparing(self, words: str) -> None:
-        """Say how far the groundwork is."""
+        """Print how far the groundwork is."""
         self._introduce()
         self._say(words, always=True)
 
@@ -105,10 +105,10 @@ class Progress(Listener):
         if self._failed:
             words.append(f"{self._failed} failed")
         if not self._is_stopping:
-            words.extend(self._time_left(trained))
+            words.extend(self._spell_remaining_time(trained))
         return "  ".join(words)
 
-    def _time_left(self, trained: int) -> list[str]:
+    def _spell_remaining_time(self, trained: int) -> list[str]:
         """Return in words the time left until the end of the search, or until its time limit if that is earlier."""
         words = []
         done = trained - self._trained_before

@@ -18,7 +18,7 @@ from genotypes.genotype import GenotypeError
 from genotypes.ranges import check_range
 
 SCHEDULES: Final = ("both", "depth", "time")
-"""What the probability to drop a path grows with: depth and time (NASNet), or one of them (AmoebaNet: time)."""
+"""Growth of the probability to drop a path: with depth and time (NASNet), or one of them (AmoebaNet: time)."""
 
 
 class CellNetwork(nn.Module):
@@ -124,12 +124,12 @@ class CellNetwork(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Map images, (n, channels, h, w), to logits, (n, classes)."""
-        return self._classified(self._features(images)[0])
+        return self._classify(self._features(images)[0])
 
     def forward_both(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
         """Map images to logits and to those of the auxiliary classifier, both (n, classes); ``None`` without it."""
         features, early = self._features(images)
-        return self._classified(features), None if self.auxiliary is None else self.auxiliary(early)
+        return self._classify(features), None if self.auxiliary is None else self.auxiliary(early)
 
     def _features(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Return the last cell's output, and that which the auxiliary classifier reads; each of shape (n, c, h, w)."""
@@ -143,7 +143,7 @@ class CellNetwork(nn.Module):
                 early = outputs[-1]
         return outputs[-1], early
 
-    def _classified(self, features: Tensor) -> Tensor:
+    def _classify(self, features: Tensor) -> Tensor:
         logits: Tensor = self.classifier(self.dropout(torch.relu(features).mean((2, 3))))  # (n, classes)
         return logits
 
@@ -168,7 +168,7 @@ class CellNetwork(nn.Module):
 
 
 class Stem(nn.Module):
-    """What comes before the first cell; see :class:`evo_nas.phenotypes.plan.Plan`."""
+    """The layers before the first cell; see :class:`evo_nas.phenotypes.plan.Plan`."""
 
     def __init__(self, plan: Plan, channels: int) -> None:
         super().__init__()

@@ -52,7 +52,7 @@ def forgiving(stream: IO[str] | None) -> IO[str]:
 
 @contextmanager
 def safe_streams() -> Iterator[None]:
-    """Let no write to stderr fail within the block, nor Python's own flush at exit.
+    """Ignore failures of writes to stderr within the block, and of Python's own flush at exit.
 
     If one of the three standard files is closed, the null device takes its place: otherwise the next file that is
     opened, one of a run perhaps, would get its number, and stderr would be written into it.

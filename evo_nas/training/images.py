@@ -38,9 +38,9 @@ class TrainingImages:
             UsageError: if they are none that this task can take.
         """
         return (
-            cls._streamed(task, place, device)
+            cls._stream(task, place, device)
             if task.recipe.augmentation == "imagenet"
-            else cls._held(task, place, device)
+            else cls._hold(task, place, device)
         )
 
     def complete(self, task: TrainTask) -> TrainTask:
@@ -54,8 +54,8 @@ class TrainingImages:
         return replace(task, blueprint=blueprint, fingerprint=self.fingerprint)
 
     @classmethod
-    def _held(cls, task: TrainTask, place: TrainPlacement, device: torch.device) -> TrainingImages:
-        """Hold all images in the device's memory."""
+    def _hold(cls, task: TrainTask, place: TrainPlacement, device: torch.device) -> TrainingImages:
+        """Return all images, held in the device's memory."""
         from evo_nas.data.images import open_images
         from evo_nas.training.loop import Examples
 
@@ -78,7 +78,7 @@ class TrainingImages:
         )
 
     @classmethod
-    def _streamed(cls, task: TrainTask, place: TrainPlacement, device: torch.device) -> TrainingImages:
+    def _stream(cls, task: TrainTask, place: TrainPlacement, device: torch.device) -> TrainingImages:
         """Read images from their files as they are needed."""
         import torch
 

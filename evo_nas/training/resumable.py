@@ -1,4 +1,4 @@
-"""One training of a network to the end, in a folder from which it can be gone on with after every epoch.
+"""One training of a network to the end, in a folder from which it can be resumed after every epoch.
 
 The folder holds
 
@@ -46,7 +46,7 @@ _FILES: Final = (
     *("train.lock", "train.json", "env.json", "checkpoint.json", "curve.csv", "result.json"),
     *("best.safetensors", "last.safetensors"),
 )
-"""What is written in a training folder, but for the state file."""
+"""Files in a training folder, but for the state file."""
 
 _BEGINNING: Final = ("train.lock", "env.json", "env.json.partial", "train.json.partial")
 """What a start that was killed can leave in a folder that is still new."""
@@ -56,7 +56,7 @@ _STATE: Final = re.compile(r"state-[0-9]{4,9}\.safetensors")
 
 @dataclass(frozen=True)
 class Result:
-    """What a training came to: accuracies as fractions in [0, 1], seconds of all epochs.
+    """The result of a training: accuracies as fractions in [0, 1], seconds of all epochs.
 
     ``validation_accuracy`` is that of the last epoch, ``best_accuracy`` that of ``best_epoch``, counted from 1; all
     are ``None`` without validation images. ``test_accuracy`` is measured once, with the weights of the last epoch.
@@ -78,7 +78,7 @@ class Result:
 
 @dataclass
 class _Progress:
-    """What ``checkpoint.json`` holds: the curve so far, and the name of the state file."""
+    """The content of ``checkpoint.json``: the curve so far, and the name of the state file."""
 
     state: str = ""
     curve: list[dict[str, float | None]] = field(default_factory=list)
@@ -149,7 +149,9 @@ def train(
                 hear(epoch, training.done)
             if (known := result_of(path)) is not None and (known.test_accuracy is not None or not measure_test):
                 return known  # the test images are looked at once
-            test = measure(training.task, training.measured, images.test())["accuracy"] if measure_test else None
+            test = (
+                measure(training.task, training.measured, images.test())[training.task.goal] if measure_test else None
+            )
         except Diverged as error:
             raise EvoNasError(
                 f"{error}, in epoch {training.done + 1} of {path}; a lower learning rate may help: "
@@ -245,7 +247,7 @@ def _differences(old: TrainTask, new: TrainTask) -> Iterator[str]:
 
 @contextmanager
 def _claim(path: Path, task: TrainTask) -> Iterator[None]:
-    """Hold the lock of a new or known training folder, in which it is written down what is trained."""
+    """Hold the lock of a new or known training folder, in which the task is written down."""
     from evo_nas.system.resources import environment
 
     try:

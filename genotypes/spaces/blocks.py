@@ -35,7 +35,7 @@ class BlockSpace(GrowingSpace):
     steps: ClassVar[tuple[str, ...]] = ("hidden_1", "hidden_2", "op_1", "op_2")
     """The names of a block's decisions, in their order."""
     stacking: ClassVar[str] = "nasnet"
-    """How networks are made of the cells: a name of :data:`genotypes.stacking.STACKINGS`."""
+    """Way in which cells are stacked into a network: a name of :data:`genotypes.stacking.STACKINGS`."""
     puts_out_all: ClassVar[bool] = False
 
     blocks: int = 5
@@ -98,7 +98,7 @@ class BlockSpace(GrowingSpace):
         position = block + 2 + side
         choices = list(parent.choices)
         choices[position] = int(rng.integers(len(self.ops)))
-        return Genotype.unchecked(parent.space, tuple(choices))
+        return Genotype.without_check(parent.space, tuple(choices))
 
     def decode(self, genotype: Genotype) -> CellPair:
         """Return the pair of cells that the genotype describes; where the space has one cell, it is both."""
@@ -109,7 +109,7 @@ class BlockSpace(GrowingSpace):
     def key(self, genotype: Genotype) -> str:
         """Return a text that is equal exactly for isomorphic pairs of cells; see :meth:`Cell.canonical`."""
         self.check(genotype)
-        cells = [_spelled(self, choices) for choices in self._split(genotype)]
+        cells = [_spell(self, choices) for choices in self._split(genotype)]
         return f"{cells[0]} | {cells[-1]}"
 
     def words(self, genotype: Genotype) -> tuple[str, ...]:
@@ -124,7 +124,7 @@ class BlockSpace(GrowingSpace):
         return tuple([f"{cell} {word}" for cell, choices in parts for word in _words(self, choices)])
 
     def in_order(self, block: Sequence[int]) -> bool:
-        """Whether the left side, its hidden state first and then its operation, does not come after the right one."""
+        """Return whether the left side, hidden state first and then operation, does not come after the right."""
         left, right, left_op, right_op = block[:4]
         return (left, left_op) <= (right, right_op)
 
@@ -164,7 +164,7 @@ class BlockSpace(GrowingSpace):
 
 
 @lru_cache(maxsize=4_000)
-def _spelled(space: BlockSpace, choices: tuple[int, ...]) -> str:
+def _spell(space: BlockSpace, choices: tuple[int, ...]) -> str:
     """Return the canonical text of one cell."""
     ops, blocks = space.ops, space._blocks(choices)
     plain = [

@@ -67,7 +67,7 @@ class DARTSSpace(BlockSpace):
         return SearchSpace.mutate(self, parent, rng)
 
     def in_order(self, block: Sequence[int]) -> bool:
-        """Every spelling of a block means something of its own."""
+        """Return true: each spelling of a block means something of its own."""
         return True
 
 

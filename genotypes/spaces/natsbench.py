@@ -10,7 +10,7 @@ from genotypes.genotype import Genotype, GenotypeError, shorten
 from genotypes.space import Decision, SearchSpace
 
 CHANNELS: Final = tuple(str(channels) for channels in range(8, 65, 8))
-"""How many channels a layer may have: 8, 16, ... 64 (Dong et al. 2021, section 3.1)."""
+"""Numbers of channels that a layer may have: 8, 16, ... 64 (Dong et al. 2021, section 3.1)."""
 
 _LAYERS: Final = 5
 _ARCHITECTURE: Final = re.compile(r"[0-9]+(?::[0-9]+)*")

@@ -270,7 +270,7 @@ BAD = [
     (("run", "--strategy", "random", "--dataset", "digits", "--device", "abacus"), 2, "unknown device 'abacus'"),
     (("run", "--strategy", "random", "--data-dir", "nowhere"), 4, "python -m evo_nas data fetch"),
     (("run", "--strategy", "random", "--dataset", "folder", "--data-dir", "nowhere"), 4, "nowhere"),
-    (("run", "--strategy", "random", "--space", "bits"), 2, "the proxy trainer needs pairs of cells"),
+    (("run", "--strategy", "random", "--space", "bits"), 2, "the proxy trainer takes CellPair, or"),
     (("run", "--strategy", "random", "--evaluator", "tabular"), 2, "needs a table and its column: --table FILE --col"),
     (("run", "--strategy", "random", "--evaluator", "tabular", "--table", "t.csv"), 2, "needs a table and its column"),
     ((*TABLE, "nosuch.csv"), 4, "there is no table"),
@@ -636,10 +636,10 @@ def assert_ends_on(number: signal.Signals, code: int) -> None:
     process.send_signal(number)
     _, rest = process.communicate()
     assert process.returncode == code, seen + rest
-    assert "; go on with: python -m evo_nas resume run" in rest
+    assert "; resume with: python -m evo_nas resume run" in rest
     assert "Traceback" not in rest
     with History.read(Path("run/history.db")) as history:
-        trained = history.trained()
+        trained = history.count_trainings()
     assert main(["resume", "run", "--trials", str(trained + 2)]) == 0
 
 

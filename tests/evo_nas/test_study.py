@@ -199,7 +199,7 @@ def test_a_study_interrupted_in_the_middle_goes_on_exactly(every_row: Any, capsy
     assert main(command) == 130
     captured = capsys.readouterr()
     assert captured.out == ""
-    assert captured.err.splitlines()[-1] == f"stopped; go on with: python -m evo_nas {shlex.join(command)}"
+    assert captured.err.splitlines()[-1] == f"stopped; resume with: python -m evo_nas {shlex.join(command)}"
     before = every_row()
     assert sorted(before) == [f"{FOLDERS[1]}-seed0", "random-seed0", "random-seed1"]
     assert len(before["random-seed1"]) == 12
@@ -226,7 +226,7 @@ def test_a_stopped_study_leaves_no_process_and_goes_on_exactly(every_row: Any, h
     assert process.returncode == (130 if how is signal.SIGINT else -how)
     assert out == ""
     if how is signal.SIGINT:
-        assert err.splitlines()[-1].startswith("stopped; go on with: python -m evo_nas study --strategies 'random,evo")
+        assert err.splitlines()[-1].startswith("stopped; resume with: python -m evo_nas study --strategies 'random,evo")
         assert "Traceback" not in err
     wait_for(lambda: not exists(process.pid))
     assert 10 < sum(len(run) for run in every_row().values()) < 120
@@ -343,7 +343,7 @@ def test_a_run_that_fails_does_not_lose_the_others(capsys: Any, jobs: str) -> No
     assert "random seed 1 failed: 10 trainings in a row failed" in captured.err
     assert "the disk is full" in captured.err
     assert any("fewer than 30 samples: random-seed1 (" in note for note in found["notes"])
-    assert captured.err.splitlines()[-1].startswith("evo_nas: 2 of 6 runs failed; the same command goes on with them: ")
+    assert captured.err.splitlines()[-1].startswith("evo_nas: 2 of 6 runs failed; the same command resumes them: ")
 
 
 @pytest.mark.parametrize("jobs", ["1", "2"])

@@ -1,4 +1,4 @@
-"""What ``doctor`` does: look at the machine, try what a search would do, and say what would make it faster.
+"""The command ``doctor``: examine the machine, try what a search would do, and advise what makes it faster.
 
 Facts:   :mod:`evo_nas.commands.doctor.facts`   what is here: versions, machine, device, images, run folder
 Trial:   :mod:`evo_nas.commands.doctor.estimate`  a few steps of a few candidates, timed; ``run --dry-run``

@@ -1,4 +1,4 @@
-"""What to change, and why: each rule speaks only where it applies, for a measured or a documented reason."""
+"""Advice with its reason, measured or documented: each rule speaks only where it applies."""
 
 from __future__ import annotations
 
@@ -150,7 +150,7 @@ def _on_time(report: Findings) -> Iterator[Advice]:
         yield Advice(
             f"--time-limit ends the search after about {round(share * report.config.run.trials)} of "
             f"{report.config.run.trials} trials",
-            "go on with `resume` then, or give more time",
+            "then `resume` it, or give more time",
         )
     if getattr(report.evaluator, "preset", None) == "gpu" and report.device == "cpu":
         yield Advice(

@@ -1,4 +1,4 @@
-"""How long a search takes here: a few steps of random candidates, timed; and what ``run --dry-run`` says."""
+"""The estimate of a search: a few steps of random candidates, timed; ``run --dry-run`` prints it."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ LONG: Final = 5.0
 
 @dataclass(frozen=True)
 class TimedSteps:
-    """What was measured: the pace by number of threads, over ``candidates`` random ones.
+    """The measured pace by number of threads, over ``candidates`` random ones.
 
     ``noise`` says that the images were random, because those of the search are not there, or not decoded.
     """

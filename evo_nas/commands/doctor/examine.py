@@ -1,4 +1,4 @@
-"""All of it together: what a search would use, how long it would take, and what to change; as text and as JSON."""
+"""The whole examination: what a search would use, how long it would take, and what to change."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from evo_nas.run import build, new_folder
 
 
 def examine(config: RunConfig, run_dir: Path | None, hear: Callable[[str], None]) -> Findings:
-    """Look at everything that a search of this configuration would use, try a little of it, and give advice.
+    """Return the findings on all that a search of this configuration would use, after trying a little of it.
 
     Nothing is written but for a moment, where the run folder would lie. What would keep a search from starting is
     part of the report. ``hear`` is told what takes a while.
@@ -29,11 +29,11 @@ def examine(config: RunConfig, run_dir: Path | None, hear: Callable[[str], None]
     problems: list[EvoNasError] = []
     report = Findings(config, look_at_machine())
     if run_dir is not None:
-        report = replace(report, place=_tried(lambda: look_at_place(run_dir), problems))
-    parts = _tried(lambda: build(config), problems)
+        report = replace(report, place=_try(lambda: look_at_place(run_dir), problems))
+    parts = _try(lambda: build(config), problems)
     if parts is not None:
         if run_dir is None:
-            report = replace(report, place=_tried(lambda: look_at_place(new_folder(config, parts)), problems))
+            report = replace(report, place=_try(lambda: look_at_place(new_folder(config, parts)), problems))
         report = _with_evaluator(replace(report, parts=parts), parts.evaluator, problems, hear)
     report = replace(report, problem=problems[0] if problems else None)
     return replace(report, advice=tuple(advise(report)))
@@ -42,7 +42,7 @@ def examine(config: RunConfig, run_dir: Path | None, hear: Callable[[str], None]
 def _with_evaluator(
     report: Findings, evaluator: Evaluator, problems: list[EvoNasError], hear: Callable[[str], None]
 ) -> Findings:
-    """Look at what the evaluator needs, and at how fast it is."""
+    """Return the findings with what the evaluator needs, and how fast it is."""
     if "torch" in evaluator.preload:
         from evo_nas.training.devices import resolve_device
 
@@ -51,11 +51,11 @@ def _with_evaluator(
         name = report.machine.processor if device.type == "cpu" else gpus[(device.index or 0) % len(gpus)]
         report = replace(report, device=device.type, device_name=name)
     if not isinstance(evaluator, ProxyEvaluator):
-        seconds = _tried(lambda: _expected(report, evaluator), problems)
+        seconds = _try(lambda: _estimate_seconds(report, evaluator), problems)
         return replace(report, seconds=seconds)
-    images = _tried(lambda: _images_of(evaluator), problems)
+    images = _try(lambda: _images_of(evaluator), problems)
     report = replace(report, images=images)
-    if images is not None and _tried(lambda: _settled(evaluator, images), problems) is None:
+    if images is not None and _try(lambda: _fit_evaluator(evaluator, images), problems) is None:
         return report
     hardware = report.config.hardware
     demand = memory_demand(hardware, evaluator)
@@ -71,8 +71,8 @@ def _with_evaluator(
     return replace(report, trial=trial, seconds=seconds)
 
 
-def _tried(action: Callable[[], T], problems: list[EvoNasError]) -> T | None:
-    """Do something, or note why it cannot be done."""
+def _try(action: Callable[[], T], problems: list[EvoNasError]) -> T | None:
+    """Return the result of an action; if it fails, add its error to the problems and return ``None``."""
     try:
         return action()
     except EvoNasError as error:
@@ -88,7 +88,7 @@ def _images_of(evaluator: ProxyEvaluator) -> Images:
     return look_at_images(dataset, evaluator.placement.data_dir, size, channels)
 
 
-def _settled(evaluator: ProxyEvaluator, images: Images) -> bool:
+def _fit_evaluator(evaluator: ProxyEvaluator, images: Images) -> bool:
     """Fit the evaluator to its images: with the decoded ones where they are there, else with their number alone."""
     if images.is_decoded:
         with TemporaryDirectory() as folder:
@@ -98,7 +98,7 @@ def _settled(evaluator: ProxyEvaluator, images: Images) -> bool:
     return True
 
 
-def _expected(report: Findings, evaluator: Evaluator) -> float | None:
+def _estimate_seconds(report: Findings, evaluator: Evaluator) -> float | None:
     with TemporaryDirectory() as folder:
         evaluator.prepare(Path(folder))
         return evaluator.expected_seconds(draw_candidates(evaluator.space, report.config.run.seed))

@@ -1,4 +1,4 @@
-"""What is here: versions, machine, device, images, run folder. Nothing is changed, and nothing is decoded."""
+"""Facts on this machine: versions, cores, device, images, run folder. Nothing is changed, and nothing is decoded."""
 
 from __future__ import annotations
 
@@ -60,12 +60,12 @@ class Machine:
 
     @property
     def usable(self) -> int:
-        """How many cores can be kept busy."""
+        """Number of cores that can be kept busy."""
         return self.cores if self.quota is None else max(1, min(self.cores, int(self.quota)))
 
 
 def look_at_machine() -> Machine:
-    """Look at this machine, as the process sees it."""
+    """Return the facts on this machine, as the process sees it."""
     import torch
 
     from evo_nas.phenotypes import onednn
@@ -153,7 +153,7 @@ def look_at_images(dataset: str, data_dir: Path | None, size: int, channels: int
 
 @dataclass(frozen=True)
 class RunFolderStat:
-    """Where the run folder would lie: ``free`` bytes on its file system, and whether that has file locks."""
+    """The place of a run folder: ``free`` bytes on its file system, and whether that has file locks."""
 
     path: Path
     free: int

@@ -1,4 +1,4 @@
-"""What doctor found, as text and as JSON."""
+"""The findings of doctor, as text and as JSON."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ T = TypeVar("T")
 
 
 DTYPES = {"cuda": "float32, with bfloat16 autocast"}
-"""What is computed with, by kind of device; float32 elsewhere."""
+"""Number formats of the arithmetic, by kind of device; float32 elsewhere."""
 
 
 @dataclass(frozen=True)
 class Findings:
-    """What was found. ``None`` stands for what does not apply or could not be found out.
+    """All findings. ``None`` stands for what does not apply or could not be found out.
 
     ``seconds`` is how long a candidate takes; ``problem`` is the first that keeps it from
     starting, the very error that ``run`` would end with.
@@ -57,7 +57,7 @@ class Findings:
 
     @property
     def exit_code(self) -> int:
-        """What ``run`` would end with before it has begun; 0 if it would begin."""
+        """Exit code with which ``run`` would refuse to begin; 0 if it would begin."""
         return 0 if self.problem is None else self.problem.exit_code
 
     def to_json(self) -> dict[str, Any]:

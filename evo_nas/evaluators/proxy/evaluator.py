@@ -108,17 +108,18 @@ class ProxyEvaluator(TrainingEvaluator):
         """Take space and placement, and settle every field that was not given.
 
         Raises:
-            ValueError: if the space describes no pair of cells, the device is not there, or the stopping rule does not
-                fit the epochs.
+            ValueError: if what the space describes has no network, the device is not there, or the stopping rule does
+                not fit the epochs.
         """
-        from evo_nas.phenotypes.kinds import has_network
+        from evo_nas.phenotypes.kinds import BUILDERS, has_network, kind_of
         from evo_nas.training.devices import resolve_device
 
         super().bind(space, placement)
         if not has_network(space):
             raise ValueError(
-                f"the proxy trainer needs pairs of cells, which the space {space.spelling} does not give; "
-                "choose another evaluator with --evaluator, such as tabular or toy"
+                f"the proxy trainer takes {' and '.join(kind.__name__ for kind in BUILDERS)}, or a space with its own "
+                f"network(); the space {space.spelling} describes a {kind_of(space).__name__}; choose another "
+                "evaluator with --evaluator, such as tabular or toy"
             )
         device = resolve_device(self.placement.device)
         if self.preset is None:
@@ -135,7 +136,7 @@ class ProxyEvaluator(TrainingEvaluator):
 
     @property
     def metrics(self) -> tuple[str, ...]:
-        """Those of every training, and with ``scores`` what they are.
+        """The metrics of every training, and the ``scores`` if there are any.
 
         A score that is no finite number is left out of an evaluation: see :mod:`evo_nas.evaluators.proxy.scores`.
         """

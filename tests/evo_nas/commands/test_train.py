@@ -23,7 +23,7 @@ from safetensors.torch import save_file
 
 from evo_nas.cli import main
 from evo_nas.commands.cell_sources import CellSource
-from evo_nas.commands.training_plan import Wanted, plan_training
+from evo_nas.commands.training_plan import TrainOptions, plan_training
 from evo_nas.errors import DataError, EvoNasError, UsageError
 from evo_nas.phenotypes.blueprint import load_network, save_network
 from evo_nas.phenotypes.transfer import load_fitting
@@ -32,7 +32,7 @@ from evo_nas.system.atomic import write_whole
 from evo_nas.training import resumable
 from evo_nas.training.classification import Classification
 from evo_nas.training.loop import Epoch
-from evo_nas.training.recipes import TRAININGS, Recipe
+from evo_nas.training.recipes import RECIPES, Recipe
 from evo_nas.training.resumable import load_task, train
 from evo_nas.training.train_task import TrainPlacement, TrainTask
 from genotypes.cell import Block, Cell, CellPair, Edge
@@ -40,9 +40,9 @@ from tests.stepwise import is_done_before
 from tests.waiting import wait_for
 
 ROOT = Path(__file__).parents[3]
-_POOLS = Cell.unused([Block(Edge(0, "max_pool_3x3"), Edge(1, "identity"))])
-CELLS = CellPair(_POOLS, Cell.unused([Block(Edge(0, "sep_conv_3x3"), Edge(1, "max_pool_3x3"))]))
-SMALL = Wanted(
+_POOLS = Cell.join_leaves([Block(Edge(0, "max_pool_3x3"), Edge(1, "identity"))])
+CELLS = CellPair(_POOLS, Cell.join_leaves([Block(Edge(0, "sep_conv_3x3"), Edge(1, "max_pool_3x3"))]))
+SMALL = TrainOptions(
     preset="cpu",
     dataset="digits",
     image=8,
@@ -481,8 +481,8 @@ def test_what_cannot_be_trained_is_refused_in_one_line(
 
 
 def test_presets_are_recipes_that_can_be_planned() -> None:
-    for name, preset in TRAININGS.items():
-        task = plan_training(CellSource(CELLS, "pools"), Wanted(preset=name), "cpu")
+    for name, preset in RECIPES.items():
+        task = plan_training(CellSource(CELLS, "pools"), TrainOptions(preset=name), "cpu")
         assert task.recipe == preset.recipe
         assert (task.blueprint.filters, task.blueprint.macro) == (preset.filters, preset.macro)
         assert str(preset.recipe.epochs) in preset.summary()
@@ -544,7 +544,7 @@ def test_a_picture_that_cannot_be_read_is_named(tmp_path: Path) -> None:
 def test_resume_says_how_to_go_on_with_a_training(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "train.json").write_text("{}")
     assert main(["resume", str(tmp_path)]) == 2
-    assert "the train command that began it goes on with it" in capsys.readouterr().err
+    assert "the train command that began it resumes it" in capsys.readouterr().err
 
 
 def test_weights_that_fit_nowhere_leave_no_folder_behind(tmp_path: Path) -> None:
@@ -559,9 +559,9 @@ def test_weights_bring_everything_that_decides_what_their_network_computes(tmp_p
     own = {"stem": 5, "skip_reduction_input": True, "average": "zeros", "cells_per_stack": 2, "image": 10}
     blueprint = replace(small().blueprint, **own)
     save_network(tmp_path / "w.safetensors", blueprint, blueprint.network().state_dict())
-    task = plan_training(None, Wanted(preset="cpu", dataset="digits", start=tmp_path / "w.safetensors"))
+    task = plan_training(None, TrainOptions(preset="cpu", dataset="digits", start=tmp_path / "w.safetensors"))
     assert {name: getattr(task.blueprint, name) for name in own} == own
-    changed = Wanted(
+    changed = TrainOptions(
         preset="cpu", dataset="digits", start=tmp_path / "w.safetensors", stem=7, skip_reduction_input=False
     )
     assert (
