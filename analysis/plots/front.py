@@ -13,7 +13,7 @@ from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
 
 from analysis.comparison.wording import join_words
 from analysis.frames import HistoryError, Paths, RunRecord, find_runs, load_history, load_metrics
-from analysis.palette import GRID, INK, looks
+from analysis.palette import GRID, INK, MARKERS, looks
 from analysis.plots.axes import SIZE, dress, fence, fitness_of, legend, legible, letters, new_axes, percents
 from analysis.plots.curves import draw_dots, refuse_empty
 from analysis.plots.files import figure_file, save
@@ -60,7 +60,7 @@ def plot_front(frame: pd.DataFrame, ax: Axes | None = None, *, cost: str = "mult
     """Draw accuracy against a cost: every training as a dot, the front of each run as steps.
 
     ``frame`` is one of :func:`load_costs`. Its steps say what accuracy can be had for at most so much. The colours are
-    those of the strategies; runs of one strategy differ in their shade and dashes. A cost that grows tenfold
+    those of the strategies; runs of one strategy differ in their shade, dashes and markers. A cost that grows tenfold
     stands on a logarithmic axis. Without ``ax`` a new figure is made: ``plot_front(frame).figure``.
 
     Raises:
@@ -82,10 +82,13 @@ def plot_front(frame: pd.DataFrame, ax: Axes | None = None, *, cost: str = "mult
     runs = {str(name): run for name, run in alive.groupby("run", observed=True, sort=False)}
     strategies = {name: str(run["strategy"].iloc[0]) for name, run in runs.items()}
     styles, runs_of = looks(strategies), Counter(strategies.values())
-    lowest = 1.0
+    lowest, met = 1.0, dict[str, list[str]]()
     for name, run in runs.items():
         strategy, look = strategies[name], styles[name]
         draw_dots(run[cost], run["fitness"], ax, look.colour, len(alive))
+        # The first run has the marker of its strategy, the others those that follow.
+        markers = met.setdefault(strategy, [look.marker])
+        markers.append(MARKERS[(MARKERS.index(markers[-1]) + 1) % len(MARKERS)])
         best = run.iloc[pareto_front(run["fitness"], run[[cost]])[::-1]]  # the cheapest first
         lowest = min(lowest, best["fitness"].min())
         ax.plot(
@@ -93,7 +96,7 @@ def plot_front(frame: pd.DataFrame, ax: Axes | None = None, *, cost: str = "mult
             best["fitness"],
             drawstyle="steps-post",
             linestyle=look.dashes,
-            marker=look.marker,
+            marker=markers[-2],
             markersize=4 if len(best) <= _MANY else 2.5,
             markeredgecolor="white",
             markeredgewidth=0.6 if len(best) <= _MANY else 0.0,
