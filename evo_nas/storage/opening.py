@@ -187,7 +187,7 @@ def has_tables(connection: sqlite3.Connection) -> bool:
     return bool(connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0])
 
 
-def connect(path: Path, mode: str, locks: bool, durable: bool) -> sqlite3.Connection:
+def connect(path: Path, mode: str, locks: bool, durable: bool = True) -> sqlite3.Connection:
     """Connect without creating more than asked, and if durable, with every commit on disk before it returns."""
     uri = f"{path.absolute().as_uri()}?mode={mode}{'' if locks else '&nolock=1'}"
     connection = sqlite3.connect(uri, uri=True, timeout=10.0)
