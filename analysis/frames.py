@@ -288,7 +288,8 @@ def _trials(run: RunRecord, wanted: list[str]) -> pd.DataFrame:
     # Rows come by id, so that a run with one worker stands in the order told already.
     if not np.array_equal(order, np.arange(len(order))):
         frame = frame.take(order).reset_index(drop=True)
-    frame["trained"] = frame["told"].notna() & frame["seconds"].notna()  # as TRAINED says
+    # What was reused, refused or answered with the failure of a quarantined network has no duration.
+    frame["trained"] = frame["told"].notna() & frame["seconds"].notna()
     frame["sample"] = frame["trained"].cumsum().astype("Int64").mask(pending)
     # fmax passes over failures, which have no fitness.
     frame["best_so_far"] = np.where(pending, np.nan, np.fmax.accumulate(frame["fitness"].to_numpy()))

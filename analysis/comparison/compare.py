@@ -241,7 +241,8 @@ def comparison_of(paths: Paths, *, target: float | None = None, trials: int | No
     table = compare(frame, counted, budget=budget, target=target, optimum=optimum)
     table = table.sort_values(column, ascending=False, kind="stable", ignore_index=True)
     by_label = {group.label: group for group in groups}
-    values = {name: _values(measured, name, column) for name in table["group"]}
+    found_by = dict(iter(measured.groupby("group")[column]))
+    values: dict[str, Floats] = {name: found_by[name].to_numpy(np.float64) for name in table["group"]}
     pairs = tuple(pairs_of(values, unlike([by_label[name] for name in values])))
     said = conclusions(pairs)
     if any(pair.p is not None and by_label[pair.first].space != by_label[pair.second].space for pair in pairs):
@@ -376,11 +377,6 @@ def _row(group: pd.DataFrame, measured: pd.DataFrame, target: float | None) -> d
         best = alive.iloc[int(alive["fitness"].argmax())]
         row |= {f"best_{name}": best.get(name) for name in ("run", "id", "fitness", "genotype", "cell")}
     return row
-
-
-def _values(measured: pd.DataFrame, group: str, column: str) -> Floats:
-    values: Floats = measured.loc[measured["group"] == group, column].to_numpy(np.float64)
-    return values
 
 
 def _scope(table: pd.DataFrame, measure: str, budget: int) -> str:

@@ -42,15 +42,14 @@ def plot_accuracy(
     ax: Axes | None = None,
     *,
     trials: bool = True,
-    window: int | None = None,
     x: str = "trials",
     groups: Groups = None,
 ) -> Axes:
     """Draw the best accuracy so far against samples, a line per run; several runs of a group also get their mean.
 
     With ``x="seconds"`` it is drawn against the time that each run had been going for, its sessions added up.
-    ``trials`` adds every trial as a faint dot, without which the curves fill the picture; ``window`` adds the mean of
-    the last so many as a dashed line. Without ``ax`` a new figure is made: ``plot_accuracy(frame).figure``.
+    ``trials`` adds every trial as a faint dot, without which the curves fill the picture. Without ``ax`` a new figure
+    is made: ``plot_accuracy(frame).figure``.
 
     Raises:
         HistoryError: if no trial has a fitness.
@@ -67,8 +66,6 @@ def plot_accuracy(
     if trials:
         _dots(frame, at, styles, ax)
         ax.plot([], [], "o", markersize=3, markeredgewidth=0, color=INK, alpha=0.4, label="one training")
-    if window is not None:
-        _moving_means(frame, window, at, styles, ax)
     last = float(curves[at].max())
     if trials:
         bests = curves.groupby("run", observed=True)["fitness"].max()
@@ -271,10 +268,3 @@ def draw_dots(x: pd.Series[Any], y: pd.Series[float], ax: Axes, colour: str, cro
         rasterized=True,
         zorder=1,
     )
-
-
-def _moving_means(frame: pd.DataFrame, window: int, at: str, styles: Mapping[str, Style], ax: Axes) -> None:
-    groups = frame.drop_duplicates("run").astype({"run": str}).set_index("run")["group"]
-    for name, run in moving_mean(frame, window, at).groupby("run", observed=True, sort=False):
-        ax.plot(run[at], run["fitness"], "--", color=styles[groups[str(name)]].colour, linewidth=1.1)
-    ax.plot([], [], "--", color=INK, linewidth=1.1, label=f"mean of the last {window}")

@@ -65,11 +65,6 @@ def test_the_axis_is_in_percent_and_names_what_it_leaves_out(make_run: MakeRun) 
     assert [text.get_text() for text in ax.texts] == ["1 of 61 trials lies below"]
 
 
-def test_the_moving_mean_is_drawn_on_request(mixed: Path) -> None:
-    ax = plot_accuracy(load_history(mixed), window=2)
-    assert "mean of the last 2" in ax.get_legend_handles_labels()[1]
-
-
 def test_a_given_axes_is_drawn_into(mixed: Path) -> None:
     ax = Figure().add_subplot()
     assert plot_accuracy(load_history(mixed), ax) is ax
