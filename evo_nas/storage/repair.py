@@ -15,8 +15,8 @@ from typing import Any
 from evo_nas.errors import DamagedHistory, RunFolderError
 from evo_nas.storage import schema
 from evo_nas.storage.checksums import damage, file_sum, row_sum, sum_file
+from evo_nas.storage.connection import connect
 from evo_nas.storage.history import History
-from evo_nas.storage.opening import connect
 from evo_nas.storage.run_folder import BESIDE_HISTORY, FILES, RunFolder, resume_command, take_lock
 from evo_nas.storage.salvage import Salvage, salvage
 from evo_nas.storage.schema import ASK, ATTEMPT, CURVE, NOTE, TELL, TRIAL, Table
@@ -119,14 +119,11 @@ def _sound(folder: RunFolder) -> Repair:
     """
     History.exists(folder.history, locks=folder.has_locks)
     if _beside(folder.history, "-journal").exists():  # to be taken back, which needs writing
-        with (
-            suppress(sqlite3.Error),
-            closing(connect(folder.history, "rw", folder.has_locks)) as connection,
-        ):
+        with suppress(sqlite3.Error), closing(connect(folder.history, "rw", folder.has_locks)) as connection:
             connection.execute("SELECT 1 FROM sqlite_master")
     History.read(folder.history, checked=False).close()
     with closing(connect(folder.history, "ro", folder.has_locks)) as connection:
-        if found := damage(connection):
+        if found := damage(connection, folder.has_locks):
             raise DamagedHistory(found)
         (asked,) = connection.execute("SELECT count(*) FROM trial").fetchone()
     return Repair(folder.path, asked)
@@ -224,7 +221,7 @@ def _write(place: Path, found: Salvage, locks: bool) -> None:
             _insert(connection, NOTE, ((*key, value) for key, value in found.notes.items()))
             _insert(connection, ATTEMPT, ((*key, *row) for key, row in found.attempts.items()))
     with closing(connect(place, "rw", locks)) as connection:  # which leaves nothing beside it
-        if wrong := damage(connection):
+        if wrong := damage(connection, locks):
             raise sqlite3.DatabaseError(f"what was written does not read as it should: {wrong}")
 
 
