@@ -1,4 +1,4 @@
-"""What ``compare`` and ``study`` report: tables, and the best cells beside each other or the curves over seeds."""
+"""The reports of ``compare`` and ``study``: tables, and the best cells beside each other or the curves over seeds."""
 
 from __future__ import annotations
 

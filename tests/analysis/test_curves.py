@@ -173,8 +173,7 @@ def test_a_band_holds_its_mean_where_runs_differ_in_their_points_and_is_thinned_
     runs = [make_run("a", [{"fitness": 0.2 + i / 100} for i in range(30)]), make_run("b", [late, {"fitness": 0.7}])]
     curves = best_so_far(load_history(runs), "elapsed")
     band = band_over_runs(curves, "elapsed")
-    assert band["elapsed"].tolist() == sorted(band["elapsed"])
-    assert len(band) > 1
+    assert band[["elapsed", "mean"]].to_numpy().tolist() == [[pytest.approx(3.0), pytest.approx(0.45)]]
     assert band["mean"].between(band["low"], band["high"]).all()
     few = band_over_runs(best_so_far(load_history(runs[0])), points=5)
     assert few["sample"].tolist() == [1, 8, 15, 23, 30]

@@ -95,11 +95,10 @@ def test_pictures_go_to_the_report_of_the_first_run(make_run: MakeRun, mixed: Pa
 
 def test_accuracy_is_drawn_against_time_on_request(make_run: MakeRun) -> None:
     run = make_run(trials=[{"fitness": 0.2}, {"fitness": 0.4}, {"fitness": 0.9}])
-    ax = plot_accuracy(load_history(run), x="seconds", window=2)
+    ax = plot_accuracy(load_history(run), x="seconds")
     assert line_named(ax, "random").tolist() == [[1.5, 0.2], [3.5, 0.4], [5.5, 0.9]]
     (dots,) = [line for line in ax.get_lines() if line.get_linestyle() == "None" and len(line.get_xdata())]
-    (means,) = [line for line in ax.get_lines() if line.get_linestyle() == "--" and len(line.get_xdata())]
-    assert dots.get_xdata().tolist() == means.get_xdata().tolist() == [1.5, 3.5, 5.5]
+    assert dots.get_xdata().tolist() == [1.5, 3.5, 5.5]
     assert ax.get_xlabel() == "seconds that the run was going for"
     assert [file.name for file in plot_runs(run, x="seconds")] == ["accuracy-seconds.png", "accuracy-seconds.svg"]
     with pytest.raises(ValueError, match="against trials or seconds, not 'hours'"):
