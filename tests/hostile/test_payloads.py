@@ -923,7 +923,10 @@ ARCHIVES: dict[str, tuple[bytes, str]] = {
     "pipe": (packed_tar("w", ("train/cat/2.png", tarfile.FIFOTYPE, "")), "is a link or a device"),
     "device": (packed_tar("w", ("train/cat/2.png", tarfile.BLKTYPE, "")), "is a link or a device"),
     "name that a terminal would obey": (packed_tar("w", (f"../{ESCAPE}", FILE, "")), r"'../\x1b[31mred"),
-    "file in the place of a folder": (packed_tar("w", ("train", FILE, "")), "cannot be read or written"),
+    "file in the place of a folder": (
+        packed_tar("w", ("train", FILE, "")),
+        "archive is damaged or no tar or zip archive (Is a directory)",
+    ),
     "zip, folder above": (packed_zip(zipfile.ZIP_STORED, "../evil"), "would be unpacked outside"),
     "zip, absolute": (packed_zip(zipfile.ZIP_DEFLATED, "/tmp/evil"), "would be unpacked outside"),
     "zip, backslashes": (packed_zip(zipfile.ZIP_STORED, "..\\evil"), "would be unpacked outside"),

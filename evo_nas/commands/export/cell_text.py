@@ -210,7 +210,7 @@ def _edge(kind: CellKind, edge: Edge) -> str:
 
 
 def _fits(kind: CellKind) -> list[str]:
-    """Write what brings the inputs that are put out to the cell's size and width; nothing if they have them."""
+    """Write what brings the inputs that are output to the cell's size and width; nothing if they have them."""
     fits = [_fit_output(kind, state) for state in kind.cell.output if state < INPUTS]
     return fits if any(fit != "nn.Identity()" for fit in fits) else []
 
