@@ -12,7 +12,7 @@ import time
 from collections.abc import Mapping
 from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from evo_nas.errors import RunFolderError
 from evo_nas.storage import schema
@@ -26,9 +26,6 @@ from evo_nas.storage.schema import ASK, TELL
 from evo_nas.system.atomic import write_whole
 from evo_nas.system.failpoints import Failpoint, reach
 from genotypes.individual import Evaluation, Outcome, Proposal
-
-if TYPE_CHECKING:
-    pass
 
 
 class History(HistoryReader):
