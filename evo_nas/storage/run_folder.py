@@ -183,10 +183,10 @@ class RunFolder:
             if _stands_at(self._lock, lock):
                 self._take_names(lock.parent)
                 return
-        became = "another folder stands in its place" if self.path.exists() else "it was removed"
+        became = "its files were removed or replaced" if self.path.exists() else "it was removed"
         raise RunFolderMoved(
-            f"the run folder {self.path} is gone ({became}) while its search was writing to it; what was recorded has "
-            "gone with it, wherever that is: start a new run, or put the folder back and resume it"
+            f"the run folder {self.path} is gone: {became} while its search was writing to it, and what was recorded "
+            "went with it; put the folder back and resume it, or start a new run"
         )
 
     def close(self) -> None:

@@ -101,7 +101,7 @@ def test_a_search_whose_folder_is_gone_ends_at_once_and_says_so(tmp_path: Path, 
 
     mover = Mover(remove)
     config = load_config(FLAGS, environ={})
-    says = "another folder stands in its place" if replaced else "it was removed"
+    says = "its files were removed or replaced" if replaced else "it was removed"
     with RunFolder.create(path) as folder, pytest.raises(RunFolderMoved, match=says) as error:
         start(config, folder, build(config), listeners=[mover])
 
