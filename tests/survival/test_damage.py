@@ -36,8 +36,9 @@ KILLED_AT = 95
 """So many trainings had ended when the other run was killed."""
 
 REFUSAL = re.compile(
-    r"the history \S+history\.db is damaged: [^\n]+; "
-    r"(its trials are good up to number (?P<good>\d+)|none of its trials is known to be good); "
+    r"the history \S+history\.db is (damaged: [^\n]+; "
+    r"(its trials are good up to number (?P<good>\d+)|none of its trials is known to be good)"
+    r"|not as evo_nas makes one: [^\n]+; nothing in it was run); "
     r"save what can be read with: python -m evo_nas repair (?P<run>\S+)"
 )
 
