@@ -54,7 +54,7 @@ def add_output(parser: argparse.ArgumentParser, text: str) -> None:
 
 
 def add_costs(parser: argparse.ArgumentParser) -> None:
-    """Add what a Pareto front weighs accuracy against."""
+    """Add what a Pareto front weighs the fitness against."""
     parser.add_argument(
         "--costs",
         metavar="LIST",

@@ -46,6 +46,11 @@ class Layer:
     previous: int | None
     previous_is_larger: bool = False
 
+    @property
+    def back(self) -> int:
+        """Distance back to the output that is read as h_{i-1}; h_i is 1 back."""
+        return self.previous or 1
+
 
 @dataclass(frozen=True)
 class Plan:

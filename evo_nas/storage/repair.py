@@ -72,7 +72,7 @@ class Repair:
 
 
 def repair(path: Path) -> Repair:
-    """Save what can be read of a damaged history into a new one of this version; a sound one is left alone.
+    """Save what can be read of a damaged history into a new one of this version; a sound one is not touched.
 
     A trial whose tell is damaged, or whose learning curve is not complete, is pending again: ``resume`` trains it
     again under the same id, genotype and seed. Killed at any moment, it can be run again, and has lost nothing.
