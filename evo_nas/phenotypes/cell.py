@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Final
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
 
-from evo_nas.phenotypes.ops import FactorizedReduction, operation, pointwise, relu_conv_bn
+from evo_nas.phenotypes.ops import OPS, FactorizedReduction, pointwise, relu_conv_bn
 from evo_nas.phenotypes.plan import state_channels
 from genotypes.cell import INPUTS, Block, Cell, Edge
 from genotypes.genotype import GenotypeError, shorten
@@ -53,13 +52,6 @@ class DropPath(nn.Module):
         return f"keep={self.keep}"
 
 
-_GROUPS: Final[dict[str, Callable[[int], int]]] = {
-    "add_layer_norm": lambda filters: 1,
-    "add_instance_norm": lambda filters: filters,
-}
-"""Over groups of which channels a sum is normed: all together is layer norm, each alone is instance norm."""
-
-
 class SumNorm(nn.GroupNorm):
     """Group norm that takes a single pixel too, of which small images leave no more: torch's own module refuses it."""
 
@@ -81,8 +73,9 @@ class BlockModule(nn.Module):
         self.left, self.right = (
             _path(edge, channels[edge.source], filters, stride if edge.source < INPUTS else 1) for edge in block.edges
         )
-        groups = _GROUPS.get(block.combine)
-        self.norm = SumNorm(groups(filters), filters) if groups else nn.Identity()
+        # Over groups of which channels a sum is normed: all together is layer norm, each alone is instance norm.
+        groups = {"add_layer_norm": 1, "add_instance_norm": filters}.get(block.combine)
+        self.norm = SumNorm(groups, filters) if groups else nn.Identity()
 
     def forward(self, states: Mapping[int, Tensor]) -> Tensor:
         """Compute the block's hidden state from those before it."""
@@ -99,9 +92,7 @@ class CellModule(nn.Module):
     ``current`` counts the channels of h_i. ``previous`` counts those of h_{i-1}; where it is None, as in the first cell
     of a network, the cell reads h_i in its place, unfitted. ``previous_is_larger`` says that h_{i-1} comes from before
     a reduction. With ``fits_always`` it is fitted even where it has F channels. What reaches no output is not built.
-
-    Raises:
-        GenotypeError: if an operation or combination is unknown.
+    Operations and combinations must be known ones.
     """
 
     def __init__(
@@ -115,7 +106,6 @@ class CellModule(nn.Module):
         stride: int,
         fits_always: bool = False,
     ) -> None:
-        check_vocabulary(cell)
         super().__init__()
         used = cell.live_states()
         self.output = cell.output
@@ -153,7 +143,7 @@ def _path(edge: Edge, in_channels: int, filters: int, stride: int) -> nn.Module:
     if edge.source >= INPUTS and in_channels != filters:
         fit = [*relu_conv_bn(in_channels, filters)]
         in_channels = filters
-    op = operation(edge.op, in_channels, filters, stride)
+    op = OPS[edge.op](in_channels, filters, stride)
     # The released NASNet code spares every identity, one that strides or fits included.
     # The released code of DARTS spares those that compute nothing.
     drop = [] if edge.op == "identity" or isinstance(op, nn.Identity) else [DropPath()]
