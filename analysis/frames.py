@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gc
 import glob
+import json
 import sqlite3
 import tomllib
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -183,7 +184,7 @@ def load_history(paths: Paths, *, columns: Collection[str] | None = None, cells:
 
 
 def load_curves(paths: Paths) -> pd.DataFrame:
-    """Load the learning curves, one row an epoch of a trained trial; :data:`CURVE_COLUMNS` says what is in it.
+    """Load the learning curves, one row per epoch of a trained trial; :data:`CURVE_COLUMNS` says what is in it.
 
     Raises:
         HistoryError: as :func:`load_history` does.
@@ -215,6 +216,14 @@ def load_metrics(paths: Paths) -> pd.DataFrame:
             values = _read(select_metrics(connection), _NUMBERS)
         frames.append(_beside(run, values, _NUMBERS))
     return _concatenate(frames)
+
+
+def parse_cell(text: str | None) -> Any:
+    """Return the parsed readable cell; ``None`` if it cannot be parsed."""
+    try:
+        return None if text is None else json.loads(text, parse_constant=lambda _: None)
+    except (ValueError, RecursionError):
+        return None
 
 
 def _histories(path: Path) -> list[Path]:
@@ -279,7 +288,8 @@ def _trials(run: RunRecord, wanted: list[str]) -> pd.DataFrame:
     # Rows come by id, so that a run with one worker stands in the order told already.
     if not np.array_equal(order, np.arange(len(order))):
         frame = frame.take(order).reset_index(drop=True)
-    frame["trained"] = frame["told"].notna() & frame["seconds"].notna()  # as TRAINED says
+    # What was reused, refused or answered with the failure of a quarantined network has no duration.
+    frame["trained"] = frame["told"].notna() & frame["seconds"].notna()
     frame["sample"] = frame["trained"].cumsum().astype("Int64").mask(pending)
     # fmax passes over failures, which have no fitness.
     frame["best_so_far"] = np.where(pending, np.nan, np.fmax.accumulate(frame["fitness"].to_numpy()))
@@ -401,7 +411,7 @@ def _beside(run: RunRecord, values: Mapping[str, list[Any]], dtypes: Mapping[str
 
 
 def _constant(value: str, rows: int) -> pd.Categorical[str]:
-    """Make a column that says the same in every row, at a byte a row."""
+    """Make a column that says the same in every row, at a byte per row."""
     return pd.Categorical.from_codes(np.zeros(rows, np.int8), categories=pd.Index([value]))
 
 

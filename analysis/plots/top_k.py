@@ -10,9 +10,9 @@ from matplotlib.lines import Line2D
 
 from analysis.curves import add_groups, band_over_runs, top_mean
 from analysis.frames import HistoryError
+from analysis.palette import INK, Style
 from analysis.plots.axes import column_of, dress_fractions, fitness_of, legend, letters, new_axes, settle
 from analysis.plots.curves import Groups, draw_line, looks_of, nothing, runs_of, so_many
-from analysis.plots.palette import INK, Style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -33,7 +33,7 @@ def plot_top(
     x: str = "trials",
     groups: Groups = None,
 ) -> Axes:
-    """Draw the mean accuracy of the best 1, 5 and 25 networks so far, a network once; over seeds their mean.
+    """Draw the mean fitness of the best 1, 5 and 25 networks so far, a network once; over seeds their mean.
 
     ``frame`` has the column ``key``. The colour and the marker are those of the group, the dashes say of how many. What
     not every run of a group has trained enough networks for is left out. Without ``ax`` a new figure is made.

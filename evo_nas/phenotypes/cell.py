@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import torch
 from torch import Tensor, nn
 
@@ -67,17 +65,17 @@ class BlockModule(nn.Module):
     other states are small already.
     """
 
-    def __init__(self, block: Block, channels: Mapping[int, int], filters: int, stride: int) -> None:
+    def __init__(self, block: Block, channels: dict[int, int], filters: int, stride: int) -> None:
         super().__init__()
         self.block = block
         self.left, self.right = (
             _path(edge, channels[edge.source], filters, stride if edge.source < INPUTS else 1) for edge in block.edges
         )
-        # Over groups of which channels a sum is normed: all together is layer norm, each alone is instance norm.
+        # Over all channels together it is layer norm, over each alone instance norm.
         groups = {"add_layer_norm": 1, "add_instance_norm": filters}.get(block.combine)
         self.norm = SumNorm(groups, filters) if groups else nn.Identity()
 
-    def forward(self, states: Mapping[int, Tensor]) -> Tensor:
+    def forward(self, states: dict[int, Tensor]) -> Tensor:
         """Compute the block's hidden state from those before it."""
         left: Tensor = self.left(states[self.block.left.source])  # (n, F, h, w)
         right: Tensor = self.right(states[self.block.right.source])  # (n, F, h, w)
@@ -90,9 +88,9 @@ class CellModule(nn.Module):
     """One cell at F filters, as in the released NASNet code (tensorflow/models, slim/nets/nasnet).
 
     ``current`` counts the channels of h_i. ``previous`` counts those of h_{i-1}; where it is None, as in the first cell
-    of a network, the cell reads h_i in its place, unfitted. ``previous_is_larger`` says that h_{i-1} comes from before
+    of a network, it gets h_i in its place, unfitted. ``previous_is_larger`` says that h_{i-1} comes from before
     a reduction. With ``fits_always`` it is fitted even where it has F channels. What reaches no output is not built.
-    Operations and combinations must be known ones.
+    Operations and combinations are known: see :func:`check_vocabulary`.
     """
 
     def __init__(
@@ -125,11 +123,11 @@ class CellModule(nn.Module):
         )
         self.fit_output = nn.ModuleList(_fit_output(state, channels[state], filters, stride) for state in self.output)
 
-    def forward(self, current: Tensor, previous: Tensor | None) -> Tensor:
+    def forward(self, current: Tensor, previous: Tensor) -> Tensor:
         """Map h_i, (n, current, h, w), and h_{i-1} to (n, output_channels, ceil(h / stride), ceil(w / stride))."""
         states = {
             0: self.fit_current(current),  # (n, F, h, w)
-            1: self.fit_previous(current if previous is None else previous),  # (n, F, h, w)
+            1: self.fit_previous(previous),  # (n, F, h, w)
         }
         for state, block in zip(self.created, self.blocks, strict=True):
             states[state] = block(states)  # (n, F or 2F, ceil(h / stride), ceil(w / stride))

@@ -205,23 +205,15 @@ def conv_1xk_kx1(in_channels: int, filters: int, stride: int, *, kernel: int, sh
 
 def sep_conv(in_channels: int, filters: int, stride: int, *, kernel: int) -> nn.Module:
     """Make a depthwise-separable convolution, applied twice; the first one strides and changes the width."""
-    return nn.Sequential(
-        nn.ReLU(),
-        SameConv2d(in_channels, in_channels, (kernel, kernel), (stride, stride), groups=in_channels),
-        pointwise(in_channels, filters),
-        nn.BatchNorm2d(filters),
-        nn.ReLU(),
-        SameConv2d(filters, filters, (kernel, kernel), (1, 1), groups=filters),
-        pointwise(filters, filters),
-        nn.BatchNorm2d(filters),
-    )
+    first = separable(in_channels, filters, stride, kernel=kernel)
+    return nn.Sequential(*first, *separable(filters, filters, 1, kernel=kernel))
 
 
-def dil_sep_conv(in_channels: int, filters: int, stride: int, *, kernel: int) -> nn.Module:
-    """Make a depthwise-separable convolution of dilation 2, applied once (quark0/darts, cnn/operations.py)."""
+def separable(in_channels: int, filters: int, stride: int, *, kernel: int, dilation: int = 1) -> nn.Sequential:
+    """Make a depthwise-separable convolution, applied once; dilated as in quark0/darts, cnn/operations.py."""
     return nn.Sequential(
         nn.ReLU(),
-        SameConv2d(in_channels, in_channels, (kernel, kernel), (stride, stride), dilation=2, groups=in_channels),
+        SameConv2d(in_channels, in_channels, (kernel, kernel), (stride, stride), dilation, groups=in_channels),
         pointwise(in_channels, filters),
         nn.BatchNorm2d(filters),
     )
@@ -252,8 +244,8 @@ OPS: Final[dict[str, Callable[[int, int, int], nn.Module]]] = {
     "sep_conv_3x3": partial(sep_conv, kernel=3),
     "sep_conv_5x5": partial(sep_conv, kernel=5),
     "sep_conv_7x7": partial(sep_conv, kernel=7),
-    "dil_sep_conv_3x3": partial(dil_sep_conv, kernel=3),
-    "dil_sep_conv_5x5": partial(dil_sep_conv, kernel=5),
+    "dil_sep_conv_3x3": partial(separable, kernel=3, dilation=2),
+    "dil_sep_conv_5x5": partial(separable, kernel=5, dilation=2),
     "skip_connect": skip_connect,
 }
 """Name, as in :data:`genotypes.operations.OPERATIONS` -> ``(in_channels, filters, stride)`` to a module.

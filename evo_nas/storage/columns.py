@@ -13,12 +13,6 @@ from typing import Any, Final
 
 from evo_nas.storage.schema import CURVE, NOTE, TRIAL, Column, Table
 
-TRAINED: Final = "(told IS NOT NULL AND seconds IS NOT NULL)"
-"""Says in SQL whether a trial is an ended training, as for the budget of a run.
-
-What was reused, refused or answered with the failure of a quarantined network has no duration.
-"""
-
 
 @dataclass(frozen=True, slots=True)
 class ColumnCheck:
@@ -85,11 +79,6 @@ def select_metrics(connection: sqlite3.Connection) -> sqlite3.Cursor:
     return connection.execute(
         "SELECT trial.id, json_each.key, value FROM trial, json_each(trial.metrics) ORDER BY 1, 2"
     )
-
-
-def select_trainings(connection: sqlite3.Connection, names: Iterable[str], most: int) -> sqlite3.Cursor:
-    """Read columns of the first so many ended trainings, in the order told."""
-    return connection.execute(f"SELECT {', '.join(names)} FROM trial WHERE {TRAINED} ORDER BY told LIMIT ?", (most,))
 
 
 def select_cells(connection: sqlite3.Connection, ids: Sequence[int]) -> sqlite3.Cursor:

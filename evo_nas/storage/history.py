@@ -12,12 +12,13 @@ import time
 from collections.abc import Mapping
 from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from evo_nas.errors import RunFolderError
 from evo_nas.storage import schema
 from evo_nas.storage.checksums import file_sum, row_sum, sum_file
-from evo_nas.storage.opening import connect, explain_errors, looking_mode
+from evo_nas.storage.connection import connect
+from evo_nas.storage.opening import explain_errors, looking_mode
 from evo_nas.storage.reader import HistoryReader
 from evo_nas.storage.replay import COSTS
 from evo_nas.storage.run_folder import resume_command
@@ -25,9 +26,6 @@ from evo_nas.storage.schema import ASK, TELL
 from evo_nas.system.atomic import write_whole
 from evo_nas.system.failpoints import Failpoint, reach
 from genotypes.individual import Evaluation, Outcome, Proposal
-
-if TYPE_CHECKING:
-    pass
 
 
 class History(HistoryReader):

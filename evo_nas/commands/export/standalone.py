@@ -38,7 +38,7 @@ Written by `python -m evo_nas export`. What follows the constants is copied from
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
@@ -122,8 +122,7 @@ class Network(nn.Module):
         """Map images, (n, {channels}, h, w), to logits, (n, classes)."""
         outputs = self.stem(images)
         for layer, cell in zip(LAYERS, self.cells, strict=True):
-            previous = None if layer.previous is None else outputs[-layer.previous]
-            outputs = [*outputs[-2:], cell(outputs[-1], previous)]
+            outputs = [*outputs[-2:], cell(outputs[-1], outputs[-layer.back])]
         return self.classifier(torch.relu(outputs[-1]).mean((2, 3)))
 
 
@@ -188,6 +187,7 @@ def _head(blueprint: Blueprint, built: CellNetwork, genotype: str | None) -> str
 def _network(blueprint: Blueprint, built: CellNetwork) -> str:
     """Write the network: its operations, its layers and how they are wired."""
     planned, pair = built.plan, blueprint.cells
+    large = planned.macro == "imagenet"
     live = {
         edge.op
         for one in (pair.normal, pair.reduction)
@@ -207,7 +207,7 @@ def _network(blueprint: Blueprint, built: CellNetwork) -> str:
         layers="\n".join(f"    Layer({row})," for row in rows),
         image=blueprint.image,
         least=SMALLEST_IMAGE,
-        stem=f'"{planned.macro}", {planned.stem}, {blueprint.channels}, is_strided={planned.has_strided_stem}',
+        stem=f"{blueprint.channels}, {planned.stem}, large={large}, strided={planned.has_strided_stem}",
         stem_outputs=planned.stem_outputs,
         fits_always=planned.stacking.fits_always,
         epsilon=next(module.eps for module in built.modules() if isinstance(module, nn.BatchNorm2d)),

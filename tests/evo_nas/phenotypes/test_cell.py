@@ -52,14 +52,14 @@ def test_missing_previous_is_the_raw_current() -> None:
     module = build(Cell.join_leaves([block(1, "max_pool_3x3", 1, "max_pool_3x3", "concat")]), previous=None, filters=6)
     current = torch.randn(2, 6, 8, 8)
     pooled = F.max_pool2d(current, 3, 1, 1)
-    assert torch.equal(module(current, None), torch.cat([pooled, pooled], dim=1))
+    assert torch.equal(module(current, current), torch.cat([pooled, pooled], dim=1))
 
 
 def test_missing_previous_in_the_output_is_fitted_without_a_relu() -> None:
     module = build(Cell(SUM.blocks, (1, 2)), previous=None)
     current = torch.randn(2, 6, 8, 8)
     conv, norm = module.fit_output[0]
-    torch.testing.assert_close(module(current, None)[:, :4], norm(conv(current)))
+    torch.testing.assert_close(module(current, current)[:, :4], norm(conv(current)))
 
 
 def test_concat_doubles_the_width_and_each_reader_fits_it_back() -> None:
