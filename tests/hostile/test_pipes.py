@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from analysis.comparison.regret import load_study
 from evo_nas.cli import main
 from evo_nas.errors import EvoNasError
 from evo_nas.run import Run
 from evo_nas.storage.run_folder import FILES
+from evo_nas.storage.study_record import read_study
 from evo_nas.training.resumable import load_task, result_of
 
 pytestmark = pytest.mark.usefixtures("bounded")
@@ -45,7 +45,7 @@ def test_no_command_waits_for_a_pipe_in_a_run_folder(
 
 @pytest.mark.parametrize(
     ("name", "read"),
-    [("study.json", load_study), ("train.json", load_task), ("result.json", result_of)],
+    [("study.json", read_study), ("train.json", load_task), ("result.json", result_of)],
 )
 def test_no_reader_waits_for_a_pipe(name: str, read: Callable[[Path], object], tmp_path: Path) -> None:
     os.mkfifo(tmp_path / name)
