@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from enum import StrEnum
 from types import MappingProxyType
@@ -18,6 +19,7 @@ from evo_nas.evaluators.limits import Limits
 from evo_nas.executors.base import Executor
 from evo_nas.storage.history import History
 from evo_nas.storage.replay import KnownResult, Pending
+from evo_nas.system.alarm import Alarm, TimeIsUp
 from evo_nas.system.failpoints import Failpoint, reach
 from genotypes.genotype import GenotypeError, shorten
 from genotypes.individual import Evaluation, Individual, Outcome, Proposal
@@ -37,6 +39,10 @@ _ASK, _TELL = 1, 2  # tags of the generators; a training has 3 (evo_nas.evaluato
 
 CRASHES: Final = 2
 """A training that takes its process down is tried so often; then its network is left alone for the rest of the run."""
+
+
+HEEDING: Final = 1.5
+"""Seconds that code of a plug-in may go on after the search was stopped: a signal is heeded within two."""
 
 
 class Reason(StrEnum):
@@ -144,6 +150,7 @@ class PopulationManager:
         self._clock = clock
         self._started = clock()
         self._stop: Reason | None = None
+        self._alarm = Alarm()
         self._deadline = math.inf  # when the grace is over
         self._pending: dict[int, Pending] = {}  # asked and not told, by ascending id
         self._running: set[int] = set()  # those of them that are being trained
@@ -161,13 +168,24 @@ class PopulationManager:
             self._stop = reason
             self._deadline = self._clock() + self.grace
             self.executor.wake()
+            self._alarm.ring_in(HEEDING)
 
     def run(self) -> Reason:
         """Search until the budget is spent, nothing is proposed that can be trained, or the search is stopped.
 
+        Code of the strategy that goes on for :data:`HEEDING` seconds after that is ended. An ask is as if it had not
+        been asked; with a start or a tell, which leave the strategy half told, the search ends without further grace.
+
         Raises:
             TooManyFailures: if ``max_consecutive_failures`` trainings in a row failed.
         """
+        try:
+            return self._run()
+        except TimeIsUp:
+            assert self._stop is not None, "else nothing rings"
+            return self._stop
+
+    def _run(self) -> Reason:
         for listener in self.listeners:
             listener.starting(self.evaluator.measure)
         self._restore()
@@ -209,7 +227,8 @@ class PopulationManager:
         What the strategy would have forgotten is left out: see :attr:`strategies.base.SearchStrategy.lookback`.
         """
         history, lookback = self.history, self.strategy.lookback
-        self.strategy.start(self.space, self._rng())
+        with self._ended_in_time():
+            self.strategy.start(self.space, self._rng())
         after = 0 if lookback is None else history.horizon(max(lookback, self._window, 1))
         if after:
             self.population = history.population(self._window, after)
@@ -247,11 +266,27 @@ class PopulationManager:
                 return self._because_of_the_limits() or Reason.CONVERGED
             id = self._last_id + 1
             waiting = [pending.proposal for pending in self._pending.values()]
-            proposal = self.strategy.ask(self.population, waiting, self._rng(id, _ASK))
+            try:
+                with self._ended_in_time():
+                    proposal = self.strategy.ask(self.population, waiting, self._rng(id, _ASK))
+            except TimeIsUp:
+                break
             if proposal is None:
                 return None if self._running else self._because_of_the_limits() or Reason.EXHAUSTED
             self._ask(id, proposal)
         return self._stop
+
+    @contextmanager
+    def _ended_in_time(self) -> Iterator[None]:
+        """End the code of a plug-in that goes on for long after the search was stopped.
+
+        Raises:
+            TimeIsUp: in the block.
+        """
+        with self._alarm.limit():
+            if self._stop:
+                self._alarm.ring_in(HEEDING)
+            yield
 
     def _because_of_the_limits(self) -> Reason | None:
         """Return whether it is the limits that leave nothing to train: they refused the last asks, all of them."""
@@ -401,7 +436,8 @@ class PopulationManager:
                 f"{individual.id} has {has}: start a new run with one of these, or with another evaluator"
             )
         self.population.add(individual)
-        return self.strategy.tell(individual, self._rng(individual.id, _TELL))
+        with self._ended_in_time():
+            return self.strategy.tell(individual, self._rng(individual.id, _TELL))
 
     def _rng(self, *ids: int) -> np.random.Generator:
         """Make the generator of one event: a function of the run's seed, the id and the kind of event."""
