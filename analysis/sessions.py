@@ -18,7 +18,7 @@ from evo_nas.storage.log import read_events
 Floats = NDArray[np.float64]
 
 
-def elapsed_seconds(folder: Path, asked_at: Floats, told_at: Floats) -> Floats:
+def measure_elapsed_seconds(folder: Path, asked_at: Floats, told_at: Floats) -> Floats:
     """Return for each tell how many seconds the run had been going for by then; NaN where nothing was told.
 
     ``asked_at`` and ``told_at``, both of shape (trials,), are wall clocks in seconds since 1970, in the order told, NaN

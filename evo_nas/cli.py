@@ -19,7 +19,7 @@ from typing import Any, Final
 from evo_nas.commands.base import Parser
 from evo_nas.errors import EvoNasError
 from evo_nas.system.reasons import explain
-from evo_nas.system.stops import STOPS, Stopped, heed_stops, raise_stopped, signal_name
+from evo_nas.system.stops import STOPS, Stopped, heed_stops, raise_stop, signal_name
 from evo_nas.system.terminal import safe_streams
 from evo_nas.system.version import __version__
 from genotypes.genotype import printable
@@ -28,7 +28,7 @@ COMMANDS: Final = {
     "run": ("run", "search: start a new run"),
     "doctor": ("doctor.command", "say what a search would use, how long it takes, and what to change"),
     "study": ("study", "compare strategies over many seeds"),
-    "resume": ("resume", "go on with a run where it stopped"),
+    "resume": ("resume", "continue a run where it stopped"),
     "show": ("show", "print the best cells of a run"),
     "status": ("status", "say how far a run is, or how it ended"),
     "repair": ("repair", "save what can be read of a damaged history; the old one is kept"),
@@ -53,7 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         # A notebook's backend may not be installed where we are; pictures are written, never shown.
         os.environ["MPLBACKEND"] = "agg"
     try:
-        with heed_stops(raise_stopped, raise_stopped):
+        with heed_stops(raise_stop, raise_stop):
             arguments = build_parser().parse_args(argv)
             arguments.words = sys.argv[1:] if argv is None else list(argv)
             with _log_on_stderr():
@@ -82,7 +82,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 @contextmanager
 def _log_on_stderr() -> Iterator[None]:
-    """Let what our modules log be read: warnings, and what takes long."""
+    """Print what our modules log: warnings, and what takes long."""
     import logging
 
     handler = logging.StreamHandler()

@@ -25,7 +25,7 @@ class EvoNasError(Exception):
 
 
 class UsageError(EvoNasError):
-    """What was asked for cannot be done: an unknown name, a value out of range, a file of the wrong kind."""
+    """A request that cannot be met: an unknown name, a value out of range, a file of the wrong kind."""
 
     exit_code = 2
 

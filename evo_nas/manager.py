@@ -8,7 +8,6 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from enum import StrEnum
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
@@ -17,6 +16,7 @@ from evo_nas.errors import TooManyFailures, UsageError
 from evo_nas.evaluators.base import Evaluator, Job
 from evo_nas.evaluators.limits import Limits
 from evo_nas.executors.base import Executor
+from evo_nas.storage.endings import Reason
 from evo_nas.storage.history import History
 from evo_nas.storage.replay import KnownResult, Pending
 from evo_nas.system.alarm import Alarm, TimeIsUp
@@ -38,41 +38,11 @@ _ASK, _TELL = 1, 2  # tags of the generators; a training has 3 (evo_nas.evaluato
 
 
 CRASHES: Final = 2
-"""A training that takes its process down is tried so often; then its network is left alone for the rest of the run."""
+"""A training that takes its process down is tried so often; then its network is quarantined for the rest of the run."""
 
 
 HEEDING: Final = 1.5
 """Seconds that code of a plug-in may go on after the search was stopped: a signal is heeded within two."""
-
-
-class Reason(StrEnum):
-    """Why a search ended. After the last five it is not over, and can be resumed."""
-
-    TRIALS = "trials"
-    """the budget of trainings is spent"""
-    TARGET = "target"
-    """a fitness as high as the target was found"""
-    EXHAUSTED = "exhausted"
-    """the strategy has nothing more to propose"""
-    CONVERGED = "converged"
-    """the strategy proposes only what is known already"""
-    REFUSED = "refused"
-    """the limits refuse whatever the strategy proposes"""
-    TIME = "time"
-    """the time limit was reached"""
-    SCHEDULER = "scheduler"
-    """the scheduler of a cluster said that it is about to end the job"""
-    INTERRUPTED = "interrupted"
-    """somebody pressed Ctrl-C"""
-    TERMINATED = "terminated"
-    """somebody sent SIGTERM"""
-    HUNG_UP = "hung-up"
-    """the terminal was closed"""
-
-    @property
-    def is_final(self) -> bool:
-        """Whether the search is over, so that resuming it needs a new budget or target."""
-        return self in (Reason.TRIALS, Reason.TARGET, Reason.EXHAUSTED, Reason.CONVERGED, Reason.REFUSED)
 
 
 class Listener:
@@ -202,11 +172,11 @@ class PopulationManager:
                     listener.stopping(self._stop, len(self._running))
             for id, evaluation in self.executor.next(self._patience()):
                 reach(Failpoint.EVALUATED)
-                self._ended(id, evaluation)
+                self._end(id, evaluation)
 
     @property
     def _window(self) -> int:
-        """How many of the youngest the population keeps: whoever looks back the furthest decides."""
+        """Number of the youngest that the population keeps: the longest look back decides."""
         return max(self.strategy.window, self.evaluator.window)
 
     def _look_at_the_clock(self) -> None:
@@ -227,14 +197,14 @@ class PopulationManager:
         What the strategy would have forgotten is left out: see :attr:`strategies.base.SearchStrategy.lookback`.
         """
         history, lookback = self.history, self.strategy.lookback
-        with self._ended_in_time():
+        with self._limit_time():
             self.strategy.start(self.space, self._rng())
         after = 0 if lookback is None else history.horizon(max(lookback, self._window, 1))
         if after:
             self.population = history.population(self._window, after)
-        trials = history.told_after(after)
+        trials = history.count_tells(after)
         last: tuple[int, Mapping[str, float]] | None = None
-        for count, individual in enumerate(history.told(after)):
+        for count, individual in enumerate(history.read_tells(after)):
             if count % _RESTORED_AT_ONCE == 0:
                 for listener in self.listeners:
                     listener.restoring(count, trials)
@@ -245,8 +215,8 @@ class PopulationManager:
         if last:  # the run may have died between the tell and its notes
             history.note(*last)
         self._last_id = history.last_id
-        self._trained = history.trained()
-        self._repeats = history.untrained_in_a_row()
+        self._trained = history.count_trainings()
+        self._repeats = history.count_asks_since_training()
         self._stop_at_the_target()
         reach(Failpoint.RESTORED)
         for listener in self.listeners:
@@ -267,7 +237,7 @@ class PopulationManager:
             id = self._last_id + 1
             waiting = [pending.proposal for pending in self._pending.values()]
             try:
-                with self._ended_in_time():
+                with self._limit_time():
                     proposal = self.strategy.ask(self.population, waiting, self._rng(id, _ASK))
             except TimeIsUp:
                 break
@@ -277,7 +247,7 @@ class PopulationManager:
         return self._stop
 
     @contextmanager
-    def _ended_in_time(self) -> Iterator[None]:
+    def _limit_time(self) -> Iterator[None]:
         """End the code of a plug-in that goes on for long after the search was stopped.
 
         Raises:
@@ -290,7 +260,7 @@ class PopulationManager:
 
     def _because_of_the_limits(self) -> Reason | None:
         """Return whether it is the limits that leave nothing to train: they refused the last asks, all of them."""
-        refused = self.history.refused_in_a_row().count if self.limits else 0
+        refused = self.history.find_refusals_since_training().count if self.limits else 0
         return Reason.REFUSED if 0 < min(self.config.max_repeats, self._last_id) <= refused else None
 
     def _ask(self, id: int, proposal: Proposal) -> None:
@@ -311,11 +281,11 @@ class PopulationManager:
         self._proceed(pending, answer)
 
     def _take_up(self, pending: Pending) -> None:
-        """Go on with what was asked before the run was interrupted."""
+        """Resume what was asked before the run was interrupted."""
         crash = self._crashed.pop(pending.id, None)
         if crash is not None:
             self._take_for_running(pending)
-            self._ended(pending.id, crash)
+            self._end(pending.id, crash)
             return
         answer = self._answer(pending)
         if answer is not None:
@@ -325,7 +295,7 @@ class PopulationManager:
         self._proceed(pending, answer)
 
     def _proceed(self, pending: Pending, answer: Evaluation | None) -> None:
-        """Let an ask hear its answer, wait for its twin, or be trained, as is recorded already."""
+        """Answer an ask that is recorded already, let it wait for its twin, or train it."""
         if answer is not None:
             self._repeats += 1
             self._hear(pending.id, answer)
@@ -356,21 +326,21 @@ class PopulationManager:
         return None
 
     def _waits(self, pending: Pending) -> bool:
-        """Whether a network is being trained already, so that another ask for it waits for its fitness."""
+        """Return whether a network is being trained already, so that another ask for it waits for its fitness."""
         return self.reuse and pending.key in self._waiting
 
     def _job(self, pending: Pending) -> Job:
         return Job(pending.id, pending.proposal.genotype, self.config.seed, pending.brief)
 
-    def _ended(self, id: int, evaluation: Evaluation) -> None:
-        """Tell a training that ended, and after it those that waited for its fitness; try again after a crash."""
+    def _end(self, id: int, evaluation: Evaluation) -> None:
+        """Record a training that ended, and after it those that waited for its fitness; try again after a crash."""
         pending = self._pending[id]
         if evaluation.outcome is Outcome.CRASH and self._stop:
             # Whoever stops a run may kill its workers too, which says nothing against the network.
             self._running.remove(id)
             return
         if evaluation.outcome is Outcome.CRASH and self.history.crashes(id) + 1 < CRASHES:
-            self.history.crashed(id)
+            self.history.record_crash(id)
             self.history.attempt(id)
             reach(Failpoint.RETRYING)
             self.executor.submit(self._job(pending), fresh=True)
@@ -398,7 +368,7 @@ class PopulationManager:
         self._hear(id, evaluation)
 
     def _hear(self, id: int, evaluation: Evaluation) -> None:
-        """Let population, strategy and listeners know how an ask ended, which is recorded."""
+        """Inform population, strategy and listeners of how an ask ended, which is recorded."""
         proposal = self._pending.pop(id).proposal
         individual = Individual(
             id,
@@ -424,7 +394,7 @@ class PopulationManager:
             self.stop(Reason.TARGET)
 
     def _learn(self, individual: Individual) -> Mapping[str, float] | None:
-        """Let the population and the strategy know of an individual; the same for a new one and a remembered one.
+        """Inform the population and the strategy of an individual; the same for a new one and a remembered one.
 
         Raises:
             UsageError: if it lacks a metric that the strategy needs.
@@ -436,7 +406,7 @@ class PopulationManager:
                 f"{individual.id} has {has}: start a new run with one of these, or with another evaluator"
             )
         self.population.add(individual)
-        with self._ended_in_time():
+        with self._limit_time():
             return self.strategy.tell(individual, self._rng(individual.id, _TELL))
 
     def _rng(self, *ids: int) -> np.random.Generator:
@@ -454,23 +424,3 @@ def _again(known: KnownResult, kept: Sequence[str]) -> Evaluation:
     metrics = {name: known.metrics[name] for name in kept if name in known.metrics}
     outcome = Outcome.REUSED if known.fitness is not None else known.outcome
     return Evaluation(outcome, known.fitness, known.test_fitness, seconds=None, metrics=metrics, error=known.error)
-
-
-WHY: Final[Mapping[str, str]] = {
-    Reason.TRIALS: "all trials are done",
-    Reason.TARGET: "the target {measure} is reached",
-    Reason.EXHAUSTED: "the strategy has nothing more to propose",
-    Reason.CONVERGED: "the strategy proposes only networks that are known",
-    Reason.REFUSED: "the limits refuse whatever the strategy proposes",
-    Reason.TIME: "the time limit is reached",
-    Reason.SCHEDULER: "the scheduler wants the machine",
-    Reason.INTERRUPTED: "Ctrl-C",
-    Reason.TERMINATED: "SIGTERM",
-    Reason.HUNG_UP: "the terminal was closed",
-}
-"""Why a search ended, in words, to be filled in by :func:`say_why`."""
-
-
-def say_why(reason: str, measure: Measure) -> str:
-    """Return why a search ended, in words; a reason that nobody knows is shortened."""
-    return WHY[reason].format(measure=measure.name) if reason in WHY else shorten(reason, 200)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Final
 
-from evo_nas.manager import Reason
+from evo_nas.storage.endings import Reason
 from evo_nas.system.stops import STOPS, heed_stops, signal_name
 
 REASONS: Final = {

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import signal
 import tomllib
 import traceback
@@ -21,24 +20,21 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from evo_nas.config import OPTION_TABLES, RunConfig, Tables, differences, read_setting
 from evo_nas.errors import EvoNasError, RunFolderError, UsageError
-from evo_nas.manager import Listener, Reason
+from evo_nas.manager import Listener
 from evo_nas.run import Parts, build, fill_options, load_config, read_stored_config, resume, start
+from evo_nas.storage.endings import Reason
 from evo_nas.storage.history import History
 from evo_nas.storage.log import read_log
 from evo_nas.storage.run_folder import RunFolder, is_of_a_run, take_lock
+from evo_nas.storage.study_record import VERSION, file_name, read_study
 from evo_nas.system.atomic import make_folder, write_whole
 from evo_nas.system.links import refuse_links
-from evo_nas.system.text import read_text
-from genotypes.genotype import shorten
 from genotypes.individual import Evaluation, Individual
 from genotypes.population import Population
 from genotypes.registry import options_of
 
 if TYPE_CHECKING:
     from collections.abc import Generator
-
-VERSION: Final = 1
-"""Version of ``study.json``."""
 
 _NOTHING_LEFT: Final = (Reason.CONVERGED, Reason.EXHAUSTED, Reason.REFUSED)
 
@@ -55,25 +51,25 @@ class Entrant:
 
     @property
     def folder(self) -> str:
-        """What its run folders are called, before ``-seed<k>``."""
-        return _file_name(self.label)
+        """Name of its run folders, before ``-seed<k>``."""
+        return file_name(self.label)
 
 
 @dataclass(frozen=True)
 class Study:
-    """What is to be compared: every entrant on every seed."""
+    """A comparison to run: every entrant on every seed."""
 
     entrants: tuple[Entrant, ...]
     seeds: range
 
     @property
     def config(self) -> RunConfig:
-        """What all entrants share, read from the first."""
+        """The options that all entrants share, read from the first."""
         return self.entrants[0].config
 
     @property
     def labels(self) -> list[str]:
-        """How the entrants are called."""
+        """Names of the entrants."""
         return [entrant.label for entrant in self.entrants]
 
     @property
@@ -82,12 +78,12 @@ class Study:
         evaluator, run = build(self.config).evaluator, self.config.run
         options = options_of(evaluator)
         what = options.get("dataset") or options.get("column") or run.evaluator.rpartition(":")[2]
-        return Path("runs") / _file_name(f"study-{run.space.rpartition(':')[2]}-{what}-{run.repeats}")
+        return Path("runs") / file_name(f"study-{run.space.rpartition(':')[2]}-{what}-{run.repeats}")
 
 
 @dataclass(frozen=True)
 class RunResult:
-    """How a run of a study ended: ``reason``, or else ``error`` with its exit code; ``best`` is its highest fitness."""
+    """The end of a study's run: ``reason``, or else ``error`` with its exit code; ``best`` is its highest fitness."""
 
     label: str
     seed: int
@@ -174,7 +170,7 @@ def open_study(study: Study, path: Path) -> Iterator[Study]:
         make_folder(path)
     except OSError as error:
         raise RunFolderError(f"cannot make the study folder {path}: {error.strerror}") from error
-    if not known.is_file() and any(entry.name != "study.lock" for entry in path.iterdir()):
+    if not known.is_file() and any(entry.name not in ("study.lock", "study.json.partial") for entry in path.iterdir()):
         raise RunFolderError(f"{path} is not empty and holds no study; name another folder with --study-dir")
     refuse_links(path, ["study.lock", "study.json", "figures"])
     lock, _ = take_lock(path / "study.lock", f"the study {path}")
@@ -192,7 +188,7 @@ def open_study(study: Study, path: Path) -> Iterator[Study]:
             )
             record = _record(filled, evaluator.optimum)
             if known.is_file():
-                record = _merged(_read(known), record, path)
+                record = _merge(read_study(path), record, path)
             _check_alike(record["strategies"])
         except BaseException:
             if not known.is_file():
@@ -205,7 +201,7 @@ def open_study(study: Study, path: Path) -> Iterator[Study]:
         yield filled
 
 
-def list_unfinished(study: Study, path: Path) -> list[RunTask]:
+def list_open_tasks(study: Study, path: Path) -> list[RunTask]:
     """List the runs of an opened study that are not finished, seed by seed, so that those there can be compared.
 
     Raises:
@@ -223,7 +219,7 @@ def list_unfinished(study: Study, path: Path) -> list[RunTask]:
 
 
 def run_all(tasks: Sequence[RunTask], jobs: int, hear: Callable[[RunResult, int], None]) -> list[RunResult]:
-    """Run or resume what :func:`list_unfinished` listed, ``jobs`` runs at a time, and give how each ended.
+    """Run or resume what :func:`list_open_tasks` listed, ``jobs`` runs at a time, and give how each ended.
 
     ``hear`` is called as each ends, with how many are left. A run that fails does not stop the others; Ctrl-C stops
     all. What comes out does not depend on ``jobs``.
@@ -276,7 +272,7 @@ def is_finished(folder: Path, trials: int) -> bool:
     """Return whether a run needs no more: its trials are done, or it ended because there was nothing more to try."""
     try:
         with History.read(folder / "history.db") as history:
-            if history.trained() >= trials:
+            if history.count_trainings() >= trials:
                 return True
     except (RunFolderError, OSError):
         return False  # whoever runs it says what is wrong
@@ -296,7 +292,7 @@ class _Watch(Listener):
         self.best = next((individual.fitness for individual in population.best(1)), None)
 
     def told(self, individual: Individual, evaluation: Evaluation, population: Population, trained: int) -> None:
-        """Look at the best, and who is alive."""
+        """Style at the best, and who is alive."""
         self.restored(population, trained)
         if self.parent is not None and os.getppid() != self.parent:
             os._exit(1)  # every step is on disk; nobody is there to be told
@@ -310,7 +306,7 @@ def _search(task: RunTask, jobs: int) -> RunResult:
     watch = _Watch(task.parent if in_worker else None)
     try:
         plugins = [name for part in OPTION_TABLES if ":" in (name := task.tables["run"][part])]
-        if History.begun(task.path / "history.db"):
+        if History.exists(task.path / "history.db"):
             config = read_stored_config(task.path, task.tables, plugins)
             with RunFolder.open(task.path) as folder:
                 run = resume(config, folder, _parts(config, jobs), listeners=[watch], durable=False)
@@ -387,7 +383,7 @@ def _check_alike(entries: Sequence[Mapping[str, Any]]) -> None:
                 raise UsageError(f"--strategies: {other['label']} and {entry['label']} would share a folder")
 
 
-def _merged(old: Mapping[str, Any], new: dict[str, Any], path: Path) -> dict[str, Any]:
+def _merge(old: Mapping[str, Any], new: dict[str, Any], path: Path) -> dict[str, Any]:
     """Add what is asked for now to what the study has already.
 
     Raises:
@@ -408,38 +404,3 @@ def _merged(old: Mapping[str, Any], new: dict[str, Any], path: Path) -> dict[str
             "name another folder with --study-dir"
         )
     return {**new, "strategies": list(before.values())}
-
-
-def _read(file: Path) -> dict[str, Any]:
-    """Read ``study.json``.
-
-    Raises:
-        RunFolderError: if it is damaged, leads out of its folder, or is of another version.
-    """
-    try:
-        record = json.loads(read_text(file))
-        version = record["version"]
-        if version == VERSION:
-            tables = [record[name] for name in ("run", "space", "evaluator")]
-            for entry in record["strategies"]:
-                tables.append(entry["options"])
-                label, folder, name = (entry[key] for key in ("label", "folder", "name"))
-                if not (isinstance(label, str) and isinstance(name, str) and isinstance(folder, str)):
-                    raise ValueError("a label, a name or a folder is no text")
-                if folder != _file_name(folder):
-                    raise ValueError(f"the folder {shorten(folder)!r} does not lie in that of the study")
-            for table in tables:
-                if not isinstance(table, dict) or not all(map(str.isidentifier, table)):
-                    raise ValueError(f"{shorten(table)} is no table of options")
-            if not (record["optimum"] is None or type(record["optimum"]) in (int, float)):
-                raise ValueError(f"its optimum is {shorten(record['optimum'])}, no number")
-            return dict(record)
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        reason = shorten(repr(error), 200)
-        raise RunFolderError(f"{file} is damaged ({reason}); name another folder with --study-dir") from None
-    raise RunFolderError(f"{file} has version {shorten(version)}, this evo_nas reads version {VERSION}")
-
-
-def _file_name(text: str) -> str:
-    """Make a file name of a label: what could not stand there, or in a shell, becomes a dot."""
-    return re.sub(r"[^\w()=,+.-]", ".", text)

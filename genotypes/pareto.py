@@ -1,13 +1,9 @@
-"""The Pareto front of accuracy, which is maximised, and costs, which are minimised."""
+"""The Pareto front of fitness, which is maximised, and costs, which are minimised."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
-
-if TYPE_CHECKING:
-    from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike, NDArray
 
 
 def pareto_front(accuracy: ArrayLike, costs: ArrayLike) -> NDArray[np.intp]:

@@ -11,8 +11,9 @@ import random
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, ClassVar, Final, Self
+from typing import ClassVar, Final, Self
 
+import numpy as np
 from deap import base, tools
 
 from genotypes.genotype import Genotype, shorten
@@ -21,10 +22,7 @@ from genotypes.population import Population
 from genotypes.ranges import check_ranges
 from genotypes.space import SearchSpace
 from strategies.base import SearchStrategy
-from strategies.objectives import Member, remove_crowded, select_crowded
-
-if TYPE_CHECKING:
-    import numpy as np
+from strategies.objectives import Member, remove_by_crowding, select_by_crowding
 
 PAPER_POPULATION: Final = 100
 PAPER_SAMPLE: Final = 25
@@ -55,10 +53,11 @@ class RegularizedEvolution(SearchStrategy):
     ``distinct`` leaves algorithm 1: a child that was proposed before is mutated on until it is new, and so is a random
     genotype. Without it a repeat is proposed like any other, to be trained once more under ``--repeats retrain``.
 
-    ``objective`` is what a tournament is won by: ``accuracy``, or ``pareto``, where ``costs`` count as well. These are
-    metrics of the evaluation, the smaller the better, such as ``mult_adds``, ``parameters`` or ``latency``. The sample
-    is then sorted into fronts, and of the first the member with the most room around it wins: the crowded-comparison
-    operator of NSGA-II (Deb et al. 2002, section III.C). Aging stays as it is.
+    ``objective`` is what a tournament is won by: ``accuracy``, which is the fitness whatever it measures, or
+    ``pareto``, where ``costs`` count as well. These are metrics of the evaluation, the smaller the better, such as
+    ``mult_adds``, ``parameters`` or ``latency``. The sample is then sorted into fronts, and of the first the member
+    with the most room around it wins: the crowded-comparison operator of NSGA-II (Deb et al. 2002, section III.C).
+    Aging stays as it is.
 
     Open options (``None``) depend on the space. P is 8 members per decision with a choice, at most the paper's 100;
     S is the paper's 25, at most half of P; ``distinct`` is true where the space has at most a million genotypes.
@@ -132,7 +131,7 @@ class RegularizedEvolution(SearchStrategy):
         # selRandom draws with replacement, as Real et al. do; the first of the sample wins a tie, or loses it.
         self.toolbox.register("draw", tools.selRandom, k=options.sample)
         is_crowded = self.objective == "pareto"
-        select, remove = (select_crowded, remove_crowded) if is_crowded else (tools.selBest, tools.selWorst)
+        select, remove = (select_by_crowding, remove_by_crowding) if is_crowded else (tools.selBest, tools.selWorst)
         self.toolbox.register("select", select, k=1)
         self.toolbox.register("remove", remove, k=1)
         self.toolbox.register("mutate", space.mutate)

@@ -26,7 +26,7 @@ from strategies.models.gaussian_process import (
     Encoder,
     Features,
     Posterior,
-    expected_improvement,
+    compute_expected_improvement,
     kernels,
     likeliest,
     on_one_thread,
@@ -99,7 +99,7 @@ class GuidedEvolution(SearchStrategy):
         if len(self._examples) < 2:
             return Proposal(self.space.sample(rng))
         known = self._keys | {self.space.key(proposal.genotype) for proposal in pending}
-        ranking = self._ranked(self._candidates(rng), [proposal.genotype for proposal in pending])
+        ranking = self._rank(self._candidates(rng), [proposal.genotype for proposal in pending])
         strangers = (Proposal(self.space.sample(rng)) for _ in range(_LAST_RESORT))
         proposal = Proposal(self.space.sample(rng))
         # Keys are dear: only those of the most promising are spelled.
@@ -154,7 +154,7 @@ class GuidedEvolution(SearchStrategy):
             made.setdefault(self.space.sample(rng), None)
         return [Proposal(genotype, parent) for genotype, parent in made.items() if genotype not in told]
 
-    def _ranked(self, candidates: Sequence[Proposal], pending: Sequence[Genotype]) -> list[Proposal]:
+    def _rank(self, candidates: Sequence[Proposal], pending: Sequence[Genotype]) -> list[Proposal]:
         """Return the candidates by their expected improvement over the best expected fitness, told or pending."""
         if not candidates:
             return []
@@ -170,7 +170,7 @@ class GuidedEvolution(SearchStrategy):
             incumbent = float(posterior.mean(distances(features, features)).max())
             screened = self._encode([candidate.genotype for candidate in candidates])
             mean, sd = posterior.mean_and_sd(distances(screened, features))
-            worth = expected_improvement(mean, sd, incumbent)
+            worth = compute_expected_improvement(mean, sd, incumbent)
         return [candidates[index] for index in np.argsort(-worth, kind="stable")]
 
 

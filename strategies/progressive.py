@@ -140,7 +140,7 @@ class ProgressiveSearch(SearchStrategy):
         """
         ways = self._ways(self._level)
         choices = self._choices([parent.genotype for parent in parents])
-        predicted = self._surrogate.grown(choices, np.array(ways)).ravel()
+        predicted = self._surrogate.predict_children(choices, np.array(ways)).ravel()
         ranking = np.argsort(-predicted, kind="stable")
 
         def child(index: int) -> Proposal:

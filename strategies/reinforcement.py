@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Final
+from typing import ClassVar, Final
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -16,10 +17,7 @@ from genotypes.population import Population
 from genotypes.ranges import check_ranges
 from genotypes.space import SearchSpace
 from strategies.base import SearchStrategy
-from strategies.models.controller import Controller, isolated
-
-if TYPE_CHECKING:
-    import numpy as np
+from strategies.models.controller import Controller, isolate
 
 _ROUNDING: Final = 1e-8
 """Differences between fitnesses that are no larger on average say nothing, and are not scaled up."""
@@ -76,7 +74,7 @@ class PPOController(SearchStrategy):
     def start(self, space: SearchSpace, rng: np.random.Generator) -> None:
         """Create a controller for the decisions of ``space``, with initial weights from ``rng``."""
         super().start(space, rng)
-        with isolated():
+        with isolate():
             self._controller = Controller(space.decisions, self.hidden, rng, self.temperature)
             self._optimizer = torch.optim.Adam(self._controller.parameters(), lr=self.learning_rate, fused=True)
         self._told: list[Individual] = []
@@ -86,7 +84,7 @@ class PPOController(SearchStrategy):
     def ask(self, population: Population, pending: Sequence[Proposal], rng: np.random.Generator) -> Proposal:
         """Propose a sample of the policy; the memo holds the log-probability of each choice."""
         uniforms = rng.random(len(self.space.decisions)).tolist()
-        with isolated():
+        with isolate():
             choices, log_probs = self._controller.sample(uniforms)
         return Proposal(Genotype(self.space.spelling, choices), memo=log_probs)
 
@@ -110,7 +108,7 @@ class PPOController(SearchStrategy):
         advantages, self._baseline = compare(
             rewards, mean if self._baseline is None else self._baseline, self.baseline_decay
         )
-        with isolated():
+        with isolate():
             notes = self._update(told, torch.tensor(advantages))
         return {"reward": mean, "baseline": self._baseline, **notes}
 

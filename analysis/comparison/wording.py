@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 WIDTH: Final = 80
@@ -13,9 +13,9 @@ _MANY: Final = 4
 """Names that a sentence lists; of more it lists one less, and says how many are left."""
 
 
-def join_words(words: Sequence[str]) -> str:
+def join_words(words: Iterable[str]) -> str:
     """Join words as a sentence does; of many only the first three."""
-    words = _few(words)
+    words = _few([*words])
     return " and ".join(filter(None, [", ".join(words[:-1]), *words[-1:]]))
 
 
@@ -52,7 +52,7 @@ def columns_of(rows: Sequence[Sequence[str]]) -> list[str]:
     return ["  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
 
 
-def align_named(names: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+def align_with_names(names: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     """Align rows of text, headings first, with a number and a name before each but the first.
 
     A name that leaves too little of :data:`WIDTH` for its row stands in a line of its own, and so do all others then.

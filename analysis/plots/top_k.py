@@ -10,15 +10,15 @@ from matplotlib.lines import Line2D
 
 from analysis.curves import add_groups, band_over_runs, top_mean
 from analysis.frames import HistoryError
+from analysis.palette import INK, Style
 from analysis.plots.axes import column_of, dress_fractions, fitness_of, legend, letters, new_axes, settle
 from analysis.plots.curves import Groups, draw_line, looks_of, nothing, runs_of, so_many
-from analysis.plots.palette import INK, Look
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 BEST: Final = (1, 5, 25)
-"""How many networks are averaged, as in the paper."""
+"""Number of networks that are averaged, as in the paper."""
 
 _NAMED: Final = 4  # groups that the legend has room for
 _START: Final = 0.15  # of the samples before which a curve may be below: the mean of 25 begins low
@@ -33,7 +33,7 @@ def plot_top(
     x: str = "trials",
     groups: Groups = None,
 ) -> Axes:
-    """Draw the mean accuracy of the best 1, 5 and 25 networks so far, a network once; over seeds their mean.
+    """Draw the mean fitness of the best 1, 5 and 25 networks so far, a network once; over seeds their mean.
 
     ``frame`` has the column ``key``. The colour and the marker are those of the group, the dashes say of how many. What
     not every run of a group has trained enough networks for is left out. Without ``ax`` a new figure is made.
@@ -64,7 +64,7 @@ def plot_top(
         look = styles[label]
         shift = (there.index(label) + position / len(best)) / len(there)
         draw_line(
-            band[at], band["mean"], ax, Look(look.colour, _DASHES[position], look.marker), None, bold=True, shift=shift
+            band[at], band["mean"], ax, Style(look.colour, _DASHES[position], look.marker), None, bold=True, shift=shift
         )
     last = max(float(band[at].max()) for *_, band in lines)
     settle(ax, [(band[at].to_numpy(), band["mean"].to_numpy()) for *_, band in lines], last, _START)

@@ -20,7 +20,7 @@ A row is a trial, in the order told, pending ones last. Columns and units:
   id, parent                   counts asks from 1; the individual that was mutated
   genotype, key, cell          as text; canonical spelling; readable form
   outcome, error, trained      how it ended; why it failed; whether it is an ended training
-  fitness, test, best_so_far     accuracy, a fraction in [0, 1]
+  fitness, test, best_so_far     the evaluator's measure, a fraction in [0, 1]
   seconds, elapsed             in seconds: of the evaluation; that the run had been going for
   parameters, mult_adds        counts; mult-adds of one image
   asked, told, sample          positions among events; trainings ended until then
@@ -48,12 +48,12 @@ def add_arguments(parser: Parser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Print or write the trials."""
-    from analysis.tables import ALL, for_the_eye, format_named, select, write_table
+    from analysis.tables import ALL, find_format, for_the_eye, select, write_table
     from evo_nas.system.atomic import make_folder, replace_whole
 
     file = arguments.output
     try:
-        format = format_named(arguments.format, file)
+        format = find_format(arguments.format, file)
     except ValueError as error:
         raise UsageError(str(error)) from error
     is_seen = file is None and sys.stdout.isatty()

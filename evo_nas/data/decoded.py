@@ -20,15 +20,14 @@ import tempfile
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
+
+import numpy as np
 
 from evo_nas.data.sources.base import ImageSource, Part
-from evo_nas.data.sources.catalogue import root_of_decoded
+from evo_nas.data.sources.catalogue import find_decoded_root
 from evo_nas.errors import DataError
 from evo_nas.system.text import read_text
-
-if TYPE_CHECKING:
-    import numpy as np
 
 VERSION: Final = 1
 """Goes into every key: to be raised whenever the same files would decode to other pixels."""
@@ -78,8 +77,6 @@ class DecodedEntry:
     @cached_property
     def images(self) -> np.ndarray:
         """The pixels, uint8 of shape (n, h, w, c), mapped read-only."""
-        import numpy as np
-
         # allow_pickle is False by default, and said here all the same: a cache may be shared.
         array: np.ndarray = np.load(self.folder / "images.npy", mmap_mode="r", allow_pickle=False)
         return array
@@ -87,8 +84,6 @@ class DecodedEntry:
     @cached_property
     def labels(self) -> np.ndarray:
         """The labels, int64 of shape (n,)."""
-        import numpy as np
-
         # Mapped first: of a file that lies about its length nothing is allocated.
         array: np.ndarray = np.array(np.load(self.folder / "labels.npy", mmap_mode="r", allow_pickle=False))
         return array
@@ -98,7 +93,7 @@ class DecodedEntry:
         return {"folder": self.folder, "manifest": self.manifest}
 
 
-def open_decoded(source: ImageSource, part: Part, size: int | None, channels: int) -> DecodedEntry:
+def open_decoded_copy(source: ImageSource, part: Part, size: int | None, channels: int) -> DecodedEntry:
     """Open the decoded copy of one part of a source, and decode it first if there is none.
 
     A damaged entry is replaced, with a warning in the log. Processes that decode the same at the same time do
@@ -133,13 +128,11 @@ def entry_folder(source: ImageSource, part: Part, size: int | None, channels: in
         DataError: if files of the source are missing.
     """
     words = [str(VERSION), part, str(size), str(channels), source.stamp(part)]
-    return root_of_decoded() / hashlib.sha256("\n".join(words).encode("utf-8", "surrogateescape")).hexdigest()[:32]
+    return find_decoded_root() / hashlib.sha256("\n".join(words).encode("utf-8", "surrogateescape")).hexdigest()[:32]
 
 
 def _whole(folder: Path) -> DecodedEntry | None:
     """Return the entry of a folder, or ``None`` if it is missing, damaged, or differs from its manifest."""
-    import numpy as np
-
     try:
         manifest = Manifest.read(folder / "manifest.json")
         for name in ("images.npy", "labels.npy"):
@@ -199,8 +192,6 @@ def _put(new: Path, folder: Path, scratch: Path) -> None:
 
 def _write(source: ImageSource, part: Part, size: int | None, channels: int, new: Path) -> Manifest:
     """Decode a part, a batch at a time, into an empty folder."""
-    import numpy as np
-
     classes, labels = source.classes(), source.labels(part)
     digest = hashlib.sha256(json.dumps(classes).encode())
     digest.update(labels.astype("<i8").tobytes())
@@ -242,8 +233,6 @@ def _write(source: ImageSource, part: Part, size: int | None, channels: int, new
 
 def _moments(levels: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Return mean and standard deviation of each channel, as fractions, from counts of shape (channels, 256)."""
-    import numpy as np
-
     grey = np.arange(256)
     totals = levels.sum(axis=1)
     means = (levels * grey).sum(axis=1) / totals

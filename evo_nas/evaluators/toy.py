@@ -76,7 +76,7 @@ class ToyEvaluator(Evaluator):
         return self.seconds * math.exp(self.sigma**2 / 2)
 
     def evaluate(self, job: Job) -> Evaluation:
-        """Look the genotype up in the landscape, and sleep for as long as a training is meant to last."""
+        """Return the fitness in the landscape, after a sleep as long as the simulated training."""
         rng = job.rng()
         truth = self.truth(job.genotype)
         fitness = min(max(truth + self.noise * rng.standard_normal(), 0.0), 1.0)

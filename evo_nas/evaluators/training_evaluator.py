@@ -1,4 +1,4 @@
-"""What evaluators that train have in common: presets, the training of a candidate, stopping, latency, pace."""
+"""The common part of evaluators that train: presets, the training of a candidate, stopping, latency, pace."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ class TrainingEvaluator(Evaluator):
 
     @property
     def window(self) -> int:
-        """How many of the youngest individuals the stopping rule looks at; 0 without one."""
+        """Number of the youngest individuals that the stopping rule looks at; 0 without one."""
         return 0 if self.early_stopping == "none" else self.stopping_window
 
     def brief(self, population: Population) -> tuple[float, ...]:
@@ -216,6 +216,13 @@ class TrainingEvaluator(Evaluator):
         with seed_torch(0, data.device, threads):
             networks = (self.build(genotype, data.device) for genotype in genotypes)
             return measure_pace(networks, self.task(), self.recipe(), data.train, data.validation, steps)
+
+    @property
+    def device(self) -> torch.device:
+        """The device that the placement names, as this process sees it."""
+        from evo_nas.training.devices import resolve_device
+
+        return resolve_device(self.placement.device)
 
     @property
     def loaded(self) -> OnDevice:

@@ -120,7 +120,7 @@ class Pool:
         """
         deadline = None if timeout is None else time.monotonic() + timeout
         while True:
-            ended = self._ended() + self._overdue()
+            ended = self._collect() + self._overdue()
             self._share_out()
             if ended or self._is_woken:
                 self._is_woken = False
@@ -163,7 +163,7 @@ class Pool:
         begun.add_done_callback(begins)
         ended.add_done_callback(lambda _: self._ring())
 
-    def _ended(self) -> list[tuple[int, Evaluation]]:
+    def _collect(self) -> list[tuple[int, Evaluation]]:
         """Remove the ended jobs from their slots, and return them."""
         results = []
         for number, slot in list(self._busy.items()):
@@ -175,10 +175,10 @@ class Pool:
                 try:
                     results.append(self._release(number, slot.ended.result()))
                 except WorkerDied as error:
-                    results.append(self._release(number, _failed(Outcome.CRASH, slot, str(error)), dead=True))
+                    results.append(self._release(number, _fail(Outcome.CRASH, slot, str(error)), dead=True))
                 except Exception as error:  # what cannot be sent from one process to the other
                     words = f"{type(error).__name__}: {error}"
-                    results.append(self._release(number, _failed(Outcome.ERROR, slot, words)))
+                    results.append(self._release(number, _fail(Outcome.ERROR, slot, words)))
         return results
 
     def _overdue(self) -> list[tuple[int, Evaluation]]:
@@ -192,7 +192,7 @@ class Pool:
                 self._start_again(number, TimeoutError(f"it took longer than {self.start_limit:g} seconds"))
             else:
                 words = f"took longer than {self._trial_timeout:g} seconds and was stopped"
-                results.append(self._release(number, _failed(Outcome.TIMEOUT, slot, words), dead=True))
+                results.append(self._release(number, _fail(Outcome.TIMEOUT, slot, words), dead=True))
         return results
 
     def _release(self, number: int, evaluation: Evaluation, *, dead: bool = False) -> tuple[int, Evaluation]:
@@ -223,7 +223,7 @@ class Pool:
         if not (self._busy[number].jobs_done and isinstance(fault, WorkerDied)):  # else it was up, and died since
             self._failed_starts += 1
         if self._failed_starts >= STARTS:
-            last = why_not_started(fault)
+            last = explain_failed_start(fault)
             raise TooManyFailures(f"cannot start workers: {self._failed_starts} in a row failed, the last one: {last}")
         self._resubmit(number)
 
@@ -253,12 +253,12 @@ class Pool:
             os.write(self._ringer, b"!")
 
 
-def why_not_started(fault: BaseException) -> str:
+def explain_failed_start(fault: BaseException) -> str:
     """Return in words what kept a worker from starting."""
     is_plain = isinstance(fault, WorkerDied | TimeoutError | EvoNasError)
     return str(fault) if is_plain else f"{type(fault).__name__}: {fault}"
 
 
-def _failed(outcome: Outcome, slot: _Slot, words: str) -> Evaluation:
+def _fail(outcome: Outcome, slot: _Slot, words: str) -> Evaluation:
     began = slot.submitted if slot.began is None else slot.began
     return Evaluation.failed(outcome, words, seconds=time.monotonic() - began)

@@ -26,7 +26,7 @@ from joblib.externals.loky.backend.reduction import dumps
 from evo_nas.errors import UsageError, WorkersError
 from evo_nas.evaluators.base import Evaluator, Job, evaluate_safely
 from evo_nas.executors.guard import END, divide_off_guard
-from evo_nas.executors.pool import THREAD_VARIABLES, Pool, WorkerDied, why_not_started
+from evo_nas.executors.pool import THREAD_VARIABLES, Pool, WorkerDied, explain_failed_start
 from evo_nas.system.reasons import explain
 from evo_nas.system.stops import STOPS
 from genotypes.individual import Evaluation
@@ -90,7 +90,7 @@ class SlotsExecutor(Pool):
         word = f"process {os.getpid()}, {os.urandom(8).hex()}\n".encode()
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload([__name__, *evaluator.preload])
-        with _starting(), _sheltered():
+        with _starting(), _block_stop_signals():
             context.Lock()  # which lies in shared memory
             forkserver.ensure_running()
 
@@ -102,7 +102,7 @@ class SlotsExecutor(Pool):
         self.hire = hire
         with _starting():
             super().__init__(hire, slots, trial_timeout=trial_timeout, recycle_after=recycle_after)
-        self._lock = _locked(alive, word) if alive else None
+        self._lock = _lock_alive_file(alive, word) if alive else None
 
     def close(self) -> None:
         """Kill all workers, and release the lock that keeps them alive."""
@@ -126,7 +126,7 @@ def try_worker(evaluator: Evaluator) -> None:
         except TimeoutError:
             raise WorkersError(f"cannot start workers: one took longer than {executor.start_limit:g} seconds") from None
         except Exception as error:
-            raise WorkersError(f"cannot start workers: {why_not_started(error)}") from error
+            raise WorkersError(f"cannot start workers: {explain_failed_start(error)}") from error
         finally:
             worker.kill()
 
@@ -135,7 +135,7 @@ class _Process:
     """A worker process of this machine: a guard, which loky knows, and its child, which works."""
 
     def __init__(self, context: Any, arguments: tuple[Any, ...]) -> None:
-        with _starting(), _sheltered():
+        with _starting(), _block_stop_signals():
             self._loky = ProcessPoolExecutor(
                 max_workers=1, context=context, initializer=_start_worker, initargs=arguments
             )
@@ -162,14 +162,14 @@ class _Process:
         self._loky.shutdown(wait=True, kill_workers=True)
 
     def _submit(self, task: Any, *arguments: Any) -> Future[Any]:
-        with _starting(), _without_main_module(), _sheltered():
+        with _starting(), _without_main_module(), _block_stop_signals():
             try:
-                return _translated(self._loky.submit(task, *arguments))
+                return _translate(self._loky.submit(task, *arguments))
             except BrokenProcessPool as error:
                 raise WorkerDied(str(error)) from error
 
 
-def _translated(future: Future[T]) -> Future[T]:
+def _translate(future: Future[T]) -> Future[T]:
     """Return a future that raises :class:`WorkerDied` for a dead worker."""
     ours: Future[T] = Future()
 
@@ -190,7 +190,7 @@ def _translated(future: Future[T]) -> Future[T]:
     return ours
 
 
-def _locked(alive: Path, word: bytes) -> IO[bytes] | None:
+def _lock_alive_file(alive: Path, word: bytes) -> IO[bytes] | None:
     """Lock the file that says that this process lives, and write its word; ``None`` if the file system cannot."""
     lock = alive.open("ab", buffering=0)
     deadline = time.monotonic() + _PATIENCE
@@ -248,7 +248,7 @@ os.register_at_fork(after_in_child=_forget_fork_server)
 
 
 @contextmanager
-def _sheltered() -> Iterator[None]:
+def _block_stop_signals() -> Iterator[None]:
     """Block the stop signals for processes that are started in the block.
 
     A terminal or a scheduler sends them to all processes of a run, but only the main one handles them. Here a signal is

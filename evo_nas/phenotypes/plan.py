@@ -17,7 +17,7 @@ MACROS: Final[dict[str, str]] = {
 """The macro-architectures (Zoph et al. 2017, figure 2)."""
 
 AVERAGES: Final = ("same", "zeros")
-"""How average pooling of stride 2 pads: SAME as in the released networks, or by zeros that count, as in timm's."""
+"""Padding of average pooling of stride 2: SAME as in the released networks, or by zeros that count, as in timm's."""
 
 SMALLEST_IMAGE: Final = 8
 """Pixels a side; of a smaller image the reductions would leave nothing to look at."""
@@ -45,6 +45,11 @@ class Layer:
     stride: int
     previous: int | None
     previous_is_larger: bool = False
+
+    @property
+    def back(self) -> int:
+        """Distance back to the output that is read as h_{i-1}; h_i is 1 back."""
+        return self.previous or 1
 
 
 @dataclass(frozen=True)
@@ -96,7 +101,7 @@ def plan_network(
     at least 100. ``skip_reduction_input`` says which of two wirings the cell after a reduction cell has: it reads as
     h_{i-1} either what the reduction cell read as its own, or the output of the cell before the reduction cell. By
     default the first for NASNet's large networks for large images, and the second otherwise (tensorflow/models,
-    slim/nets/nasnet). With two cells a stack or more, it changes no count.
+    slim/nets/nasnet). With two cells per stack or more, it changes no count.
 
     Raises:
         ValueError: if a number is out of range, or the macro-architecture is unknown.
@@ -112,8 +117,8 @@ def plan_network(
     blocks = max(len(cells.normal.blocks), len(cells.reduction.blocks))
     if (3 * cells_per_stack + 4) * blocks * 2 > LARGEST_NETWORK:
         raise ValueError(
-            f"{shorten(cells_per_stack)} cells a stack of {blocks} blocks each make more than the {LARGEST_NETWORK:,} "
-            "operations of the largest network: name a smaller size"
+            f"{shorten(cells_per_stack)} cells per stack of {blocks} blocks each make more than the "
+            f"{LARGEST_NETWORK:,} operations of the largest network: name a smaller size"
         )
     stacking = STACKINGS[cells.stacking]
     large = macro == "imagenet" and filters >= LARGE
@@ -136,7 +141,7 @@ def plan_network(
         cells_per_stack,
         filters,
         stem,
-        layers=_wired(places, stacking, macro, reductions if skips else []),
+        layers=_wire(places, stacking, macro, reductions if skips else []),
         auxiliary=reductions[1] if stacking.auxiliary_after else reductions[1] - 1,
     )
 
@@ -158,9 +163,7 @@ def _places(
     return places
 
 
-def _wired(
-    places: list[tuple[Cell, int, int]], stacking: Stacking, macro: str, skipped: list[int]
-) -> tuple[Layer, ...]:
+def _wire(places: list[tuple[Cell, int, int]], stacking: Stacking, macro: str, skipped: list[int]) -> tuple[Layer, ...]:
     """Return for each layer what it reads; after those ``skipped``, h_{i-1} lies one further back."""
     # How often each output was halved, those of the stem first.
     halvings = [1, 2] if macro == "imagenet" and stacking.strided_stem else [0]
@@ -186,8 +189,8 @@ def output_channels(cell: Cell, filters: int) -> int:
     return sum(state_channels(cell, state, filters) for state in cell.output)
 
 
-def size_named(text: str, cells: CellPair) -> tuple[int, int]:
-    """Read the papers' notation N @ P, as in ``6@4032``: give N cells a stack, and F filters in the first one.
+def parse_size(text: str, cells: CellPair) -> tuple[int, int]:
+    """Read the papers' notation N @ P, as in ``6@4032``: give N cells per stack, and F filters in the first one.
 
     P counts the channels before the classifier (Zoph et al. 2017, section 4): 24F for NASNet-A, whose normal cell puts
     out six states, at 4F filters in the last stack.
@@ -197,7 +200,7 @@ def size_named(text: str, cells: CellPair) -> tuple[int, int]:
     """
     match = _SIZE.fullmatch(text)
     if match is None or not int(match[1]):
-        raise ValueError(f"a size is N@P, cells a stack and penultimate filters, as in 6@4032, not {shorten(text)!r}")
+        raise ValueError(f"a size is N@P, cells per stack and penultimate filters, as in 6@4032, not {shorten(text)!r}")
     cells_per_stack, penultimate = int(match[1]), int(match[2])
     share = plan_network(cells, cells_per_stack=cells_per_stack, filters=1).penultimate
     filters = penultimate // share

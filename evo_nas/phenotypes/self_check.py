@@ -40,7 +40,7 @@ _PIPE: Final = 4096
 """Bytes that a pipe takes at least before its writer has to wait: more than an answer has."""
 
 _CRASHES: Final = (signal.SIGSEGV, signal.SIGBUS, signal.SIGILL, signal.SIGFPE, signal.SIGABRT, signal.SIGTRAP)
-"""What ends a process that does wrong. Any other signal comes from somebody else."""
+"""Signals that end a process that does wrong. Any other signal comes from somebody else."""
 
 
 def find_fault(name: str, probe: Callable[[], str | None], depends: str = "") -> str | None:
@@ -139,7 +139,7 @@ def _answer(probe: Callable[[], str | None], pipe: int) -> None:
 
 
 def _leave_the_parent() -> None:
-    """Let nothing that reaches the child, or ends it, count as the parent's; and let nothing but the alarm end it."""
+    """Part this child from its parent: its signals are its own, no core file is left, and only the alarm ends it."""
     signal.set_wakeup_fd(-1)
     for number in signal.valid_signals():
         if callable(signal.getsignal(number)):  # as for Ctrl-C, which goes to both: it is the parent's to answer

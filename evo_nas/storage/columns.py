@@ -13,16 +13,10 @@ from typing import Any, Final
 
 from evo_nas.storage.schema import CURVE, NOTE, TRIAL, Column, Table
 
-TRAINED: Final = "(told IS NOT NULL AND seconds IS NOT NULL)"
-"""Says in SQL whether a trial is an ended training, as for the budget of a run.
-
-What was reused, refused or answered with the failure of a quarantined network has no duration.
-"""
-
 
 @dataclass(frozen=True, slots=True)
 class ColumnCheck:
-    """What a stored value must be: said in SQL, and again in Python.
+    """A condition on a stored value: once in SQL, and once in Python.
 
     ``sql`` is true of what can be read, and never false of a missing value that may be missing: in SQLite every text
     is above every number, and a comparison with NULL is neither true nor false. Python looks at every value as it goes
@@ -72,7 +66,7 @@ CHECKS: Final = {
     for column in table.columns
     if column.name != "id"
 }
-"""What the values of a table's column must be."""
+"""Conditions on the values of a table's column."""
 
 
 def select(connection: sqlite3.Connection, table: Table, names: Iterable[str], order: str = "") -> sqlite3.Cursor:
@@ -85,11 +79,6 @@ def select_metrics(connection: sqlite3.Connection) -> sqlite3.Cursor:
     return connection.execute(
         "SELECT trial.id, json_each.key, value FROM trial, json_each(trial.metrics) ORDER BY 1, 2"
     )
-
-
-def select_trainings(connection: sqlite3.Connection, names: Iterable[str], most: int) -> sqlite3.Cursor:
-    """Read columns of the first so many ended trainings, in the order told."""
-    return connection.execute(f"SELECT {', '.join(names)} FROM trial WHERE {TRAINED} ORDER BY told LIMIT ?", (most,))
 
 
 def select_cells(connection: sqlite3.Connection, ids: Sequence[int]) -> sqlite3.Cursor:

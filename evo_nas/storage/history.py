@@ -12,12 +12,13 @@ import time
 from collections.abc import Mapping
 from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from evo_nas.errors import RunFolderError
 from evo_nas.storage import schema
 from evo_nas.storage.checksums import file_sum, row_sum, sum_file
-from evo_nas.storage.opening import connect, explain_errors, looking_mode
+from evo_nas.storage.connection import connect
+from evo_nas.storage.opening import explain_errors, looking_mode
 from evo_nas.storage.reader import HistoryReader
 from evo_nas.storage.replay import COSTS
 from evo_nas.storage.run_folder import resume_command
@@ -25,9 +26,6 @@ from evo_nas.storage.schema import ASK, TELL
 from evo_nas.system.atomic import write_whole
 from evo_nas.system.failpoints import Failpoint, reach
 from genotypes.individual import Evaluation, Outcome, Proposal
-
-if TYPE_CHECKING:
-    pass
 
 
 class History(HistoryReader):
@@ -63,7 +61,7 @@ class History(HistoryReader):
         Raises:
             RunFolderError: if there is none, it is damaged, or it is of another version.
         """
-        if path.is_file() and not cls.begun(path, locks=locks):
+        if path.is_file() and not cls.exists(path, locks=locks):
             return cls._new(path, locks, durable)
         # Read without writing first: SQLite tidies up when it closes a file, and one that is refused stays as it is.
         cls._existing(path, looking_mode(path), locks).close()
@@ -153,7 +151,7 @@ class History(HistoryReader):
         row = (id, number, now, None, None)
         self._db.execute(schema.ATTEMPT.insert(), (*row, row_sum(*row)))
 
-    def crashed(self, id: int) -> None:
+    def record_crash(self, id: int) -> None:
         """Record that an attempt took its process down; the trial stays pending."""
         with explain_errors(self.path), self._db:
             self._end_attempt(id, Outcome.CRASH, time.time())
@@ -183,9 +181,9 @@ class History(HistoryReader):
             "id": id,
             "told": event,
             "outcome": str(evaluation.outcome),
-            "fitness": _stored(evaluation.fitness),
-            "test": _stored(evaluation.test_fitness),
-            "seconds": _stored(evaluation.seconds),
+            "fitness": _normalise(evaluation.fitness),
+            "test": _normalise(evaluation.test_fitness),
+            "seconds": _normalise(evaluation.seconds),
             "parameters": costs[0],
             "mult_adds": costs[1],
             "metrics": _json(metrics),
@@ -193,7 +191,7 @@ class History(HistoryReader):
             "told_at": now,
         }
         assert tuple(row) == TELL
-        curve = [(id, epoch, _stored(accuracy)) for epoch, accuracy in enumerate(evaluation.curve, start=1)]
+        curve = [(id, epoch, _normalise(accuracy)) for epoch, accuracy in enumerate(evaluation.curve, start=1)]
         updated = self._db.execute(_UPDATE_TELL, {**row, "told_sum": row_sum(*row.values(), len(curve))})
         assert updated.rowcount == 1, f"trial {id} was told twice or never asked"
         reach(Failpoint.TELLING)
@@ -207,7 +205,7 @@ class History(HistoryReader):
 
         What is not finite is left out: a note is no reason to end a search, and no number to keep.
         """
-        rows = [(id, str(name), _stored(float(value))) for name, value in notes.items() if math.isfinite(value)]
+        rows = [(id, str(name), _normalise(float(value))) for name, value in notes.items() if math.isfinite(value)]
         with explain_errors(self.path), self._db:
             self._db.executemany(schema.NOTE.insert(verb="REPLACE"), [(*row, row_sum(*row)) for row in rows])
         reach(Failpoint.NOTED)
@@ -221,7 +219,7 @@ _UPDATE_TELL: Final = (
 )
 
 
-def _stored(value: float | None) -> float | None:
+def _normalise(value: float | None) -> float | None:
     """Return a number as SQLite gives it back: it has no -0.0, and a checksum knows the difference."""
     return None if value is None else value + 0.0
 

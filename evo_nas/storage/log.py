@@ -14,7 +14,7 @@ from evo_nas.system.text import read_text
 
 @dataclass(frozen=True)
 class Log:
-    """What ``log.jsonl`` says: when the run was begun and when it was started last, in seconds since 1970."""
+    """The times in ``log.jsonl``: when the run was begun and when it was started last, in seconds since 1970."""
 
     began: float | None = None
     started: float | None = None

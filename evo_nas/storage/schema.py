@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import sqlite3
+from contextlib import closing
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -40,7 +42,7 @@ class Column:
 
     @property
     def dtype(self) -> str:
-        """What pandas holds it as."""
+        """Type in which pandas holds it."""
         if self.words:
             return "category"
         if self.unit == "clock":
@@ -69,7 +71,7 @@ class Table:
         parts += [f"PRIMARY KEY ({', '.join(self.key)})"] if self.key else []
         return f"CREATE TABLE {self.name} ({', '.join(parts)}){' WITHOUT ROWID' if self.key else ''};"
 
-    def covered(self, half: str) -> tuple[str, ...]:
+    def list_summed_columns(self, half: str) -> tuple[str, ...]:
         """Return the columns that a checksum covers, in its order."""
         return tuple(column.name for column in self.columns if half in column.halves)
 
@@ -105,7 +107,13 @@ TRIAL: Final = Table(
             words=OUTCOMES,
         ),
         Column(
-            *("fitness", "REAL", "validation accuracy, fraction in [0, 1]; only ok and reused have one", _TOLD, True),
+            *(
+                "fitness",
+                "REAL",
+                "the evaluator's measure, fraction in [0, 1]; only ok and reused have one",
+                _TOLD,
+                True,
+            ),
             unit="fraction",
         ),
         Column(
@@ -139,7 +147,7 @@ CURVE: Final = Table(
     (
         Column("trial", "INTEGER", "id of the trial", _ROW),
         Column("epoch", "INTEGER", "epoch of the training, from 1", _ROW),
-        Column("accuracy", "REAL", "validation accuracy after the epoch, fraction in [0, 1]", _ROW),
+        Column("accuracy", "REAL", "the evaluator's measure after the epoch, fraction in [0, 1]", _ROW),
         _SUM,
     ),
     key=("trial", "epoch"),
@@ -176,14 +184,14 @@ ATTEMPT: Final = Table(
 
 TABLES: Final = (TRIAL, CURVE, NOTE, ATTEMPT)
 
-ASK: Final = TRIAL.covered("asked_sum")
+ASK: Final = TRIAL.list_summed_columns("asked_sum")
 """Columns of ``trial`` that ``asked_sum`` covers: what is known when a trial is asked."""
 
-TELL: Final = TRIAL.covered("told_sum")
+TELL: Final = TRIAL.list_summed_columns("told_sum")
 """Columns of ``trial`` that ``told_sum`` covers: what became of it."""
 
 EPOCHS: Final = "(SELECT count(*) FROM curve WHERE curve.trial = trial.id)"
-"""How many rows the learning curve of a trial has, as SQL; ``told_sum`` covers it last, so that none can go missing."""
+"""Number of rows of a trial's learning curve, as SQL; ``told_sum`` covers it last, so that none can go missing."""
 
 
 class Summed(NamedTuple):
@@ -199,7 +207,7 @@ class Summed(NamedTuple):
 SUMMED: Final = (
     Summed("trial", "id", "asked_sum", ASK),
     Summed("trial", "id", "told_sum", (*TELL, EPOCHS), "(told IS NOT NULL OR told_sum IS NOT NULL)"),
-    *(Summed(table.name, "trial", "sum", table.covered("sum")) for table in (CURVE, NOTE, ATTEMPT)),
+    *(Summed(table.name, "trial", "sum", table.list_summed_columns("sum")) for table in (CURVE, NOTE, ATTEMPT)),
 )
 """Every sum in a history."""
 
@@ -221,6 +229,28 @@ def is_garbled(connection: sqlite3.Connection) -> bool:
     """Return whether a history's version is not the one that was written: it stands there twice."""
     version, found = (connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("user_version", "application_id"))
     return found not in (0, mark(version))
+
+
+_OBJECTS: Final = "SELECT type, name, tbl_name, sql FROM sqlite_master ORDER BY type, name"
+
+
+@cache
+def _ours() -> frozenset[tuple[str, ...]]:
+    with closing(sqlite3.connect(":memory:")) as connection:
+        make(connection)
+        return frozenset(connection.execute(_OBJECTS))
+
+
+def difference(connection: sqlite3.Connection) -> str | None:
+    """Return the first thing that a file's schema has and a history's has not, or lacks; ``None`` if they are equal.
+
+    A trigger, a view or a column that computes is code, and whoever made the file could have it run by us.
+    """
+    found = frozenset(connection.execute(_OBJECTS))
+    for kind, name, table, _ in sorted(found - _ours(), key=str):
+        known = any(other[:2] == (kind, name) for other in _ours())
+        return f"its {kind} {name} is another" if known else f"it has a {kind} {name} on {table}"
+    return next((f"it lacks the {kind} {name}" for kind, name, *_ in sorted(_ours() - found, key=str)), None)
 
 
 def refusal(history: Path, version: int) -> str:

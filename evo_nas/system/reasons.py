@@ -1,4 +1,4 @@
-"""What the operating system refused, in words that end with what mends it."""
+"""Refusals of the operating system, in words that end with the mend."""
 
 from __future__ import annotations
 

@@ -50,7 +50,7 @@ def signal_name(number: int) -> str:
     return "Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name
 
 
-def raise_stopped(number: int) -> None:
+def raise_stop(number: int) -> None:
     """Raise :class:`Stopped`."""
     raise Stopped(number)
 

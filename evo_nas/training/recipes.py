@@ -1,4 +1,4 @@
-"""How networks are trained to the end: every number that decides a training, and presets of them."""
+"""Recipes of trainings to the end: every number that decides a training, and presets of them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ RANGES: Final = {
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a network is trained: under one period of a cosine, from ``learning_rate`` down to 0.
+    """The numbers of a training under one period of a cosine, from ``learning_rate`` down to 0.
 
     ``optimizer`` is a name of :data:`OPTIMIZERS`; AdamW does not use ``momentum``.
 
@@ -124,7 +124,7 @@ class Preset:
         return f"{self.about}: {', '.join(words)}"
 
 
-TRAININGS: Final[dict[str, Preset]] = {
+RECIPES: Final[dict[str, Preset]] = {
     # tensorflow/models, slim/nets/nasnet, cifar_config: batch 32, 0.025, drop path 0.6 over 600 epochs. Zoph et al.
     # 2017, table 1, has results with cutout (DeVries and Taylor 2017: 16 pixels) and without.
     "cifar-paper": Preset(

@@ -27,10 +27,9 @@ import pytest
 import torch
 from PIL import Image
 
-from analysis.comparison.regret import load_study
 from analysis.frames import HistoryError
 from evo_nas.cli import main
-from evo_nas.commands.cell_sources import cells_named
+from evo_nas.commands.cell_sources import find_cells
 from evo_nas.data.images import open_images
 from evo_nas.data.sources.cifar import LAYOUTS
 from evo_nas.data.sources.fetch import fetch
@@ -38,6 +37,7 @@ from evo_nas.errors import DataError
 from evo_nas.phenotypes.blueprint import Blueprint, save_network
 from evo_nas.run import Run
 from evo_nas.storage.checksums import file_sum, sum_file
+from evo_nas.storage.study_record import read_study
 from evo_nas.training.resumable import _read_progress
 from genotypes.cell import Block, Cell, CellPair, Edge
 
@@ -445,9 +445,9 @@ def test_what_is_no_file_holds_no_weights(make: Callable[[Path], None], capsys: 
 
 # Weights that are not what they say --------------------------------------------------------------------------------
 
-_POOLS = Cell.unused([Block(Edge(0, "max_pool_3x3"), Edge(1, "identity"))])
+_POOLS = Cell.join_leaves([Block(Edge(0, "max_pool_3x3"), Edge(1, "identity"))])
 PLAN = Blueprint(
-    CellPair(_POOLS, Cell.unused([Block(Edge(0, "sep_conv_3x3"), Edge(1, "max_pool_3x3"))])),
+    CellPair(_POOLS, Cell.join_leaves([Block(Edge(0, "sep_conv_3x3"), Edge(1, "max_pool_3x3"))])),
     cells_per_stack=1,
     filters=4,
     classes=tuple("0123456789"),
@@ -495,8 +495,8 @@ BLUEPRINTS: dict[str, tuple[object, str]] = {
     "deep": ("[" * 100_000, "is damaged"),
     "deep inside": (deep(), "is damaged"),
     "a field more": (changed(**{ESCAPE: 1}), "has no field"),
-    "cells a stack beyond all": (changed(cells_per_stack=10**9), "operations of the largest network"),
-    "cells a stack of 64 bits": (changed(cells_per_stack=2**64), "operations of the largest network"),
+    "cells per stack beyond all": (changed(cells_per_stack=10**9), "operations of the largest network"),
+    "cells per stack of 64 bits": (changed(cells_per_stack=2**64), "operations of the largest network"),
     "20,000 blocks": (changed(cells={"normal": MANY, "reduction": MANY}), "operations of the largest network"),
     "more cells than there are weights": (changed(cells_per_stack=9), "holds the weights of another network"),
     "wider than the weights": (changed(filters=10**5), "holds the weights of another network"),
@@ -811,7 +811,7 @@ def test_a_study_whose_runs_lie_elsewhere_is_refused(what: str, study: dict[str,
     said = refused(capsys, 3, *STUDY[:-1], "inside/study", says="inside/study/study.json is damaged")
     assert said.endswith("name another folder with --study-dir")  # before anything is run, not when it is looked at
     with pytest.raises(HistoryError, match=r"study\.json is damaged") as caught:
-        load_study("inside/study")
+        read_study(Path("inside/study"))
     assert str(caught.value).isprintable()
 
 
@@ -860,7 +860,7 @@ def test_a_study_that_is_nonsense_is_not_looked_back_on(change: dict[str, Any], 
         record = study | {"strategies": {"random": {}}}
     Path("inside/study/study.json").write_text(json.dumps(record))
     with pytest.raises(HistoryError, match=r"study\.json is damaged"):
-        load_study("inside/study")
+        read_study(Path("inside/study"))
 
 
 def test_a_study_that_is_code_or_no_text_is_refused(study: dict[str, Any], mark: Path, capsys: Capture) -> None:
@@ -868,7 +868,7 @@ def test_a_study_that_is_code_or_no_text_is_refused(study: dict[str, Any], mark:
         Path("inside/study/study.json").write_bytes(content)
         refused(capsys, 3, *STUDY[:-1], "inside/study", says="inside/study/study.json is damaged")
         with pytest.raises(HistoryError, match=r"study\.json is damaged"):
-            load_study("inside/study")
+            read_study(Path("inside/study"))
         assert not mark.exists()
 
 
@@ -923,7 +923,10 @@ ARCHIVES: dict[str, tuple[bytes, str]] = {
     "pipe": (packed_tar("w", ("train/cat/2.png", tarfile.FIFOTYPE, "")), "is a link or a device"),
     "device": (packed_tar("w", ("train/cat/2.png", tarfile.BLKTYPE, "")), "is a link or a device"),
     "name that a terminal would obey": (packed_tar("w", (f"../{ESCAPE}", FILE, "")), r"'../\x1b[31mred"),
-    "file in the place of a folder": (packed_tar("w", ("train", FILE, "")), "cannot be read or written"),
+    "file in the place of a folder": (
+        packed_tar("w", ("train", FILE, "")),
+        "archive is damaged or no tar or zip archive (Is a directory)",
+    ),
     "zip, folder above": (packed_zip(zipfile.ZIP_STORED, "../evil"), "would be unpacked outside"),
     "zip, absolute": (packed_zip(zipfile.ZIP_DEFLATED, "/tmp/evil"), "would be unpacked outside"),
     "zip, backslashes": (packed_zip(zipfile.ZIP_STORED, "..\\evil"), "would be unpacked outside"),
@@ -1039,4 +1042,4 @@ def test_what_stands_in_a_history_is_shown_or_refused_and_never_obeyed(
             assert capsys.readouterr().out.replace("\n", "").isprintable()
     if codes[2] == 0:
         (file,) = Path("export").glob("*.json")
-        assert cells_named(str(file), None).cells == cells_named("run", None).cells
+        assert find_cells(str(file), None).cells == find_cells("run", None).cells

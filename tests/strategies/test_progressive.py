@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from scipy.stats import spearmanr
 
-from genotypes.catalogue import SPACES, space_named
+from genotypes.catalogue import SPACES, build_space
 from genotypes.genotype import Genotype
 from genotypes.individual import Individual, Outcome, Proposal
 from genotypes.spaces.growing import GrowingSpace
@@ -19,7 +19,7 @@ from strategies.progressive import ProgressiveSearch, rank_correlation
 
 
 def growing(spelling: str) -> GrowingSpace:
-    space = space_named(spelling)
+    space = build_space(spelling)
     assert isinstance(space, GrowingSpace)
     return space
 
@@ -252,14 +252,14 @@ def test_it_finds_better_cells_than_chance(drive: Any) -> None:
 def test_a_space_that_cannot_grow_is_refused_in_one_line() -> None:
     strategy = ProgressiveSearch()
     for name in SPACES:
-        space = space_named(name)
+        space = build_space(name)
         if isinstance(space, GrowingSpace):
             assert strategy.suited(space) is strategy
             continue
         with pytest.raises(ValueError, match=f"which the space {name} ") as caught:
             strategy.suited(space)
         assert "\n" not in str(caught.value)
-        assert all(other in str(caught.value) for other in SPACES if isinstance(space_named(other), GrowingSpace))
+        assert all(other in str(caught.value) for other in SPACES if isinstance(build_space(other), GrowingSpace))
 
 
 @pytest.mark.parametrize(
@@ -301,7 +301,7 @@ def test_children_are_predicted_as_if_each_were_read_from_the_start(spelling: st
     surrogate.fit(parents, scores, np.random.default_rng(0))
     options = [len(decision.options) for decision in space.last_block(3)]
     ways = np.random.default_rng(0).integers(options, size=(400, len(options)))
-    predicted = surrogate.grown(parents, ways)
+    predicted = surrogate.predict_children(parents, ways)
     assert predicted.shape == (9, 400)
     for parent, row in zip(parents, predicted, strict=True):
         children = np.array([[*parent, way] for way in ways])

@@ -13,7 +13,7 @@ from genotypes.genotype import Genotype
 from genotypes.individual import Individual, Outcome
 from genotypes.space import Decision, SearchSpace
 from genotypes.spaces.nasnet import NASNetSpace
-from strategies.models.controller import isolated
+from strategies.models.controller import isolate
 from strategies.reinforcement import PPOController, compare, ppo_loss
 
 
@@ -61,7 +61,7 @@ def test_the_temperature_divides_the_logits(temperature, drive):
         drive(PPOController(temperature=t), Counting((4,))).strategy._controller for t in (1.0, temperature)
     )
     choices = torch.arange(4).unsqueeze(1)
-    with isolated(), torch.no_grad():
+    with isolate(), torch.no_grad():
         logits, other = plain(choices)[0].flatten(), tempered(choices)[0].flatten()
         torch.testing.assert_close(other, (logits / temperature).log_softmax(0))
         sampled = [tempered.sample([u]) for u in (0.0, 0.3, 0.6, 0.99)]

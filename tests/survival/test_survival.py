@@ -1,7 +1,7 @@
 """What a run survives: kills of its process at any moment, and whatever a training does to a worker.
 
 The promises: what was told is never lost and never trained again; a kill costs at most the trainings in flight, which
-are repeated as they were; the run that is gone on with decides as the one that was never killed would have. The soak
+are repeated as they were; the run that is resumed decides as the one that was never killed would have. The soak
 with more kills is ``benchmarks/soak_kills.py``.
 """
 
@@ -141,7 +141,7 @@ FAILPOINTS = [
     )
     for point in points.split()
 ]
-"""Whether a new run is killed, one that goes on with a larger budget, or one that was killed before; where; what."""
+"""Whether a new run is killed, one that is resumed with a larger budget, or one that was killed before; where; what."""
 
 
 def test_every_failpoint_is_reached_by_a_kill() -> None:

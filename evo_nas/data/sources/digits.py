@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import Final, Self
 
-from evo_nas.data.sources.base import ImageSource, Part, pixels
+import numpy as np
 
-if TYPE_CHECKING:
-    import numpy as np
+from evo_nas.data.sources.base import DataSet, ImageSource, Part, pixels
 
 
 class Digits(ImageSource):
@@ -18,7 +18,13 @@ class Digits(ImageSource):
     be ordered by writer, so that the end of it holds mostly hands that the train part does not.
     """
 
+    form = "scikit-learn"
     place = "scikit-learn"
+
+    @classmethod
+    def find(cls, known: DataSet, place: Path) -> Self:
+        """Return the set, which lies in no folder."""
+        return cls()
 
     def classes(self) -> tuple[str, ...]:
         """Return the names of the ten digits."""
@@ -34,7 +40,6 @@ class Digits(ImageSource):
 
     def batches(self, part: Part, size: int | None, channels: int) -> Iterator[np.ndarray]:
         """Scale the greys 0..16 to 0..255, and resize."""
-        import numpy as np
         from PIL import Image
 
         greys, _ = self._load(part)
@@ -46,7 +51,6 @@ class Digits(ImageSource):
 
     def _load(self, part: Part) -> tuple[np.ndarray, np.ndarray]:
         """Return uint8 greys of shape (n, 8, 8) and their labels, in the order of the file."""
-        import numpy as np
         from sklearn.datasets import load_digits
 
         bunch = load_digits()
@@ -57,3 +61,8 @@ class Digits(ImageSource):
             held[members[len(members) - len(members) // 5 :]] = True
         chosen = held if part == "test" else ~held
         return np.rint(bunch.images[chosen] * (255 / 16)).astype(np.uint8), labels[chosen]
+
+
+DIGITS: Final = DataSet(
+    "digits", "the handwritten digits that scikit-learn ships", 8, 1, (Digits,), classes=10, train=1_442, test=355
+)

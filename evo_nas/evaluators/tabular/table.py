@@ -37,7 +37,7 @@ _COLUMNS_NAMED = 20  # by a message, at most
 
 @dataclass(frozen=True)
 class TableFile:
-    """Which results of which file are meant, for which space.
+    """A choice of results: a file, its columns, and the space that they belong to.
 
     ``key`` is the column of the genotypes, by default the first; ``column`` is what a search sees, ``test`` what it
     never sees; ``unit`` is a name of :data:`UNITS`. ``version`` is the file's time of change, in ns, and its size,
@@ -86,7 +86,7 @@ class BenchmarkTable:
 
     @cached_property
     def missing(self) -> tuple[int, Genotype | None]:
-        """How many networks of the space have no row, and the first genotype that has none.
+        """Number of networks of the space without a row, and the first such genotype.
 
         ``(0, None)`` too where the space is larger than :data:`ENUMERABLE`: nobody has gone through it.
         """
@@ -252,7 +252,7 @@ def _text(path: Path) -> str:
     return decode_text(content)
 
 
-def _unzipped(path: Path, mode: str) -> IO[bytes]:
+def _open_zip(path: Path, mode: str) -> IO[bytes]:
     """Open the one file of a zip archive."""
     archive = zipfile.ZipFile(path)
     names = archive.namelist()
@@ -265,5 +265,5 @@ _OPENERS: Final[dict[str, Callable[..., Any]]] = {
     ".gz": gzip.open,
     ".bz2": bz2.open,
     ".xz": lzma.open,
-    ".zip": _unzipped,
+    ".zip": _open_zip,
 }

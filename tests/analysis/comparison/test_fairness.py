@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from analysis.comparison.fairness import ending, list_unfinished, unlike, warnings_of
+from analysis.comparison.fairness import ending, list_unfinished_runs, unlike, warnings_of
 from analysis.comparison.groups import group_runs
 from analysis.frames import find_runs
 
@@ -144,7 +144,7 @@ def test_runs_that_are_not_over_or_ended_early_are_said(make_run: MakeRun) -> No
         for name, reason in ends.items()
     ]
     done = {"going": 1, "early": 2, "aimed": 2, "whole": 3}
-    assert list_unfinished(find_runs(folders), done) == [
+    assert list_unfinished_runs(find_runs(folders), done) == [
         "Not finished: going (1 of 3 trainings).",
         "Ended before the budget because nothing was left to try (exhausted): early.",
         "Ended before the budget at their target accuracy: aimed.",

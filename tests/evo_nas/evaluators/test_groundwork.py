@@ -1,4 +1,4 @@
-"""Groundwork: built once whatever happens, gone on with after a kill, shared by runs, part of the fingerprint."""
+"""Groundwork: built once whatever happens, resumed after a kill, shared by runs, part of the fingerprint."""
 
 from __future__ import annotations
 

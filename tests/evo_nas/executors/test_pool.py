@@ -13,10 +13,10 @@ import pytest
 from evo_nas.errors import TooManyFailures
 from evo_nas.evaluators.base import Job
 from evo_nas.executors.pool import STARTS, Pool, WorkerDied
-from genotypes.catalogue import space_named
+from genotypes.catalogue import build_space
 from genotypes.individual import Evaluation, Outcome
 
-SPACE = space_named("nasnet(blocks=1)")
+SPACE = build_space("nasnet(blocks=1)")
 OK = Evaluation(Outcome.OK, fitness=0.5)
 
 

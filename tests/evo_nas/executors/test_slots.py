@@ -21,13 +21,13 @@ from evo_nas.evaluators.base import Evaluator, Job, Placement
 from evo_nas.evaluators.toy import ToyEvaluator
 from evo_nas.executors.serial import SerialExecutor
 from evo_nas.executors.slots import SlotsExecutor, try_worker
-from genotypes.catalogue import space_named
+from genotypes.catalogue import build_space
 from genotypes.individual import Evaluation, Outcome
 from tests.waiting import is_alive, wait_for
 
 pytestmark = pytest.mark.slow
 
-SPACE = space_named("nasnet(blocks=1)")
+SPACE = build_space("nasnet(blocks=1)")
 
 
 class Unsendable(Evaluation):
