@@ -19,7 +19,7 @@ from typing import Any, Final
 from evo_nas.commands.base import Parser
 from evo_nas.errors import EvoNasError
 from evo_nas.system.reasons import explain
-from evo_nas.system.stops import STOPS, Stopped, heed_stops, raise_stop, signal_name
+from evo_nas.system.stops import STOPS, StoppedBySignal, heed_stops, raise_stop, signal_name
 from evo_nas.system.terminal import safe_streams
 from evo_nas.system.version import __version__
 from genotypes.genotype import printable
@@ -65,7 +65,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"evo_nas: {printable(error)}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt as error:
-        number = error.number if isinstance(error, Stopped) else signal.SIGINT
+        number = error.number if isinstance(error, StoppedBySignal) else signal.SIGINT
         print(f"evo_nas: stopped ({signal_name(number)})", file=sys.stderr)
         return STOPS[signal.Signals(number)]
     except BrokenPipeError:

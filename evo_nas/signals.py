@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Final
 
+from evo_nas.errors import Stopped
 from evo_nas.storage.endings import Reason
 from evo_nas.system.stops import STOPS, heed_stops, signal_name
 
@@ -24,8 +25,8 @@ EXIT_CODES: Final = {Reason.TIME: 75} | {reason: STOPS[number] for number, reaso
 """Exit codes of a search that is not over."""
 
 
-class EndedAtOnce(BaseException):
-    """A second signal arrived. A ``BaseException``, so that no handler swallows it."""
+class EndedAtOnce(Stopped):
+    """A second signal arrived."""
 
     def __init__(self, reason: Reason) -> None:
         super().__init__(f"a second signal: {reason}")

@@ -19,7 +19,7 @@ from shutil import rmtree
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from evo_nas.config import OPTION_TABLES, RunConfig, Tables, differences, read_setting
-from evo_nas.errors import EvoNasError, RunFolderError, UsageError
+from evo_nas.errors import EvoNasError, RunFolderError, UsageError, calling
 from evo_nas.manager import Listener
 from evo_nas.run import Parts, build, fill_options, load_config, read_stored_config, resume, start
 from evo_nas.storage.endings import Reason
@@ -178,7 +178,8 @@ def open_study(study: Study, path: Path) -> Iterator[Study]:
         try:
             # The same evaluator for all, so that what it fills in when it is prepared is the same too.
             evaluator = every_part[0].evaluator
-            evaluator.prepare(path)
+            with calling(evaluator, "prepare", OSError):
+                evaluator.prepare(path)
             filled = replace(
                 study,
                 entrants=tuple(

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from evo_nas.storage.schema import CURVE, NOTE, TRIAL, Column, Table
+from genotypes.individual import LONGEST
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +39,7 @@ class ColumnCheck:
         return self.most == math.inf or not ((array < 0) | (array > self.most)).any()
 
 
-_LARGEST: Final = {"fraction": 1, "seconds": 9e9, "clock": 9e9}
+LARGEST: Final = {"fraction": 1, "seconds": LONGEST, "clock": 9e9}
 """The highest value by unit; as a wall clock that is the year 2255, which nanoseconds in 64 bits can say."""
 
 
@@ -52,7 +53,7 @@ def _check_of(column: Column) -> ColumnCheck:
     if column.words:
         return ColumnCheck(f"{{}} IN {column.words}", (str, *missing), frozenset((*column.words, None)))
     if column.unit:
-        most = _LARGEST[column.unit]
+        most = LARGEST[column.unit]
         return ColumnCheck(f"{{}} BETWEEN 0 AND {most}", (int, float, type(None)), most=most)
     allowed = f"'{column.type.lower()}'" + (", 'null'" if column.may_miss else "")
     kind = {"INTEGER": int, "REAL": float, "TEXT": str}[column.type]

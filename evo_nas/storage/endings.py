@@ -11,28 +11,18 @@ from genotypes.measure import Measure
 
 
 class Reason(StrEnum):
-    """The reason for which a search ended. After the last five it is not over, and can be resumed."""
+    """The reason for which a search ended, as :data:`WHY` says it. After the last five it can be resumed."""
 
     TRIALS = "trials"
-    """the budget of trainings is spent"""
     TARGET = "target"
-    """a fitness as high as the target was found"""
     EXHAUSTED = "exhausted"
-    """the strategy has nothing more to propose"""
     CONVERGED = "converged"
-    """the strategy proposes only what is known already"""
     REFUSED = "refused"
-    """the limits refuse whatever the strategy proposes"""
     TIME = "time"
-    """the time limit was reached"""
     SCHEDULER = "scheduler"
-    """the scheduler of a cluster said that it is about to end the job"""
     INTERRUPTED = "interrupted"
-    """somebody pressed Ctrl-C"""
     TERMINATED = "terminated"
-    """somebody sent SIGTERM"""
     HUNG_UP = "hung-up"
-    """the terminal was closed"""
 
     @property
     def is_final(self) -> bool:

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from evo_nas.storage.connection import connect
 from evo_nas.storage.opening import describe_damage, explain_errors, has_tables
-from evo_nas.storage.replay import COSTS, Replay, metrics_of
+from evo_nas.storage.replay import Replay, metrics_of
 from evo_nas.storage.run_folder import RunFolder
+from genotypes.individual import COSTS
 
 if TYPE_CHECKING:
     import numpy as np

@@ -8,9 +8,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+from evo_nas.errors import Stopped
+from evo_nas.system.stops import raise_stop
 
-class TimeIsUp(BaseException):
-    """A block of code has taken too long. A ``BaseException``, so that no plug-in swallows it."""
+
+class TimeIsUp(Stopped):
+    """A block of code has taken too long."""
 
 
 class Alarm:
@@ -26,13 +29,17 @@ class Alarm:
     def limit(self, seconds: float | None = None) -> Iterator[None]:
         """Let the block take so many seconds; ``None`` lets it take as long as it wants, unless :meth:`ring_in` says.
 
+        Ctrl-C can be told there from what the code raises, also where nobody else handles it.
+
         Raises:
             TimeIsUp: in the block, if it takes longer.
         """
         if threading.current_thread() is not threading.main_thread():
             yield
             return
-        before = signal.signal(signal.SIGALRM, self._ring)
+        before = {signal.SIGALRM: signal.signal(signal.SIGALRM, self._ring)}
+        if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+            before[signal.SIGINT] = signal.signal(signal.SIGINT, lambda number, frame: raise_stop(number))
         try:
             self._is_set = True
             if seconds is not None:
@@ -41,7 +48,8 @@ class Alarm:
         finally:
             self._is_set = False
             signal.setitimer(signal.ITIMER_REAL, 0)
-            signal.signal(signal.SIGALRM, before)
+            for number, handler in before.items():
+                signal.signal(number, handler)
 
     def ring_in(self, seconds: float) -> None:
         """Let the block that runs now, if one does, take so many seconds more. May be called from a signal handler."""

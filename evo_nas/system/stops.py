@@ -12,6 +12,8 @@ from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Final
 
+from evo_nas.errors import Stopped
+
 STOPS: Final = {
     signal.SIGINT: 128 + signal.SIGINT,
     signal.SIGTERM: 128 + signal.SIGTERM,
@@ -37,7 +39,7 @@ _ear = -1
 """The pipe to the watcher of this process, if it has one."""
 
 
-class Stopped(KeyboardInterrupt):
+class StoppedBySignal(Stopped, KeyboardInterrupt):
     """A signal of :data:`STOPS` arrived; all that unwinds for Ctrl-C unwinds for it."""
 
     def __init__(self, number: int) -> None:
@@ -51,8 +53,8 @@ def signal_name(number: int) -> str:
 
 
 def raise_stop(number: int) -> None:
-    """Raise :class:`Stopped`."""
-    raise Stopped(number)
+    """Raise :class:`StoppedBySignal`."""
+    raise StoppedBySignal(number)
 
 
 @contextmanager

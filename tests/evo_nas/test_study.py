@@ -32,17 +32,17 @@ STUDY = ("study", *BOTH, "--seeds", "2", *SMALL, "--study-dir", "study")
 FOLDERS = ("random", "evolution(population=5,sample=2)")
 
 EVALUATORS = """
-import dataclasses, os, pathlib
+import dataclasses, os, pathlib, signal
 from dataclasses import dataclass
 from evo_nas.evaluators.toy import ToyEvaluator
 
 @dataclass
 class Interrupted(ToyEvaluator):
-    "Stops like Ctrl-C, once, in the middle of the second run."
+    "Presses Ctrl-C, once, in the middle of the second run."
     def evaluate(self, job):
         if job.id == 12 and job.seed == 1 and not pathlib.Path("interrupted").exists():
             pathlib.Path("interrupted").touch()
-            raise KeyboardInterrupt
+            signal.raise_signal(signal.SIGINT)
         return super().evaluate(job)
 
 @dataclass
