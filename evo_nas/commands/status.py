@@ -91,7 +91,7 @@ class Status:
     @property
     def resume(self) -> str | None:
         """The command that resumes the run; ``None`` while it runs and when there is nothing left to do."""
-        from evo_nas.manager import Reason
+        from evo_nas.storage.endings import Reason
 
         spent = self.budget is not None and self.counts.trained >= self.budget
         over = self.state is RunState.ENDED and (self.log.reason != Reason.TRIALS or spent)
@@ -199,7 +199,7 @@ class Status:
         return self.log.started is None or moment >= self.log.started
 
     def _how_it_is(self) -> str:
-        from evo_nas.manager import say_why
+        from evo_nas.storage.endings import say_why
 
         reason = self.log.reason or ""
         match self.state:
@@ -320,7 +320,7 @@ def status_of(path: Path, clock: Callable[[], float] = time.time) -> Status:
 
 
 def _state(folder: RunFolder, holder: str | None, log: Log, counts: Counts) -> RunState:
-    from evo_nas.manager import Reason
+    from evo_nas.storage.endings import Reason
 
     if holder is not None:
         return RunState.RUNNING
