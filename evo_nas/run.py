@@ -396,6 +396,7 @@ def _search(
         executor.close()
         crash_file.close()
         _crashed(crash_file, history)  # which removes the file, unless the search ended before it took a crash up
+    history.settle()  # a study believes the log that nothing is left to try
     folder.log("end", reason=str(reason))
     reach(Failpoint.ENDED)
     return Run(folder.path, reason, _advice(history, manager.limits) if reason is Reason.REFUSED else None)
