@@ -44,7 +44,7 @@ from analysis.fidelity import FIDELITY_TABLE, fidelity_table
 from analysis.frames import (
     COLUMNS,
     HistoryError,
-    Run,
+    RunRecord,
     find_runs,
     load_curves,
     load_history,
@@ -70,7 +70,7 @@ __all__ = [
     "Difference",
     "HistoryError",
     "PairDistance",
-    "Run",
+    "RunRecord",
     "StrategyCurves",
     "StudyCurves",
     "StudyReport",

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from analysis.frames import HistoryError, Run
+from analysis.frames import HistoryError, RunRecord
 
 LIVING_COLUMNS: Final[dict[str, str]] = {
     "run": "name of the run",
@@ -32,7 +32,7 @@ _WINDOW: Final = 100  # P of Real et al. 2018
 _POINTS: Final = 400  # more than a picture has room for
 
 
-def population_of(run: Run) -> int | None:
+def population_of(run: RunRecord) -> int | None:
     """Return the size of the aging population of a run, as ``run.toml`` has it; ``None`` if it has none.
 
     Raises:
@@ -50,7 +50,7 @@ def population_of(run: Run) -> int | None:
     return size
 
 
-def mean_window(runs: Sequence[Run]) -> int:
+def mean_window(runs: Sequence[RunRecord]) -> int:
     """Return the P of "mean of the last P" of these runs: the population of the first that has one, else 100."""
     sizes = (run.table("strategy").get("population") for run in runs)
     return next((size for size in sizes if isinstance(size, int) and size >= 1), _WINDOW)

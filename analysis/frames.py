@@ -20,13 +20,14 @@ from typing import Any, Final, TypeAlias
 import numpy as np
 import pandas as pd
 
-from analysis.sessions import elapsed_seconds
+from analysis.sessions import measure_elapsed_seconds
 from evo_nas.errors import HistoryError as HistoryError
 from evo_nas.storage import schema
 from evo_nas.storage.columns import CHECKS, ColumnCheck, find_unsound, first_genotype, select, select_metrics
 from evo_nas.storage.opening import open_to_read
 from evo_nas.storage.run_folder import measure_of, read_environment
 from evo_nas.storage.schema import CURVE, NOTE, TRIAL, Table
+from evo_nas.system.text import read_text
 from genotypes.genotype import printable, shorten
 from genotypes.measure import ACCURACY, common_measure
 
@@ -105,7 +106,7 @@ _CODES: Final = {None: -1} | {outcome: code for code, outcome in enumerate(schem
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
+class RunRecord:
     """One run on disk: a name that no other run read with it has, its ``history.db``, and its ``run.toml``."""
 
     name: str
@@ -122,7 +123,7 @@ class Run:
         table = self.config.get(name)
         return table if isinstance(table, Mapping) else {}
 
-    def said(self, name: str) -> str:
+    def spell_entry(self, name: str) -> str:
         """Return an entry of the table ``[run]`` as text, or ``unknown``."""
         return str(self.table("run").get(name, UNKNOWN))
 
@@ -136,7 +137,7 @@ class Run:
         return space if isinstance(space, str) and space else None
 
 
-def find_runs(paths: Paths) -> list[Run]:
+def find_runs(paths: Paths) -> list[RunRecord]:
     """Find the runs that are meant, in the order given, each once.
 
     Raises:
@@ -152,7 +153,7 @@ def find_runs(paths: Paths) -> list[Run]:
         except OSError as error:  # no permission, or a name that is too long
             raise HistoryError(f"{shorten(str(path))} cannot be read: {error.strerror}") from None
     return [
-        Run(name, history, _config(history.parent))
+        RunRecord(name, history, _config(history.parent))
         for name, history in zip(_names(list(histories)), histories, strict=True)
     ]
 
@@ -174,7 +175,7 @@ def load_history(paths: Paths, *, columns: Collection[str] | None = None, cells:
     if columns is not None and (unknown := sorted(set(columns) - set(COLUMNS))):
         raise ValueError(f"a history has no column {unknown[0]!r}; its columns are: {', '.join(COLUMNS)}")
     runs = find_runs(paths)
-    frame = _concatenated([_trials(run, wanted) for run in runs])
+    frame = _concatenate([_trials(run, wanted) for run in runs])
     frame = frame.astype({name: _DTYPES[name] for name in wanted if _DTYPES[name] == "category"})
     if (measure := common_measure(measure_of(run.folder) for run in runs)) != ACCURACY:
         frame.attrs["measure"] = measure.to_json()
@@ -213,7 +214,7 @@ def load_metrics(paths: Paths) -> pd.DataFrame:
             refuse_damage(connection, run, TRIAL, ["metrics"])
             values = _read(select_metrics(connection), _NUMBERS)
         frames.append(_beside(run, values, _NUMBERS))
-    return _concatenated(frames)
+    return _concatenate(frames)
 
 
 def _histories(path: Path) -> list[Path]:
@@ -253,22 +254,22 @@ def _names(histories: list[Path]) -> list[str]:
 def _config(folder: Path) -> dict[str, Any]:
     """Read ``run.toml``; a history on its own has none, and that is no reason not to read it."""
     try:
-        return tomllib.loads((folder / "run.toml").read_text(encoding="utf-8"))
+        return tomllib.loads(read_text(folder / "run.toml"))
     except FileNotFoundError:
         return {}
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise HistoryError(f"{folder / 'run.toml'} cannot be read: {error}") from None
 
 
-def _trials(run: Run, wanted: list[str]) -> pd.DataFrame:
+def _trials(run: RunRecord, wanted: list[str]) -> pd.DataFrame:
     """Load the trials of one run in the order told, with the columns that are wanted."""
     needed = {"told", "seconds", "fitness"}
     needed |= {"asked_at", "told_at"} if "elapsed" in wanted else set()
     stored = [n for n in COLUMNS if n not in _FROM_CONFIG and n not in _DERIVED and n in {*wanted, *needed}]
     with open_to_read(run.history) as connection:
         first = first_genotype(connection)
-        values = _checked(connection, run, TRIAL, {name: _DTYPES[name] for name in stored})
-    space = run.space() or (first.rpartition(":")[0] if first else run.said("space"))
+        values = _read_and_check(connection, run, TRIAL, {name: _DTYPES[name] for name in stored})
+    space = run.space() or (first.rpartition(":")[0] if first else run.spell_entry("space"))
 
     told = np.concatenate(values["told"])  # pending trials are NaN, which sorts last
     order = np.argsort(told, kind="stable")
@@ -283,20 +284,20 @@ def _trials(run: Run, wanted: list[str]) -> pd.DataFrame:
     # fmax passes over failures, which have no fitness.
     frame["best_so_far"] = np.where(pending, np.nan, np.fmax.accumulate(frame["fitness"].to_numpy()))
     if clocks:
-        frame["elapsed"] = elapsed_seconds(run.folder, *clocks)
+        frame["elapsed"] = measure_elapsed_seconds(run.folder, *clocks)
     constants = {
         "run": run.name,
-        "strategy": run.said("strategy"),
+        "strategy": run.spell_entry("strategy"),
         "space": space or UNKNOWN,
-        "evaluator": run.said("evaluator"),
+        "evaluator": run.spell_entry("evaluator"),
     }
     for name in _FROM_CONFIG:
         frame[name] = _constant(constants[name], len(frame))
     return frame[wanted]
 
 
-def refuse_damage(connection: sqlite3.Connection, run: Run, table: Table, names: Iterable[str]) -> None:
-    """Hold the columns that are to be read to what the schema says of them.
+def refuse_damage(connection: sqlite3.Connection, run: RunRecord, table: Table, names: Iterable[str]) -> None:
+    """Raise if a column that is to be read is not as the schema says.
 
     Raises:
         HistoryError: if a row is not sound; it names the trial of the first that is not.
@@ -312,8 +313,8 @@ def refuse_damage(connection: sqlite3.Connection, run: Run, table: Table, names:
         )
 
 
-def _checked(
-    connection: sqlite3.Connection, run: Run, table: Table, dtypes: Mapping[str, str], order: str = ""
+def _read_and_check(
+    connection: sqlite3.Connection, run: RunRecord, table: Table, dtypes: Mapping[str, str], order: str = ""
 ) -> dict[str, list[Any]]:
     """Read columns of a table as :func:`_read` does, and hold each value to the schema in the same pass.
 
@@ -386,12 +387,12 @@ def _side_table(paths: Paths, table: Table) -> pd.DataFrame:
     frames = []
     for run in find_runs(paths):
         with open_to_read(run.history) as connection:
-            values = _checked(connection, run, table, dtypes, "ORDER BY 1, 2")
+            values = _read_and_check(connection, run, table, dtypes, "ORDER BY 1, 2")
         frames.append(_beside(run, values, dtypes))
-    return _concatenated(frames)
+    return _concatenate(frames)
 
 
-def _beside(run: Run, values: Mapping[str, list[Any]], dtypes: Mapping[str, str]) -> pd.DataFrame:
+def _beside(run: RunRecord, values: Mapping[str, list[Any]], dtypes: Mapping[str, str]) -> pd.DataFrame:
     """Make the frame of what one run keeps beside its trials."""
     columns = {name: _column(dtype, values[name]) for name, dtype in dtypes.items()}
     frame = pd.DataFrame(columns)
@@ -404,7 +405,7 @@ def _constant(value: str, rows: int) -> pd.Categorical[str]:
     return pd.Categorical.from_codes(np.zeros(rows, np.int8), categories=pd.Index([value]))
 
 
-def _concatenated(frames: list[pd.DataFrame]) -> pd.DataFrame:
+def _concatenate(frames: list[pd.DataFrame]) -> pd.DataFrame:
     """Stack frames of the same columns; the categories of a column become those of all frames together."""
     if len(frames) == 1:
         return frames[0]

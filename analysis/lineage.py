@@ -50,7 +50,7 @@ def lineage(frame: pd.DataFrame, id: int | None = None, *, run: str | None = Non
         row = None if np.isnan(parents[row]) else _row(ids, order, int(parents[row]))
     found = one.iloc[chain[::-1]].reset_index(drop=True)
     found.insert(0, "generation", np.arange(len(found)))
-    found["trained_as"] = _trained_as(one, found)
+    found["trained_as"] = _find_trainings(one, found)
     found["changes"] = _changes(found["genotype"].tolist())
     return found
 
@@ -85,7 +85,7 @@ def _row(ids: Any, order: Any, id: int) -> int | None:
     return int(order[place]) if place < len(order) and ids[order[place]] == id else None
 
 
-def _trained_as(one: pd.DataFrame, found: pd.DataFrame) -> pd.Series[Any]:
+def _find_trainings(one: pd.DataFrame, found: pd.DataFrame) -> pd.Series[Any]:
     """Return for each row the training that its fitness comes from; missing where it has none."""
     same = one[one["trained"] & one["fitness"].notna() & one["key"].isin(found["key"])]
     first = same.sort_values("told", kind="stable").drop_duplicates("key").set_index("key")["id"]

@@ -6,19 +6,19 @@ Sessions are read from ``log.jsonl``, which docs/history.md documents: each begi
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Sequence
-from datetime import datetime
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from evo_nas.storage.log import read_events
+
 Floats = NDArray[np.float64]
 
 
-def elapsed_seconds(folder: Path, asked_at: Floats, told_at: Floats) -> Floats:
+def measure_elapsed_seconds(folder: Path, asked_at: Floats, told_at: Floats) -> Floats:
     """Return for each tell how many seconds the run had been going for by then; NaN where nothing was told.
 
     ``asked_at`` and ``told_at``, both of shape (trials,), are wall clocks in seconds since 1970, in the order told, NaN
@@ -43,18 +43,9 @@ def elapsed_seconds(folder: Path, asked_at: Floats, told_at: Floats) -> Floats:
 def _sessions(log: Path) -> Sequence[tuple[float, float | None]]:
     """Read the start of each session, ascending, and its end if it had one; lines that say neither are passed over."""
     found: list[tuple[float, float | None]] = []
-    try:
-        lines = log.read_text("utf-8").splitlines()
-    except (OSError, UnicodeDecodeError):
-        return found
-    for line in lines:
-        try:
-            entry = json.loads(line)
-            event, time = entry["event"], datetime.fromisoformat(entry["time"]).timestamp()
-        except (ValueError, KeyError, TypeError, RecursionError):
-            continue
+    for event, time, _ in read_events(log):
         if event == "start" and (not found or time >= found[-1][0]):
             found.append((time, None))
-        elif event in ("end", "stop") and found:
+        elif event != "start" and found:
             found[-1] = (found[-1][0], time)
     return found

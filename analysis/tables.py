@@ -37,7 +37,7 @@ _SECONDS: Final = ("seconds", "elapsed")
 _LEAST: Final = 12  # characters that a text keeps, however narrow the terminal
 
 
-def format_named(format: str | None, file: Path | None) -> str:
+def find_format(format: str | None, file: Path | None) -> str:
     """Return the format by its name, else by the ending of the file, else ``table``.
 
     Raises:
@@ -107,7 +107,7 @@ def write_table(
         file.write(_parquet(frame))
         return
     writers: dict[str, Callable[[], Iterator[str]]] = {
-        "table": lambda: _aligned(frame, width),
+        "table": lambda: _align(frame, width),
         "csv": lambda: _csv(frame, plain),
         "json": lambda: _json(frame),
     }
@@ -154,13 +154,13 @@ def _json(frame: pd.DataFrame) -> Iterator[str]:
         objects = _with_iso_times(block).astype(object)
         for row in objects.where(objects.notna(), None).to_dict("records"):
             if "cell" in row:
-                row["cell"] = _parsed(row["cell"])
+                row["cell"] = _parse_cell(row["cell"])
             yield f"{before}\n{json.dumps(row, allow_nan=False)}"
             before = ","
     yield "[]\n" if before == "[" else "\n]\n"
 
 
-def _parsed(text: str | None) -> Any:
+def _parse_cell(text: str | None) -> Any:
     """Return the parsed readable cell; ``None`` if it cannot be parsed."""
     try:
         return None if text is None else json.loads(text, parse_constant=lambda _: None)
@@ -181,7 +181,7 @@ def _parquet(frame: pd.DataFrame) -> bytes:
     return buffer.getvalue()
 
 
-def _aligned(frame: pd.DataFrame, width: int | None) -> Iterator[str]:
+def _align(frame: pd.DataFrame, width: int | None) -> Iterator[str]:
     """Align columns under their headings, numbers to the right."""
     headings = [f"{name} (UTC)" if name.endswith("_at") else name for name in map(str, frame.columns)]
     columns = [_texts(str(name), frame[name]) for name in frame.columns]

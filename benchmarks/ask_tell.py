@@ -17,7 +17,7 @@ import numpy as np
 
 from evo_nas.evaluators.base import Job
 from evo_nas.evaluators.toy import ToyEvaluator
-from genotypes.catalogue import space_named
+from genotypes.catalogue import build_space
 from genotypes.individual import Individual, Outcome, Proposal
 from genotypes.population import Population
 from genotypes.space import SearchSpace
@@ -82,7 +82,7 @@ def main() -> None:
     print(f"{'':12}" + "".join(f"{n:>12,}" for n in trials))
     for name in given.strategies:
         try:
-            means = measure(STRATEGIES.build(name, {}), space_named(given.space), trials)
+            means = measure(STRATEGIES.build(name, {}), build_space(given.space), trials)
         except ValueError as error:
             print(f"{name:12}  {error}")
             continue

@@ -43,7 +43,9 @@ class Loaded:
     def __len__(self) -> int:
         return len(self.images)
 
-    def shuffled(self, batch_size: int, recipe: Recipe, generator: torch.Generator | None = None) -> Iterator[Batch]:
+    def draw_batches(
+        self, batch_size: int, recipe: Recipe, generator: torch.Generator | None = None
+    ) -> Iterator[Batch]:
         """Yield the augmented batches of one epoch but for an incomplete one.
 
         The order comes from the generator, crops and flips from torch's default one.
@@ -90,7 +92,7 @@ def train_plainly(
         start = time.perf_counter()
         network.train()
         total = 0.0
-        for images, labels in train.shuffled(recipe.batch_size, recipe, generator):
+        for images, labels in train.draw_batches(recipe.batch_size, recipe, generator):
             optimizer.zero_grad(set_to_none=True)
             loss = criterion(network(images), labels)
             loss.backward()

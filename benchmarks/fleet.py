@@ -27,7 +27,7 @@ from evo_nas.evaluators.toy import ToyEvaluator
 from evo_nas.executors.slots import SlotsExecutor
 from evo_nas.manager import PopulationManager
 from evo_nas.storage.history import History
-from genotypes.catalogue import space_named
+from genotypes.catalogue import build_space
 from genotypes.individual import Evaluation
 from strategies.catalogue import STRATEGIES
 
@@ -95,7 +95,7 @@ def simulate(
     clock: Clock = time.perf_counter,
 ) -> float:
     """Return the share of the ideal, and print it with the speed of the manager."""
-    space, toy = space_named("nasnet"), ToyEvaluator()
+    space, toy = build_space("nasnet"), ToyEvaluator()
     toy.bind(space)
     fleet = Fleet(toy, workers, mean, sigma, clock)
     with History.create(folder / "simulated.db", durable=durable) as history:
@@ -104,7 +104,7 @@ def simulate(
         began = time.perf_counter()
         manager.run()
         spent = time.perf_counter() - began
-        tells = history.told_after(0)
+        tells = history.count_tells(0)
     share = ideal_seconds(fleet.durations, workers) / fleet.now
     busy = sum(fleet.durations) / (workers * fleet.now)
     print(
@@ -116,7 +116,7 @@ def simulate(
 
 def real(folder: Path, slots: int, trials: int, mean: float, sigma: float) -> float:
     """Measure the share of the ideal of real worker processes that sleep; the first trials, which start them, aside."""
-    space = space_named("nasnet")
+    space = build_space("nasnet")
     toy = ToyEvaluator(seconds=mean, sigma=sigma)
     toy.bind(space)
     executor = SlotsExecutor(toy, slots, folder / "alive.lock")
@@ -136,7 +136,7 @@ def real(folder: Path, slots: int, trials: int, mean: float, sigma: float) -> fl
 
 def overhead_milliseconds(folder: Path, trials: int = 300) -> float:
     """Measure what a job costs in a slot that has nothing to do: submitted, begun, ended, handed back."""
-    space, toy = space_named("nasnet"), ToyEvaluator()
+    space, toy = build_space("nasnet"), ToyEvaluator()
     toy.bind(space)
     executor = SlotsExecutor(toy, 1, folder / "alive.lock", trial_timeout=60.0)
     jobs = [Job(id, space.sample(np.random.default_rng(id)), seed=0) for id in range(1, trials + 1)]

@@ -12,7 +12,8 @@ are. These rules decide what is counted:
   ``import_module`` with a literal name. A circle is a set of files or rooms each of which leads to every other. Modules
   that a string names (catalogues, lazy faces) are counted apart.
 * The lines of a function are those from ``def`` to its end, without its docstring; nested functions and methods count.
-* An opening is the first word of the docstring of a module, class or function.
+* An opening is the first word of the docstring of a module, class or function. It paraphrases if it is a question word
+  (``QUESTIONS``), or in a function, where a verb belongs, a word that begins a noun (``DETERMINERS``).
 * A function is named by a participle if the first or the last word of its name is one (``PARTICIPLES``, or -ed).
   Properties are attributes and may be adjectives; what opens with a word of ``PREDICATES`` asks a question; neither is
   counted.
@@ -56,6 +57,8 @@ LIMIT: Final = 450
 """Lines that no file of ours should exceed."""
 WATCHED: Final = ("Give", "Say", "Tell", "Return", "Raise", "Write")
 """Openings that are counted even where they are rare."""
+QUESTIONS: Final = frozenset("How What When Where Which Who Whoever Whose Why".split())  # noqa: SIM905
+DETERMINERS: Final = frozenset("A All An Each Every It Nothing One That The These This Those Whether".split())  # noqa: SIM905
 
 NO_PARTICIPLES: Final = frozenset(
     "bed bleed breed embed exceed feed heed hundred indeed need proceed red seed shed speed succeed weed".split()  # noqa: SIM905
@@ -121,6 +124,7 @@ class House:
     docstrings: int
     openings: dict[str, int]
     watched: dict[str, int]
+    paraphrases: list[str]
     first_participles: list[str]
     last_participles: list[str]
     repeated_classes: dict[str, list[str]]
@@ -139,14 +143,17 @@ def find_functions(sources: Iterable[Source]) -> Iterator[Function]:
         for child in ast.iter_child_nodes(node):
             if isinstance(child, FunctionNode):
                 path = ".".join((*owners, child.name))
-                marks = {name_of(mark.func if isinstance(mark, ast.Call) else mark) for mark in child.decorator_list}
-                is_property = bool(marks & {"property", "cached_property", "setter"})
-                yield Function(source.file, child.lineno, child.name, path, _lines_of(child), is_property)
+                yield Function(source.file, child.lineno, child.name, path, _lines_of(child), _is_property(child))
             own = (child.name,) if isinstance(child, FunctionNode | ast.ClassDef) else ()
             yield from visit(source, child, (*owners, *own))
 
     for source in sources:
         yield from visit(source, source.tree, ())
+
+
+def _is_property(function: FunctionNode) -> bool:
+    marks = {name_of(mark.func if isinstance(mark, ast.Call) else mark) for mark in function.decorator_list}
+    return bool(marks & {"property", "cached_property", "setter"})
 
 
 def _lines_of(function: FunctionNode) -> int:
@@ -164,14 +171,23 @@ def _documented(tree: ast.Module) -> Iterator[ast.Module | ast.ClassDef | Functi
             yield node
 
 
+def _opening(node: ast.Module | ast.ClassDef | FunctionNode) -> str:
+    words = (ast.get_docstring(node) or "").split()
+    return words[0].strip(".,:;!?()`'\"") if words else ""
+
+
 def count_openings(sources: Iterable[Source]) -> Counter[str]:
     """Return how often each word opens a docstring."""
-    openings: Counter[str] = Counter()
+    return Counter(_opening(node) for source in sources for node in _documented(source.tree))
+
+
+def find_paraphrases(sources: Iterable[Source]) -> Iterator[str]:
+    """Yield file, line and opening of each docstring that paraphrases, instead of the noun or the verb."""
     for source in sources:
         for node in _documented(source.tree):
-            words = (ast.get_docstring(node) or "").split()
-            openings[words[0].strip(".,:;!?()`'\"") if words else ""] += 1
-    return openings
+            is_deed = isinstance(node, FunctionNode) and not _is_property(node)
+            if (word := _opening(node)) in QUESTIONS or (is_deed and word in DETERMINERS):
+                yield f"{source.file}:{getattr(node, 'lineno', 1)} {word}"
 
 
 def find_participle(name: str) -> Literal["first", "last", ""]:
@@ -331,6 +347,7 @@ def count_house(root: Path, tables: Sequence[str] = ()) -> House:
         docstrings=openings.total(),
         openings=dict(openings.most_common(15)),
         watched={word: openings[word] for word in WATCHED},
+        paraphrases=sorted(find_paraphrases(sources)),
         first_participles=sorted(participles["first"]),
         last_participles=sorted(participles["last"]),
         repeated_classes=find_repeated_classes(sources),
@@ -368,7 +385,7 @@ def format_house(house: House) -> str:
             },
         ),
         _section(f"The 15 most frequent openings of {house.docstrings} docstrings", house.openings),
-        _section("Openings that are watched", house.watched),
+        _section("Openings that are watched", house.watched | {"paraphrases": len(house.paraphrases)}),
         _section(
             f"Functions named by a participle: {len(named)} of {house.functions}",
             {"first word": len(house.first_participles), "only the last word": len(house.last_participles)},

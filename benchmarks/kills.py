@@ -1,4 +1,4 @@
-"""Runs that are killed and gone on with, seen from outside: their processes, their trainings, what is in their history.
+"""Runs that are killed and resumed, seen from outside: their processes, their trainings, what is in their history.
 
 What a run promises to whoever kills it is checked against three witnesses that it cannot talk to: the list of
 processes, a file to which every training adds a line when it begins, and a copy of the history as each kill left it.
@@ -162,7 +162,7 @@ class Diarist(RegularizedEvolution):
 class Search:
     """What a run is asked to do. ``seconds`` is the median of a training, ``sigma`` the spread of its logarithm.
 
-    ``science`` is said when a run begins, ``hardware`` also when it is gone on with.
+    ``science`` is said when a run begins, ``hardware`` also when it is resumed.
     """
 
     strategy: str
@@ -196,7 +196,7 @@ class Search:
         return [f"{name}={value}" for name, value in options.items()]
 
     def command(self, folder: Path) -> list[str]:
-        """Spell the command that begins the run, or goes on with it."""
+        """Spell the command that begins the run, or resumes it."""
         words = [sys.executable, "-m", "evo_nas"]
         if (folder / "run.toml").exists():
             words += ["resume", str(folder)]
@@ -419,7 +419,7 @@ class Killed:
     _funerals: list[threading.Thread] = field(default_factory=list)
 
     def live(self, moment: Moment | None = None, *, failpoint: str | None = None) -> int:
-        """Begin the run or go on with it, until the moment has come or it ends by itself; give the exit code.
+        """Begin the run or resume it, until the moment has come or it ends by itself; give the exit code.
 
         Nobody waits for its orphans: what is left of one life must not hinder the next.
         """

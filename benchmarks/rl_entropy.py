@@ -12,7 +12,7 @@ import numpy as np
 
 from evo_nas.evaluators.base import Job
 from evo_nas.evaluators.toy import ToyEvaluator
-from genotypes.catalogue import space_named
+from genotypes.catalogue import build_space
 from genotypes.individual import Individual, Outcome
 from genotypes.population import Population
 from strategies.reinforcement import PPOController
@@ -25,7 +25,7 @@ def main() -> None:
     parser.add_argument("--space", default="nasnet")
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
-    space, strategy = space_named(given.space), PPOController()
+    space, strategy = build_space(given.space), PPOController()
     toy = ToyEvaluator()
     toy.bind(space)
     strategy.start(space, np.random.default_rng([given.seed]))

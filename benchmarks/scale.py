@@ -3,7 +3,7 @@
     python -m benchmarks.scale --trials 20000 100000 1000000
 
 One search by evolution on the space nasnet, toy evaluator, serial, every commit on the disk, every trial a training
-(`--repeats retrain`, as in the paper): it is stopped at each number of trials, measured, and gone on with. Prints for
+(`--repeats retrain`, as in the paper): it is stopped at each number of trials, measured, and resumed. Prints for
 each: milliseconds a trial over the last 5,000, and what a fresh process needs to resume it (imports aside): seconds
 and megabytes, after an orderly end and after a kill, when every row is read and compared with its checksum. Beside it
 what a commit costs on this disk, of which a trial has two. A million trials take about a quarter of an hour and 2 GB.

@@ -110,9 +110,11 @@ class PlainSGD:
 class ChannelsLast(Loaded):
     """What the baseline loads, in the memory format that all else has here."""
 
-    def shuffled(self, batch_size: int, recipe: Recipe, generator: torch.Generator | None = None) -> Iterator[Batch]:
+    def draw_batches(
+        self, batch_size: int, recipe: Recipe, generator: torch.Generator | None = None
+    ) -> Iterator[Batch]:
         """Yield the augmented batches of one epoch but for an incomplete one."""
-        for images, labels in super().shuffled(batch_size, recipe, generator):
+        for images, labels in super().draw_batches(batch_size, recipe, generator):
             yield images.contiguous(memory_format=torch.channels_last), labels
 
 
@@ -227,7 +229,7 @@ TRICKS: Final = (
         ((HiddenState, "rectified", property(_rectified_again)), (HiddenState, "_through_pool", _pooled_again)),
     ),
     Trick("ReLU in place inside operations", ((torch, "relu_", torch.relu),)),
-    Trick("cells in parts, not concatenated", ((HiddenState, "joined", classmethod(_laid_out)),)),
+    Trick("cells in parts, not concatenated", ((HiddenState, "join", classmethod(_laid_out)),)),
     Trick("weights as one vector", (_OPTIMIZER,)),
     Trick("augmentation on batched tensors", train=lambda examples: ChannelsLast(examples, training.EVALUATION_BATCH)),
     Trick("validation by 500 in inference mode", small_batches=True),

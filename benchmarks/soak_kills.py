@@ -1,10 +1,10 @@
-"""What many kills cost: every strategy, with one worker and with four, killed at random moments and gone on with.
+"""What many kills cost: every strategy, with one worker and with four, killed at random moments and resumed.
 
     python -m benchmarks.soak_kills --kills 200
 
 Trainings on the toy landscape of 5 to 50 ms. SIGKILL hits the main process alone, half of the times at a moment of the
 whole duration of a run, start-up and resuming included, half of the times within so-manieth training. Then the run is
-gone on with, and killed again, until it ends. What is counted is documented in ``benchmarks/kills.py``. Every run is
+resumed, and killed again, until it ends. What is counted is documented in ``benchmarks/kills.py``. Every run is
 compared, decision by decision, with its strategy told the recorded sequence again; one with a single worker is also
 compared, row by row, with a run that was never killed. Exits with 1 if anything was not as it should be.
 """

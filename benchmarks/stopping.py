@@ -84,7 +84,7 @@ def complete(path: Path) -> list[Individual]:
         EvoNasError: if the folder holds no run, or its trainings have no curve or differ in length.
     """
     with History.read(path / "history.db") as history:
-        told = [individual for individual in history.told() if individual.ok]
+        told = [individual for individual in history.read_tells() if individual.ok]
     lengths = {len(individual.curve) for individual in told if individual.outcome is Outcome.OK}
     if len(lengths) != 1 or min(lengths) < 2:
         raise EvoNasError(

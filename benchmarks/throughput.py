@@ -44,7 +44,7 @@ from evo_nas.phenotypes.network import CellNetwork
 from evo_nas.run import usable_cores
 from evo_nas.training import devices
 from evo_nas.training.devices import seed_torch
-from genotypes.catalogue import space_named
+from genotypes.catalogue import build_space
 from genotypes.cell import CellPair
 from genotypes.genotype import Genotype
 from genotypes.individual import Evaluation, Outcome
@@ -76,7 +76,7 @@ class Picked(SearchSpace):
     @cached_property
     def pairs(self) -> list[CellPair]:
         """The cells of each network."""
-        space = space_named("nasnet")
+        space = build_space("nasnet")
         return [NASNET_A, *map(space.decode, different(space, self.genotypes))]
 
     def decode(self, genotype: Genotype) -> CellPair:

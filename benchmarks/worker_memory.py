@@ -26,14 +26,14 @@ from evo_nas.evaluators.proxy.evaluator import ProxyEvaluator
 from evo_nas.evaluators.proxy.memory import worker_bytes
 from evo_nas.evaluators.proxy.presets import PRESETS
 from evo_nas.executors.slots import SlotsExecutor
-from genotypes.catalogue import space_named
+from genotypes.catalogue import build_space
 from genotypes.cell import CellPair
 from genotypes.genotype import Genotype
 from genotypes.individual import Evaluation
 from genotypes.space import Decision, SearchSpace
 from genotypes.zoo import CELLS
 
-NASNET = space_named("nasnet")
+NASNET = build_space("nasnet")
 PAIRS: dict[str, CellPair] = {name: CELLS[name] for name in ("nasnet-a", "amoebanet-a", "darts-v2")}
 PAIRS |= {f"random {n}": NASNET.decode(NASNET.sample(np.random.default_rng(n))) for n in range(6)}
 
@@ -111,7 +111,7 @@ def main() -> None:
                 estimate = worker_bytes(
                     [pair],
                     images=evaluator.train_images + 700,  # type: ignore[operator]
-                    image_size=preset.image_size,
+                    image_size=preset.image,
                     batch_size=preset.recipe.batch_size,
                     cells_per_stack=preset.cells_per_stack,
                     filters=preset.filters,

@@ -26,7 +26,7 @@ COMMANDS: Final = {
     "run": ("run", "search: start a new run"),
     "doctor": ("doctor.command", "say what a search would use, how long it takes, and what to change"),
     "study": ("study", "compare strategies over many seeds"),
-    "resume": ("resume", "go on with a run where it stopped"),
+    "resume": ("resume", "continue a run where it stopped"),
     "show": ("show", "print the best cells of a run"),
     "status": ("status", "say how far a run is, or how it ended"),
     "repair": ("repair", "save what can be read of a damaged history; the old one is kept"),
@@ -80,7 +80,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 @contextmanager
 def _log_on_stderr() -> Iterator[None]:
-    """Let what our modules log be read: warnings, and what takes long."""
+    """Print what our modules log: warnings, and what takes long."""
     import logging
 
     handler = logging.StreamHandler()
@@ -105,13 +105,13 @@ class _Terminated(BaseException):
 
 @contextmanager
 def _terminable() -> Iterator[None]:
-    """Let SIGTERM unwind like Ctrl-C, so that files are closed and workers stopped."""
+    """Unwind on SIGTERM as on Ctrl-C, so that files are closed and workers stopped."""
 
-    def raise_terminated(*_: object) -> NoReturn:
+    def raise_termination(*_: object) -> NoReturn:
         raise _Terminated
 
     try:
-        before = signal.signal(signal.SIGTERM, raise_terminated)
+        before = signal.signal(signal.SIGTERM, raise_termination)
     except ValueError:  # not in the main thread, where signals cannot be handled
         yield
         return

@@ -20,7 +20,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from evo_nas.errors import UsageError
+from evo_nas.system.text import read_text
 from genotypes.genotype import shorten
+from genotypes.ranges import check_ranges
 from genotypes.registry import OptionError, build_with_options
 
 Tables = dict[str, dict[str, Any]]
@@ -88,22 +90,12 @@ class SearchConfig:
     max_consecutive_failures: int = option(10, "end after F failed trials in a row", "F")
 
     def __post_init__(self) -> None:
-        if self.trials < 1:
-            raise ValueError(f"trials must be at least 1, not {self.trials}")
-        if self.target_accuracy is not None and not 0 <= self.target_accuracy <= 1:
-            raise ValueError(f"target_accuracy must be a fraction from 0 to 1, not {self.target_accuracy}")
+        counts = ("trials", "max_repeats", "max_parameters", "max_mult_adds", "max_consecutive_failures")
+        check_ranges(self, target_accuracy="[0, 1]", **dict.fromkeys(counts, "[1, inf)"))
         if not 0 <= self.seed < 2**63:
             raise ValueError(f"seed must be from 0 to 2^63 - 1, not {self.seed}")
         if self.repeats not in ("reuse", "retrain"):
             raise ValueError(f"repeats must be reuse or retrain, not {self.repeats!r}")
-        if self.max_repeats < 1:
-            raise ValueError(f"max_repeats must be at least 1, not {self.max_repeats}")
-        if self.max_consecutive_failures < 1:
-            raise ValueError(f"max_consecutive_failures must be at least 1, not {self.max_consecutive_failures}")
-        if self.max_parameters is not None and self.max_parameters < 1:
-            raise ValueError(f"max_parameters must be at least 1, not {self.max_parameters}")
-        if self.max_mult_adds is not None and self.max_mult_adds < 1:
-            raise ValueError(f"max_mult_adds must be at least 1, not {self.max_mult_adds}")
 
 
 @dataclass(frozen=True)
@@ -145,8 +137,11 @@ class Hardware:
     def __post_init__(self) -> None:
         if self.data_dir is not None:
             object.__setattr__(self, "data_dir", Path(os.path.expanduser(self.data_dir)).absolute())  # noqa: PTH111
-        if not 1 <= self.workers <= 1024:
-            raise ValueError(f"workers must be from 1 to 1024, not {self.workers}")
+        check_ranges(
+            self, workers="[1, 1024]", keep_weights="[0, 100]", trial_timeout="(0, inf)", time_limit="(0, inf)"
+        )
+        others = ("threads", "grace", "recycle_after", "cpus_per_trial", "gpus_per_trial")
+        check_ranges(self, **dict.fromkeys(others, "[0, inf)"))
         if self.executor not in ("auto", "serial", "slots", "ray"):
             raise ValueError(f"executor must be auto, serial, slots or ray, not {self.executor!r}")
         if self.executor == "serial":
@@ -156,19 +151,6 @@ class Hardware:
                 raise ValueError(
                     "the serial executor can neither stop a trial nor replace itself: use --executor slots"
                 )
-        for name in ("trial_timeout", "time_limit"):
-            value = getattr(self, name)
-            if value is not None and not 0 < value < math.inf:
-                raise ValueError(f"{name} must be finite and more than 0 seconds, not {value}")
-        for name in ("grace", "cpus_per_trial", "gpus_per_trial"):
-            if not 0 <= getattr(self, name) < math.inf:
-                raise ValueError(f"{name} must be finite and at least 0, not {getattr(self, name)}")
-        if self.recycle_after < 0:
-            raise ValueError(f"recycle_after must be at least 0, not {self.recycle_after}")
-        if self.threads < 0:
-            raise ValueError(f"threads must be at least 0, not {self.threads}")
-        if not 0 <= self.keep_weights <= 100:
-            raise ValueError(f"keep_weights must be from 0 to 100, not {self.keep_weights}")
 
 
 def flags_of(kind: type) -> dict[str, Flag]:
@@ -262,8 +244,8 @@ def read_toml(path: Path) -> Tables:
         UsageError: if the file cannot be read, is no TOML, or has fields outside of a table.
     """
     try:
-        tables = tomllib.loads(path.read_text("utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
+        tables = tomllib.loads(read_text(path))
+    except (OSError, ValueError, RecursionError) as error:
         raise UsageError(f"cannot read the configuration {path}: {error}") from error
     for name, table in tables.items():
         if not isinstance(table, dict):

@@ -6,6 +6,7 @@ EvoNasError (1)
 │   └── HistoryError    its history cannot be looked back on
 │       └── DamagedHistory  it is not what was written
 ├── DataError (4)     an image set or a table is missing or damaged
+├── WorkersError      worker processes cannot be started
 ├── TooManyFailures (5)  the run was ended because trial after trial failed
 └── StudyFailed       runs of a study failed; it ends with the highest exit code among them
 
@@ -24,7 +25,7 @@ class EvoNasError(Exception):
 
 
 class UsageError(EvoNasError):
-    """What was asked for cannot be done: an unknown name, a value out of range, a file of the wrong kind."""
+    """A request that cannot be met: an unknown name, a value out of range, a file of the wrong kind."""
 
     exit_code = 2
 
@@ -47,6 +48,10 @@ class DataError(EvoNasError):
     """An image set or a table is missing or damaged; the message ends with what mends it."""
 
     exit_code = 4
+
+
+class WorkersError(EvoNasError):
+    """This machine does not let worker processes start; the message says why, and what mends it."""
 
 
 class TooManyFailures(EvoNasError):

@@ -40,7 +40,7 @@ CRASHES: Final = 2
 
 
 class Reason(StrEnum):
-    """Why a search ended. After the last five it is not over, and can be resumed."""
+    """The reason for which a search ended. After the last five it is not over, and can be resumed."""
 
     TRIALS = "trials"
     """the budget of trainings is spent"""
@@ -184,11 +184,11 @@ class PopulationManager:
                     listener.stopping(self._stop, len(self._running))
             for id, evaluation in self.executor.next(self._patience()):
                 reach(Failpoint.EVALUATED)
-                self._ended(id, evaluation)
+                self._end(id, evaluation)
 
     @property
     def _window(self) -> int:
-        """How many of the youngest the population keeps: whoever looks back the furthest decides."""
+        """Number of the youngest that the population keeps: the longest look back decides."""
         return max(self.strategy.window, self.evaluator.window)
 
     def _look_at_the_clock(self) -> None:
@@ -213,9 +213,9 @@ class PopulationManager:
         after = 0 if lookback is None else history.horizon(max(lookback, self._window, 1))
         if after:
             self.population = history.population(self._window, after)
-        trials = history.told_after(after)
+        trials = history.count_tells(after)
         last: tuple[int, Mapping[str, float]] | None = None
-        for count, individual in enumerate(history.told(after)):
+        for count, individual in enumerate(history.read_tells(after)):
             if count % _RESTORED_AT_ONCE == 0:
                 for listener in self.listeners:
                     listener.restoring(count, trials)
@@ -226,8 +226,8 @@ class PopulationManager:
         if last:  # the run may have died between the tell and its notes
             history.note(*last)
         self._last_id = history.last_id
-        self._trained = history.trained()
-        self._repeats = history.untrained_in_a_row()
+        self._trained = history.count_trainings()
+        self._repeats = history.count_asks_since_training()
         self._stop_at_the_target()
         reach(Failpoint.RESTORED)
         for listener in self.listeners:
@@ -255,7 +255,7 @@ class PopulationManager:
 
     def _because_of_the_limits(self) -> Reason | None:
         """Return whether it is the limits that leave nothing to train: they refused the last asks, all of them."""
-        refused = self.history.refused_in_a_row().count if self.limits else 0
+        refused = self.history.find_refusals_since_training().count if self.limits else 0
         return Reason.REFUSED if 0 < min(self.config.max_repeats, self._last_id) <= refused else None
 
     def _ask(self, id: int, proposal: Proposal) -> None:
@@ -276,11 +276,11 @@ class PopulationManager:
         self._proceed(pending, answer)
 
     def _take_up(self, pending: Pending) -> None:
-        """Go on with what was asked before the run was interrupted."""
+        """Resume what was asked before the run was interrupted."""
         crash = self._crashed.pop(pending.id, None)
         if crash is not None:
             self._take_for_running(pending)
-            self._ended(pending.id, crash)
+            self._end(pending.id, crash)
             return
         answer = self._answer(pending)
         if answer is not None:
@@ -290,7 +290,7 @@ class PopulationManager:
         self._proceed(pending, answer)
 
     def _proceed(self, pending: Pending, answer: Evaluation | None) -> None:
-        """Let an ask hear its answer, wait for its twin, or be trained, as is recorded already."""
+        """Answer an ask that is recorded already, let it wait for its twin, or train it."""
         if answer is not None:
             self._repeats += 1
             self._hear(pending.id, answer)
@@ -321,21 +321,21 @@ class PopulationManager:
         return None
 
     def _waits(self, pending: Pending) -> bool:
-        """Whether a network is being trained already, so that another ask for it waits for its fitness."""
+        """Return whether a network is being trained already, so that another ask for it waits for its fitness."""
         return self.reuse and pending.key in self._waiting
 
     def _job(self, pending: Pending) -> Job:
         return Job(pending.id, pending.proposal.genotype, self.config.seed, pending.brief)
 
-    def _ended(self, id: int, evaluation: Evaluation) -> None:
-        """Tell a training that ended, and after it those that waited for its fitness; try again after a crash."""
+    def _end(self, id: int, evaluation: Evaluation) -> None:
+        """Record a training that ended, and after it those that waited for its fitness; try again after a crash."""
         pending = self._pending[id]
         if evaluation.outcome is Outcome.CRASH and self._stop:
             # Whoever stops a run may kill its workers too, which says nothing against the network.
             self._running.remove(id)
             return
         if evaluation.outcome is Outcome.CRASH and self.history.crashes(id) + 1 < CRASHES:
-            self.history.crashed(id)
+            self.history.record_crash(id)
             self.history.attempt(id)
             reach(Failpoint.RETRYING)
             self.executor.submit(self._job(pending), fresh=True)
@@ -363,7 +363,7 @@ class PopulationManager:
         self._hear(id, evaluation)
 
     def _hear(self, id: int, evaluation: Evaluation) -> None:
-        """Let population, strategy and listeners know how an ask ended, which is recorded."""
+        """Inform population, strategy and listeners of how an ask ended, which is recorded."""
         proposal = self._pending.pop(id).proposal
         individual = Individual(
             id,
@@ -389,7 +389,7 @@ class PopulationManager:
             self.stop(Reason.TARGET)
 
     def _learn(self, individual: Individual) -> Mapping[str, float] | None:
-        """Let the population and the strategy know of an individual; the same for a new one and a remembered one.
+        """Inform the population and the strategy of an individual; the same for a new one and a remembered one.
 
         Raises:
             UsageError: if it lacks a metric that the strategy needs.

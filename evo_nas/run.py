@@ -31,7 +31,7 @@ from evo_nas.evaluators.catalogue import EVALUATORS
 from evo_nas.evaluators.limits import Limits
 from evo_nas.executors.capacity import check_memory
 from evo_nas.executors.choice import build_executor
-from evo_nas.listeners.tensorboard import TensorBoard, check_installed
+from evo_nas.listeners.tensorboard import TensorBoard, require_tensorboard
 from evo_nas.listeners.weights import WeightKeeper
 from evo_nas.manager import MEAN_OF, Listener, PopulationManager, Reason
 from evo_nas.signals import handle_signals
@@ -40,8 +40,9 @@ from evo_nas.storage.history import History
 from evo_nas.storage.run_folder import RunFolder, repair_command
 from evo_nas.system.failpoints import Failpoint, reach
 from evo_nas.system.resources import environment, usable_cores
+from evo_nas.system.text import read_text
 from evo_nas.system.version import __version__
-from genotypes.catalogue import SPACES, space_named
+from genotypes.catalogue import SPACES, build_space
 from genotypes.genotype import shorten
 from genotypes.individual import Cost, Evaluation, Outcome
 from genotypes.registry import OptionError, Registry, option_types, options_of
@@ -101,12 +102,12 @@ def load_config(
     # An exported variable is a habit, not a demand: where the chosen part has no such option it says nothing.
     for table, catalogue in (("strategy", STRATEGIES), ("evaluator", EVALUATORS)):
         if table in from_variables:
-            known = option_types(_found(catalogue, getattr(names, table)))
+            known = option_types(_find(catalogue, getattr(names, table)))
             from_variables[table] = {k: v for k, v in from_variables[table].items() if k in known}
     tables = merge(from_file, from_variables, from_command)
     if beside and "strategy" in tables:
-        known = option_types(_found(STRATEGIES, names.strategy))
-        others = {option for name in beside for option in option_types(_found(STRATEGIES, name))} - known.keys()
+        known = option_types(_find(STRATEGIES, names.strategy))
+        others = {option for name in beside for option in option_types(_find(STRATEGIES, name))} - known.keys()
         tables["strategy"] = {k: v for k, v in tables["strategy"].items() if k not in others}
     return RunConfig.from_tables(tables)
 
@@ -118,11 +119,11 @@ def build(config: RunConfig) -> Parts:
         UsageError: if a name or an option is unknown, a value impossible, or the parts do not suit each other.
     """
     if config.hardware.tensorboard:
-        check_installed()
+        require_tensorboard()
     try:
         name = config.run.space
         # A spelling alone imports no code; a plug-in is named by whoever runs the search.
-        space = SPACES.build(name, config.space) if ":" in name else space_named(name, config.space)
+        space = SPACES.build(name, config.space) if ":" in name else build_space(name, config.space)
         strategy = STRATEGIES.build(config.run.strategy, config.strategy).suited(space)
         evaluator = EVALUATORS.build(config.run.evaluator, config.evaluator)
         evaluator.bind(space, placement(config.hardware))
@@ -209,7 +210,7 @@ def resume(
     durable: bool = True,
     heeds_signals: bool = False,
 ) -> Run:
-    """Go on with a run where it stopped, under the configuration that :func:`read_stored_config` gives, and store that.
+    """Resume a run where it stopped, under the configuration of :func:`read_stored_config`, which is stored.
 
     ``folder`` comes from :meth:`RunFolder.open`, the other arguments are those of :func:`start`.
 
@@ -268,14 +269,14 @@ def _check_surroundings(folder: RunFolder, evaluator: Evaluator) -> None:
         UsageError: if the data is not the same.
     """
     try:
-        before = json.loads(folder.environment.read_text("utf-8"))
+        before = json.loads(read_text(folder.environment))
         data, versions = dict(before.get("data", {})), dict(before["versions"])
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return  # it says nothing, so there is nothing to compare
     now = environment()["versions"]
     if changed := list(differences({"data": data}, {"data": dict(evaluator.fingerprint())}, ("data",) if data else ())):
         raise UsageError(
-            f"resume goes on with the same search, and its data is not the same: {'; '.join(changed)}; "
+            f"resume continues the same search, and its data is not the same: {'; '.join(changed)}; "
             "bring back the data that the run began with, or start a new run"
         )
     if changed := list(differences({"version": versions}, {"version": now}, ("version",))):
@@ -302,7 +303,7 @@ def read_stored_config(path: Path, given: Tables | None = None, plugins: Sequenc
     new = RunConfig.from_tables(merge(old.to_tables(), given))
     same = replace(old, run=replace(old.run, **{name: getattr(new.run, name) for name in BUDGET}))
     if changed := list(differences(same.to_tables(), new.to_tables(), (*OPTION_TABLES, "run"))):
-        raise UsageError(f"resume goes on with the same search, it cannot change {'; '.join(changed)}")
+        raise UsageError(f"resume continues the same search, it cannot change {'; '.join(changed)}")
     for part in OPTION_TABLES:
         name = getattr(old.run, part)
         if ":" in name and name not in plugins:
@@ -363,10 +364,10 @@ def _search(
     hardware = config.hardware
     tensorboard = TensorBoard(folder.path, history, parts.strategy.window or MEAN_OF) if hardware.tensorboard else None
     crash_file = CrashFile(folder.crash)
-    crashed = _crashed(crash_file, history)
+    crashed = _read_crash(crash_file, history)
 
     def watch(id: int) -> AbstractContextManager[None]:
-        attempt = history.unended(id)
+        attempt = history.find_open_attempt(id)
         assert attempt is not None, "it is recorded before the job is submitted"
         return crash_file.watch(id, attempt[0])
 
@@ -395,20 +396,20 @@ def _search(
     finally:
         executor.close()
         crash_file.close()
-        _crashed(crash_file, history)  # which removes the file, unless the search ended before it took a crash up
+        _read_crash(crash_file, history)  # which removes the file, unless the search ended before it took a crash up
     history.settle()  # a study believes the log that nothing is left to try
     folder.log("end", reason=str(reason))
     reach(Failpoint.ENDED)
     return Run(folder.path, reason, _advice(history, manager.limits) if reason is Reason.REFUSED else None)
 
 
-def _crashed(crash_file: CrashFile, history: History) -> dict[int, Evaluation]:
+def _read_crash(crash_file: CrashFile, history: History) -> dict[int, Evaluation]:
     """Return how the attempt ended, by the id of its trial, that took the process of the last search down, if one did.
 
     A crash counts once: one of an attempt that has an end, or that is not the last of its trial, is none any more.
     """
     crash = crash_file.read()
-    attempt = history.unended(crash.trial) if crash else None
+    attempt = history.find_open_attempt(crash.trial) if crash else None
     if crash is None or attempt is None or attempt[0] != crash.attempt:
         crash_file.remove()
         return {}
@@ -422,15 +423,15 @@ def _advice(history: History, limits: Limits) -> str:
     Raises:
         UsageError: saying the same, if they left nothing to train at all.
     """
-    refused = history.refused_in_a_row()
+    refused = history.find_refusals_since_training()
     smallest = Cost(refused.parameters or 0, refused.mult_adds or 0)
     advice = f"{refused.count:,} networks in a row were refused; {limits.advice(smallest)}"
-    if history.trained():
+    if history.count_trainings():
         return advice
     raise UsageError(f"nothing was trained: {advice}")
 
 
-def _found(catalogue: Registry[Any], name: str) -> type:
+def _find(catalogue: Registry[Any], name: str) -> type:
     try:
         return catalogue.find(name)
     except OptionError as error:

@@ -28,6 +28,7 @@ from evo_nas.storage.log import read_log
 from evo_nas.storage.run_folder import RunFolder, is_of_a_run, take_lock
 from evo_nas.system.atomic import make_folder, write_whole
 from evo_nas.system.links import refuse_links
+from evo_nas.system.text import read_text
 from genotypes.genotype import shorten
 from genotypes.individual import Evaluation, Individual
 from genotypes.population import Population
@@ -54,25 +55,25 @@ class Entrant:
 
     @property
     def folder(self) -> str:
-        """What its run folders are called, before ``-seed<k>``."""
+        """Name of its run folders, before ``-seed<k>``."""
         return _file_name(self.label)
 
 
 @dataclass(frozen=True)
 class Study:
-    """What is to be compared: every entrant on every seed."""
+    """A comparison to run: every entrant on every seed."""
 
     entrants: tuple[Entrant, ...]
     seeds: range
 
     @property
     def config(self) -> RunConfig:
-        """What all entrants share, read from the first."""
+        """The options that all entrants share, read from the first."""
         return self.entrants[0].config
 
     @property
     def labels(self) -> list[str]:
-        """How the entrants are called."""
+        """Names of the entrants."""
         return [entrant.label for entrant in self.entrants]
 
     @property
@@ -86,7 +87,7 @@ class Study:
 
 @dataclass(frozen=True)
 class RunResult:
-    """How a run of a study ended: ``reason``, or else ``error`` with its exit code; ``best`` is its highest fitness."""
+    """The end of a study's run: ``reason``, or else ``error`` with its exit code; ``best`` is its highest fitness."""
 
     label: str
     seed: int
@@ -173,7 +174,7 @@ def open_study(study: Study, path: Path) -> Iterator[Study]:
         make_folder(path)
     except OSError as error:
         raise RunFolderError(f"cannot make the study folder {path}: {error.strerror}") from error
-    if not known.is_file() and any(entry.name != "study.lock" for entry in path.iterdir()):
+    if not known.is_file() and any(entry.name not in ("study.lock", "study.json.partial") for entry in path.iterdir()):
         raise RunFolderError(f"{path} is not empty and holds no study; name another folder with --study-dir")
     refuse_links(path, ["study.lock", "study.json", "figures"])
     lock, _ = take_lock(path / "study.lock", f"the study {path}")
@@ -191,7 +192,7 @@ def open_study(study: Study, path: Path) -> Iterator[Study]:
             )
             record = _record(filled, evaluator.optimum)
             if known.is_file():
-                record = _merged(_read(known), record, path)
+                record = _merge(_read(known), record, path)
             _check_alike(record["strategies"])
         except BaseException:
             if not known.is_file():
@@ -204,7 +205,7 @@ def open_study(study: Study, path: Path) -> Iterator[Study]:
         yield filled
 
 
-def list_unfinished(study: Study, path: Path) -> list[RunTask]:
+def list_open_tasks(study: Study, path: Path) -> list[RunTask]:
     """List the runs of an opened study that are not finished, seed by seed, so that those there can be compared.
 
     Raises:
@@ -222,7 +223,7 @@ def list_unfinished(study: Study, path: Path) -> list[RunTask]:
 
 
 def run_all(tasks: Sequence[RunTask], jobs: int, hear: Callable[[RunResult, int], None]) -> list[RunResult]:
-    """Run or resume what :func:`list_unfinished` listed, ``jobs`` runs at a time, and give how each ended.
+    """Run or resume what :func:`list_open_tasks` listed, ``jobs`` runs at a time, and give how each ended.
 
     ``hear`` is called as each ends, with how many are left. A run that fails does not stop the others; Ctrl-C stops
     all. What comes out does not depend on ``jobs``.
@@ -275,7 +276,7 @@ def is_finished(folder: Path, trials: int) -> bool:
     """Return whether a run needs no more: its trials are done, or it ended because there was nothing more to try."""
     try:
         with History.read(folder / "history.db") as history:
-            if history.trained() >= trials:
+            if history.count_trainings() >= trials:
                 return True
     except (RunFolderError, OSError):
         return False  # whoever runs it says what is wrong
@@ -309,7 +310,7 @@ def _search(task: RunTask, jobs: int) -> RunResult:
     watch = _Watch(task.parent if in_worker else None)
     try:
         plugins = [name for part in OPTION_TABLES if ":" in (name := task.tables["run"][part])]
-        if History.begun(task.path / "history.db"):
+        if History.exists(task.path / "history.db"):
             config = read_stored_config(task.path, task.tables, plugins)
             with RunFolder.open(task.path) as folder:
                 run = resume(config, folder, _parts(config, jobs), listeners=[watch], durable=False)
@@ -386,7 +387,7 @@ def _check_alike(entries: Sequence[Mapping[str, Any]]) -> None:
                 raise UsageError(f"--strategies: {other['label']} and {entry['label']} would share a folder")
 
 
-def _merged(old: Mapping[str, Any], new: dict[str, Any], path: Path) -> dict[str, Any]:
+def _merge(old: Mapping[str, Any], new: dict[str, Any], path: Path) -> dict[str, Any]:
     """Add what is asked for now to what the study has already.
 
     Raises:
@@ -416,7 +417,7 @@ def _read(file: Path) -> dict[str, Any]:
         RunFolderError: if it is damaged, leads out of its folder, or is of another version.
     """
     try:
-        record = json.loads(file.read_text("utf-8"))
+        record = json.loads(read_text(file))
         version = record["version"]
         if version == VERSION:
             tables = [record[name] for name in ("run", "space", "evaluator")]

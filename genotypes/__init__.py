@@ -11,38 +11,3 @@ Other spaces:         :mod:`genotypes.spaces.bits`, :mod:`genotypes.spaces.nasbe
                       :mod:`genotypes.spaces.natsbench`
 Individuals:          :mod:`genotypes.individual`, :mod:`genotypes.population`, :mod:`genotypes.pareto`
 """
-
-from genotypes.catalogue import space_named
-from genotypes.cell import Block, Cell, CellPair, Edge
-from genotypes.genotype import Genotype, GenotypeError
-from genotypes.individual import Evaluation, Individual, Outcome
-from genotypes.population import Population
-from genotypes.space import Decision, SearchSpace
-from genotypes.spaces.amoebanet import AmoebaNetSpace
-from genotypes.spaces.darts import DARTSSpace
-from genotypes.spaces.growing import GrowingSpace
-from genotypes.spaces.nasnet import NASNetSpace
-from genotypes.spaces.pnas import PNASSpace
-from genotypes.zoo import CELLS
-
-__all__ = [
-    "CELLS",
-    "AmoebaNetSpace",
-    "Block",
-    "Cell",
-    "CellPair",
-    "DARTSSpace",
-    "Decision",
-    "Edge",
-    "Evaluation",
-    "Genotype",
-    "GenotypeError",
-    "GrowingSpace",
-    "Individual",
-    "NASNetSpace",
-    "Outcome",
-    "PNASSpace",
-    "Population",
-    "SearchSpace",
-    "space_named",
-]

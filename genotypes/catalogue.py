@@ -28,7 +28,7 @@ SPACES: Final = Registry(
 _SPELLING = re.compile(r"(?P<name>[^()]+)(?:\((?P<options>[^()]*)\))?")
 
 
-def space_named(spelling: str, options: Mapping[str, object] | None = None) -> SearchSpace:
+def build_space(spelling: str, options: Mapping[str, object] | None = None) -> SearchSpace:
     """Build a space from its name or full spelling, as in ``nasnet`` or ``nasnet(blocks=3,combines=add)``.
 
     Options given as a mapping win over those in the spelling. Spellings come with data, so that they never import

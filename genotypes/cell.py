@@ -78,7 +78,7 @@ class Cell:
     """Blocks in order, and the states that are concatenated, in ascending order, into the cell's output.
 
     Block b may read the two inputs and the blocks before it: states 0 to b + 1, so that no loop can exist.
-    :meth:`unused` builds a cell by the rule of the paper; published cells bring output lists of their own.
+    :meth:`join_leaves` builds a cell by the rule of the paper; published cells bring output lists of their own.
 
     Raises:
         GenotypeError: if there is no block, a block reads a state that does not exist yet, or the output is
@@ -110,12 +110,12 @@ class Cell:
             raise GenotypeError(f"the output must ascend without repeats, not {list(self.output)}")
 
     @classmethod
-    def created(cls, blocks: Sequence[Block]) -> Cell:
+    def join_all(cls, blocks: Sequence[Block]) -> Cell:
         """Build a cell whose output is every created state, read or not (Liu et al. 2018, DARTS, section 2.1)."""
         return cls(tuple(blocks), tuple(range(INPUTS, len(blocks) + INPUTS)))
 
     @classmethod
-    def unused(cls, blocks: Sequence[Block]) -> Cell:
+    def join_leaves(cls, blocks: Sequence[Block]) -> Cell:
         """Build a cell whose output is every created state that no block reads (Zoph et al. 2017, section 3.1)."""
         read = {edge.source for block in blocks for edge in block.edges}
         created = range(INPUTS, len(blocks) + INPUTS)
@@ -177,7 +177,7 @@ class Cell:
             raise GenotypeError(f'"blocks" must be a list of blocks, not {shorten(record["blocks"])}')
         blocks = tuple(_block_from_json(index, block) for index, block in enumerate(record["blocks"]))
         if "output" not in record:
-            return cls.unused(blocks)
+            return cls.join_leaves(blocks)
         if not isinstance(record["output"], list):
             raise GenotypeError(f'"output" must be a list of hidden states, not {shorten(record["output"])}')
         return cls(blocks, tuple(record["output"]))
@@ -275,7 +275,7 @@ def _canonical_orders(
             continue
         distinct = {
             (tuple(sorted(blocks[state - INPUTS][:2])), tuple(sorted(readers.get(state, ())))): state
-            for state in _first_shared(colours)
+            for state in _find_shared_colour(colours)
         }
         for chosen in distinct.values():
             waiting.append(_ranks({state: (own, state != chosen) for state, own in colours.items()}))
@@ -327,7 +327,7 @@ def _ranks(labels: Mapping[int, Any]) -> dict[int, int]:
     return {state: ordered.index(label) for state, label in labels.items()}
 
 
-def _first_shared(colours: Mapping[int, int]) -> list[int]:
+def _find_shared_colour(colours: Mapping[int, int]) -> list[int]:
     """Return the states that share the smallest shared colour."""
     first = next(one for one, other in pairwise(sorted(colours.values())) if one == other)
     return [state for state, colour in colours.items() if colour == first]

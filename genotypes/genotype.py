@@ -38,7 +38,7 @@ class Genotype:
                 raise GenotypeError(f"choice {position} must be an integer of at least 0, not {shorten(repr(choice))}")
 
     @classmethod
-    def unchecked(cls, space: str, choices: tuple[int, ...]) -> Genotype:
+    def without_check(cls, space: str, choices: tuple[int, ...]) -> Genotype:
         """Return a genotype without checking its choices, which are known to be integers of at least 0."""
         genotype = object.__new__(cls)
         object.__setattr__(genotype, "space", space)
@@ -68,7 +68,7 @@ class Genotype:
             numbers = tuple([_NUMBERS[field] for field in fields])
         except KeyError:  # a larger number, one that begins with 0, or none
             numbers = _whole_numbers(fields, text)
-        return cls.unchecked(space, numbers) if space else cls(space, numbers)
+        return cls.without_check(space, numbers) if space else cls(space, numbers)
 
     def to_json(self) -> dict[str, Any]:
         """Return the JSON form, ``{"space": ..., "choices": [...]}``."""

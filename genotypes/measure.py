@@ -1,4 +1,4 @@
-"""What a fitness is: its name and its title, from which headings, axes and sentences are made."""
+"""The meaning of a fitness: its name and its title, from which headings, axes and sentences are made."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from genotypes.genotype import printable, shorten
 
 @dataclass(frozen=True, slots=True)
 class Measure:
-    """What the fractions in [0, 1] are that an evaluator gives.
+    """The meaning of an evaluator's fitnesses, which are fractions in [0, 1].
 
     ``name`` is the short word of headings and sentences, such as "accuracy" or "AP"; ``title`` is what stands at
     an axis, such as "validation accuracy". Whatever they are, people read them in per cent.

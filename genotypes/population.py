@@ -10,7 +10,7 @@ from typing import Final
 from genotypes.individual import Individual, Outcome
 
 BEST_KEPT: Final = 100
-"""How many of the best are at hand; older ones are in the history."""
+"""Number of the best that are at hand; older ones are in the history."""
 
 
 class Population:
@@ -54,7 +54,7 @@ class Population:
             del self._best[BEST_KEPT:]
 
     def __len__(self) -> int:
-        """The number of individuals told with a fitness, those outside the window included."""
+        """Return the number of individuals told with a fitness, those outside the window included."""
         return self._alive
 
     @property

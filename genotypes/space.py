@@ -9,12 +9,11 @@ import operator
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar, overload
+from typing import Any, ClassVar, overload
+
+import numpy as np
 
 from genotypes.genotype import Genotype, GenotypeError, shorten
-
-if TYPE_CHECKING:
-    import numpy as np
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -120,7 +119,7 @@ class SearchSpace(ABC):
         draws = rng.random(len(self.decisions)).tolist()
         # One vectorised draw: fifty calls of integers() would cost more than all the rest of a random search.
         choices = tuple([int(u * size) for u, size in zip(draws, self._sizes, strict=True)])
-        return Genotype.unchecked(self.spelling, choices)
+        return Genotype.without_check(self.spelling, choices)
 
     def mutate(self, parent: Genotype, rng: np.random.Generator) -> Genotype:
         """Change one decision, drawn uniformly from those with a choice, to another option, drawn uniformly."""
@@ -217,7 +216,7 @@ class SearchSpace(ABC):
 def _replace(genotype: Genotype, position: int, option: int) -> Genotype:
     """Copy a genotype with one choice changed."""
     choices = genotype.choices
-    return Genotype.unchecked(genotype.space, (*choices[:position], option, *choices[position + 1 :]))
+    return Genotype.without_check(genotype.space, (*choices[:position], option, *choices[position + 1 :]))
 
 
 class _Neighbours(Sequence[Genotype]):

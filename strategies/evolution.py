@@ -11,19 +11,18 @@ import random
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, ClassVar, Final, Self
+from typing import ClassVar, Final, Self
 
+import numpy as np
 from deap import base, tools
 
 from genotypes.genotype import Genotype, shorten
 from genotypes.individual import Individual, Proposal
 from genotypes.population import Population
+from genotypes.ranges import check_ranges
 from genotypes.space import SearchSpace
 from strategies.base import SearchStrategy
-from strategies.objectives import Member, remove_crowded, select_crowded
-
-if TYPE_CHECKING:
-    import numpy as np
+from strategies.objectives import Member, remove_by_crowding, select_by_crowding
 
 PAPER_POPULATION: Final = 100
 PAPER_SAMPLE: Final = 25
@@ -83,10 +82,7 @@ class RegularizedEvolution(SearchStrategy):
     costs: tuple[str, ...] = ("mult_adds",)
 
     def __post_init__(self) -> None:
-        if self.population is not None and self.population < 1:
-            raise ValueError(f"population must be at least 1, not {self.population}")
-        if self.sample is not None and self.sample < 1:
-            raise ValueError(f"sample must be at least 1, not {self.sample}")
+        check_ranges(self, population="[1, inf)", sample="[1, inf)")
         if self.population is not None and self.sample is not None and self.sample > self.population:
             raise ValueError(f"sample must be from 1 to the population of {self.population}, not {self.sample}")
         if self.objective not in OBJECTIVES:
@@ -134,7 +130,7 @@ class RegularizedEvolution(SearchStrategy):
         # selRandom draws with replacement, as Real et al. do; the first of the sample wins a tie, or loses it.
         self.toolbox.register("draw", tools.selRandom, k=options.sample)
         is_crowded = self.objective == "pareto"
-        select, remove = (select_crowded, remove_crowded) if is_crowded else (tools.selBest, tools.selWorst)
+        select, remove = (select_by_crowding, remove_by_crowding) if is_crowded else (tools.selBest, tools.selWorst)
         self.toolbox.register("select", select, k=1)
         self.toolbox.register("remove", remove, k=1)
         self.toolbox.register("mutate", space.mutate)

@@ -18,6 +18,7 @@ import numpy as np
 from genotypes.genotype import Genotype, GenotypeError
 from genotypes.individual import Individual, Proposal
 from genotypes.population import Population
+from genotypes.ranges import check_ranges
 from genotypes.space import SearchSpace
 from strategies.base import SearchStrategy
 from strategies.models.gaussian_process import (
@@ -25,7 +26,7 @@ from strategies.models.gaussian_process import (
     Encoder,
     Features,
     Posterior,
-    expected_improvement,
+    compute_expected_improvement,
     kernels,
     likeliest,
     on_one_thread,
@@ -67,11 +68,8 @@ class GuidedEvolution(SearchStrategy):
     memory: int = 500
 
     def __post_init__(self) -> None:
-        for option, least in (("initial", 2), ("parents", 1), ("children", 1), ("strangers", 0), ("memory", 10)):
-            if getattr(self, option) < least:
-                raise ValueError(f"{option} must be at least {least}, not {getattr(self, option)}")
-        if not 0.0 <= self.further < 1.0:
-            raise ValueError(f"further must be at least 0 and below 1, not {self.further}")
+        check_ranges(self, initial="[2, inf)", parents="[1, inf)", children="[1, inf)")
+        check_ranges(self, strangers="[0, inf)", memory="[10, inf)", further="[0, 1)")
 
     def start(self, space: SearchSpace, rng: np.random.Generator) -> None:
         """Draw the first candidates, and scale the distances between genotypes."""
@@ -101,7 +99,7 @@ class GuidedEvolution(SearchStrategy):
         if len(self._examples) < 2:
             return Proposal(self.space.sample(rng))
         known = self._keys | {self.space.key(proposal.genotype) for proposal in pending}
-        ranking = self._ranked(self._candidates(rng), [proposal.genotype for proposal in pending])
+        ranking = self._rank(self._candidates(rng), [proposal.genotype for proposal in pending])
         strangers = (Proposal(self.space.sample(rng)) for _ in range(_LAST_RESORT))
         proposal = Proposal(self.space.sample(rng))
         # Keys are dear: only those of the most promising are spelled.
@@ -156,7 +154,7 @@ class GuidedEvolution(SearchStrategy):
             made.setdefault(self.space.sample(rng), None)
         return [Proposal(genotype, parent) for genotype, parent in made.items() if genotype not in told]
 
-    def _ranked(self, candidates: Sequence[Proposal], pending: Sequence[Genotype]) -> list[Proposal]:
+    def _rank(self, candidates: Sequence[Proposal], pending: Sequence[Genotype]) -> list[Proposal]:
         """Return the candidates by their expected improvement over the best expected fitness, told or pending."""
         if not candidates:
             return []
@@ -172,7 +170,7 @@ class GuidedEvolution(SearchStrategy):
             incumbent = float(posterior.mean(distances(features, features)).max())
             screened = self._encode([candidate.genotype for candidate in candidates])
             mean, sd = posterior.mean_and_sd(distances(screened, features))
-            worth = expected_improvement(mean, sd, incumbent)
+            worth = compute_expected_improvement(mean, sd, incumbent)
         return [candidates[index] for index in np.argsort(-worth, kind="stable")]
 
 

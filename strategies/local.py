@@ -6,16 +6,16 @@ import contextlib
 import math
 from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Final
+from typing import ClassVar, Final
+
+import numpy as np
 
 from genotypes.genotype import Genotype, GenotypeError
 from genotypes.individual import Individual, Proposal
 from genotypes.population import Population
+from genotypes.ranges import check_ranges
 from genotypes.space import SearchSpace
 from strategies.base import SearchStrategy
-
-if TYPE_CHECKING:
-    import numpy as np
 
 VARIANTS: Final = ("steepest", "first")
 
@@ -56,8 +56,7 @@ class LocalSearch(SearchStrategy):
     starts: int = 10
 
     def __post_init__(self) -> None:
-        if self.starts < 1:
-            raise ValueError(f"starts must be at least 1, not {self.starts}")
+        check_ranges(self, starts="[1, inf)")
         if self.variant not in VARIANTS:
             raise ValueError(f"variant must be steepest or first, not {self.variant!r}")
 
@@ -82,7 +81,7 @@ class LocalSearch(SearchStrategy):
                 neighbour = self._neighbours[self._order[position]]
                 if self._is_new(neighbour, waiting):
                     return Proposal(neighbour, parent=self._incumbent.id)
-        genotype = self._untried(waiting, rng)
+        genotype = self._draw_new(waiting, rng)
         return None if genotype is None else Proposal(genotype)
 
     def tell(self, individual: Individual, rng: np.random.Generator) -> None:
@@ -130,7 +129,7 @@ class LocalSearch(SearchStrategy):
         self._neighbours = self.space.neighbours(place.genotype)
         self._order, self._next = rng.permutation(len(self._neighbours)).tolist(), 0
 
-    def _untried(self, waiting: Container[int], rng: np.random.Generator) -> Genotype | None:
+    def _draw_new(self, waiting: Container[int], rng: np.random.Generator) -> Genotype | None:
         """Return a random genotype that was not proposed before; ``None`` if there is none."""
         for _ in range(_MOST_SAMPLES):
             genotype = self.space.sample(rng)

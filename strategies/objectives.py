@@ -44,7 +44,7 @@ class Member:
         return cls(individual, Objectives(individual.score, [individual.metrics[name] for name in costs]))
 
 
-def select_crowded(sample: Sequence[Member], k: int = 1) -> list[Member]:
+def select_by_crowding(sample: Sequence[Member], k: int = 1) -> list[Member]:
     """Return the ``k`` best by the crowded-comparison operator; of equals those first drawn.
 
     The member of the better front wins; within a front, the one with the larger crowding distance.
@@ -53,7 +53,7 @@ def select_crowded(sample: Sequence[Member], k: int = 1) -> list[Member]:
     return sorted(sample, key=lambda member: standing[member.fitness])[:k]
 
 
-def remove_crowded(sample: Sequence[Member], k: int = 1) -> list[Member]:
+def remove_by_crowding(sample: Sequence[Member], k: int = 1) -> list[Member]:
     """Return the ``k`` worst by the crowded-comparison operator, the worst first; of equals those first drawn."""
     standing = _standing(sample)
     return sorted(sample, key=lambda member: standing[member.fitness], reverse=True)[:k]

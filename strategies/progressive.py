@@ -13,6 +13,7 @@ import numpy.typing as npt
 from genotypes.genotype import Genotype
 from genotypes.individual import Individual, Proposal
 from genotypes.population import Population
+from genotypes.ranges import check_ranges
 from genotypes.space import SearchSpace
 from genotypes.spaces.growing import GrowingSpace
 from strategies.base import SearchStrategy
@@ -53,9 +54,7 @@ class ProgressiveSearch(SearchStrategy):
     epochs: int = 30
 
     def __post_init__(self) -> None:
-        for option in ("beam", "ensemble", "epochs"):
-            if getattr(self, option) < 1:
-                raise ValueError(f"{option} must be at least 1, not {getattr(self, option)}")
+        check_ranges(self, beam="[1, inf)", ensemble="[1, inf)", epochs="[1, inf)")
         if self.predictor not in KINDS:
             raise ValueError(f"predictor must be one of {', '.join(KINDS)}, not {self.predictor!r}")
 
@@ -141,7 +140,7 @@ class ProgressiveSearch(SearchStrategy):
         """
         ways = self._ways(self._level)
         choices = self._choices([parent.genotype for parent in parents])
-        predicted = self._surrogate.grown(choices, np.array(ways)).ravel()
+        predicted = self._surrogate.predict_children(choices, np.array(ways)).ravel()
         ranking = np.argsort(-predicted, kind="stable")
 
         def child(index: int) -> Proposal:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
+
+import numpy as np
 
 from genotypes.individual import Proposal
 from genotypes.population import Population
 from strategies.base import SearchStrategy
-
-if TYPE_CHECKING:
-    import numpy as np
 
 
 @dataclass

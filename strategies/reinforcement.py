@@ -5,20 +5,19 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Final
+from typing import ClassVar, Final
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from genotypes.genotype import Genotype
 from genotypes.individual import Individual, Proposal
 from genotypes.population import Population
+from genotypes.ranges import check_ranges
 from genotypes.space import SearchSpace
 from strategies.base import SearchStrategy
-from strategies.models.controller import Controller, isolated
-
-if TYPE_CHECKING:
-    import numpy as np
+from strategies.models.controller import Controller, isolate
 
 _ROUNDING: Final = 1e-8
 """Differences between fitnesses that are no larger on average say nothing, and are not scaled up."""
@@ -68,24 +67,14 @@ class PPOController(SearchStrategy):
     temperature: float = 1.0
 
     def __post_init__(self) -> None:
-        for option in ("batch", "hidden", "passes"):
-            if getattr(self, option) < 1:
-                raise ValueError(f"{option} must be at least 1, not {getattr(self, option)}")
-        if not 0.0 < self.learning_rate < math.inf:
-            raise ValueError(f"learning_rate must be finite and above 0, not {self.learning_rate}")
-        if not 0.0 < self.clip < 1.0:
-            raise ValueError(f"clip must be above 0 and below 1, not {self.clip}")
-        if not 0.0 <= self.entropy_weight < math.inf:
-            raise ValueError(f"entropy_weight must be finite and at least 0, not {self.entropy_weight}")
-        if not 0.0 <= self.baseline_decay < 1.0:
-            raise ValueError(f"baseline_decay must be at least 0 and below 1, not {self.baseline_decay}")
-        if not 0.0 < self.temperature < math.inf:
-            raise ValueError(f"temperature must be finite and above 0, not {self.temperature}")
+        check_ranges(self, batch="[1, inf)", hidden="[1, inf)", passes="[1, inf)")
+        check_ranges(self, learning_rate="(0, inf)", clip="(0, 1)", temperature="(0, inf)")
+        check_ranges(self, entropy_weight="[0, inf)", baseline_decay="[0, 1)")
 
     def start(self, space: SearchSpace, rng: np.random.Generator) -> None:
         """Create a controller for the decisions of ``space``, with initial weights from ``rng``."""
         super().start(space, rng)
-        with isolated():
+        with isolate():
             self._controller = Controller(space.decisions, self.hidden, rng, self.temperature)
             self._optimizer = torch.optim.Adam(self._controller.parameters(), lr=self.learning_rate, fused=True)
         self._told: list[Individual] = []
@@ -95,7 +84,7 @@ class PPOController(SearchStrategy):
     def ask(self, population: Population, pending: Sequence[Proposal], rng: np.random.Generator) -> Proposal:
         """Propose a sample of the policy; the memo holds the log-probability of each choice."""
         uniforms = rng.random(len(self.space.decisions)).tolist()
-        with isolated():
+        with isolate():
             choices, log_probs = self._controller.sample(uniforms)
         return Proposal(Genotype(self.space.spelling, choices), memo=log_probs)
 
@@ -119,7 +108,7 @@ class PPOController(SearchStrategy):
         advantages, self._baseline = compare(
             rewards, mean if self._baseline is None else self._baseline, self.baseline_decay
         )
-        with isolated():
+        with isolate():
             notes = self._update(told, torch.tensor(advantages))
         return {"reward": mean, "baseline": self._baseline, **notes}
 

@@ -23,8 +23,8 @@ from evo_nas.evaluators.proxy.evaluator import ProxyEvaluator
 from evo_nas.evaluators.proxy.presets import PRESETS
 from evo_nas.signals import EXIT_CODES
 from evo_nas.storage.history import History
-from evo_nas.training.recipes import TRAININGS, Recipe
-from genotypes.catalogue import SPACES, space_named
+from evo_nas.training.recipes import RECIPES, Recipe
+from genotypes.catalogue import SPACES, build_space
 from genotypes.stacking import STACKINGS
 from genotypes.zoo import CELLS
 
@@ -190,7 +190,7 @@ def test_the_training_of_the_guide_works(tmp_path: Path) -> None:
     (line,) = commands("docs/training.md")
     assert "darts-v2" in run(tmp_path, sys.executable, *shlex.split(line)[1:]).stdout
     text = (DOCS / "training.md").read_text("utf-8")
-    assert [name for name in TRAININGS if f"| `{name}` |" not in text] == []
+    assert [name for name in RECIPES if f"| `{name}` |" not in text] == []
     assert [field.name for field in fields(Recipe) if f"`{field.name}`" not in text] == []
 
 
@@ -273,14 +273,14 @@ def test_the_table_of_spaces_is_true(tmp_path: Path) -> None:
     rows = re.findall(r"^\| `([\w-]+)` \| (\S+) \| (\S+) \|", text, flags=re.MULTILINE)
     assert [name for name, *_ in rows] == list(SPACES)
     for name, decisions, size in rows:
-        space = space_named(name)
+        space = build_space(name)
         assert (decisions, size) == (str(len(space.decisions)), f"{space.size:{',' if space.size < 1e6 else '.2e'}}")
         assert f"**{name}**" in text, "its mutation"
 
 
 def test_the_table_of_published_networks_is_true(tmp_path: Path) -> None:
     from evo_nas.phenotypes.cost import cost_of
-    from evo_nas.phenotypes.plan import size_named
+    from evo_nas.phenotypes.plan import parse_size
 
     text = (DOCS / "networks.md").read_text("utf-8")
     number = r"([\d,]+)"
@@ -288,7 +288,7 @@ def test_the_table_of_published_networks_is_true(tmp_path: Path) -> None:
     rows = re.findall(row, text, flags=re.MULTILINE)
     assert len(rows) == 9
     for name, macro, size, image, parameters, mult_adds in rows:
-        cells_per_stack, filters = size_named(size, CELLS[name])
+        cells_per_stack, filters = parse_size(size, CELLS[name])
         cost = cost_of(
             CELLS[name],
             macro=macro,
@@ -322,7 +322,7 @@ def test_a_job_of_slurm_comes_back_until_the_search_is_over(tmp_path: Path) -> N
     assert (job.returncode, (tmp_path / "told").read_text()) == (75, "requeue 7\n"), heard
     # The second job finds a search that needs two trials more.
     with History.read(tmp_path / "runs/long/history.db") as history:
-        needed = history.trained() + 2
+        needed = history.count_trainings() + 2
     config = tmp_path / "runs/long/run.toml"
     config.write_text(config.read_text("utf-8").replace("trials = 9999", f"trials = {needed}"))
     again = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)

@@ -81,7 +81,7 @@ def difference(
 
 
 def _to_json(distance: CellDistance) -> dict[str, Any]:
-    """Say the edits, and what is in one cell alone: the hidden state of a block, 0 for left or 1 for right."""
+    """Return the edits, and what is in one cell alone: the hidden state of a block, 0 for left or 1 for right."""
     return {
         "edits": distance.edits,
         "exact": distance.exact,

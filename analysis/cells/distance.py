@@ -1,4 +1,4 @@
-"""How far apart two cells are: the graph edit distance, and what one would have to change to get the other.
+"""The distance of two cells: the graph edit distance, and the edits that turn one into the other.
 
 The graph of a cell is that of its key (:meth:`genotypes.cell.Cell.canonical`): a node for each input, each live block
 and the output; an edge for each operation. So the distance is 0 exactly where two cells are the same network.
@@ -80,12 +80,12 @@ def cell_distance(cell: Cell, other: Cell, *, time_limit: float = TIME_LIMIT) ->
     paths = optimize_edit_paths(
         graph,
         other_graph,
-        node_subst_cost=_relabelled,
-        node_del_cost=_made,
-        node_ins_cost=_made,
-        edge_subst_cost=_edges_changed,
-        edge_del_cost=_edges_made,
-        edge_ins_cost=_edges_made,
+        node_subst_cost=_price_relabelling,
+        node_del_cost=_price_node,
+        node_ins_cost=_price_node,
+        edge_subst_cost=_price_edge_change,
+        edge_del_cost=_price_edges,
+        edge_ins_cost=_price_edges,
         timeout=time_limit,
     )
     for vertices, _, cost in paths:
@@ -123,26 +123,26 @@ def _graph(cell: Cell) -> nx.DiGraph[int]:
 
 def _size(graph: nx.DiGraph[int]) -> int:
     """Count the blocks and the edges."""
-    return len(graph) - INPUTS - 1 + sum(_edges_made(edge) for _, _, edge in graph.edges(data=True))
+    return len(graph) - INPUTS - 1 + sum(_price_edges(edge) for _, _, edge in graph.edges(data=True))
 
 
-def _relabelled(node: Mapping[str, Any], other: Mapping[str, Any]) -> int:
+def _price_relabelling(node: Mapping[str, Any], other: Mapping[str, Any]) -> int:
     one, two = node["label"], other["label"]
     if isinstance(one, int) or isinstance(two, int):
         return 0 if one == two else _FORBIDDEN
     return int(one != two)
 
 
-def _made(node: Mapping[str, Any]) -> int:
+def _price_node(node: Mapping[str, Any]) -> int:
     return _FORBIDDEN if isinstance(node["label"], int) else 1
 
 
-def _edges_changed(edge: Mapping[str, Any], other: Mapping[str, Any]) -> int:
+def _price_edge_change(edge: Mapping[str, Any], other: Mapping[str, Any]) -> int:
     one, two = _ops(edge), _ops(other)
     return max(one.total(), two.total()) - (one & two).total()
 
 
-def _edges_made(edge: Mapping[str, Any]) -> int:
+def _price_edges(edge: Mapping[str, Any]) -> int:
     return _ops(edge).total()
 
 

@@ -18,7 +18,7 @@ digraph cells {
 """
 
 _IDLE = ', style="rounded,dashed", color="#b4bac1", fontcolor="#b4bac1"'
-"""How what reaches no output looks."""
+"""Look of what reaches no output."""
 
 
 def pair_dot(pair: CellPair) -> str:

@@ -76,7 +76,7 @@ def draw_pair(pair: CellPair, axes: Sequence[Axes]) -> Sequence[Axes]:
 
 
 def draw_text(text: str, ax: Axes) -> Axes:
-    """Say in ``ax`` why there is no cell to be seen."""
+    """Write in ``ax`` why there is no cell to be seen."""
     ax.set_axis_off()
     ax.text(0.5, 0.5, text, parse_math=False, ha="center", va="center", color=_WIRE, fontsize=9, transform=ax.transAxes)
     return ax
@@ -88,7 +88,7 @@ def pair_figure(pair: CellPair, title: str | None = None, *, width: float | None
     Where a ``width`` in inches is given, the figure is as wide as that. The cells stand then as their letters can be
     read: beside each other or one above the other, rows broken if they must be, and no taller than a page if possible.
     """
-    places, size, scale = _arranged(pair, width)
+    places, size, scale = _arrange(pair, width)
     head = 0.45 if title else 0.0
     figure = Figure(figsize=(width or size[0], (size[1] + head) * scale))
     left = (figure.get_figwidth() - size[0] * scale) / 2
@@ -105,7 +105,7 @@ _Place: TypeAlias = tuple[Layout, tuple[float, float]]
 """A layout, and where its lower left corner stands, in inches."""
 
 
-def _arranged(pair: CellPair, width: float | None) -> tuple[list[_Place], tuple[float, float], float]:
+def _arrange(pair: CellPair, width: float | None) -> tuple[list[_Place], tuple[float, float], float]:
     """Place the cells of a pair, captions below them; give the places, the size of it all, and the scale to draw it."""
     fallback: tuple[float, list[_Place], tuple[float, float], float] | None = None
     for abreast in (None,) if width is None else (None, 4, 3, 2, 1):

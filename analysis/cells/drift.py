@@ -1,4 +1,4 @@
-"""Which operations cells are made of: counted in pairs of cells, and how their shares drift over a search."""
+"""Operations of cells: counted in pairs of cells, and how their shares drift over a search."""
 
 from __future__ import annotations
 

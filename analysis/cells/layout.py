@@ -1,4 +1,4 @@
-"""Where the parts of a cell go: a layered layout in inches, with no overlaps whatever the cell.
+"""The layout of a cell: layered, in inches, with no overlaps whatever the cell.
 
 Blocks stand in rows, each above everything that it reads (Sugiyama et al. 1981). A wire that passes a row on its way up
 gets a lane of its own between the blocks of that row, one for all readers of a state, so that no wire ever runs
@@ -138,7 +138,7 @@ class _Item:
     x: float = 0.0
 
     def ports(self) -> list[float]:
-        """Where the wires of ``reads`` end, as offsets from x, from left to right."""
+        """Return where the wires of ``reads`` end, as offsets from x, from left to right."""
         if self.kind == "block":
             return [-(OP_WIDTH + OP_GAP) / 2, (OP_WIDTH + OP_GAP) / 2]
         if self.kind == "output":
@@ -325,24 +325,24 @@ def _next_lane(lane: _Item) -> _Item | None:
 
 
 def _apart(left: _Item, right: _Item) -> float:
-    """How far the middles of two neighbours in a row are apart at least."""
+    """Return the least distance between the middles of two neighbours in a row."""
     return (left.width + right.width) / 2 + BLOCK_GAP
 
 
 def _wish(item: _Item) -> float:
-    """Where a thing would stand if it were alone: in the middle of its wires; lanes weigh more, to be straight."""
+    """Return where a thing would stand alone: in the middle of its wires; lanes weigh more, to be straight."""
     wishes = []
-    for port, source in zip(item.ports(), _sorted(item), strict=True) if item.reads else ():
+    for port, source in zip(item.ports(), _sort_reads(item), strict=True) if item.reads else ():
         wishes += [source.x - port] * (4 if "lane" == item.kind == source.kind else 1)
     for reader in set(item.readers):
-        for port, source in zip(reader.ports(), _sorted(reader), strict=True):
+        for port, source in zip(reader.ports(), _sort_reads(reader), strict=True):
             if source is item:
                 wishes += [reader.x + port] * (4 if "lane" == item.kind == reader.kind else 1)
     return fmean(wishes) if wishes else item.x
 
 
-def _sorted(item: _Item) -> list[_Item]:
-    """What a thing reads, from left to right, as its ports are."""
+def _sort_reads(item: _Item) -> list[_Item]:
+    """Return what a thing reads, from left to right, as its ports are."""
     return sorted(item.reads, key=lambda source: source.x)
 
 
@@ -371,7 +371,7 @@ def _assemble(cell: Cell, rows: list[list[_Item]]) -> Layout:
     live = cell.live_states()
     y = MARGIN
     for row in rows:
-        wired = [(item, port, source) for item in row for port, source in _wired(item)]
+        wired = [(item, port, source) for item in row for port, source in _list_wires(item)]
         if wired:
             reach = max(abs(item.x + port - source.x) for item, port, source in wired)
             y += min(0.28 + 0.12 * reach, 0.8)
@@ -396,9 +396,9 @@ def _assemble(cell: Cell, rows: list[list[_Item]]) -> Layout:
     return Layout(tuple(boxes), tuple(wires), right + MARGIN, y + MARGIN)
 
 
-def _wired(item: _Item) -> list[tuple[float, _Item]]:
-    """Port and source of each wire into a thing."""
-    return list(zip(item.ports(), _sorted(item), strict=True)) if item.reads else []
+def _list_wires(item: _Item) -> list[tuple[float, _Item]]:
+    """Return port and source of each wire into a thing."""
+    return list(zip(item.ports(), _sort_reads(item), strict=True)) if item.reads else []
 
 
 def _height(item: _Item, cell: Cell) -> float:
@@ -426,7 +426,7 @@ def _parts(item: _Item, cell: Cell, y: float) -> tuple[list[Box], list[Wire]]:
     combine = Box("combine", block.combine, item.state, (text,), item.x, middle, width, COMBINE_HEIGHT)
     boxes, wires = [combine], []
     # The side of an operation means nothing; it stands on that of its source, so that its wire need not cross.
-    below = [source.state for source in _sorted(item)]
+    below = [source.state for source in _sort_reads(item)]
     edges = sorted(enumerate(block.edges), key=lambda numbered: below.index(numbered[1].source))
     for port, (number, edge) in zip(item.ports(), edges, strict=True):
         x, middle = item.x + port, y + OP_HEIGHT / 2

@@ -17,16 +17,16 @@ from typing import Any, Final
 import numpy as np
 import pandas as pd
 
-from analysis.comparison.fairness import EARLY, ending, list_unfinished, unlike, warnings_of
+from analysis.comparison.fairness import EARLY, ending, list_unfinished_runs, unlike, warnings_of
 from analysis.comparison.groups import Group, groups_of, seed_of
 from analysis.comparison.significance import Floats, Pair, conclusions, pairs_of
-from analysis.comparison.text import effort_rows, found_rows, pair_lines
-from analysis.comparison.wording import align_named, columns_of, fold, join_words
-from analysis.frames import HistoryError, Paths, Run, find_runs, load_history
+from analysis.comparison.text import effort_rows, list_findings, pair_lines
+from analysis.comparison.wording import align_with_names, columns_of, fold, join_words
+from analysis.frames import HistoryError, Paths, RunRecord, find_runs, load_history
 from genotypes.genotype import printable
 
 TOP: Final = 5
-"""How many of the best networks of a run the column ``top`` averages."""
+"""Number of the best networks of a run that the column ``top`` averages."""
 
 TABLE: Final[dict[str, str]] = {
     "group": "name of the group: the strategy, with the settings that tell it apart from the other groups",
@@ -78,7 +78,7 @@ _COLUMNS: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """What :func:`comparison_of` found, and the files that :func:`compare_runs` drew.
+    """The findings of :func:`comparison_of`, and the files that :func:`compare_runs` drew.
 
     ``table`` has the columns of :data:`TABLE`, ``runs`` those of :data:`OUTCOMES` and ``group`` and ``seed``.
     ``budget`` is the number of samples that all is compared at, ``measure`` what pairs are tested by: ``test`` where
@@ -117,7 +117,7 @@ class Comparison:
         blocks = [
             [line for text in self.warnings for line in fold(f"Warning: {text}")],
             fold(f"After {self.budget:,} samples; ± is the standard deviation over seeds."),
-            align_named(self.table["group"].tolist(), found_rows(self.table, self.budget, self.target)),
+            align_with_names(self.table["group"].tolist(), list_findings(self.table, self.budget, self.target)),
             columns_of(effort_rows(self.table, TOP)),
             pair_lines(self.pairs, self.table["group"].tolist(), self.measure),
             [line for text in (*self.notes, *self.conclusions) for line in fold(text)],
@@ -195,7 +195,7 @@ def records(table: pd.DataFrame) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = json.loads(table.to_json(orient="records", double_precision=15))
     for row in rows:
         if row["best_cell"] is not None:
-            row["best_cell"] = _parsed(row["best_cell"])
+            row["best_cell"] = _parse_cell(row["best_cell"])
     return rows
 
 
@@ -220,8 +220,8 @@ def comparison_of(paths: Paths, *, target: float | None = None, trials: int | No
     samples = {run.name: int(done.get(run.name, 0)) for run in runs}
     budget, kept, notes = _budget(runs, samples, trials)
     groups = groups_of(kept, frame)
-    counted = _counted(groups, samples)
-    notes += [_repeated(group) for group in groups if group.repeated()]
+    counted = _group_counting_runs(groups, samples)
+    notes += [_spell_repeats(group) for group in groups if group.find_repeats()]
     frame = frame[frame["run"].isin(list(counted))]
     measured = outcomes(frame, budget, target)
     measured.insert(1, "group", measured["run"].map(counted))
@@ -247,7 +247,7 @@ def comparison_of(paths: Paths, *, target: float | None = None, trials: int | No
         budget,
         measure,
         target,
-        warnings=(*warnings_of([run.history for run in kept]), *list_unfinished(runs, samples)),
+        warnings=(*warnings_of([run.history for run in kept]), *list_unfinished_runs(runs, samples)),
         notes=(*notes, *notes_of(table, measured)),
         conclusions=tuple(said),
     )
@@ -265,7 +265,9 @@ def notes_of(table: pd.DataFrame, measured: pd.DataFrame) -> list[str]:
     return notes
 
 
-def _budget(runs: Sequence[Run], samples: Mapping[str, int], trials: int | None) -> tuple[int, list[Run], list[str]]:
+def _budget(
+    runs: Sequence[RunRecord], samples: Mapping[str, int], trials: int | None
+) -> tuple[int, list[RunRecord], list[str]]:
     """Choose the number of samples at which all is compared, and the runs that are; say what that leaves out."""
     begun = [run for run in runs if samples[run.name]]
     if not begun:
@@ -296,11 +298,11 @@ def _budget(runs: Sequence[Run], samples: Mapping[str, int], trials: int | None)
     return budget, begun, notes
 
 
-def _counted(groups: Sequence[Group], samples: Mapping[str, int]) -> dict[str, str]:
+def _group_counting_runs(groups: Sequence[Group], samples: Mapping[str, int]) -> dict[str, str]:
     """Return the runs that count, with their groups: of those with one seed the first that got furthest."""
     counted = {}
     for group in groups:
-        twice = group.repeated()
+        twice = group.find_repeats()
         for run in group.runs:
             seed = seed_of(run)
             alike = [run] if seed is None else twice.get(seed, [run])
@@ -309,9 +311,9 @@ def _counted(groups: Sequence[Group], samples: Mapping[str, int]) -> dict[str, s
     return counted
 
 
-def _repeated(group: Group) -> str:
+def _spell_repeats(group: Group) -> str:
     """Return which seeds a group has more than once."""
-    seeds = [f"{seed} ({join_words([run.name for run in alike])})" for seed, alike in group.repeated().items()]
+    seeds = [f"{seed} ({join_words([run.name for run in alike])})" for seed, alike in group.find_repeats().items()]
     return f"{group.label} has a seed more than once, which is no new evidence; counted once: {join_words(seeds)}."
 
 
@@ -380,7 +382,7 @@ def _scope(table: pd.DataFrame, measure: str, budget: int) -> str:
     )
 
 
-def _parsed(text: str) -> Any:
+def _parse_cell(text: str) -> Any:
     """Read the JSON text of a cell; ``None`` if it is none."""
     try:
         return json.loads(text)

@@ -1,15 +1,15 @@
-"""What makes a comparison of runs unfair, in sentences: other things searched, measured otherwise, or for less long."""
+"""Unfairness of a comparison of runs, in sentences: other things searched, measured otherwise, or for less long."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from itertools import combinations
 from typing import Final
 
 from analysis.comparison.groups import Group, settings_of
 from analysis.comparison.wording import by_value, join_words
-from analysis.frames import Paths, Run, find_runs
+from analysis.frames import Paths, RunRecord, find_runs
+from evo_nas.storage.log import read_log
 from evo_nas.storage.run_folder import measure_of
 from genotypes.genotype import shorten
 from genotypes.measure import common_measure
@@ -40,7 +40,7 @@ def warnings_of(paths: Paths) -> list[str]:
     warnings = [f"{run.name} has no run.toml: nothing is known of how it was made." for run in runs if not run.config]
     runs = [run for run in runs if run.config]
     for subject, consequence in (("space", _SEARCHED), ("evaluator", _MEASURED)):
-        names = {run.name: run.said(subject) for run in runs}
+        names = {run.name: run.spell_entry(subject) for run in runs}
         if len(set(names.values())) > 1:
             warnings.append(f"The {subject} differs ({by_value(names)}): {consequence}.")
         for name in dict.fromkeys(names.values()):
@@ -84,7 +84,7 @@ def unlike(groups: Sequence[Group]) -> dict[tuple[str, str], tuple[str, ...]]:
     return found
 
 
-def list_unfinished(runs: Sequence[Run], samples: Mapping[str, int]) -> list[str]:
+def list_unfinished_runs(runs: Sequence[RunRecord], samples: Mapping[str, int]) -> list[str]:
     """Return which runs are not over, or ended before their budget. ``samples``: run -> trainings that have ended."""
     sentences, short = [], {}
     early: dict[str, list[str]] = {}
@@ -106,24 +106,13 @@ def list_unfinished(runs: Sequence[Run], samples: Mapping[str, int]) -> list[str
     return sentences
 
 
-def ending(run: Run) -> str | None:
+def ending(run: RunRecord) -> str | None:
     """Return the reason with which the log of a run ends; ``None`` if it goes on, or did not end in order."""
-    try:
-        lines = (run.folder / "log.jsonl").read_text("utf-8", errors="replace").splitlines()
-    except OSError:
-        return None
-    for line in reversed(lines):
-        try:
-            entry = json.loads(line)
-            event = entry["event"]
-        except (ValueError, KeyError, TypeError, RecursionError):
-            continue
-        if event in ("start", "stop", "end"):
-            return str(entry.get("reason")) if event == "end" else None
-    return None
+    log = read_log(run.folder / "log.jsonl")
+    return str(log.reason) if log.last == "end" else None
 
 
-def _differing(runs: Sequence[Run], table: str, option: str, consequence: str) -> list[str]:
+def _differing(runs: Sequence[RunRecord], table: str, option: str, consequence: str) -> list[str]:
     """Return a sentence if runs differ in one option; an option that only some name has its default in the others."""
     values = {run.name: shorten(str(run.table(table).get(option, "default"))) for run in runs}
     if len(set(values.values())) < 2:
@@ -132,11 +121,11 @@ def _differing(runs: Sequence[Run], table: str, option: str, consequence: str) -
     return [f"The runs differ in {name} ({by_value(values)}): {consequence}."]
 
 
-def _other_data(runs: Sequence[Run]) -> list[str]:
+def _other_data(runs: Sequence[RunRecord]) -> list[str]:
     """Return a sentence if runs of one evaluator read other data, though it may go by the same name."""
     sentences = []
-    for evaluator in dict.fromkeys(run.said("evaluator") for run in runs):
-        alike = [run for run in runs if run.said("evaluator") == evaluator]
+    for evaluator in dict.fromkeys(run.spell_entry("evaluator") for run in runs):
+        alike = [run for run in runs if run.spell_entry("evaluator") == evaluator]
         marks = {run.name: settings_of(run).get("data", "not known") for run in alike}
         if len(set(marks.values())) > 1:
             sentences.append(f"The fingerprints of the data differ ({by_value(marks)}): {_MEASURED}.")
@@ -146,7 +135,7 @@ def _other_data(runs: Sequence[Run]) -> list[str]:
     return sentences
 
 
-def _other_versions(runs: Sequence[Run]) -> list[str]:
+def _other_versions(runs: Sequence[RunRecord]) -> list[str]:
     """Return a sentence if runs were made with other versions of libraries, as far as ``env.json`` tells."""
     said: dict[str, Mapping[str, object]] = {}
     for run in runs:

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import pandas as pd
 
-from analysis.frames import UNKNOWN, Run
+from analysis.frames import UNKNOWN, RunRecord
 from genotypes.genotype import printable, shorten
 
 _NO_SETTINGS: Final = ("strategy", "space", "evaluator", "seed", "trials", "target_accuracy")
@@ -40,34 +40,34 @@ class Group:
     space: str
     options: Settings
     settings: Settings
-    runs: tuple[Run, ...]
+    runs: tuple[RunRecord, ...]
 
-    def repeated(self) -> dict[int, list[Run]]:
+    def find_repeats(self) -> dict[int, list[RunRecord]]:
         """Return the seeds that more than one run has, with these runs."""
-        by_seed: dict[int, list[Run]] = {}
+        by_seed: dict[int, list[RunRecord]] = {}
         for run in self.runs:
             if (seed := seed_of(run)) is not None:
                 by_seed.setdefault(seed, []).append(run)
         return {seed: runs for seed, runs in by_seed.items() if len(runs) > 1}
 
 
-def seed_of(run: Run) -> int | None:
+def seed_of(run: RunRecord) -> int | None:
     """Return the seed of a run, ``None`` if ``run.toml`` does not say."""
     seed = run.table("run").get("seed")
     return seed if isinstance(seed, int) else None
 
 
-def group_runs(runs: Sequence[Run], spaces: Mapping[str, str] | None = None) -> list[Group]:
+def group_runs(runs: Sequence[RunRecord], spaces: Mapping[str, str] | None = None) -> list[Group]:
     """Group runs, in the order of the first of each group.
 
     ``spaces``: name of a run -> full spelling of its space, by default what ``env.json`` or else ``run.toml`` says. A
     run without a configuration is a group of its own, since nobody knows whether it is like another.
     """
-    found: dict[str, list[Run]] = {}
+    found: dict[str, list[RunRecord]] = {}
     parts: dict[str, tuple[str, str, Settings, Settings]] = {}
     for run in runs:
-        space = (spaces or {}).get(run.name) or run.space() or run.said("space")
-        part = (run.said("strategy"), space, _spelled(run.table("strategy")), settings_of(run))
+        space = (spaces or {}).get(run.name) or run.space() or run.spell_entry("space")
+        part = (run.spell_entry("strategy"), space, _spell_values(run.table("strategy")), settings_of(run))
         key = json.dumps([*part, None if run.config else run.name], sort_keys=True)
         parts[key] = part
         found.setdefault(key, []).append(run)
@@ -75,18 +75,18 @@ def group_runs(runs: Sequence[Run], spaces: Mapping[str, str] | None = None) -> 
     return [Group(labels[key], *parts[key], tuple(members)) for key, members in found.items()]
 
 
-def groups_of(runs: Sequence[Run], frame: pd.DataFrame) -> list[Group]:
+def groups_of(runs: Sequence[RunRecord], frame: pd.DataFrame) -> list[Group]:
     """Group runs as :func:`group_runs` does, their spaces those of a frame of their histories."""
     spaces = frame.drop_duplicates("run")[["run", "space"]].astype(str)
     return group_runs(runs, dict(zip(spaces["run"], spaces["space"], strict=True)))
 
 
-def labels_of(runs: Sequence[Run], frame: pd.DataFrame) -> dict[str, str]:
+def labels_of(runs: Sequence[RunRecord], frame: pd.DataFrame) -> dict[str, str]:
     """Return the label of each run's group of :func:`groups_of`, by the run's name."""
     return {run.name: group.label for group in groups_of(runs, frame) for run in group.runs}
 
 
-def settings_of(run: Run) -> dict[str, str]:
+def settings_of(run: RunRecord) -> dict[str, str]:
     """Return the settings of a run that are not its strategy's own, by name, as text.
 
     A file that the evaluator reads is known by its fingerprint where there is one: a path can lead to another file on
@@ -94,16 +94,16 @@ def settings_of(run: Run) -> dict[str, str]:
     """
     data = run.environment().get("data")
     data = data if isinstance(data, Mapping) else {}
-    options = {k: v for k, v in _spelled(run.table("evaluator")).items() if not (k == "table" and data)}
-    settings = {"evaluator": run.said("evaluator")} | {f"evaluator.{k}": v for k, v in options.items()}
+    options = {k: v for k, v in _spell_values(run.table("evaluator")).items() if not (k == "table" and data)}
+    settings = {"evaluator": run.spell_entry("evaluator")} | {f"evaluator.{k}": v for k, v in options.items()}
     if data:
         # The set's name is a setting of the evaluator; that of a table is where somebody put it.
         settings["data"] = " ".join(sorted(shorten(mark)[:_FINGERPRINT] for mark in data.values()))
-    settings |= {k: v for k, v in _spelled(run.table("run")).items() if k not in _NO_SETTINGS}
+    settings |= {k: v for k, v in _spell_values(run.table("run")).items() if k not in _NO_SETTINGS}
     return settings
 
 
-def _spelled(table: Mapping[str, Any]) -> dict[str, str]:
+def _spell_values(table: Mapping[str, Any]) -> dict[str, str]:
     """Spell the values of a table as ``run.toml`` does, whole."""
     return {
         printable(name): value if isinstance(value, str) else json.dumps(value, default=str)

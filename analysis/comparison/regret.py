@@ -20,10 +20,11 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from analysis.comparison.fairness import EARLY, ending
-from analysis.frames import HistoryError, Run, find_runs, refuse_damage
+from analysis.frames import HistoryError, RunRecord, find_runs, refuse_damage
 from evo_nas.storage.columns import select_trainings
 from evo_nas.storage.opening import open_to_read
 from evo_nas.storage.schema import TRIAL
+from evo_nas.system.text import read_text
 from genotypes.genotype import shorten
 
 CHECKPOINTS: Final = (50, 100, 150, 200, 300, 500, 1000)
@@ -50,7 +51,7 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class StrategyCurves:
-    """What the finished runs of one strategy had found after each trial: arrays of shape (seeds, trials).
+    """The best found after each trial by the finished runs of one strategy: arrays of shape (seeds, trials).
 
     ``best`` and ``test`` are fractions in [0, 1], NaN while there is none; ``distinct`` counts networks. A run that
     ended early, because nothing was left to try, keeps its last values. ``unfinished`` lists the seeds left out.
@@ -171,7 +172,7 @@ def _record(folder: Path) -> dict[str, Any]:
     """Read ``study.json``."""
     file = folder / "study.json"
     try:
-        record: dict[str, Any] = json.loads(file.read_text("utf-8"))
+        record: dict[str, Any] = json.loads(read_text(file))
         version = record["version"]
         if version == _VERSION:
             _check(record)
@@ -186,7 +187,7 @@ def _record(folder: Path) -> dict[str, Any]:
 
 
 def _check(record: Mapping[str, Any]) -> None:
-    """Hold what is read of ``study.json`` to what docs/study.md says of it; it may have come from anybody.
+    """Raise unless ``study.json`` is as docs/study.md says; it may have come from anybody.
 
     Raises:
         ValueError, KeyError, TypeError: if something is missing, of another kind, or leads out of the study's folder.
@@ -221,7 +222,7 @@ def _curve(folder: Path, trials: int) -> tuple[Floats, Floats, Floats] | None:
     if not (folder / "history.db").is_file():
         return None
     (run,) = find_runs(folder)
-    keys, fitness, test = _trained(run, trials)
+    keys, fitness, test = _read_trainings(run, trials)
     if len(keys) < trials and ending(run) not in EARLY:
         return None
     if not keys:  # everything that it asked was refused
@@ -237,7 +238,7 @@ def _curve(folder: Path, trials: int) -> tuple[Floats, Floats, Floats] | None:
     return np.pad(best, rest, "edge"), np.pad(tested, rest, "edge"), np.pad(distinct, rest, "edge")
 
 
-def _trained(run: Run, trials: int) -> tuple[list[str], Floats, Floats]:
+def _read_trainings(run: RunRecord, trials: int) -> tuple[list[str], Floats, Floats]:
     """Read the first so many ended trainings of a run, in the order told: keys, fitness and test fitness."""
     columns = ("key", "fitness", "test")
     with open_to_read(run.history) as connection:

@@ -1,4 +1,4 @@
-"""How far differences between groups of runs may be trusted: rank test, effect size, and what follows in words.
+"""Significance of differences between groups of runs: rank test, effect size, and what follows in words.
 
 One value a run, larger is better. Every pair of groups is tested with the two-sided test of Mann and Whitney (1947),
 which assumes nothing of how the values are spread; over all pairs together the probability of a single false alarm is
@@ -135,7 +135,7 @@ def holm(values: Sequence[float]) -> list[float]:
     return corrected
 
 
-def seeds_needed(pairs: int) -> int:
+def count_needed_seeds(pairs: int) -> int:
     """Return the smallest number of seeds of every group with which each of so many pairs could be told apart."""
     return next(n for n in range(2, 1000) if pairs * smallest_p(n, n) <= ALPHA)
 
@@ -235,7 +235,7 @@ def _too_few(seeds: tuple[int, ...], pairs: Sequence[Pair], is_all: bool, tested
     corrected = f" after the correction for {tested} pairs" if tested > 1 else ""
     text = (
         f"{count} are not enough to say anything{who}: even if all runs of one were better than all of the other, "
-        f"p would be {least:.2g}{corrected}. It is possible with {seeds_needed(tested)} seeds each."
+        f"p would be {least:.2g}{corrected}. It is possible with {count_needed_seeds(tested)} seeds each."
     )
     whole = [pair for pair in pairs if pair.superiority in (0.0, 1.0)]
     if not whole:

@@ -14,7 +14,7 @@ from genotypes.genotype import shorten
 _PAIRS: Final = 12  # lines of the table of pairs
 
 
-def found_rows(table: pd.DataFrame, budget: int, target: float | None) -> list[list[str]]:
+def list_findings(table: pd.DataFrame, budget: int, target: float | None) -> list[list[str]]:
     """Return what the groups found, headings first."""
     head = ["runs", "best %", "lowest", "highest", "area %"]
     tests = table["test"].notna().any()

@@ -52,7 +52,7 @@ def columns_of(rows: Sequence[Sequence[str]]) -> list[str]:
     return ["  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
 
 
-def align_named(names: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+def align_with_names(names: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     """Align rows of text, headings first, with a number and a name before each but the first.
 
     A name that leaves too little of :data:`WIDTH` for its row stands in a line of its own, and so do all others then.

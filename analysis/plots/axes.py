@@ -1,4 +1,4 @@
-"""What the axes of all curves have in common: their size, samples or a clock below, per cents, grid and legend."""
+"""The common parts of axes of curves: their size, samples or a clock below, per cents, grid and legend."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SIZE: Final = (4.72, 3.1)
 """Inches of a picture: 12 cm wide, so that its letters of 9 points have 6 where it is printed 8 cm wide."""
 
 ABSCISSAE: Final[dict[str, str]] = {"trials": "sample", "seconds": "elapsed"}
-"""What a curve can be drawn against -> the column of :data:`analysis.frames.COLUMNS` that holds it."""
+"""Abscissa of a curve -> the column of :data:`analysis.frames.COLUMNS` that holds it."""
 
 FENCE: Final = 3.0
 """Interquartile ranges below the quartile that an axis makes room for (Tukey's outer fence)."""
@@ -127,7 +127,7 @@ def settle(ax: Axes, curves: Iterable[tuple[NDArray[Any], NDArray[Any]]], last: 
         first = min(int(np.searchsorted(np.asarray(x), start * last)), len(y) - 1)
         rest = np.asarray(y)[first:]
         low, high = min(low, float(np.nanmin(rest))), max(high, float(np.nanmax(y)))
-    _bound(ax, low, high)
+    _set_limits(ax, low, high)
 
 
 def fence(ax: Axes, trials: NDArray[np.float64], shown: Iterable[float] = ()) -> None:
@@ -138,12 +138,12 @@ def fence(ax: Axes, trials: NDArray[np.float64], shown: Iterable[float] = ()) ->
     quarter, three_quarters = np.quantile(trials, [0.25, 0.75])
     shown = list(shown)
     lowest = max(trials.min(), quarter - FENCE * (three_quarters - quarter))
-    bottom = _bound(ax, min([lowest, *shown]), max([trials.max(), *shown]))
+    bottom = _set_limits(ax, min([lowest, *shown]), max([trials.max(), *shown]))
     if hidden := int((trials < bottom).sum()):
         note(ax, f"{hidden:,} of {len(trials):,} trials {'lies' if hidden == 1 else 'lie'} below")
 
 
-def _bound(ax: Axes, low: float, high: float) -> float:
+def _set_limits(ax: Axes, low: float, high: float) -> float:
     """Set the limits of an ordinate of fractions with some room; give the lower one."""
     room = max(high - low, 0.01)
     bottom = max(0.0, low - 0.05 * room)
@@ -225,7 +225,7 @@ def legible(label: str) -> str:
 
 
 def plain(ax: Axes) -> None:
-    """Let no dollar sign in a legend begin a formula: labels are names, and a run may be called anything."""
+    """Draw the legend's dollar signs as they are, not as formulas: a run may be called anything."""
     if found := ax.get_legend():
         for text in found.get_texts():
             text.set_parse_math(False)

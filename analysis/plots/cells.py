@@ -58,7 +58,7 @@ def plot_counts(counts: pd.DataFrame, ax: Axes | None = None) -> Axes:
             color=_COLOURS[number % len(_COLOURS)],
             label=legible(shorten(str(name), 30)),
         )
-    ax.set_yticks(rows, [_spelled(str(op)) for op in table.index], fontsize=8)
+    ax.set_yticks(rows, [_spell_op(str(op)) for op in table.index], fontsize=8)
     ax.set_ylim(len(table) - 0.5, -0.5)
     place = f"the {_CELLS[cells[0]]}" if len(cells) == 1 else "both cells"
     ax.set_xlabel(f"operations in {place}", fontsize=8, color=_INK)
@@ -100,7 +100,7 @@ def plot_drift(
     top = highest or float(table.to_numpy().max())
     mesh = ax.pcolormesh(ends, np.arange(len(table) + 1), table, cmap=_MAP, vmin=0.0, vmax=top, rasterized=True)
     ax.set_ylim(len(table), 0)
-    ax.set_yticks(np.arange(len(table)) + 0.5, [_spelled(str(op)) for op in table.index], fontsize=8)
+    ax.set_yticks(np.arange(len(table)) + 0.5, [_spell_op(str(op)) for op in table.index], fontsize=8)
     ax.tick_params(axis="y", length=0)
     ax.tick_params(axis="x", labelsize=8)
     ax.xaxis.set_major_locator(MaxNLocator(nbins=4, integer=True, min_n_ticks=1))
@@ -215,5 +215,5 @@ def plot_cells(named: Sequence[Named], output: Path, *, width: float | None = No
     return save(columns_figure([CellColumn(shorten(name, 34), said, pair) for name, said, pair in named]), output)
 
 
-def _spelled(op: str) -> str:
+def _spell_op(op: str) -> str:
     return shorten(" ".join(op_text(op)), 24)

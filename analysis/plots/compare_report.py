@@ -1,4 +1,4 @@
-"""What ``compare`` reports: its tables, and the best cells beside each other."""
+"""The report of ``compare``: its tables, and the best cells beside each other."""
 
 from __future__ import annotations
 

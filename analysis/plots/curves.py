@@ -14,7 +14,7 @@ from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
 from analysis.curves import add_groups, best_so_far, mean_over_runs, moving_mean
-from analysis.frames import HistoryError, Run
+from analysis.frames import HistoryError, RunRecord
 from analysis.plots.axes import (
     column_of,
     dress_fractions,
@@ -27,7 +27,7 @@ from analysis.plots.axes import (
     new_axes,
     settle,
 )
-from analysis.plots.palette import INK, Look, looks
+from analysis.plots.palette import INK, Style, looks
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -143,7 +143,7 @@ def plot_trials(frame: pd.DataFrame, ax: Axes | None = None, *, x: str = "trials
     return ax
 
 
-def looks_of(frame: pd.DataFrame) -> dict[str, Look]:
+def looks_of(frame: pd.DataFrame) -> dict[str, Style]:
     """Return each group of a frame of :func:`analysis.curves.add_groups` its look."""
     strategies = frame.drop_duplicates("group")
     return looks(dict(zip(strategies["group"], strategies["strategy"].astype(str), strict=True)))
@@ -191,7 +191,7 @@ def draw_line(
     x: pd.Series[Any],
     y: pd.Series[float],
     ax: Axes,
-    look: Look,
+    look: Style,
     label: str | None,
     *,
     bold: bool,
@@ -235,7 +235,7 @@ def nothing(frame: pd.DataFrame) -> str:
     return f"no finished trials in {some_of(frame['run'].unique())}" + (f" but failures: {counts}" if counts else "")
 
 
-def refuse_empty(frame: pd.DataFrame, runs: Iterable[Run]) -> None:
+def refuse_empty(frame: pd.DataFrame, runs: Iterable[RunRecord]) -> None:
     """Refuse runs that have asked nothing yet: in their frame not even a name is left of them.
 
     Raises:
@@ -260,7 +260,7 @@ def _lines(curves: pd.DataFrame, at: str) -> list[tuple[NDArray[Any], NDArray[An
     return [(run[at].to_numpy(), run["fitness"].to_numpy()) for _, run in curves.groupby("run", observed=True)]
 
 
-def _dots(frame: pd.DataFrame, at: str, styles: Mapping[str, Look], ax: Axes, *, shaped: bool = False) -> None:
+def _dots(frame: pd.DataFrame, at: str, styles: Mapping[str, Style], ax: Axes, *, shaped: bool = False) -> None:
     """Draw every trained trial; as one picture even in an SVG, which a million dots would swell."""
     alive = _trainings(frame)
     crowd = max(1.0, (len(alive) / 1000) ** 0.5)
@@ -281,7 +281,7 @@ def _dots(frame: pd.DataFrame, at: str, styles: Mapping[str, Look], ax: Axes, *,
         )
 
 
-def _moving_means(frame: pd.DataFrame, window: int, at: str, styles: Mapping[str, Look], ax: Axes) -> None:
+def _moving_means(frame: pd.DataFrame, window: int, at: str, styles: Mapping[str, Style], ax: Axes) -> None:
     groups = frame.drop_duplicates("run").astype({"run": str}).set_index("run")["group"]
     for name, run in moving_mean(frame, window, at).groupby("run", observed=True, sort=False):
         ax.plot(run[at], run["fitness"], "--", color=styles[groups[str(name)]].colour, linewidth=1.1)

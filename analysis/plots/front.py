@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
 
 from analysis.comparison.wording import join_words
-from analysis.frames import HistoryError, Paths, Run, find_runs, load_history, load_metrics
+from analysis.frames import HistoryError, Paths, RunRecord, find_runs, load_history, load_metrics
 from analysis.plots.axes import SIZE, dress, fence, fitness_of, legend, legible, letters, new_axes, percents
 from analysis.plots.curves import refuse_empty, some_of
 from analysis.plots.files import figure_file, save
@@ -30,7 +30,7 @@ COUNTED: Final[dict[str, str]] = {
 """Cost that is a column of :func:`analysis.frames.load_history` -> how the axis calls it."""
 
 DEFAULT_COSTS: Final = ("mult_adds",)
-"""What the fitness is drawn against where neither the caller nor the first run says."""
+"""Costs against which the fitness is drawn where neither the caller nor the first run names any."""
 
 _LOOKS: Final = (("-", 0.0), ((0, (5, 1.6)), 0.5), ((0, (1.4, 1.3)), 0.25), ((0, (6, 1.5, 1.4, 1.5)), 0.75))
 """Style of line, and how much ink is mixed into the colour: for the runs of a strategy in the order listed."""
@@ -141,7 +141,7 @@ def plot_fronts(paths: Paths, output: Path | None = None, *, costs: Sequence[str
     return save(figure, output or figure_file(runs[0].folder, "front.png"))
 
 
-def _own_costs(run: Run) -> tuple[str, ...]:
+def _own_costs(run: RunRecord) -> tuple[str, ...]:
     """Return the costs that a run's strategy weighs, as ``run.toml`` has them."""
     costs = run.table("strategy").get("costs")
     if isinstance(costs, list) and costs and all(isinstance(name, str) for name in costs):

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 from analysis.comparison.groups import labels_of
 from analysis.diversity import living, mean_window, population_of
-from analysis.frames import HistoryError, Paths, Run, find_runs, load_history, load_notes
+from analysis.frames import HistoryError, Paths, RunRecord, find_runs, load_history, load_notes
 from analysis.learning import learning
 from analysis.plots.axes import column_of, new_figure
 from analysis.plots.controller import plot_entropy, plot_reward
@@ -33,10 +33,10 @@ _ACCURACY: Final = ("run", "strategy", "space", "fitness", "told", "trained", "s
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
-    """What is to be drawn: runs, their history and their groups, against what, and the window P if one is given."""
+class PlotRequest:
+    """A plot to draw: runs, their history and their groups, the x axis, and the window P if one is given."""
 
-    runs: Sequence[Run]
+    runs: Sequence[RunRecord]
     frame: pd.DataFrame
     groups: dict[str, str]
     x: str
@@ -48,7 +48,7 @@ class Kind:
     """One kind of picture: its file in ``figures/``, the columns it needs, its panels, and what draws into them."""
 
     file: str
-    draw: Callable[[Order, Figure], object]
+    draw: Callable[[PlotRequest, Figure], object]
     columns: tuple[str, ...] = _ACCURACY
     panels: int = 1
     takes_x: bool = True
@@ -89,17 +89,17 @@ def plot_kind(
     frame = load_history([run.history for run in runs], columns={*chosen.columns, at})
     refuse_empty(frame, runs)
     figure = new_figure(width, chosen.panels)
-    chosen.draw(Order(runs, frame, labels_of(runs, frame), x, window), figure)
+    chosen.draw(PlotRequest(runs, frame, labels_of(runs, frame), x, window), figure)
     stem = chosen.file if x == "trials" else f"{chosen.file}-{x}"
     return save(figure, Path(output) if output else figure_file(runs[0].folder, f"{stem}.png"))
 
 
-def _mean(order: Order, figure: Figure) -> None:
+def _mean(order: PlotRequest, figure: Figure) -> None:
     window = order.window or mean_window(order.runs)
     plot_mean(order.frame, figure.add_subplot(), window=window, x=order.x, groups=order.groups)
 
 
-def _controller(order: Order, figure: Figure) -> None:
+def _controller(order: PlotRequest, figure: Figure) -> None:
     learned = learning(order.frame, load_notes([run.history for run in order.runs]))
     above, below = figure.subplots(2, 1, sharex=True)
     plot_reward(learned, above, groups=order.groups)
@@ -107,13 +107,13 @@ def _controller(order: Order, figure: Figure) -> None:
     _as_one(above, below)
 
 
-def _population(order: Order, figure: Figure) -> None:
+def _population(order: PlotRequest, figure: Figure) -> None:
     if order.window is not None:
         sizes = {run.name: order.window for run in order.runs}
     else:
         sizes = {run.name: size for run in order.runs if (size := population_of(run)) is not None}
     if not sizes:
-        names = ", ".join(sorted({run.said("strategy") for run in order.runs})[:3])
+        names = ", ".join(sorted({run.spell_entry("strategy") for run in order.runs})[:3])
         raise ValueError(f"{names} keeps no population; --window P follows the last P told as if they were one")
     lives = living(order.frame, sizes)
     if lives.empty:

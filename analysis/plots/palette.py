@@ -1,4 +1,4 @@
-"""How strategies look in every picture: a colour and a marker each, and shades and dashes for their settings.
+"""The look of strategies in every picture: a colour and a marker each, and shades and dashes for their settings.
 
 The colours are those of Okabe and Ito (2008), safe for the colour-blind; markers and dashes tell apart what a grey
 print or a very narrow line does not.
@@ -44,8 +44,8 @@ _SETTINGS: Final[tuple[tuple[Any, str, float], ...]] = (
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
-    """How one curve looks: its colour, its style of line and its marker, as matplotlib takes them."""
+class Style:
+    """The look of one curve: its colour, its style of line and its marker, as matplotlib takes them."""
 
     colour: str
     dashes: Any
@@ -68,7 +68,7 @@ def strategy_markers(strategies: Iterable[str]) -> dict[str, str]:
     return found | {name: left[place % len(left)] for name, place in others.items()}
 
 
-def looks(strategies: Mapping[str, str]) -> dict[str, Look]:
+def looks(strategies: Mapping[str, str]) -> dict[str, Style]:
     """Return each curve its look, by label; the argument says of which strategy it is.
 
     Curves of one strategy have its colour and marker, and differ in shade and dashes, in the order listed; where those
@@ -82,7 +82,7 @@ def looks(strategies: Mapping[str, str]) -> dict[str, Look]:
         dashes, other, share = _SETTINGS[setting]
         met[name] = met.get(name, 0) + 1
         marker = MARKERS[(MARKERS.index(markers[name]) + again) % len(MARKERS)]
-        found[label] = Look(mix(colours[name], other, share), dashes, marker)
+        found[label] = Style(mix(colours[name], other, share), dashes, marker)
     return found
 
 

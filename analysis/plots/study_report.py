@@ -1,4 +1,4 @@
-"""What ``study`` reports: its table, and the picture of regret."""
+"""The report of ``study``: its table, and the picture of regret."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from analysis.frames import HistoryError
 
 @dataclass(frozen=True, slots=True)
 class StudyReport:
-    """What :func:`report_study` found: the table, sentences on what it leaves out, and the pictures it drew."""
+    """The findings of :func:`report_study`: the table, sentences on what it leaves out, and the pictures it drew."""
 
     table: pd.DataFrame
     notes: tuple[str, ...]

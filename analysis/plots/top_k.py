@@ -12,13 +12,13 @@ from analysis.curves import add_groups, band_over_runs, top_mean
 from analysis.frames import HistoryError
 from analysis.plots.axes import column_of, dress_fractions, fitness_of, legend, letters, new_axes, settle
 from analysis.plots.curves import Groups, draw_line, looks_of, nothing, runs_of, so_many
-from analysis.plots.palette import INK, Look
+from analysis.plots.palette import INK, Style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 BEST: Final = (1, 5, 25)
-"""How many networks are averaged, as in the paper."""
+"""Number of networks that are averaged, as in the paper."""
 
 _NAMED: Final = 4  # groups that the legend has room for
 _START: Final = 0.15  # of the samples before which a curve may be below: the mean of 25 begins low
@@ -64,7 +64,7 @@ def plot_top(
         look = styles[label]
         shift = (there.index(label) + position / len(best)) / len(there)
         draw_line(
-            band[at], band["mean"], ax, Look(look.colour, _DASHES[position], look.marker), None, bold=True, shift=shift
+            band[at], band["mean"], ax, Style(look.colour, _DASHES[position], look.marker), None, bold=True, shift=shift
         )
     last = max(float(band[at].max()) for *_, band in lines)
     settle(ax, [(band[at].to_numpy(), band["mean"].to_numpy()) for *_, band in lines], last, _START)

@@ -1,4 +1,4 @@
-"""What a report says of runs, as a plain dict of numbers and texts: no markup, no pictures.
+"""The content of a report on runs, as a plain dict of numbers and texts: no markup, no pictures.
 
 Texts come from the histories as they are: whoever shows them escapes them.
 """
@@ -18,7 +18,7 @@ from analysis.comparison.fairness import ending
 from analysis.comparison.groups import Group, groups_of, seed_of
 from analysis.curves import moving_mean
 from analysis.diversity import mean_window
-from analysis.frames import Paths, Run, find_runs, load_history
+from analysis.frames import Paths, RunRecord, find_runs, load_history
 from analysis.lineage import lineage
 from evo_nas.storage.columns import select_cells
 from evo_nas.storage.opening import open_to_read
@@ -27,7 +27,7 @@ from genotypes.genotype import printable, shorten
 from genotypes.measure import common_measure
 
 TOP: Final = 200
-"""How many of the best trials a report lists, if nothing else is asked for."""
+"""Number of the best trials that a report lists by default."""
 
 DOTS: Final = 12_000
 """So many trials are dots beside the curves; of more an even choice, and every one that was the best so far."""
@@ -105,14 +105,14 @@ def report_of(paths: Paths, *, top: int = TOP) -> dict[str, Any]:
         "top": _trials(_highest(frame, top), by_name),
         "failures": _failures(frame),
         "lineage": _lineage(by_name[best["run"].iloc[0]], int(best["id"].iloc[0])) if len(best) else None,
-        "settings": _tabled({run.name: dict(_flat(run.config)) for run in runs}),
-        "versions": _tabled({run.name: _versions(run) for run in runs}),
+        "settings": _tabulate({run.name: dict(_flat(run.config)) for run in runs}),
+        "versions": _tabulate({run.name: _versions(run) for run in runs}),
         "commands": [_commands(run) for run in runs],
         "until": None if pd.isna(last) else last.strftime("%Y-%m-%d %H:%M:%S"),
     }
 
 
-def _run(run: Run, group: Group, rows: pd.DataFrame) -> dict[str, Any]:
+def _run(run: RunRecord, group: Group, rows: pd.DataFrame) -> dict[str, Any]:
     """Sum up one run."""
     counts = rows["outcome"].value_counts()
     told = {str(name): int(number) for name, number in counts.items() if number}
@@ -123,9 +123,9 @@ def _run(run: Run, group: Group, rows: pd.DataFrame) -> dict[str, Any]:
     return {
         "name": run.name,
         "group": group.label,
-        "strategy": shorten(run.said("strategy")),
+        "strategy": shorten(run.spell_entry("strategy")),
         "space": shorten(group.space),
-        "evaluator": shorten(run.said("evaluator")),
+        "evaluator": shorten(run.spell_entry("evaluator")),
         "seed": seed_of(run),
         "state": _state(run, len(trained), budget),
         "budget": budget if isinstance(budget, int) else None,
@@ -144,7 +144,7 @@ def _run(run: Run, group: Group, rows: pd.DataFrame) -> dict[str, Any]:
     }
 
 
-def _state(run: Run, done: int, budget: object) -> str:
+def _state(run: RunRecord, done: int, budget: object) -> str:
     """Return in words how a run ended, or that it did not."""
     reason = ending(run)
     if reason is None and isinstance(budget, int) and done >= budget:
@@ -170,7 +170,7 @@ def _highest(frame: pd.DataFrame, top: int) -> pd.DataFrame:
     return highest
 
 
-def _trials(rows: pd.DataFrame, runs: Mapping[str, Run]) -> list[dict[str, Any]]:
+def _trials(rows: pd.DataFrame, runs: Mapping[str, RunRecord]) -> list[dict[str, Any]]:
     """Return rows with their genotypes, which are read for these alone."""
     texts = {
         str(name): _texts(runs[str(name)], group["id"].tolist())
@@ -193,7 +193,7 @@ def _trials(rows: pd.DataFrame, runs: Mapping[str, Run]) -> list[dict[str, Any]]
     ]
 
 
-def _texts(run: Run, ids: Sequence[int]) -> dict[int, tuple[str, str]]:
+def _texts(run: RunRecord, ids: Sequence[int]) -> dict[int, tuple[str, str]]:
     """Read the genotype and the readable cell of trials, by id."""
     found: dict[int, tuple[str, str]] = {}
     with open_to_read(run.history) as connection:
@@ -204,7 +204,7 @@ def _texts(run: Run, ids: Sequence[int]) -> dict[int, tuple[str, str]]:
     return found
 
 
-def _comparison(runs: Sequence[Run]) -> dict[str, Any]:
+def _comparison(runs: Sequence[RunRecord]) -> dict[str, Any]:
     """Compare the groups, in numbers and sentences."""
     found = comparison_of([run.history for run in runs])
     columns = ("group", "runs", "best", "best_sd", "best_low", "best_high", "test", "test_sd", "auc", "auc_sd")
@@ -240,7 +240,7 @@ def _curve(name: str, group: str, rows: pd.DataFrame) -> dict[str, Any]:
     }
 
 
-def _means(runs: Sequence[Run], frame: pd.DataFrame) -> dict[str, Any]:
+def _means(runs: Sequence[RunRecord], frame: pd.DataFrame) -> dict[str, Any]:
     """Return the mean of the last ``window`` told in each run, at evenly chosen samples and at its last."""
     window = mean_window(runs)
     clocks = frame[["run", "sample", "elapsed"]].drop_duplicates(["run", "sample"], keep="last")
@@ -288,7 +288,7 @@ def _dots(frames: Mapping[str, pd.DataFrame]) -> dict[str, Any]:
 
 
 def _cells(
-    frame: pd.DataFrame, groups: Iterable[list[str]], runs: Mapping[str, Run], group_of: Mapping[str, Group]
+    frame: pd.DataFrame, groups: Iterable[list[str]], runs: Mapping[str, RunRecord], group_of: Mapping[str, Group]
 ) -> list[dict[str, Any]]:
     """Return the best network of each group, the best group first, with what its genotype describes."""
     rows = [best for names in groups if len(best := _best(frame[frame["run"].isin(names)]))]
@@ -319,7 +319,7 @@ def _failures(frame: pd.DataFrame) -> dict[str, Any]:
     }
 
 
-def _lineage(run: Run, id: int) -> dict[str, Any]:
+def _lineage(run: RunRecord, id: int) -> dict[str, Any]:
     """Return the ancestors of a trial, oldest first; of many only the youngest, and how many more there are."""
     found = lineage(load_history(run.history, columns=_OF_LINEAGE), id)
     rows = found.tail(_ANCESTORS).to_dict("records")
@@ -345,13 +345,13 @@ def _flat(table: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, str
             yield shorten(printable(f"{prefix}{name}")), shorten(printable(text), _TEXT)
 
 
-def _versions(run: Run) -> dict[str, str]:
+def _versions(run: RunRecord) -> dict[str, str]:
     """Return what ``env.json`` says of libraries, machine and data."""
     said = {name: value for name, value in run.environment().items() if name not in ("command", "space")}
     return {name.removeprefix("versions."): value for name, value in _flat(said)}
 
 
-def _tabled(tables: Mapping[str, Mapping[str, str]]) -> dict[str, Any]:
+def _tabulate(tables: Mapping[str, Mapping[str, str]]) -> dict[str, Any]:
     """Part entries that all runs share from those that differ: ``common`` rows, and ``names`` with a row per run."""
     names = list(dict.fromkeys(name for table in tables.values() for name in table))
     differing = [name for name in names if len({table.get(name) for table in tables.values()}) > 1]
@@ -365,7 +365,7 @@ def _tabled(tables: Mapping[str, Mapping[str, str]]) -> dict[str, Any]:
     }
 
 
-def _commands(run: Run) -> dict[str, Any]:
+def _commands(run: RunRecord) -> dict[str, Any]:
     """Return the words of the command that began a run, and its folder, relative to where we are if it lies below."""
     words = run.environment().get("command")
     said = [printable(word) for word in words] if isinstance(words, list) else []

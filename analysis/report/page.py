@@ -89,7 +89,7 @@ def render(report: Mapping[str, Any], command: Sequence[str] = ()) -> str:
         style=(_HERE / "page.css").read_text("utf-8"),
         script=script,
         colours=[(colour, _brighter(colour)) for colour in colours],
-        data=embed(_drawn(report, [_dashes(look.dashes) for look in styles.values()])),
+        data=embed(_gather_curves(report, [_dashes(look.dashes) for look in styles.values()])),
         cards=_cards(report),
         tables={table.id: table for table in _tables(report)},
         pictures=[_pictures(entry) for entry in report["cells"]],
@@ -112,7 +112,7 @@ def _title(names: Sequence[str]) -> str:
     return ", ".join(names[:_TITLED]) + more
 
 
-def _drawn(report: Mapping[str, Any], dashes: Sequence[str]) -> dict[str, Any]:
+def _gather_curves(report: Mapping[str, Any], dashes: Sequence[str]) -> dict[str, Any]:
     """Gather what the script draws: groups, and a curve and dots a run."""
     place = {group["label"]: number for number, group in enumerate(report["groups"])}
     groups = [
@@ -138,7 +138,7 @@ def _brighter(colour: str) -> str:
 
 
 def _cards(report: Mapping[str, Any]) -> list[tuple[str, str, str]]:
-    """Say the most important in a few numbers: what, how much, and of what."""
+    """Return the most important numbers of the report, each as name, number and note."""
     runs, winner, measure = report["runs"], report["winner"], Measure.from_json(report["measure"])
     total = {name: sum(run[name] for run in runs) for name in ("trained", "failed", "reused", "pending", "seconds")}
     cards = []

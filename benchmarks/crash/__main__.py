@@ -13,16 +13,15 @@ import argparse
 import os
 import platform
 import resource
-import shutil
 import sys
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from benchmarks.crash.disk import State, choose_states, read_tree, replay
-from benchmarks.crash.recording import CannotRecord, Operation, compile_recorder, record
+from benchmarks.crash.cuts import Recording
+from benchmarks.crash.disk import State
+from benchmarks.crash.recording import compile_recorder
 from benchmarks.crash.subjects import SUBJECTS, Subject
 
 
@@ -32,52 +31,26 @@ class Verdict:
 
     subject: str
     operations: int
-    states: int
-    faults: list[tuple[State, str]]
-    seconds: float
+    states: int = 0
+    faults: list[tuple[State, str]] = field(default_factory=list)
+    seconds: float = 0.0
 
 
-def cut_power(subject: Subject, library: Path, folder: Path, count: int, seed: int) -> Verdict:
-    """Record a subject in an empty folder, and look at so many states that a power cut may leave.
+def cut_power(subject: Subject, library: Path, count: int, seed: int) -> Verdict:
+    """Record a subject, and look at so many states that a power cut may leave, or at all if there are fewer.
 
     Raises:
-        CannotRecord: if it writes something that the recorder does not see.
+        CannotRecord: if it cannot be recorded.
     """
     began = _processor_seconds()
-    before, place, whole = (folder.resolve() / name for name in ("before", "at", "whole"))
-    before.mkdir()
-    subject.prepare(before)
-    shutil.copytree(before, place, symlinks=True)
-    operations = record(library, place, ["-m", "benchmarks.crash.subjects", subject.name, str(place)], folder / "log")
-    place.rename(whole)
-    check_recording(before, operations, whole, place)
-    states = choose_states(before, operations, count, seed, place)
-    faults = []
-    for state in states:
-        state.write(place, whole)
-        faults += [(state, fault) for fault in find_faults(subject, state, place, whole)]
-        shutil.rmtree(place)
-    return Verdict(subject.name, len(operations), len(states), faults, _processor_seconds() - began)
-
-
-def find_faults(subject: Subject, state: State, place: Path, whole: Path) -> list[str]:
-    """List what is wrong with what a power cut left; a refusal to go on is a fault too."""
-    try:
-        return subject.problems(place, state.marks, whole)
-    except Exception as error:
-        return [f"{type(error).__name__}: {error}".replace(str(place), "")]
-
-
-def check_recording(before: Path, operations: Sequence[Operation], whole: Path, place: Path) -> None:
-    """Compare what the recording makes of what was there before with what the program made of it.
-
-    Raises:
-        CannotRecord: naming the files that differ.
-    """
-    replayed, real = replay(before, operations, place), read_tree(whole)
-    names = {name for name in replayed.keys() | real.keys() if replayed.get(name, 0) != real.get(name, 0)}
-    if names := {name for name in names if not name.endswith("-shm")}:  # which SQLite writes as memory
-        raise CannotRecord(f"not everything was recorded of {', '.join(sorted(names))}")
+    with TemporaryDirectory(prefix="crash-") as folder:
+        recording = Recording.make(subject, library, Path(folder))
+        verdict = Verdict(subject.name, len(recording.operations))
+        for state in recording.states(count, seed):
+            verdict.states += 1
+            verdict.faults += [(replace(state, tree={}), fault) for fault in recording.faults(state)]
+    verdict.seconds = _processor_seconds() - began
+    return verdict
 
 
 def _processor_seconds() -> float:
@@ -97,13 +70,10 @@ def main() -> int:
         library = compile_recorder(Path(scratch))
         left = given.states
         for number, name in enumerate(given.subjects):
-            folder = Path(scratch, name)
-            folder.mkdir()
             share = left // (len(given.subjects) - number)  # one that has fewer states leaves its share to the others
-            verdicts.append(cut_power(SUBJECTS[name], library, folder, share, given.seed))
+            verdicts.append(cut_power(SUBJECTS[name], library, share, given.seed))
             left -= verdicts[-1].states
             print(_row(verdicts[-1]), flush=True)
-            shutil.rmtree(folder)
     faults = [(verdict.subject, *fault) for verdict in verdicts for fault in verdict.faults]
     sums = (sum(verdict.operations for verdict in verdicts), sum(verdict.states for verdict in verdicts))
     print(_row(Verdict("all", *sums, [fault[1:] for fault in faults], sum(v.seconds for v in verdicts))))

@@ -9,8 +9,9 @@ it. A rename is one change: never half of it.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
+from itertools import product
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -66,7 +67,7 @@ class Disk:
             return
         if kind == "S":
             self._sync_names(self.changes)
-            for file in self._every_file(self.top):
+            for file in self.files(self.top):
                 self._sync_file(file)
         elif kind == "s" and isinstance(found := self._find(path), Folder):
             self._sync_names([change for change in self.changes if any(folder is found for folder, _, _ in change)])
@@ -151,12 +152,13 @@ class Disk:
     def _sync_file(self, file: File) -> None:
         file.content, file.pending = written(file), []
 
-    def _every_file(self, folder: Folder) -> Iterator[File]:
+    def files(self, folder: Folder) -> Iterator[File]:
+        """Yield every file below a folder, as programs see it."""
         for node in folder.live.values():
             if isinstance(node, File):
                 yield node
             else:
-                yield from self._every_file(node)
+                yield from self.files(node)
 
 
 def _put(names: dict[str, File | Folder], name: str, node: File | Folder | None) -> None:
@@ -166,8 +168,11 @@ def _put(names: dict[str, File | Folder], name: str, node: File | Folder | None)
         names[name] = node
 
 
-_DRAWS: Final = 4
+_DRAWS: Final = 3
 """Draws per state that is wanted: many prefixes leave the same."""
+
+_TRIES: Final = 3
+"""How often each cut is made after each operation: most of them are random."""
 
 
 # What becomes of a file ----------------------------------------------------------------------------------------------
@@ -233,19 +238,36 @@ def _torn(size: int) -> Cut:
 
 
 def _scattered(size: int) -> Cut:
-    """Keep any of the blocks that were written, with the new size of the file or without, and any change of names."""
+    """Keep of each file nothing, its size, all of it or any of the blocks; and of the names all or any."""
 
     def cut(disk: Disk, rng: np.random.Generator) -> Tree:
-        def content(file: File) -> bytes:
+        def blocks(file: File) -> bytes:
             pieces: list[tuple[int, bytes | None]] = []
             for at, data in file.pending:
                 pieces += [(at, None)] if data is None else _cut(at, data, size)
             found = _apply(file.content, _any(pieces, rng))
             return found.ljust(len(written(file)), b"\0") if rng.random() < 0.5 else found
 
-        return disk.tree(content, _any(disk.changes, rng))
+        def content(file: File) -> bytes:
+            fates: list[Choice] = [synced, sized, written, blocks, blocks]
+            return fates[int(rng.integers(len(fates)))](file)
+
+        return disk.tree(content, _any(disk.changes, rng) if rng.random() < 0.5 else None)
 
     return cut
+
+
+def _hollow(disk: Disk, rng: np.random.Generator) -> Tree:
+    """Keep everything but what was written to one file, which has its new size."""
+    pending = [file for file in disk.files(disk.top) if file.pending]
+    lost = pending[int(rng.integers(len(pending)))] if pending else None
+    return disk.tree(lambda file: sized(file) if file is lost else written(file))
+
+
+def _nameless(disk: Disk, rng: np.random.Generator) -> Tree:
+    """Keep everything but one change of names."""
+    lost = int(rng.integers(len(disk.changes))) if disk.changes else 0
+    return disk.tree(written, [*disk.changes[:lost], *disk.changes[lost + 1 :]])
 
 
 def _any(things: Sequence[Thing], rng: np.random.Generator) -> list[Thing]:
@@ -259,6 +281,8 @@ CUTS: Final[Mapping[str, Cut]] = {
     "names without content": lambda disk, rng: disk.tree(synced),
     "names and sizes without content": lambda disk, rng: disk.tree(sized),
     "content without names": lambda disk, rng: disk.tree(written, []),
+    "everything but the content of a file": _hollow,
+    "everything but a name": _nameless,
     "some of the names": lambda disk, rng: disk.tree(written, _any(disk.changes, rng)),
     "the last name alone": lambda disk, rng: disk.tree(written, disk.changes[-1:]),
     "the last write torn at 512 bytes": _torn(512),
@@ -294,27 +318,42 @@ class State:
                     os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
 
 
-def choose_states(before: Path, operations: Sequence[Operation], count: int, seed: int, root: Path) -> list[State]:
+Draw = tuple[int, str, int]
+"""After so many operations, a cut, for the so-manieth time."""
+
+
+def choose_states(
+    before: Path, operations: Sequence[Operation], count: int, seed: int, root: Path, after: range | None = None
+) -> Iterator[State]:
     """Draw states that differ in what is on the disk or in what was told, from all prefixes of a recording.
 
-    There may be fewer than ``count``.
+    They are those ``after`` so many operations. There may be fewer than ``count``.
     """
     rng = np.random.default_rng(seed)
-    every = [(after, cut) for after in range(len(operations) + 1) for cut in CUTS]
+    every = list(product(after or range(len(operations) + 1), CUTS, range(_TRIES)))
     drawn = {every[i] for i in rng.permutation(len(every))[: _DRAWS * count]}
-    found: dict[tuple[object, ...], State] = {}
+    draws: dict[int, Draw] = {}
+    for draw, state in _build(before, operations, seed, root, drawn):
+        told = tuple((name, content and hash(content)) for name, content in state.tree.items())
+        draws.setdefault(hash((state.marks, told)), draw)
+    chosen = {list(draws.values())[i] for i in rng.permutation(len(draws))[:count]}
+    for _, state in _build(before, operations, seed, root, chosen):  # one by one: thousands take much memory
+        yield state
+
+
+def _build(
+    before: Path, operations: Sequence[Operation], seed: int, root: Path, draws: Set[Draw]
+) -> Iterator[tuple[Draw, State]]:
     disk, marks = Disk(before, root), []
-    for after, operation in enumerate([None, *operations]):
-        if operation is not None:
-            disk.apply(operation)
-            if operation.kind == MARK:
-                marks.append(operation.data.decode())
-        for cut in CUTS:
-            if (after, cut) in drawn:
-                tree = CUTS[cut](disk, np.random.default_rng([seed, after, *cut.encode()]))
-                key = (len(marks), *((name, content and hash(content)) for name, content in tree.items()))
-                found.setdefault(key, State(tree, tuple(marks), cut, after))
-    return [list(found.values())[i] for i in sorted(rng.permutation(len(found))[:count])]
+    for number in range(len(operations) + 1):
+        if number and operations[number - 1].kind == MARK:
+            marks.append(operations[number - 1].data.decode())
+        elif number:
+            disk.apply(operations[number - 1])
+        for cut, i in product(CUTS, range(_TRIES)):
+            if (number, cut, i) in draws:
+                tree = CUTS[cut](disk, np.random.default_rng([seed, number, i, *cut.encode()]))
+                yield (number, cut, i), State(tree, tuple(marks), cut, number)
 
 
 def replay(before: Path, operations: Sequence[Operation], root: Path) -> Tree:

@@ -1,1 +1,1 @@
-"""What a Python session calls, where that is more than a function of another room; had as ``evo_nas.resume(...)``."""
+"""Functions for a Python session that are more than a function of another room, as ``evo_nas.resume(...)``."""

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evo_nas.commands import training_plan as trainings
-from evo_nas.commands.cell_sources import cells_named
+from evo_nas.commands.cell_sources import find_cells
 from evo_nas.commands.export import formats as exports
 from evo_nas.errors import UsageError
 from evo_nas.system.resources import usable_cores
@@ -56,12 +56,12 @@ def train(
         UsageError: if a name or a flag is unknown, a number impossible, or another training was begun in the folder.
         EvoNasError: for whatever else ends a training: see :func:`evo_nas.training.resumable.train`.
     """
-    _refuse_unknown(wanted, trainings.Wanted, "train")
+    _refuse_unknown_flags(wanted, trainings.TrainOptions, "train")
     start = None if start is None else Path(start)
     is_named = source is not None or cell is not None or start is None
-    found = cells_named(None if source is None else os.fspath(source), cell, trial) if is_named else None
+    found = find_cells(None if source is None else os.fspath(source), cell, trial) if is_named else None
     task = trainings.plan_training(
-        found, trainings.Wanted(image=image_size, start=start, settings=tuple(settings), **wanted), device
+        found, trainings.TrainOptions(image=image_size, start=start, settings=tuple(settings), **wanted), device
     )
     images = None if data_dir is None else Path(data_dir)
     if images is None and wanted.get("dataset") is None and found is not None:
@@ -95,18 +95,18 @@ def export(
     """
     from analysis.cells.dot import pair_dot
 
-    _refuse_unknown(size, exports.Size, "export")
-    names = exports.formats_named([format] if isinstance(format, str) else format)
+    _refuse_unknown_flags(size, exports.Size, "export")
+    names = exports.parse_formats([format] if isinstance(format, str) else format)
     weights = None if weights is None else Path(weights)
     is_named = source is not None or cell is not None or weights is None
-    found = cells_named(None if source is None else os.fspath(source), cell, trial) if is_named else None
+    found = find_cells(None if source is None else os.fspath(source), cell, trial) if is_named else None
     subject = exports.subject_of(found, weights, exports.Size(image=image_size, **size), names)
     files = exports.targets(Path(output), subject, names, force=force)
     exports.export(subject, files, pair_dot, seed=seed)
     return files
 
 
-def _refuse_unknown(given: Mapping[str, Any], kind: type, command: str) -> None:
+def _refuse_unknown_flags(given: Mapping[str, Any], kind: type, command: str) -> None:
     """Refuse a keyword that is no flag of the command.
 
     Raises:

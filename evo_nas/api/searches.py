@@ -1,4 +1,4 @@
-"""Searches that are gone on with from Python: the twin of :func:`evo_nas.run.search`."""
+"""Searches that are resumed from Python: the twin of :func:`evo_nas.run.search`."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def resume(
     listeners: Sequence[Listener] = (),
     **flags: Any,
 ) -> runs.Run:
-    """Return a run that was gone on with where it stopped, until its budget is used up.
+    """Return a run, resumed where it stopped, after its budget is used up.
 
     The keywords are the flags of ``python -m evo_nas resume``, as in ``resume("runs/a", trials=200, workers=2)``;
     ``settings`` are what ``--set`` takes. A plug-in of the run is named again, as in ``strategy="mine:Own"``.
@@ -33,7 +33,7 @@ def resume(
     """
     path = Path(run_dir)
     if any((path / name).is_file() for name in ("train.json", "top.json")):
-        raise UsageError(f"{path} holds a training, no search; evo_nas.train goes on with it")
+        raise UsageError(f"{path} holds a training, no search; evo_nas.train resumes it")
     plugins = [flags[name] for name in ("strategy", "space", "evaluator") if flags.get(name)]
     # As on the command line: variables of hardware count, those of science would only be refused.
     variables = {"hardware": from_environment(os.environ).get("hardware", {})}

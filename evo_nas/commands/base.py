@@ -1,4 +1,4 @@
-"""What commands share: the parser, the types of arguments, the flags that several have, and errors as exit codes."""
+"""The common parts of commands: the parser, types of arguments, shared flags, and errors as exit codes."""
 
 from __future__ import annotations
 

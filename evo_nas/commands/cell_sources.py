@@ -1,4 +1,4 @@
-"""Where cells come from: a genotype text, a file, a run, or the zoo.
+"""The sources of cells: a genotype text, a file, a run, or the zoo.
 
 Files and texts may come from anybody. Whatever they hold is data, never code, and what is wrong with them is said in
 one line that a terminal can be shown.
@@ -7,6 +7,7 @@ one line that a terminal can be shown.
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, NoReturn
@@ -17,7 +18,8 @@ from evo_nas.errors import RunFolderError, UsageError
 from evo_nas.storage.history import History
 from evo_nas.storage.reader import TopTrial
 from evo_nas.storage.run_folder import RunFolder
-from genotypes.catalogue import space_named
+from evo_nas.system.text import read_text
+from genotypes.catalogue import build_space
 from genotypes.cell import CellPair
 from genotypes.genotype import Genotype, GenotypeError, shorten
 from genotypes.zoo import CELLS
@@ -43,7 +45,7 @@ class CellSource:
     data_dir: Path | None = None
 
 
-def cells_named(source: str | None, cell: str | None, trial: int | None = None) -> CellSource:
+def find_cells(source: str | None, cell: str | None, trial: int | None = None) -> CellSource:
     """Find the cells that are meant: ``source`` is a genotype text, a JSON file or a run folder; ``cell`` is published.
 
     Of a run it is the best trial, or the one with the id ``trial``.
@@ -63,8 +65,8 @@ def cells_named(source: str | None, cell: str | None, trial: int | None = None) 
     text = source or ""
     if _is_run(text):
         return of_run(Path(text), trial)
-    if text and not text.endswith(".json") and _is_folder(text):
-        raise RunFolderError(f"{_spelled(Path(text))} is no run folder: there is no history.db in it")
+    if text and not text.endswith(".json") and _is_file(text, Path.is_dir):
+        raise RunFolderError(f"{_spell_path(Path(text))} is no run folder: there is no history.db in it")
     if trial is not None:
         raise UsageError(f"--trial names a trial of a run, and {shorten(text)} is no run folder")
     if not text.endswith(".json") and (":" in text or not _is_file(text)):
@@ -73,16 +75,18 @@ def cells_named(source: str | None, cell: str | None, trial: int | None = None) 
     try:
         record = _json(path)
         if isinstance(record, dict) and "choices" in record:
-            return _decoded(Genotype.from_json(record))
+            return _decode(Genotype.from_json(record))
         return CellSource(CellPair.from_json(record), shorten(path.stem, 255))
     except GenotypeError as error:
-        raise UsageError(f"{_spelled(path)}: {shorten(str(error), _LINE)}") from error
+        raise UsageError(f"{_spell_path(path)}: {shorten(str(error), _LINE)}") from error
     except RecursionError as error:  # what could be read may still be too deep to be quoted
-        raise UsageError(f"{_spelled(path)}: lists or objects are nested too deep for cells or a genotype") from error
+        raise UsageError(
+            f"{_spell_path(path)}: lists or objects are nested too deep for cells or a genotype"
+        ) from error
 
 
-def cells_meant(text: str) -> CellSource:
-    """Find the cells that one word means: a published cell by its name, or whatever :func:`cells_named` takes.
+def find_meant_cells(text: str) -> CellSource:
+    """Find the cells that one word means: a published cell by its name, or whatever :func:`find_cells` takes.
 
     A run or a file that is called like a published cell goes before it.
 
@@ -91,7 +95,7 @@ def cells_meant(text: str) -> CellSource:
         RunFolderError: if the run cannot be read.
     """
     is_published = text in CELLS and not _is_run(text) and not _is_file(text)
-    return cells_named(None, text) if is_published else cells_named(text, None)
+    return find_cells(None, text) if is_published else find_cells(text, None)
 
 
 def of_text(text: str) -> CellSource:
@@ -101,7 +105,7 @@ def of_text(text: str) -> CellSource:
         UsageError: if it is none, or none of a space that describes a pair of cells.
     """
     try:
-        return _decoded(Genotype.parse(text))
+        return _decode(Genotype.parse(text))
     except GenotypeError as error:
         reason = str(error) if ":" in text else f"there is no run or file {shorten(text)}; {error}"
         raise UsageError(shorten(reason, _LINE)) from error
@@ -119,7 +123,7 @@ def of_run(path: Path, trial: int | None = None) -> CellSource:
     with _history(path) as history:
         found = history.trial(trial)
     if found is None:
-        raise UsageError(f"the run {_spelled(path)} has no trial {trial} that has succeeded")
+        raise UsageError(f"the run {_spell_path(path)} has no trial {trial} that has succeeded")
     return _of_trial(path, found)
 
 
@@ -133,7 +137,7 @@ def best_of_run(path: Path, k: int) -> list[CellSource]:
     with _history(path) as history:
         top = history.top(k)
     if not top:
-        raise UsageError(f"no trial of the run {_spelled(path)} has succeeded yet")
+        raise UsageError(f"no trial of the run {_spell_path(path)} has succeeded yet")
     return [_of_trial(path, one) for one in top]
 
 
@@ -146,7 +150,7 @@ def _of_trial(path: Path, trial: TopTrial) -> CellSource:
         cells = CellPair.from_json(trial.cell)
     except (GenotypeError, RecursionError) as error:
         raise UsageError(
-            f"trial {trial.id} of {_spelled(path)} describes no pair of cells, as only genotypes of cells do"
+            f"trial {trial.id} of {_spell_path(path)} describes no pair of cells, as only genotypes of cells do"
         ) from error
     label = f"{shorten(path.resolve().name, 255)}-trial{trial.id}"
     genotype = trial.genotype if isinstance(trial.genotype, str) else None  # SQLite lets any column hold anything
@@ -165,45 +169,30 @@ def _images(folder: RunFolder) -> tuple[str | None, Path | None]:
     return dataset, Path(data_dir) if isinstance(data_dir, str) else None
 
 
-def _is_folder(text: str) -> bool:
-    try:
-        return Path(text).is_dir()
-    except (OSError, ValueError):
-        return False
-
-
 def _is_run(text: str) -> bool:
-    try:
-        return (Path(text) / "history.db").is_file()
-    except (OSError, ValueError):  # too long, or otherwise no name of a folder
-        return False
+    return _is_file(f"{text}/history.db")
 
 
-def _is_file(text: str) -> bool:
+def _is_file(text: str, kind: Callable[[Path], bool] = Path.is_file) -> bool:
+    """Return whether a text names a file that is there, or another ``kind`` of place."""
     try:
-        return Path(text).is_file()
-    except (OSError, ValueError):
+        return kind(Path(text))
+    except (OSError, ValueError):  # too long, or otherwise no name of a file
         return False
 
 
 def _json(path: Path) -> Any:
-    """Read a file of JSON, strictly: no key twice in an object, no NaN, no byte order mark.
+    """Read a file of JSON, strictly: no key twice in an object, no NaN.
 
     Raises:
         UsageError: if it is no file, too large, or something else.
     """
     try:
-        if path.exists() and not path.is_file():  # a pipe would be waited for, a device could have no end
-            raise ValueError("it is no file")
-        with path.open("rb") as file:
-            content = file.read(LARGEST + 1)
-        if len(content) > LARGEST:
-            raise ValueError(f"it has more than {LARGEST:,} bytes, and no cells need as many")
-        return json.loads(content.decode(), object_pairs_hook=_unique, parse_constant=_no_constant)
+        return json.loads(read_text(path, LARGEST), object_pairs_hook=_unique, parse_constant=_no_constant)
     except (OSError, ValueError, RecursionError) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error)
         raise UsageError(
-            f"cannot read {_spelled(path)}: {shorten(reason or type(error).__name__, 200)}; cells and genotypes are "
+            f"cannot read {_spell_path(path)}: {shorten(reason or type(error).__name__, 200)}; cells and genotypes are "
             "JSON in UTF-8, as export --format json or cells writes it"
         ) from error
 
@@ -222,13 +211,13 @@ def _no_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is no JSON")
 
 
-def _spelled(path: Path) -> str:
+def _spell_path(path: Path) -> str:
     """Spell a path for a message: as it is, unless a terminal would obey it."""
     return shorten(str(path), 5000)
 
 
-def _decoded(genotype: Genotype) -> CellSource:
-    space = space_named(genotype.space)
+def _decode(genotype: Genotype) -> CellSource:
+    space = build_space(genotype.space)
     # A spelling may name defaults, or options in another order: it means the same space.
     genotype = Genotype(space.spelling, genotype.choices)
     cells = space.decode(genotype)

@@ -1,4 +1,4 @@
-"""What ``count`` does: find the cells that are meant, and count their network."""
+"""The command ``count``: parameters and mult-adds of the network of the given cells."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ def add_arguments(parser: Parser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Print the counts."""
-    from evo_nas.commands.cell_sources import cells_named
+    from evo_nas.commands.cell_sources import find_cells
 
     is_large = arguments.macro == "imagenet"
     result = count(
-        cells_named(arguments.source, arguments.cell, arguments.trial),
+        find_cells(arguments.source, arguments.cell, arguments.trial),
         size=arguments.size,
         macro=arguments.macro,
         cells_per_stack=arguments.cells_per_stack,
@@ -92,12 +92,12 @@ def read_size(source: CellSource, size: str | None, cells_per_stack: int | None,
         UsageError: if they are not given, or given twice.
         ValueError: if the notation is misspelt, or does not fit the cell.
     """
-    from evo_nas.phenotypes.plan import size_named
+    from evo_nas.phenotypes.plan import parse_size
 
     one_by_one = cells_per_stack is not None and filters is not None
     if one_by_one == (size is not None) or (size is not None and (cells_per_stack or filters)):
         raise UsageError("say how large the network is: --size N@P, as in 6@4032, or --cells-per-stack N --filters F")
     if size is not None:
-        cells_per_stack, filters = size_named(size, source.cells)
+        cells_per_stack, filters = parse_size(size, source.cells)
     assert cells_per_stack is not None and filters is not None, "both or the notation"  # noqa: PT018
     return {"cells_per_stack": cells_per_stack, "filters": filters}

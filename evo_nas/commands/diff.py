@@ -31,9 +31,9 @@ def add_arguments(parser: Parser) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Print what tells the pairs apart."""
     from analysis.cells.difference import difference
-    from evo_nas.commands.cell_sources import cells_meant
+    from evo_nas.commands.cell_sources import find_meant_cells
 
-    first, second = cells_meant(arguments.first), cells_meant(arguments.second)
+    first, second = find_meant_cells(arguments.first), find_meant_cells(arguments.second)
     found = difference((first.label, second.label), (first.cells, second.cells))
     files: list[Path] = []
     if arguments.output is not None:

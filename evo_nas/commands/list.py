@@ -1,4 +1,4 @@
-"""What ``list`` prints: the names that can be chosen, what each is, and its options with their defaults."""
+"""The command ``list``: the names that can be chosen, what each is, and its options with their defaults."""
 
 from __future__ import annotations
 
@@ -53,13 +53,13 @@ def listing(what: str) -> dict[str, str]:
 
         return {name: preset.summary() for name, preset in PRESETS.items()}
     if what == "recipes":
-        from evo_nas.training.recipes import TRAININGS
+        from evo_nas.training.recipes import RECIPES
 
-        return {name: preset.summary() for name, preset in TRAININGS.items()}
+        return {name: preset.summary() for name, preset in RECIPES.items()}
     if what == "cells":
         return {name: _counts(name) for name in CELLS}
     catalogue = _catalogues()[what]
-    return {name: _described(catalogue.find(name)) for name in catalogue}
+    return {name: _describe(catalogue.find(name)) for name in catalogue}
 
 
 def reference() -> str:
@@ -83,7 +83,7 @@ def reference() -> str:
         for name, flag in flags.items():
             cells = [
                 f"`{name}`",
-                f"`{_flag_spelled(name, flag)}`",
+                f"`{_spell_flag(name, flag)}`",
                 f"`EVO_NAS_{name.upper()}`",
                 flag.default or "",
                 flag.help,
@@ -93,7 +93,7 @@ def reference() -> str:
         lines += ["", f"## Options of {what}", "", "| name | options and their defaults |", "| --- | --- |"]
         for name in catalogue:
             options = ", ".join(
-                f"`{key}={_spelled(value)}`" for key, value in options_of(catalogue.find(name)()).items()
+                f"`{key}={_spell_value(value)}`" for key, value in options_of(catalogue.find(name)()).items()
             )
             lines.append(f"| `{name}` | {options or 'none'} |")
     return "\n".join([*lines, ""])
@@ -111,21 +111,21 @@ def _catalogues() -> dict[str, Registry[Any]]:
 def _flag_words(name: str, flag: Flag) -> str:
     """Return the flag, its variable, and what it does."""
     default = "" if flag.default is None else f" (default: {flag.default})"
-    return f"{_flag_spelled(name, flag)}, EVO_NAS_{name.upper()}: {flag.help}{default}"
+    return f"{_spell_flag(name, flag)}, EVO_NAS_{name.upper()}: {flag.help}{default}"
 
 
-def _flag_spelled(name: str, flag: Flag) -> str:
+def _spell_flag(name: str, flag: Flag) -> str:
     return " ".join(filter(None, [flag_name(name, flag), flag.metavar]))
 
 
-def _described(kind: type) -> str:
+def _describe(kind: type) -> str:
     """Return the first sentence of a class and its options with their defaults."""
     sentence = (kind.__doc__ or "").strip().splitlines()[0]
-    options = ", ".join(f"{name}={_spelled(value)}" for name, value in options_of(kind()).items())
+    options = ", ".join(f"{name}={_spell_value(value)}" for name, value in options_of(kind()).items())
     return f"{sentence} Options: {options}" if options else sentence
 
 
-def _spelled(value: object) -> str:
+def _spell_value(value: object) -> str:
     return ",".join(value) if isinstance(value, tuple) else str(value)
 
 

@@ -72,13 +72,13 @@ def _plot_cells(arguments: argparse.Namespace) -> list[Path]:
     from analysis.frames import find_runs
     from analysis.plots.cells import plot_cells
     from analysis.plots.files import figure_file
-    from evo_nas.commands.cell_sources import cells_meant
+    from evo_nas.commands.cell_sources import find_meant_cells
 
     texts: list[str] = []
     for text in arguments.runs:
         is_pattern = (":" not in text or "/" in text) and any(letter in text for letter in "*?[")
         texts += [str(run.folder) for run in find_runs(text)] if is_pattern else [text]
-    sources = [cells_meant(text) for text in texts]
+    sources = [find_meant_cells(text) for text in texts]
     output = arguments.output
     if output is None:
         if not (Path(texts[0]) / "history.db").is_file():

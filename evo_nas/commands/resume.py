@@ -1,4 +1,4 @@
-"""The command ``resume``: go on with a search where it stopped."""
+"""The command ``resume``: continue a search where it stopped."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ def add_arguments(parser: Parser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Go on with a search, and return its exit code."""
+    """Resume a search, and return its exit code."""
     from evo_nas.run import build, read_stored_config, resume
 
     path = arguments.run
     if any((path / name).is_file() for name in ("train.json", "top.json")):
-        raise UsageError(f"{path} holds a training, no search; the train command that began it goes on with it")
+        raise UsageError(f"{path} holds a training, no search; the train command that began it resumes it")
     flags = read_flags(arguments)
     plugins = [flags[name] for name in ("strategy", "space", "evaluator") if flags[name]]
     # The variables of hardware count here too; those of science would only be refused.

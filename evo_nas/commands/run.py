@@ -104,7 +104,7 @@ def search_live(path: Path, config: RunConfig, parts: Parts, go: Callable[[Seque
         grace=config.hardware.grace,
     )
     measure = parts.evaluator.measure
-    go_on = f"go on with: {resuming(path, config)}"
+    go_on = f"resume with: {resuming(path, config)}"
     try:
         run = go([progress])
     except EndedAtOnce as ended:

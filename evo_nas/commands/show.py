@@ -1,4 +1,4 @@
-"""What ``show`` says of a run: its best cells and its counts, as data and as text."""
+"""The summary that ``show`` prints of a run: its best cells and its counts, as data and as text."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from evo_nas.storage.reader import FrontTrial, TopTrial
 
 DEFAULT_COSTS: Final = ("mult_adds",)
-"""What the fitness is weighed against where neither the caller nor the run says."""
+"""Costs against which the fitness is weighed where neither the caller nor the run names any."""
 
 _MOST_COSTS: Final = 16
 """Nobody weighs more; a run folder may say anything."""
@@ -168,7 +168,7 @@ def summarise(path: Path, top: int, *, front: bool = False, costs: Sequence[str]
     is_pareto, own = _objective(folder)
     names = tuple(costs) or own
     with History.read(folder.history, checked=folder.holder() is None) as history:
-        counts = history.outcomes(), history.seconds(), history.stopped_early()
+        counts = history.outcomes(), history.seconds(), history.count_early_stops()
         summary = Summary(path, history.top(top), *counts, measure=measure)
         if is_asked or is_pareto:
             summary = replace(summary, front=Front(names, history.front(names), measure))

@@ -1,4 +1,4 @@
-"""What ``status`` says of a run: whether it is running or how it ended, how far it is, and how to go on."""
+"""The state of a run as ``status`` prints it: running or ended, how far, and how to resume it."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from evo_nas.storage.reader import Counts
 
 NAMED: Final = 8
-"""How many trials a line names before it only counts."""
+"""Number of trials that a line names before it only counts."""
 
 
 def add_arguments(parser: Parser) -> None:
@@ -45,7 +45,7 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 class RunState(StrEnum):
-    """What a run is doing."""
+    """The state of a run."""
 
     RUNNING = "running"
     """a process holds its lock"""
@@ -88,7 +88,7 @@ class Status:
 
     @property
     def resume(self) -> str | None:
-        """The command that goes on with the run; ``None`` while it runs and when there is nothing left to do."""
+        """The command that resumes the run; ``None`` while it runs and when there is nothing left to do."""
         from evo_nas.manager import Reason
 
         spent = self.budget is not None and self.counts.trained >= self.budget
@@ -180,15 +180,15 @@ class Status:
         yield f"{printable(self.path)}: {self._how_it_is()}"
         rows = {
             "search": self._search(),
-            "started": self._started(),
+            "started": self._spell_start(),
             "trials": self._trials(),
             "best": "" if self.counts.best is None else _best(*self.counts.best),
             "pace": self._pace(),
             "limits": self._limits(),
             "in flight": self._in_flight(),
-            "pending": self._left_over(),
+            "pending": self._spell_leftovers(),
             "left alone": _some([f"trial {id} (crashed twice)" for id, _ in self.counts.quarantined]),
-            "go on with": self.resume or "",
+            "resume": self.resume or "",
         }
         yield from (f"  {name:<10}  {text}" for name, text in rows.items() if text)
 
@@ -227,7 +227,7 @@ class Status:
         on = f" ({dataset})" if isinstance(dataset, str) else ""
         return shorten(f"{run.strategy} on {run.space} with {run.evaluator}{on}, seed {run.seed}", 200)
 
-    def _started(self) -> str:
+    def _spell_start(self) -> str:
         words = []
         if self.log.started is not None:
             again = f", start {self.log.starts}" if self.log.starts > 1 else ""
@@ -281,21 +281,21 @@ class Status:
         waiting = len(self.counts.pending) - len(running) if self.state is RunState.RUNNING else 0
         return "; ".join(filter(None, [_some(named), f"{waiting} waiting" if waiting else ""]))
 
-    def _left_over(self) -> str:
+    def _spell_leftovers(self) -> str:
         if self.state is RunState.RUNNING or not self.counts.pending:
             return ""
         return f"{_some([f'trial {id}' for id, *_ in self.counts.pending])}: not ended, will be trained again"
 
 
 def resuming(path: Path, config: RunConfig) -> str:
-    """Spell the command that goes on with a run, with the plug-ins that have to be named again."""
+    """Spell the command that resumes a run, with the plug-ins that have to be named again."""
     parts = {part: getattr(config.run, part) for part in OPTION_TABLES}
     plugins = [f" --{part} {shlex.quote(name)}" for part, name in parts.items() if ":" in name]
     return resume_command(path) + "".join(plugins)
 
 
 def status_of(path: Path, clock: Callable[[], float] = time.time) -> Status:
-    """Look at a run, finished or live, without getting in the way of whoever writes it.
+    """Return the state of a run, finished or live, without disturbing the process that writes it.
 
     The history of a run that is being written is believed; any other is held to its checksums.
 

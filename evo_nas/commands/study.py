@@ -55,7 +55,7 @@ def add_arguments(parser: Parser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Run what is missing of the study, and print its table."""
-    from evo_nas.study import list_unfinished, open_study, plan_study, run_all
+    from evo_nas.study import list_open_tasks, open_study, plan_study, run_all
 
     if not arguments.strategies:
         raise UsageError("name the strategies to compare with --strategies, as in --strategies random,evolution")
@@ -74,13 +74,13 @@ def run(arguments: argparse.Namespace) -> None:
     )
     path = arguments.study_dir or study.default_folder
     with open_study(study, path) as study:
-        tasks = list_unfinished(study, path)
+        tasks = list_open_tasks(study, path)
         progress = StudyProgress(f"study {path}: {', '.join(study.labels)}", len(study.labels) * len(seeds), len(tasks))
         try:
             ended = run_all(tasks, arguments.jobs, progress)
         except BaseException:
             progress.close()
-            print(f"stopped; go on with: {spell_command(arguments.words)}", file=sys.stderr)
+            print(f"stopped; resume with: {spell_command(arguments.words)}", file=sys.stderr)
             raise
         progress.close()
         failed = [run for run in ended if run.error is not None]
@@ -92,7 +92,7 @@ def run(arguments: argparse.Namespace) -> None:
     if failed:
         again = spell_command(arguments.words)
         raise StudyFailed(
-            f"{len(failed)} of {runs} runs failed; the same command goes on with them: {again}",
+            f"{len(failed)} of {runs} runs failed; the same command resumes them: {again}",
             exit_code=max(run.exit_code for run in failed),
         )
 
@@ -108,13 +108,13 @@ def _report_study(arguments: argparse.Namespace, path: Path, labels: Sequence[st
         print("\n".join([*report.notes, *map(str, report.files)]), file=sys.stderr)
         return
     if sys.stdout.isatty():
-        print_ruled(report.cells())
+        print_with_rules(report.cells())
     else:
         print("\n".join(report.lines()))
     print("\n".join([*report.notes, *map(str, report.files)]))
 
 
-def print_ruled(rows: Sequence[Sequence[str]]) -> None:
+def print_with_rules(rows: Sequence[Sequence[str]]) -> None:
     """Print a table for the eye: headings, a rule where the first column changes, numbers to the right."""
     from rich import box
     from rich.console import Console
@@ -143,7 +143,7 @@ class StudyProgress:
         self._line.say(f"{title}; {runs} runs{before}", always=True)
 
     def __call__(self, ended: RunResult, left: int) -> None:
-        """Hear how one run ended, and how many are left."""
+        """Print how one run ended, and how many are left."""
         self._done += 1
         how = f"ended ({ended.reason})" if ended.reason else "failed"
         words = [f"{self._before + self._done}/{self._runs} runs", f"{ended.label} seed {ended.seed} {how}"]

@@ -48,12 +48,12 @@ def add_arguments(parser: Parser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Print or write the trials."""
-    from analysis.tables import ALL, for_the_eye, format_named, select, write_table
+    from analysis.tables import ALL, find_format, for_the_eye, select, write_table
     from evo_nas.system.atomic import make_folder, replace_whole
 
     file = arguments.output
     try:
-        format = format_named(arguments.format, file)
+        format = find_format(arguments.format, file)
     except ValueError as error:
         raise UsageError(str(error)) from error
     is_seen = file is None and sys.stdout.isatty()

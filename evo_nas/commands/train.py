@@ -14,7 +14,7 @@ from evo_nas.errors import RunFolderError, UsageError
 
 if TYPE_CHECKING:
     from evo_nas.commands.cell_sources import CellSource
-    from evo_nas.commands.training_plan import Hear
+    from evo_nas.commands.training_plan import OnEpoch
     from evo_nas.training.loop import Epoch
     from evo_nas.training.resumable import Result
     from evo_nas.training.train_task import TrainPlacement, TrainTask
@@ -26,7 +26,7 @@ examples:
   python -m evo_nas train --cell nasnet-a --size 6@768 --preset cifar-paper --device cuda
   python -m evo_nas train --from runs/train-A/last.safetensors --dataset folder --data-dir IMAGES --image-size 64
 
-The same command goes on with a training that was stopped.
+The same command resumes a training that was stopped.
 """
 
 
@@ -69,10 +69,17 @@ def _add_place(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Train, and print the results."""
-    from evo_nas.commands.cell_sources import best_of_run, cells_named
-    from evo_nas.commands.training_plan import Wanted, default_folder, plan_top, plan_training, train_one, train_top
+    from evo_nas.commands.cell_sources import best_of_run, find_cells
+    from evo_nas.commands.training_plan import (
+        TrainOptions,
+        default_folder,
+        plan_top,
+        plan_training,
+        train_one,
+        train_top,
+    )
 
-    wanted = Wanted(
+    wanted = TrainOptions(
         image=arguments.image_size,
         cells_per_stack=arguments.cells_per_stack,
         settings=tuple(arguments.set),
@@ -94,7 +101,7 @@ def run(arguments: argparse.Namespace) -> None:
         results = _train_aloud(arguments, path, lambda hear: train_top(tasks, path, place, hear))
     else:
         named = arguments.source is not None or arguments.cell is not None or arguments.start is None
-        source = cells_named(arguments.source, arguments.cell, arguments.trial) if named else None
+        source = find_cells(arguments.source, arguments.cell, arguments.trial) if named else None
         task = plan_training(source, wanted, arguments.device)
         place = _place_of(arguments, source)
         path = arguments.train_dir or default_folder(task.label, task.dataset, task.seed)
@@ -112,7 +119,7 @@ def _place_of(arguments: argparse.Namespace, source: CellSource | None) -> Train
     return TrainPlacement(arguments.device, arguments.threads or usable_cores(), data_dir, arguments.loaders)
 
 
-def _train_aloud(arguments: argparse.Namespace, path: Path, go: Callable[[Hear], list[Result]]) -> list[Result]:
+def _train_aloud(arguments: argparse.Namespace, path: Path, go: Callable[[OnEpoch], list[Result]]) -> list[Result]:
     """Train, with a line per epoch on stderr; when interrupted, say how to go on."""
 
     def hear(task: TrainTask, epoch: Epoch, done: int) -> None:
@@ -136,7 +143,7 @@ def _print_results(arguments: argparse.Namespace, path: Path, results: Sequence[
         print(json.dumps({"folder": str(path), "results": [result.to_json() for result in results]}, indent=2))
         return
     print("\n".join(result_lines(results)))
-    if len(results) == 1:
+    if arguments.top is None:
         print(f"weights: {path / 'last.safetensors'}, of the best epoch: {path / 'best.safetensors'}")
 
 

@@ -16,7 +16,7 @@ from evo_nas.errors import RunFolderError, UsageError
 from evo_nas.phenotypes.blueprint import Blueprint, load_whole
 from evo_nas.system.atomic import make_folder, write_whole
 from evo_nas.system.links import refuse_links
-from evo_nas.training.recipes import TRAININGS, Recipe, TrainingPreset
+from evo_nas.training.recipes import RECIPES, Preset, Recipe
 from evo_nas.training.resumable import Result, train
 from evo_nas.training.train_task import TrainPlacement, TrainTask
 from genotypes.genotype import shorten
@@ -25,13 +25,13 @@ from genotypes.registry import build_with_options
 if TYPE_CHECKING:
     from evo_nas.training.loop import Epoch
 
-Hear = Callable[[TrainTask, "Epoch", int], None]
+OnEpoch = Callable[[TrainTask, "Epoch", int], None]
 """Called after each epoch with what is trained, what the epoch came to, and how many are done."""
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """What the command line says of a training; ``None`` is the preset's, or that of the file ``start``."""
+class TrainOptions:
+    """The options of a training on the command line; ``None`` is the preset's, or that of the file ``start``."""
 
     preset: str | None = None
     dataset: str | None = None
@@ -50,7 +50,7 @@ class Wanted:
     settings: tuple[str, ...] = ()
 
 
-def plan_training(source: CellSource | None, wanted: Wanted, device: str = "auto") -> TrainTask:
+def plan_training(source: CellSource | None, wanted: TrainOptions, device: str = "auto") -> TrainTask:
     """Plan one training: the preset, and whatever is wanted otherwise; without a source, of the network in ``start``.
 
     Raises:
@@ -93,7 +93,7 @@ def plan_training(source: CellSource | None, wanted: Wanted, device: str = "auto
     )
 
 
-def _preset(name: str | None, device: str) -> TrainingPreset:
+def _preset(name: str | None, device: str) -> Preset:
     """Find the preset; by default the short one where there is a GPU, and that for a CPU where there is none."""
     if name is None:
         from evo_nas.training.devices import resolve_device
@@ -102,12 +102,12 @@ def _preset(name: str | None, device: str) -> TrainingPreset:
             name = "cpu" if resolve_device(device).type == "cpu" else "cifar-short"
         except ValueError as error:
             raise UsageError(str(error)) from error
-    if name not in TRAININGS:
-        raise UsageError(f"there is no training preset {shorten(name)!r}; there are: {', '.join(TRAININGS)}")
-    return TRAININGS[name]
+    if name not in RECIPES:
+        raise UsageError(f"there is no training preset {shorten(name)!r}; there are: {', '.join(RECIPES)}")
+    return RECIPES[name]
 
 
-def _size(source: CellSource, wanted: Wanted, preset: TrainingPreset, given: Blueprint | None) -> dict[str, Any]:
+def _size(source: CellSource, wanted: TrainOptions, preset: Preset, given: Blueprint | None) -> dict[str, Any]:
     """Settle the size of the network: as wanted, else that of the weights to begin with, else the preset's."""
     model = preset if given is None else given
     size = {"macro": wanted.macro or model.macro, "image": wanted.image or (given or preset).image}
@@ -124,7 +124,7 @@ def _size(source: CellSource, wanted: Wanted, preset: TrainingPreset, given: Blu
     }
 
 
-def _recipe(recipe: Recipe, wanted: Wanted) -> Recipe:
+def _recipe(recipe: Recipe, wanted: TrainOptions) -> Recipe:
     """Change what is wanted otherwise; a setting is NAME=VALUE."""
     options = asdict(recipe) | ({} if wanted.epochs is None else {"epochs": wanted.epochs})
     for setting in wanted.settings:
@@ -141,12 +141,12 @@ def default_folder(label: str, dataset: str, seed: int) -> Path:
     return Path("runs") / f"train-{words or 'cell'}-{dataset}-seed{seed}"
 
 
-def train_one(task: TrainTask, path: Path, place: TrainPlacement, hear: Hear) -> Result:
-    """Train one pair of cells, or go on with it; see :func:`evo_nas.training.resumable.train`."""
+def train_one(task: TrainTask, path: Path, place: TrainPlacement, hear: OnEpoch) -> Result:
+    """Train one pair of cells, or resume it; see :func:`evo_nas.training.resumable.train`."""
     return train(task, path, place, lambda epoch, done: hear(task, epoch, done))
 
 
-def plan_top(sources: Sequence[CellSource], wanted: Wanted, device: str = "auto") -> list[TrainTask]:
+def plan_top(sources: Sequence[CellSource], wanted: TrainOptions, device: str = "auto") -> list[TrainTask]:
     """Plan the training of the best of a run, as :func:`evo_nas.commands.cell_sources.best_of_run` lists them.
 
     Raises:
@@ -158,7 +158,7 @@ def plan_top(sources: Sequence[CellSource], wanted: Wanted, device: str = "auto"
     return tasks
 
 
-def train_top(tasks: Sequence[TrainTask], path: Path, place: TrainPlacement, hear: Hear) -> list[Result]:
+def train_top(tasks: Sequence[TrainTask], path: Path, place: TrainPlacement, hear: OnEpoch) -> list[Result]:
     """Train the best of a search longer, one after another, and measure the winner alone on the test images.
 
     As both papers did (Zoph et al. 2017, section 4.1: the 250 best; Real et al. 2018, section 5). Each has a folder of
@@ -177,13 +177,13 @@ def train_top(tasks: Sequence[TrainTask], path: Path, place: TrainPlacement, hea
     refuse_links(path, ["top.json", *folders])
     if known.is_file() and known.read_bytes() != record.encode():
         raise RunFolderError(f"{path} holds other trainings; name another folder with --train-dir")
-    if not known.is_file() and path.exists() and any(path.iterdir()):
+    if not known.is_file() and path.exists() and any(one.name != "top.json.partial" for one in path.iterdir()):
         raise RunFolderError(f"{path} is not empty and holds no trainings; name another folder with --train-dir")
     make_folder(path)
     write_whole(known, record)
     results = []
     for task, folder in zip(tasks, folders, strict=True):
-        told = _told(task, hear)
+        told = _name_task(task, hear)
         results.append((train(task, path / folder, place, told, measure_test=False), task, folder))
     results.sort(key=lambda one: -(one[0].validation_accuracy or 0.0))
     _, task, folder = results[0]
@@ -191,5 +191,5 @@ def train_top(tasks: Sequence[TrainTask], path: Path, place: TrainPlacement, hea
     return [winner, *(result for result, _, _ in results[1:])]
 
 
-def _told(task: TrainTask, hear: Hear) -> Callable[[Epoch, int], None]:
+def _name_task(task: TrainTask, hear: OnEpoch) -> Callable[[Epoch, int], None]:
     return lambda epoch, done: hear(task, epoch, done)

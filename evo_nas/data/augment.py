@@ -86,8 +86,8 @@ def cutout(images: torch.Tensor, length: int, generator: torch.Generator) -> tor
         raise ValueError(f"the length of a cutout must be at least 0 pixels, not {length}")
     n, _, height, width = images.shape
     draws = torch.rand((2, n), generator=generator, device=generator.device).to(images.device)
-    rows = _covered((draws[0] * height).long(), height, length)
-    columns = _covered((draws[1] * width).long(), width, length)
+    rows = _mark_spans((draws[0] * height).long(), height, length)
+    columns = _mark_spans((draws[1] * width).long(), width, length)
     # Filled in a clone: masked_fill itself would fall back to the contiguous format.
     return images.clone().masked_fill_((rows[:, :, None] & columns[:, None, :])[:, None], 0)
 
@@ -111,7 +111,7 @@ def augment(
     return cutout(images, cutout_length, generator) if cutout_length else images
 
 
-def _covered(centres: torch.Tensor, extent: int, length: int) -> torch.Tensor:
+def _mark_spans(centres: torch.Tensor, extent: int, length: int) -> torch.Tensor:
     """Mark the positions of an axis that a span of ``length`` around each centre covers; bool of shape (n, extent)."""
     distance = torch.arange(extent, device=centres.device) - (centres[:, None] - length // 2)
     return (distance >= 0) & (distance < length)

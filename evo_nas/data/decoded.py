@@ -20,14 +20,15 @@ import tempfile
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
+
+import numpy as np
 
 from evo_nas.data.sources.base import ImageSource, Part
-from evo_nas.data.sources.catalogue import root_of_decoded
+from evo_nas.data.sources.catalogue import find_decoded_root
 from evo_nas.errors import DataError
-
-if TYPE_CHECKING:
-    import numpy as np
+from evo_nas.system.atomic import sync
+from evo_nas.system.text import read_text
 
 VERSION: Final = 1
 """Goes into every key: to be raised whenever the same files would decode to other pixels."""
@@ -62,7 +63,7 @@ class Manifest:
         Raises:
             OSError, ValueError, TypeError: if there is none, or it is damaged.
         """
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(read_text(path))
         lists = {name: tuple(content[name]) for name in ("classes", "mean", "std") if name in content}
         return cls(**{**content, **lists})
 
@@ -77,8 +78,6 @@ class DecodedEntry:
     @cached_property
     def images(self) -> np.ndarray:
         """The pixels, uint8 of shape (n, h, w, c), mapped read-only."""
-        import numpy as np
-
         # allow_pickle is False by default, and said here all the same: a cache may be shared.
         array: np.ndarray = np.load(self.folder / "images.npy", mmap_mode="r", allow_pickle=False)
         return array
@@ -86,8 +85,6 @@ class DecodedEntry:
     @cached_property
     def labels(self) -> np.ndarray:
         """The labels, int64 of shape (n,)."""
-        import numpy as np
-
         # Mapped first: of a file that lies about its length nothing is allocated.
         array: np.ndarray = np.array(np.load(self.folder / "labels.npy", mmap_mode="r", allow_pickle=False))
         return array
@@ -97,7 +94,7 @@ class DecodedEntry:
         return {"folder": self.folder, "manifest": self.manifest}
 
 
-def open_decoded(source: ImageSource, part: Part, size: int | None, channels: int) -> DecodedEntry:
+def open_decoded_copy(source: ImageSource, part: Part, size: int | None, channels: int) -> DecodedEntry:
     """Open the decoded copy of one part of a source, and decode it first if there is none.
 
     A damaged entry is replaced, with a warning in the log. Processes that decode the same at the same time do
@@ -132,13 +129,11 @@ def entry_folder(source: ImageSource, part: Part, size: int | None, channels: in
         DataError: if files of the source are missing.
     """
     words = [str(VERSION), part, str(size), str(channels), source.stamp(part)]
-    return root_of_decoded() / hashlib.sha256("\n".join(words).encode("utf-8", "surrogateescape")).hexdigest()[:32]
+    return find_decoded_root() / hashlib.sha256("\n".join(words).encode("utf-8", "surrogateescape")).hexdigest()[:32]
 
 
 def _whole(folder: Path) -> DecodedEntry | None:
     """Return the entry of a folder, or ``None`` if it is missing, damaged, or differs from its manifest."""
-    import numpy as np
-
     try:
         manifest = Manifest.read(folder / "manifest.json")
         for name in ("images.npy", "labels.npy"):
@@ -171,6 +166,8 @@ def _decode(source: ImageSource, part: Part, size: int | None, channels: int, fo
             new = Path(scratch) / "entry"
             new.mkdir()
             manifest = _write(source, part, size, channels, new)
+            for file in new.iterdir():  # a power cut may keep names and sizes, by which an entry is taken for whole
+                sync(file)
             _put(new, folder, Path(scratch))
     except OSError as error:
         raise DataError(
@@ -198,8 +195,6 @@ def _put(new: Path, folder: Path, scratch: Path) -> None:
 
 def _write(source: ImageSource, part: Part, size: int | None, channels: int, new: Path) -> Manifest:
     """Decode a part, a batch at a time, into an empty folder."""
-    import numpy as np
-
     classes, labels = source.classes(), source.labels(part)
     digest = hashlib.sha256(json.dumps(classes).encode())
     digest.update(labels.astype("<i8").tobytes())
@@ -241,8 +236,6 @@ def _write(source: ImageSource, part: Part, size: int | None, channels: int, new
 
 def _moments(levels: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Return mean and standard deviation of each channel, as fractions, from counts of shape (channels, 256)."""
-    import numpy as np
-
     grey = np.arange(256)
     totals = levels.sum(axis=1)
     means = (levels * grey).sum(axis=1) / totals

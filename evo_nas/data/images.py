@@ -8,13 +8,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from evo_nas.data.decoded import DecodedEntry, open_decoded
+import numpy as np
+
+from evo_nas.data.decoded import DecodedEntry, open_decoded_copy
 from evo_nas.data.sources.catalogue import data_root, data_set
 from evo_nas.data.sources.locate import locate
 from evo_nas.errors import UsageError
 
 if TYPE_CHECKING:
-    import numpy as np
     import torch
 
 LARGEST: Final = 1024
@@ -41,7 +42,6 @@ class Split:
 
         The images are uint8 of shape (n, c, h, w) in channels_last memory format, the labels int64 of shape (n,).
         """
-        import numpy as np
         import torch
 
         # Copied on the host first: torch must not be handed memory that is mapped read-only.
@@ -81,7 +81,7 @@ class ImageSet:
         Raises:
             DataError: if test images are missing or damaged, or their classes are not those of the train part.
         """
-        entry = open_decoded(locate(self.name, self.data_dir), "test", self.size, self.channels)
+        entry = open_decoded_copy(locate(self.name, self.data_dir), "test", self.size, self.channels)
         return Split(entry.images, entry.labels)
 
     def __getstate__(self) -> dict[str, object]:
@@ -110,7 +110,7 @@ def open_images(
         raise UsageError(f"images have 1 channel (grey) or 3 (RGB), not {channels}")
     root = data_root(data_dir).absolute()
     source = locate(dataset, root)
-    entry = open_decoded(source, "train", size or known.size, channels or known.channels)
+    entry = open_decoded_copy(source, "train", size or known.size, channels or known.channels)
     manifest = entry.manifest
     if known.train is not None and manifest.images != known.train:
         _log.warning("%s holds %d of the %d train images of %s", source.place, manifest.images, known.train, known.name)

@@ -7,16 +7,28 @@ import numpy as np
 from evo_nas.errors import UsageError
 
 
-def split_indices(labels: np.ndarray, validation: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Split image indices into train and validation: disjoint, together all, each sorted, int64.
-
-    ``labels`` is an integer array of shape (n,). ``validation`` is a number of images if it is an ``int``, met exactly,
-    and a fraction of the images in (0, 1) if it is a ``float``, met as nearly as the classes allow. Each class gives
-    its share, up to rounding (largest remainders); one with at least 2 images stands on both sides, one with a
-    single image on the train side. Which images of a class are held out is drawn from ``seed`` alone.
+def hold_out(labels: np.ndarray, validation: int, train: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the indices of the images to train on, at most ``train`` (0 for all), and of those held out, if any.
 
     Raises:
-        UsageError: if the fraction is not in (0, 1), or the number cannot be met with every class on both sides.
+        UsageError: as :func:`split_indices` and :func:`subset_indices`.
+    """
+    labels = np.asarray(labels)
+    rest, held = np.arange(len(labels)), np.arange(0)
+    if validation:
+        rest, held = split_indices(labels, validation, seed)
+    return (rest[subset_indices(labels[rest], train, seed)] if 0 < train < len(rest) else rest), held
+
+
+def split_indices(labels: np.ndarray, validation: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Split image indices into train and validation: disjoint, together all, each sorted, int64.
+
+    ``labels`` is an integer array of shape (n,), ``validation`` the number of images to hold out. Each class gives its
+    share, up to rounding (largest remainders); one with at least 2 images stands on both sides, one with a single image
+    on the train side. Which images of a class are held out is drawn from ``seed`` alone.
+
+    Raises:
+        UsageError: if the number cannot be met with every class on both sides.
     """
     labels = np.asarray(labels)
     _, members, counts = np.unique(labels, return_inverse=True, return_counts=True)
@@ -24,19 +36,13 @@ def split_indices(labels: np.ndarray, validation: float, seed: int) -> tuple[np.
     highest = np.maximum(counts - 1, 0)
     if lowest.sum() == 0:
         raise UsageError(f"no class has the 2 images that a split needs ({len(labels)} images, {len(counts)} classes)")
-    if isinstance(validation, float):
-        if not 0.0 < validation < 1.0:
-            raise UsageError(f"the validation fraction must lie between 0 and 1, both excluded, not {validation}")
-        total = int(np.clip(round(validation * len(labels)), lowest.sum(), highest.sum()))
-    else:
-        total = int(validation)
-        if not lowest.sum() <= total <= highest.sum():
-            raise UsageError(
-                f"{total} of {len(labels)} images cannot be held out for validation: with every class on both sides it "
-                f"must be {lowest.sum()} to {highest.sum()}; choose another validation_images, such as "
-                f"{max(lowest.sum(), highest.sum() // 2)}"
-            )
-    held = _drawn(members, _shares(counts, lowest, highest, total), seed)
+    if not lowest.sum() <= validation <= highest.sum():
+        raise UsageError(
+            f"{validation} of {len(labels)} images cannot be held out for validation: with every class on both sides "
+            f"it must be {lowest.sum()} to {highest.sum()}; choose another validation_images, such as "
+            f"{max(lowest.sum(), highest.sum() // 2)}"
+        )
+    held = _draw_quotas(members, _shares(counts, lowest, highest, validation), seed)
     return np.flatnonzero(~held).astype(np.int64), np.flatnonzero(held).astype(np.int64)
 
 
@@ -57,10 +63,10 @@ def subset_indices(labels: np.ndarray, size: int, seed: int) -> np.ndarray:
             f"{len(counts)} to {len(labels)}; choose another train_images, such as {len(labels)}"
         )
     shares = _shares(counts, np.ones_like(counts), counts, size)
-    return np.flatnonzero(_drawn(members, shares, seed)).astype(np.int64)
+    return np.flatnonzero(_draw_quotas(members, shares, seed)).astype(np.int64)
 
 
-def _drawn(members: np.ndarray, shares: np.ndarray, seed: int) -> np.ndarray:
+def _draw_quotas(members: np.ndarray, shares: np.ndarray, seed: int) -> np.ndarray:
     """Return a random draw of each class's quota as a mask of shape (n,); ``members`` holds the class of each image."""
     rng = np.random.default_rng(seed)
     mask = np.zeros(len(members), dtype=bool)

@@ -45,7 +45,7 @@ class Stream:
     def __len__(self) -> int:
         return len(self.paths)
 
-    def shuffled(
+    def draw_batches(
         self, batch_size: int, recipe: Augmentation, generator: torch.Generator
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield augmented batches of one epoch; the last, incomplete one is left out."""
@@ -55,14 +55,16 @@ class Stream:
         files = _Files(
             self.paths, self.labels, _for_training(self.size, recipe.flip), list(zip(order, seeds, strict=True))
         )
-        yield from self._loaded(files, batch_size)
+        yield from self._load_batches(files, batch_size)
 
     def in_order(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield all images as they are."""
         places = [(index, 0) for index in range(len(self))]
-        yield from self._loaded(_Files(self.paths, self.labels, _for_evaluation(self.size), places), _EVALUATION_BATCH)
+        yield from self._load_batches(
+            _Files(self.paths, self.labels, _for_evaluation(self.size), places), _EVALUATION_BATCH
+        )
 
-    def _loaded(self, files: _Files, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
+    def _load_batches(self, files: _Files, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
         is_cuda = self.device.type == "cuda"
         loader = DataLoader(files, batch_size, num_workers=self.workers, pin_memory=is_cuda)
         for images, labels in loader:

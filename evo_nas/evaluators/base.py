@@ -8,16 +8,15 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
+
+import numpy as np
 
 from genotypes.genotype import Genotype, GenotypeError
 from genotypes.individual import Cost, Evaluation, NotANumber, Outcome
 from genotypes.measure import ACCURACY, Measure
 from genotypes.population import Population
 from genotypes.space import SearchSpace
-
-if TYPE_CHECKING:
-    import numpy as np
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,15 +33,13 @@ class Job:
 
     def rng(self) -> np.random.Generator:
         """Make the generator of this training: a function of the run's seed and the id alone."""
-        import numpy as np
-
         # The tags 1 and 2 belong to ask and tell. None is 0: numpy drops trailing zeros of a seed.
         return np.random.default_rng([self.seed, self.id, 3])
 
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """Where evaluations run: what may change between two parts of a run without changing its science.
+    """The place where evaluations run: it may change between two parts of a run without changing its science.
 
     ``device`` is ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``; ``data_dir`` is where image sets lie;
     ``threads`` is how many threads one evaluation may use; ``keep_weights`` says whether trained weights are to be
@@ -72,7 +69,7 @@ class Evaluator(ABC):
 
     @property
     def measure(self) -> Measure:
-        """What the fitness is; by default the validation accuracy. The run records it, and all words come from it."""
+        """Meaning of the fitness, by default the validation accuracy. The run records it; all words come from it."""
         return ACCURACY
 
     @property
@@ -120,7 +117,7 @@ class Evaluator(ABC):
         self.placement = placement or Placement()
 
     def prepare(self, directory: Path) -> None:
-        """Do once per run what evaluations need; may be killed and repeated. By default remember ``self.directory``.
+        """Prepare evaluations once per run; may be killed and repeated. By default remember ``self.directory``.
 
         Raises:
             evo_nas.errors.DataError: if data is missing or damaged.
@@ -141,7 +138,7 @@ class Evaluator(ABC):
 
     @property
     def window(self) -> int:
-        """How many of the youngest individuals the population must keep for :meth:`brief`; by default 0."""
+        """Number of the youngest individuals that the population must keep for :meth:`brief`; by default 0."""
         return 0
 
     def brief(self, population: Population) -> tuple[float, ...]:
@@ -206,7 +203,7 @@ def evaluate_safely(evaluator: Evaluator, job: Job, *, in_worker: bool = False) 
 
 
 def _is_out_of_memory(error: BaseException) -> bool:
-    """Tell by the name of torch's exception, or by what its allocators say: it is not imported for their sake."""
+    """Return whether memory ran out, by the name of torch's exception or its message; torch is not imported for it."""
     words = str(error)
     return (
         isinstance(error, MemoryError)
@@ -217,7 +214,7 @@ def _is_out_of_memory(error: BaseException) -> bool:
 
 
 def _is_device_lost(error: BaseException) -> bool:
-    """Tell an error after which this process cannot use its device any more.
+    """Return whether after this error the process cannot use its device any more.
 
     CUDA calls most of them sticky: whatever is asked of the device later fails in the same way, and only a new process
     gets a new context (CUDA Runtime API, ``cudaErrorLaunchFailure`` and others: "the process must be terminated and

@@ -21,6 +21,7 @@ from evo_nas.errors import DataError
 from evo_nas.system.atomic import write_whole
 from evo_nas.system.cache import user_cache
 from evo_nas.system.links import refuse_links
+from evo_nas.system.text import read_text
 from genotypes.genotype import shorten
 
 Hear = Callable[[str], None]
@@ -68,7 +69,7 @@ def digest_of(place: Path) -> str:
         DataError: if the folder holds no groundwork.
     """
     try:
-        return str(json.loads((place / _RECORD).read_text("utf-8"))["digest"])
+        return str(json.loads(read_text(place / _RECORD))["digest"])
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         said = shorten(str(error), 100)
         raise DataError(

@@ -1,4 +1,4 @@
-"""How long a trained network takes for one image: measured where the training ran, and marked where it was disturbed.
+"""Latency of a trained network for one image: measured where the training ran, and marked where it was disturbed.
 
 One image at a time, as a network is used that answers as soon as it is asked, and as Tan et al. 2018 (MnasNet, section
 4) measure it. The clock is that of the wall, so whatever else runs beside it counts too.
@@ -25,7 +25,7 @@ STEADY: Final = 0.1
 """Interquartile range of the counted ones, as a fraction of their median, up to which a measurement is steady."""
 
 METRICS: Final = ("latency", "latency_spread", "latency_noisy")
-"""What :func:`measure_latency` gives."""
+"""Metrics that :func:`measure_latency` returns."""
 
 
 def measure_latency(network: nn.Module, image: Tensor, *, workers: int) -> dict[str, float]:

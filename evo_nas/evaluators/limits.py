@@ -1,4 +1,4 @@
-"""What a network may cost at most to be trained, and what to say of a search in which that refuses everything."""
+"""Limits on the cost of the networks that are trained, and the message of a search in which they refuse everything."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How fast networks are trained and measured here: a few steps of each, timed."""
+"""The speed of training and measuring networks here: a few steps of each, timed."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from typing import Final
 from genotypes.population import Population
 
 NO_THRESHOLD: Final = -1.0
-"""What stands in a brief while too few trials have ended: below every accuracy, so that it stops nothing."""
+"""Threshold in a brief while too few trials have ended: below every accuracy, so that it stops nothing."""
 
 RULES: Final = ("none", "median", "halving")
 """The names that :func:`stopping_rule` takes."""
@@ -27,7 +27,7 @@ Curve = Sequence[float]
 
 @dataclass(frozen=True, kw_only=True)
 class StoppingRule(ABC):
-    """When a training is not worth its remaining epochs: a pure function of its learning curve and of thresholds.
+    """A rule that ends trainings early: a pure function of a learning curve and of thresholds.
 
     ``epochs`` is the length of a complete training, ``first`` the first epoch, counted from 1, after which it may be
     stopped. A threshold is taken over at least ``trials`` curves, so that the first trials of a search are trained to
@@ -70,8 +70,8 @@ class StoppingRule(ABC):
         """
 
     @abstractmethod
-    def achieved(self, curve: Curve) -> float:
-        """Return what a training has achieved after the last epoch of its curve, to be held against the threshold."""
+    def score(self, curve: Curve) -> float:
+        """Return the score of a training after the last epoch of its curve, which is compared with the threshold."""
 
     def brief(self, population: Population) -> tuple[float, ...]:
         """Return the thresholds for the next training: fractions in [0, 1] or :data:`NO_THRESHOLD`, one a look.
@@ -85,7 +85,7 @@ class StoppingRule(ABC):
     def stops(self, curve: Curve, brief: Sequence[float]) -> bool:
         """Return whether a training ends after the last epoch of its curve; an empty brief stops nothing."""
         thresholds = dict(zip(self.looks, brief, strict=bool(brief)))
-        return len(curve) in thresholds and self.achieved(curve) < thresholds[len(curve)]
+        return len(curve) in thresholds and self.score(curve) < thresholds[len(curve)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,7 +113,7 @@ class MedianStopping(StoppingRule):
             return NO_THRESHOLD
         return median(_average(curve[:epoch]) for curve in curves)
 
-    def achieved(self, curve: Curve) -> float:
+    def score(self, curve: Curve) -> float:
         """Return the best accuracy so far."""
         return max(curve)
 
@@ -151,7 +151,7 @@ class SuccessiveHalving(StoppingRule):
             return NO_THRESHOLD
         return recorded[max(1, (len(recorded) + 1) // self.eta) - 1]
 
-    def achieved(self, curve: Curve) -> float:
+    def score(self, curve: Curve) -> float:
         """Return the accuracy at the rung."""
         return curve[-1]
 

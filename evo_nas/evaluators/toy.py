@@ -12,6 +12,7 @@ from typing import ClassVar
 from evo_nas.evaluators.base import Evaluator, Job
 from genotypes.genotype import Genotype
 from genotypes.individual import Evaluation, Outcome
+from genotypes.ranges import check_ranges
 from genotypes.spaces.growing import GrowingSpace
 
 
@@ -45,10 +46,7 @@ class ToyEvaluator(Evaluator):
     sigma: float = 0.0
 
     def __post_init__(self) -> None:
-        for option in ("noise", "seconds", "sigma"):
-            value = getattr(self, option)
-            if not (math.isfinite(value) and value >= 0):
-                raise ValueError(f"{option} must be finite and at least 0, not {value}")
+        check_ranges(self, noise="[0, inf)", seconds="[0, inf)", sigma="[0, inf)")
 
     @property
     def optimum(self) -> float:
@@ -78,7 +76,7 @@ class ToyEvaluator(Evaluator):
         return self.seconds * math.exp(self.sigma**2 / 2)
 
     def evaluate(self, job: Job) -> Evaluation:
-        """Look the genotype up in the landscape, and sleep for as long as a training is meant to last."""
+        """Return the fitness in the landscape, after a sleep as long as the simulated training."""
         rng = job.rng()
         truth = self.truth(job.genotype)
         fitness = min(max(truth + self.noise * rng.standard_normal(), 0.0), 1.0)

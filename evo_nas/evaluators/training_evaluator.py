@@ -1,8 +1,7 @@
-"""What evaluators that train have in common: presets, the training of a candidate, stopping, latency, pace."""
+"""The common part of evaluators that train: presets, the training of a candidate, stopping, latency, pace."""
 
 from __future__ import annotations
 
-import math
 import time
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
@@ -14,6 +13,7 @@ from evo_nas.evaluators.stopping import RULES, stopping_rule
 from genotypes.genotype import Genotype
 from genotypes.individual import Cost, Evaluation, Outcome
 from genotypes.population import Population
+from genotypes.ranges import check_ranges
 
 if TYPE_CHECKING:
     import torch
@@ -64,13 +64,11 @@ class TrainingEvaluator(Evaluator):
         *Evaluator.network_metrics,
         *("latency", "latency_spread", "latency_noisy"),
     )
-    least: ClassVar[Mapping[str, int]] = {
-        "stopping_epochs": 1,
-        "stopping_trials": 1,
-        "stopping_window": 1,
-        "stopping_eta": 2,
+    ranges: ClassVar[Mapping[str, str]] = {
+        **dict.fromkeys(("stopping_epochs", "stopping_trials", "stopping_window"), "[1, inf)"),
+        "stopping_eta": "[2, inf)",
     }
-    """The lowest value of each option that has one."""
+    """The range of each option that has one, as :func:`genotypes.ranges.check_ranges` takes it."""
 
     dataset: str | None = None
     preset: str | None = None
@@ -84,10 +82,7 @@ class TrainingEvaluator(Evaluator):
 
     def __post_init__(self) -> None:
         self._given = {field.name for field in fields(self) if getattr(self, field.name) is not None}
-        for option, lowest in self.least.items():
-            value = getattr(self, option)
-            if value is not None and not lowest <= value < math.inf:
-                raise ValueError(f"{option} must be finite and at least {lowest}, not {value}")
+        check_ranges(self, **self.ranges)
         if self.early_stopping not in RULES:
             raise ValueError(f"there is no stopping rule {self.early_stopping!r}; the rules are: {', '.join(RULES)}")
 
@@ -126,7 +121,7 @@ class TrainingEvaluator(Evaluator):
 
     @property
     def window(self) -> int:
-        """How many of the youngest individuals the stopping rule looks at; 0 without one."""
+        """Number of the youngest individuals that the stopping rule looks at; 0 without one."""
         return 0 if self.early_stopping == "none" else self.stopping_window
 
     def brief(self, population: Population) -> tuple[float, ...]:

@@ -16,7 +16,7 @@ class Executor(Protocol):
     """
 
     slots: int
-    """How many jobs may be submitted and not yet handed back."""
+    """Number of jobs that may be submitted and not yet handed back."""
 
     def submit(self, job: Job, *, fresh: bool = False) -> None:
         """Start a job, or queue it until the next call of :meth:`next`; never more than ``slots`` at a time.

@@ -10,6 +10,7 @@ from evo_nas.config import Hardware
 from evo_nas.errors import UsageError
 from evo_nas.evaluators.base import Evaluator
 from evo_nas.system.resources import available_memory
+from evo_nas.system.terminal import gigabytes
 from genotypes.registry import options_of
 
 SERVER: Final = 70 * 10**6
@@ -53,8 +54,8 @@ class Demand:
     def __str__(self) -> str:
         workers = "1 worker needs" if self.workers == 1 else f"{self.workers} workers need"
         return (
-            f"{workers} about {self.workers} x {_gigabytes(self.each)} + {_gigabytes(SERVER)} = "
-            f"{_gigabytes(self.total)} of memory, of which {_gigabytes(self.available)} are available"
+            f"{workers} about {self.workers} x {gigabytes(self.each)} + {gigabytes(SERVER)} = "
+            f"{gigabytes(self.total)} of memory, of which {gigabytes(self.available)} are available"
         )
 
 
@@ -87,8 +88,3 @@ def check_memory(hardware: Hardware, evaluator: Evaluator) -> None:
     if demand.is_hopeless:
         raise UsageError(words)
     _log.warning("warning: %s", words)
-
-
-def _gigabytes(number: int) -> str:
-    """Return bytes as text in units of 10^9."""
-    return f"{number / 1e9:.1f} GB" if number < 1e10 else f"{number / 1e9:.0f} GB"

@@ -119,10 +119,10 @@ class _Actor:
     def start(self, job: Job) -> tuple[Future[None], Future[Evaluation]]:
         """Call two methods; the actor starts the second once it is up and has completed the first."""
         begun, ended = self._handle.begin.remote(), self._handle.evaluate.remote(job)
-        return _translated(begun.future()), _translated(ended.future())
+        return _translate(begun.future()), _translate(ended.future())
 
     def kill(self) -> None:
-        """Have the cluster kill the process and its children, or forget about an actor that has no place yet."""
+        """Kill the process and its children through the cluster, or forget an actor that has no place yet."""
         with suppress(RayError):  # we are not connected any more
             ray.kill(self._handle, no_restart=True)
 
@@ -157,7 +157,7 @@ def _die_with_raylet(pid: int) -> None:
     os.killpg(0, signal.SIGKILL)
 
 
-def _translated(future: Future[T]) -> Future[T]:
+def _translate(future: Future[T]) -> Future[T]:
     """Return a future that raises :class:`WorkerDied` for a dead actor, and other errors without ray's wrapping."""
     ours: Future[T] = Future()
 
@@ -170,7 +170,7 @@ def _translated(future: Future[T]) -> Future[T]:
         elif not isinstance(error, RayError) or isinstance(error, RaySystemError):  # as a result that cannot be read
             ours.set_exception(error)
         else:
-            died = WorkerDied(f"the worker died: {_known(error)}")
+            died = WorkerDied(f"the worker died: {_explain(error)}")
             died.__cause__ = error
             ours.set_exception(died)
 
@@ -178,7 +178,7 @@ def _translated(future: Future[T]) -> Future[T]:
     return ours
 
 
-def _known(error: BaseException) -> str:
+def _explain(error: BaseException) -> str:
     """Return ray's reason in one line, without its boilerplate, and with a part of its memory report."""
     words = " ".join(str(error).split()).partition(" Some common causes include")[0]
     return words if len(words) <= 500 else f"{words[:300]} ... {words[-200:]}"
@@ -206,10 +206,10 @@ def _connection(address: str | None, cores: int) -> Iterator[None]:
     except Exception as error:
         ray.shutdown()
         if own:
-            raise UsageError(f"ray cannot be started on this machine: {_known(error)}") from error
+            raise UsageError(f"ray cannot be started on this machine: {_explain(error)}") from error
         raise UsageError(
-            f"the ray cluster at {address} cannot be joined: {_known(error)} (this machine must be a node of it, with "
-            "the same versions of ray and Python, and the variable RAY_AUTH_MODE must be what it is for the head)"
+            f"the ray cluster at {address} cannot be joined: {_explain(error)} (this machine must be a node of it, "
+            "with the same versions of ray and Python, and the variable RAY_AUTH_MODE must be what it is for the head)"
         ) from error
     try:
         with _quiet():

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import multiprocessing
 import os
+import pickle
 import queue
 import re
 import signal
@@ -13,23 +15,32 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager, suppress
-from multiprocessing import forkserver, resource_tracker
+from contextlib import closing, contextmanager, suppress
+from multiprocessing import connection, forkserver, resource_tracker
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import IO, Any, Final, TypeVar
 
-from joblib.externals.loky import ProcessPoolExecutor
+from joblib.externals.loky import ProcessPoolExecutor, process_executor
+from joblib.externals.loky.backend.reduction import dumps
 
+from evo_nas.errors import UsageError, WorkersError
 from evo_nas.evaluators.base import Evaluator, Job, evaluate_safely
-from evo_nas.executors.orphans import die_with_parent
-from evo_nas.executors.pool import THREAD_VARIABLES, Pool, WorkerDied
+from evo_nas.executors.guard import divide_off_guard
+from evo_nas.executors.pool import THREAD_VARIABLES, Pool, WorkerDied, explain_failed_start
+from evo_nas.system.reasons import explain
 from genotypes.individual import Evaluation
 
+T = TypeVar("T")
+
 _PATIENCE: Final = 2.0
-"""Seconds to wait for a lock that the guards of a run that was killed hold for an instant, until they have died."""
+"""Seconds to wait for guards: for a lock that those of a run that was killed hold for an instant, until they have died,
+and for one that is to end."""
 
 _STOPS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGXCPU)
 """Signals of terminals, schedulers and users that end a run: see :mod:`evo_nas.signals`."""
+
+_pickled: bytes | WorkersError = b""
+"""The evaluator of a worker process, until its first job begins; or why there is none."""
 
 _evaluator: Evaluator | None = None
 """The evaluator of a worker process; it keeps its data between trials."""
@@ -48,7 +59,13 @@ class SlotsExecutor(Pool):
 
     ``gpus`` are what CUDA_VISIBLE_DEVICES may say; slot i sees only one, the i-th of them modulo their number. Several
     slots share a GPU if there are more slots. Untested on CUDA hardware.
+
+    Raises:
+        UsageError: if this process may start none, or the evaluator cannot be sent to them.
+        WorkersError: if this machine does not let workers start.
     """
+
+    start_limit = 300.0
 
     def __init__(
         self,
@@ -60,18 +77,34 @@ class SlotsExecutor(Pool):
         recycle_after: int | None = None,
         gpus: Sequence[str] = (),
     ) -> None:
+        if multiprocessing.current_process().daemon:
+            raise UsageError(
+                "a daemonic process, such as a worker of multiprocessing.Pool, may start no workers: "
+                'search there with executor="serial", workers=1'
+            )
+        try:
+            pickled = bytes(dumps(evaluator))
+        except Exception as error:
+            raise UsageError(
+                f"the evaluator {evaluator.name} cannot be sent to workers ({type(error).__name__}: {error}): let it "
+                "make what cannot be pickled when it first evaluates, or use --executor serial --workers 1"
+            ) from error
         word = f"process {os.getpid()}, {os.urandom(8).hex()}\n".encode()
-        self._lock = _locked(alive, word) if alive else None
-        self._context = multiprocessing.get_context("forkserver")
-        self._context.set_forkserver_preload([__name__, *evaluator.preload])
-        with _sheltered():
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload([__name__, *evaluator.preload])
+        with _starting(), _block_stop_signals():
+            context.Lock()  # which lies in shared memory
             forkserver.ensure_running()
 
         def hire(number: int) -> _Process:
             variables = {"CUDA_VISIBLE_DEVICES": gpus[number % len(gpus)]} if gpus else {}
-            return _Process(self._context, (evaluator, (alive, word) if self._lock else None, variables))
+            placed = (alive, word) if alive and self._lock else None
+            return _Process(context, (pickled, evaluator.placement.threads, placed, variables))
 
-        super().__init__(hire, slots, trial_timeout=trial_timeout, recycle_after=recycle_after)
+        self.hire = hire
+        with _starting():
+            super().__init__(hire, slots, trial_timeout=trial_timeout, recycle_after=recycle_after)
+        self._lock = _lock_alive_file(alive, word) if alive else None
 
     def close(self) -> None:
         """Kill all workers, and release the lock that keeps them alive."""
@@ -81,45 +114,68 @@ class SlotsExecutor(Pool):
             self._lock = None
 
 
+def try_worker(evaluator: Evaluator) -> None:
+    """Start one worker, and end it.
+
+    Raises:
+        UsageError: if this process may start none, or the evaluator cannot be sent to it.
+        WorkersError: if it does not start.
+    """
+    with closing(SlotsExecutor(evaluator, 1)) as executor:
+        worker = executor.hire(0)
+        try:
+            worker.begin().result(executor.start_limit)
+        except TimeoutError:
+            raise WorkersError(f"cannot start workers: one took longer than {executor.start_limit:g} seconds") from None
+        except Exception as error:
+            raise WorkersError(f"cannot start workers: {explain_failed_start(error)}") from error
+        finally:
+            worker.kill()
+
+
 class _Process:
-    """A worker process of this machine."""
+    """A worker process of this machine: a guard, which loky knows, and its child, which works."""
 
     def __init__(self, context: Any, arguments: tuple[Any, ...]) -> None:
-        with _sheltered():
+        with _starting(), _block_stop_signals():
             self._loky = ProcessPoolExecutor(
                 max_workers=1, context=context, initializer=_start_worker, initargs=arguments
             )
-        self._groups: set[int] = set()
+
+    def begin(self) -> Future[None]:
+        """Have the worker come up, or say that it is up."""
+        return self._submit(_begin)
 
     def start(self, job: Job) -> tuple[Future[None], Future[Evaluation]]:
         """Send two tasks; the worker starts the second once it has completed the first, which is empty."""
-        with _without_main_module(), _sheltered():
-            try:
-                begun = self._loky.submit(_begin)
-                self._groups.update(self._loky._processes)  # loky forgets a worker that has died
-                ended = self._loky.submit(_evaluate, job)
-            except BrokenProcessPool as error:
-                raise WorkerDied(str(error)) from error
-        return begun, _translated(ended)
+        return self.begin(), self._submit(_evaluate, job)
 
     def kill(self) -> None:
-        """Kill the process and its children, even if it is dead already."""
-        for pid in self._groups.union(self._loky._processes or ()):
-            with suppress(ProcessLookupError, PermissionError):
-                os.killpg(pid, signal.SIGKILL)  # the worker leads a group of its own, in which its guard outlives it
-        self._groups.clear()
+        """End the process and all that it has started."""
+        for guard in [*(self._loky._processes or {}).values()]:
+            if not connection.wait([guard.sentinel], 0):
+                with suppress(ProcessLookupError):
+                    os.kill(guard.pid, signal.SIGTERM)
+                connection.wait([guard.sentinel], _PATIENCE)  # one that cannot end is killed by loky
         # Of a task that waits, loky's thread would look for what it has just thrown away, and end with a traceback.
         with suppress(queue.Empty):
             while True:
                 self._loky._work_ids.get_nowait()
         self._loky.shutdown(wait=True, kill_workers=True)
 
+    def _submit(self, task: Any, *arguments: Any) -> Future[Any]:
+        with _starting(), _without_main_module(), _block_stop_signals():
+            try:
+                return _translate(self._loky.submit(task, *arguments))
+            except BrokenProcessPool as error:
+                raise WorkerDied(str(error)) from error
 
-def _translated(future: Future[Evaluation]) -> Future[Evaluation]:
+
+def _translate(future: Future[T]) -> Future[T]:
     """Return a future that raises :class:`WorkerDied` for a dead worker."""
-    ours: Future[Evaluation] = Future()
+    ours: Future[T] = Future()
 
-    def follow(done: Future[Evaluation]) -> None:
+    def follow(done: Future[T]) -> None:
         if done.cancelled():
             ours.set_exception(WorkerDied("it was stopped"))
         elif isinstance(error := done.exception(), BrokenProcessPool):
@@ -136,7 +192,7 @@ def _translated(future: Future[Evaluation]) -> Future[Evaluation]:
     return ours
 
 
-def _locked(alive: Path, word: bytes) -> IO[bytes] | None:
+def _lock_alive_file(alive: Path, word: bytes) -> IO[bytes] | None:
     """Lock the file that says that this process lives, and write its word; ``None`` if the file system cannot."""
     lock = alive.open("ab", buffering=0)
     deadline = time.monotonic() + _PATIENCE
@@ -154,28 +210,47 @@ def _locked(alive: Path, word: bytes) -> IO[bytes] | None:
             return None
 
 
-def _set_guard(alive: Path, word: bytes) -> None:
-    """Fork a process that waits for the lock that the main process holds while it lives, and then ends this group.
+@contextmanager
+def _starting() -> Iterator[None]:
+    """Turn what the machine refuses to workers into an error that says so.
 
-    If the file has another ``word`` the main process was killed before this worker was up, and the run was resumed.
-
-    A thread could not do that: while an evaluation keeps the interpreter to itself, in C code, it would never run. As
-    a member of the group the guard also keeps its number from being reused while the worker is dead.
+    Raises:
+        WorkersError: with the reason and the mend.
     """
-    if os.fork():
-        return
     try:
-        os.closerange(3, os.sysconf("SC_OPEN_MAX"))  # of pipes by whose end others tell that the worker has died
-        with alive.open("rb") as lock:
-            if lock.read() == word:
-                fcntl.flock(lock, fcntl.LOCK_SH)
-            os.killpg(0, signal.SIGKILL)
-    finally:
-        os._exit(1)
+        yield
+    except (OSError, EOFError, RuntimeError) as error:
+        if isinstance(error, BrokenProcessPool):
+            raise
+        reason = explain(error)
+        if isinstance(error, EOFError | ConnectionError):
+            reason = "the process from which they are forked has died; what it said stands above"
+        elif getattr(error, "errno", None) != errno.EMFILE and not _has_shared_memory():
+            reason = f"shared memory (/dev/shm) cannot be written: {reason}"
+        raise WorkersError(f"cannot start workers: {reason}; --executor serial --workers 1 needs none") from error
+
+
+def _has_shared_memory() -> bool:
+    try:
+        multiprocessing.get_context("forkserver").Lock()
+    except OSError:
+        return False
+    return True
+
+
+def _forget_fork_server() -> None:
+    """Let a process that was forked have a fork server of its own: that of its parent is no child of it."""
+    server: Any = forkserver._forkserver
+    if server._forkserver_pid is not None:
+        os.close(server._forkserver_alive_fd)
+        server.__init__()
+
+
+os.register_at_fork(after_in_child=_forget_fork_server)
 
 
 @contextmanager
-def _sheltered() -> Iterator[None]:
+def _block_stop_signals() -> Iterator[None]:
     """Block the stop signals for processes that are started in the block.
 
     A terminal or a scheduler sends them to all processes of a run, but only the main one handles them. Here a signal is
@@ -208,18 +283,21 @@ def _without_main_module() -> Iterator[None]:
         main.__dict__.update(hidden)
 
 
-def _start_worker(evaluator: Evaluator, alive: tuple[Path, bytes] | None, variables: dict[str, str]) -> None:
-    """Prepare a worker process."""
+def _start_worker(pickled: bytes, threads: int, alive: tuple[Path, bytes] | None, variables: dict[str, str]) -> None:
+    """Prepare a worker process; what the evaluator needs is loaded by :func:`_begin`, whose errors are sent back."""
+    global _pickled
+    try:
+        divide_off_guard(alive)
+    except OSError as error:
+        _pickled = WorkersError(explain(error))
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})  # by which a guard would be ended
+        return
     for number in _STOPS:  # the fork server blocks them already; a child of an evaluation may unblock them
         signal.signal(number, signal.SIG_IGN)
-    os.setpgid(0, 0)  # what an evaluation starts dies with it
     os.environ.update(variables)
-    if alive is not None:
-        die_with_parent()  # the fork server, whose end loses the worker
-        _set_guard(*alive)
-    _use_threads(evaluator.placement.threads)
-    global _evaluator
-    _evaluator = evaluator
+    process_executor._USE_PSUTIL = False  # loky would replace a worker that grows, under the name of its guard
+    _use_threads(threads)
+    _pickled = pickled
 
 
 def _use_threads(threads: int) -> None:
@@ -233,9 +311,14 @@ def _use_threads(threads: int) -> None:
 
 
 def _begin() -> None:
-    """Do nothing: its completion shows that the worker begins with the next task."""
+    """Load the evaluator, once; the completion shows that the worker begins with the next task."""
+    global _evaluator
+    if isinstance(_pickled, WorkersError):
+        raise _pickled
+    if _evaluator is None:
+        _evaluator = pickle.loads(_pickled)
 
 
 def _evaluate(job: Job) -> Evaluation:
-    assert _evaluator is not None, "the initializer has run"
+    assert _evaluator is not None, "its worker has begun"
     return evaluate_safely(_evaluator, job, in_worker=True)

@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from evo_nas.manager import Listener, Reason, say_why
 from evo_nas.system.terminal import RenewedLine, duration
 from genotypes.individual import Evaluation, Individual, Outcome
 from genotypes.measure import ACCURACY, Measure
 from genotypes.population import Population
-
-if TYPE_CHECKING:
-    pass
-
 
 LONG_RESTORE: Final = 1.0
 """Seconds that a strategy may be told the history again without a word."""
@@ -53,7 +49,7 @@ class Progress(Listener):
         self._measure = ACCURACY
 
     def preparing(self, words: str) -> None:
-        """Say how far the groundwork is."""
+        """Print how far the groundwork is."""
         self._introduce()
         self._say(words, always=True)
 
@@ -109,10 +105,10 @@ class Progress(Listener):
         if self._failed:
             words.append(f"{self._failed} failed")
         if not self._is_stopping:
-            words.extend(self._time_left(trained))
+            words.extend(self._spell_remaining_time(trained))
         return "  ".join(words)
 
-    def _time_left(self, trained: int) -> list[str]:
+    def _spell_remaining_time(self, trained: int) -> list[str]:
         """Return in words the time left until the end of the search, or until its time limit if that is earlier."""
         words = []
         done = trained - self._trained_before

@@ -29,7 +29,7 @@ SECONDS_BETWEEN_WRITES: Final = 1.0
 """The chart of TensorBoard's tab "custom scalars": all trials, the best and the mean in one."""
 
 
-def check_installed() -> None:
+def require_tensorboard() -> None:
     """Raise unless TensorBoard is installed.
 
     Raises:

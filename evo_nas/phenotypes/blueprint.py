@@ -83,7 +83,7 @@ class Blueprint:
 
     @property
     def size(self) -> dict[str, Any]:
-        """What decides the size of the network, as ``CellNetwork`` and ``cost_of`` take it; not cells and classes."""
+        """The numbers that decide the size of the network, as ``CellNetwork`` and ``cost_of`` take them."""
         names = ("macro", "cells_per_stack", "filters", "channels", "stem", "skip_reduction_input", "average")
         return {name: getattr(self, name) for name in names}
 

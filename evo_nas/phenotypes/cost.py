@@ -1,4 +1,4 @@
-"""What a network costs: parameters, and mult-adds for one image, counted from shapes without memory or arithmetic."""
+"""The cost of a network: parameters, and mult-adds per image, counted from shapes without memory or arithmetic."""
 
 from __future__ import annotations
 
@@ -58,14 +58,14 @@ def cost_by_part(network: CellNetwork, image: int) -> dict[str, Cost]:
         raise ValueError(f"image must be at least {SMALLEST_IMAGE} pixels a side, not {image}: reductions halve it")
     counter = _Counter()
     sizes = counter.stem(network.stem, (image, image))
-    parts = {"stem": counter.taken(network.stem)}
+    parts = {"stem": counter.take(network.stem)}
     for index, (layer, cell) in enumerate(zip(network.plan.layers, network.cells, strict=True)):
         previous = sizes[-1 if layer.previous is None else -layer.previous]
         # A cell that nobody reads is not built, and hands on what it gets.
         sizes.append(counter.cell(cell, sizes[-1], previous) if isinstance(cell, CellModule) else sizes[-1])
-        parts[f"cells.{index}"] = counter.taken(cell)
+        parts[f"cells.{index}"] = counter.take(cell)
     counter.mult_adds = network.classifier.weight.numel()
-    parts["classifier"] = counter.taken(network.classifier)
+    parts["classifier"] = counter.take(network.classifier)
     return parts
 
 
@@ -75,7 +75,7 @@ class _Counter:
     def __init__(self) -> None:
         self.mult_adds = 0
 
-    def taken(self, part: nn.Module) -> Cost:
+    def take(self, part: nn.Module) -> Cost:
         """Return what was counted since the last time, and the parameters of the part that it was counted in."""
         mult_adds, self.mult_adds = self.mult_adds, 0
         return Cost(sum(parameter.numel() for parameter in part.parameters()), mult_adds)
@@ -108,29 +108,29 @@ class _Counter:
             for layer in module:
                 size = self.through(layer, size)
         elif isinstance(module, SameConv2d):
-            size = self.convolved(module, _strided(size, module.stride))
+            size = self.count_convolution(module, _divide_size(size, module.stride))
         elif isinstance(module, nn.Conv2d):  # the stem of large images, without padding
             height, width = (
                 (n - kernel) // step + 1
                 for n, kernel, step in zip(size, module.kernel_size, module.stride, strict=True)
             )
-            size = self.convolved(module, (height, width))
+            size = self.count_convolution(module, (height, width))
         elif isinstance(module, FactorizedReduction):
-            size = _strided(size, (2, 2))
-            self.convolved(module.even, size)
-            self.convolved(module.odd, size)
+            size = _divide_size(size, (2, 2))
+            self.count_convolution(module.even, size)
+            self.count_convolution(module.odd, size)
         elif isinstance(module, SamePool2d):
-            size = _strided(size, (module.stride, module.stride))
+            size = _divide_size(size, (module.stride, module.stride))
         elif not isinstance(module, _FREE):
             raise TypeError(f"nobody has said how to count a {type(module).__name__}")
         return size
 
-    def convolved(self, convolution: nn.Conv2d, size: Size) -> Size:
+    def count_convolution(self, convolution: nn.Conv2d, size: Size) -> Size:
         """Count a convolution with an output map of this size: each weight multiplies once per pixel."""
         self.mult_adds += convolution.weight.numel() * size[0] * size[1]
         return size
 
 
-def _strided(size: Size, stride: tuple[int, ...]) -> Size:
+def _divide_size(size: Size, stride: tuple[int, ...]) -> Size:
     """Return the size that SAME padding leaves."""
     return -(-size[0] // stride[0]), -(-size[1] // stride[1])

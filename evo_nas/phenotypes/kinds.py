@@ -1,4 +1,4 @@
-"""Which network stands for what a space describes: found by the kind of the decoded object, or brought by the space."""
+"""The networks for what spaces describe: found by the kind of the decoded object, or brought by the space."""
 
 from __future__ import annotations
 

@@ -15,9 +15,10 @@ from evo_nas.phenotypes.ops import SameConv2d, SamePool2d, pointwise
 from evo_nas.phenotypes.plan import AVERAGES, Layer, Plan, output_channels, plan_network
 from genotypes.cell import CellPair
 from genotypes.genotype import GenotypeError
+from genotypes.ranges import check_range
 
 SCHEDULES: Final = ("both", "depth", "time")
-"""What the probability to drop a path grows with: depth and time (NASNet), or one of them (AmoebaNet: time)."""
+"""Growth of the probability to drop a path: with depth and time (NASNet), or one of them (AmoebaNet: time)."""
 
 
 class CellNetwork(nn.Module):
@@ -61,13 +62,10 @@ class CellNetwork(nn.Module):
         average: str = "same",
     ) -> None:
         super().__init__()
-        for name, value in (("classes", classes), ("channels", channels)):
-            if value < 1:
-                raise ValueError(f"{name} must be at least 1, not {value}")
-        if not 0 < drop_path_keep <= 1:
-            raise ValueError(f"drop_path_keep must lie in (0, 1], not {drop_path_keep}")
-        if not 0 <= dropout < 1:
-            raise ValueError(f"dropout must lie in [0, 1), not {dropout}")
+        check_range("classes", classes, "[1, inf)")
+        check_range("channels", channels, "[1, inf)")
+        check_range("drop_path_keep", drop_path_keep, "(0, 1]")
+        check_range("dropout", dropout, "[0, 1)")
         for name, word, known in (
             ("drop_path_schedule", drop_path_schedule, SCHEDULES),
             ("average", average, AVERAGES),
@@ -126,12 +124,12 @@ class CellNetwork(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Map images, (n, channels, h, w), to logits, (n, classes)."""
-        return self._classified(self._features(images)[0])
+        return self._classify(self._features(images)[0])
 
     def forward_both(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
         """Map images to logits and to those of the auxiliary classifier, both (n, classes); ``None`` without it."""
         features, early = self._features(images)
-        return self._classified(features), None if self.auxiliary is None else self.auxiliary(early)
+        return self._classify(features), None if self.auxiliary is None else self.auxiliary(early)
 
     def _features(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Return the last cell's output, and that which the auxiliary classifier reads; each of shape (n, c, h, w)."""
@@ -145,7 +143,7 @@ class CellNetwork(nn.Module):
                 early = outputs[-1]
         return outputs[-1], early
 
-    def _classified(self, features: Tensor) -> Tensor:
+    def _classify(self, features: Tensor) -> Tensor:
         logits: Tensor = self.classifier(self.dropout(torch.relu(features).mean((2, 3))))  # (n, classes)
         return logits
 
@@ -170,7 +168,7 @@ class CellNetwork(nn.Module):
 
 
 class Stem(nn.Module):
-    """What comes before the first cell; see :class:`evo_nas.phenotypes.plan.Plan`."""
+    """The layers before the first cell; see :class:`evo_nas.phenotypes.plan.Plan`."""
 
     def __init__(self, plan: Plan, channels: int) -> None:
         super().__init__()

@@ -30,7 +30,7 @@ ISAS: Final = frozenset(
     AVX10_1_512_AMX_FP16 AVX10_2 AVX10_2_512 AVX10_2_512_AMX_2 AVX10_2_AMX_2
     """.split()  # noqa: SIM905
 )
-"""What oneDNN takes the variables to mean (its guide, "CPU Dispatcher Control"); it passes over any other word."""
+"""Values of oneDNN's variables (its guide, "CPU Dispatcher Control"); it ignores any other word."""
 
 _TOLERANCE: Final = 1e-3
 """Of the largest number: far from the errors of rounding in float32, and from those of a kernel that is wrong."""
@@ -54,7 +54,7 @@ def why_not() -> str | None:
 
 @contextmanager
 def avoid_faults() -> Iterator[None]:
-    """Have torch convolve without oneDNN until the end of the block, where the self-check found fault with it."""
+    """Convolve without oneDNN until the end of the block, where the self-check found fault with it."""
     if why_not() is None:
         yield
         return

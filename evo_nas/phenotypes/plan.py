@@ -17,7 +17,7 @@ MACROS: Final[dict[str, str]] = {
 """The macro-architectures (Zoph et al. 2017, figure 2)."""
 
 AVERAGES: Final = ("same", "zeros")
-"""How average pooling of stride 2 pads: SAME as in the released networks, or by zeros that count, as in timm's."""
+"""Padding of average pooling of stride 2: SAME as in the released networks, or by zeros that count, as in timm's."""
 
 SMALLEST_IMAGE: Final = 8
 """Pixels a side; of a smaller image the reductions would leave nothing to look at."""
@@ -136,7 +136,7 @@ def plan_network(
         cells_per_stack,
         filters,
         stem,
-        layers=_wired(places, stacking, macro, reductions if skips else []),
+        layers=_wire(places, stacking, macro, reductions if skips else []),
         auxiliary=reductions[1] if stacking.auxiliary_after else reductions[1] - 1,
     )
 
@@ -158,9 +158,7 @@ def _places(
     return places
 
 
-def _wired(
-    places: list[tuple[Cell, int, int]], stacking: Stacking, macro: str, skipped: list[int]
-) -> tuple[Layer, ...]:
+def _wire(places: list[tuple[Cell, int, int]], stacking: Stacking, macro: str, skipped: list[int]) -> tuple[Layer, ...]:
     """Return for each layer what it reads; after those ``skipped``, h_{i-1} lies one further back."""
     # How often each output was halved, those of the stem first.
     halvings = [1, 2] if macro == "imagenet" and stacking.strided_stem else [0]
@@ -186,7 +184,7 @@ def output_channels(cell: Cell, filters: int) -> int:
     return sum(state_channels(cell, state, filters) for state in cell.output)
 
 
-def size_named(text: str, cells: CellPair) -> tuple[int, int]:
+def parse_size(text: str, cells: CellPair) -> tuple[int, int]:
     """Read the papers' notation N @ P, as in ``6@4032``: give N cells a stack, and F filters in the first one.
 
     P counts the channels before the classifier (Zoph et al. 2017, section 4): 24F for NASNet-A, whose normal cell puts

@@ -24,6 +24,7 @@ import torch
 from evo_nas.system.atomic import write_whole
 from evo_nas.system.cache import user_cache
 from evo_nas.system.resources import processor
+from evo_nas.system.text import read_text
 from evo_nas.system.version import __version__
 
 SECONDS: Final = 60
@@ -39,7 +40,7 @@ _PIPE: Final = 4096
 """Bytes that a pipe takes at least before its writer has to wait: more than an answer has."""
 
 _CRASHES: Final = (signal.SIGSEGV, signal.SIGBUS, signal.SIGILL, signal.SIGFPE, signal.SIGABRT, signal.SIGTRAP)
-"""What ends a process that does wrong. Any other signal comes from somebody else."""
+"""Signals that end a process that does wrong. Any other signal comes from somebody else."""
 
 
 def find_fault(name: str, probe: Callable[[], str | None], depends: str = "") -> str | None:
@@ -52,10 +53,9 @@ def find_fault(name: str, probe: Callable[[], str | None], depends: str = "") ->
     """
     place = user_cache() / "self-check" / f"{name}-{_key(depends)}.json"
     with suppress(OSError, ValueError, TypeError, KeyError):  # none there, or damaged: then it is made again
-        if place.is_file():  # a pipe would have no end
-            kept = json.loads(place.read_text("utf-8"))["fault"]
-            if kept is None or (isinstance(kept, str) and kept.isprintable() and len(kept) <= _LONGEST):
-                return kept
+        kept = json.loads(read_text(place))["fault"]
+        if kept is None or (isinstance(kept, str) and kept.isprintable() and len(kept) <= _LONGEST):
+            return kept
     try:
         fault = run_probe(probe)
     except OSError as error:
@@ -139,7 +139,7 @@ def _answer(probe: Callable[[], str | None], pipe: int) -> None:
 
 
 def _leave_the_parent() -> None:
-    """Let nothing that reaches the child, or ends it, count as the parent's; and let nothing but the alarm end it."""
+    """Part this child from its parent: its signals are its own, no core file is left, and only the alarm ends it."""
     signal.set_wakeup_fd(-1)
     for number in signal.valid_signals():
         if callable(signal.getsignal(number)):  # as for Ctrl-C, which goes to both: it is the parent's to answer

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class LoadReport:
-    """Which weights of a file were taken over: names of tensors."""
+    """The weights of a file that were taken over, and those that were not: names of tensors."""
 
     loaded: tuple[str, ...]
     resized: tuple[str, ...]
@@ -25,7 +25,7 @@ class LoadReport:
     unused: tuple[str, ...]
 
     def lines(self) -> Iterator[str]:
-        """Say it in words, the first few names of each."""
+        """Yield the report as lines of text, with the first few names of each kind."""
         yield f"{len(self.loaded)} tensors were loaded"
         for names, what in (
             (self.resized, "have another shape and start at random"),

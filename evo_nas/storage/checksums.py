@@ -12,6 +12,7 @@ import zlib
 from pathlib import Path
 
 from evo_nas.storage.schema import ASK, SUMMED, is_garbled
+from evo_nas.system.text import read_text
 from genotypes.genotype import printable
 
 
@@ -39,7 +40,7 @@ def sum_file(history: Path) -> Path:
 def is_untouched(history: Path) -> bool:
     """Return whether a history is what it was when it was last closed in order; a live or killed run's is not."""
     try:
-        return may_be_untouched(history) and sum_file(history).read_text("ascii").strip() == file_sum(history)
+        return may_be_untouched(history) and read_text(sum_file(history)).strip() == file_sum(history)
     except (OSError, ValueError):
         return False
 
@@ -47,7 +48,7 @@ def is_untouched(history: Path) -> bool:
 def may_be_untouched(history: Path) -> bool:
     """Return whether the sizes of the file and its log agree with :func:`is_untouched`; the file is not read."""
     try:
-        size = sum_file(history).read_text("ascii").split()[-1]
+        size = read_text(sum_file(history)).split()[-1]
         log = history.with_name(history.name + "-wal")  # if it holds anything, somebody else has written since
         return size == str(history.stat().st_size) and (not log.exists() or log.stat().st_size == 0)
     except (OSError, ValueError, IndexError):

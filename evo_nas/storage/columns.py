@@ -22,7 +22,7 @@ What was reused, refused or answered with the failure of a quarantined network h
 
 @dataclass(frozen=True, slots=True)
 class ColumnCheck:
-    """What a stored value must be: said in SQL, and again in Python.
+    """A condition on a stored value: once in SQL, and once in Python.
 
     ``sql`` is true of what can be read, and never false of a missing value that may be missing: in SQLite every text
     is above every number, and a comparison with NULL is neither true nor false. Python looks at every value as it goes
@@ -72,7 +72,7 @@ CHECKS: Final = {
     for column in table.columns
     if column.name != "id"
 }
-"""What the values of a table's column must be."""
+"""Conditions on the values of a table's column."""
 
 
 def select(connection: sqlite3.Connection, table: Table, names: Iterable[str], order: str = "") -> sqlite3.Cursor:

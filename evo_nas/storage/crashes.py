@@ -1,7 +1,7 @@
 """Crashes in native code of this very process: which attempt one ended, and where.
 
 A process that dies of SIGSEGV or its kin can record nothing afterwards. Python's faulthandler can, in the instant
-before: it writes where the crash happened into a file. Whoever goes on with the run finds it there. A process that
+before: it writes where the crash happened into a file. The process that resumes the run finds it there. A process that
 dies of anything else, such as SIGKILL or a power cut, leaves no such words.
 """
 
@@ -80,7 +80,7 @@ class CrashFile:
 
     @contextmanager
     def watch(self, trial: int, attempt: int) -> Iterator[None]:
-        """Have a native crash until the end of the block recorded as that of this attempt.
+        """Record a native crash until the end of the block as one of this attempt.
 
         faulthandler serves one at a time, and does not always tell whom. Where it writes into a file that Python knows,
         as it does with PYTHONFAULTHANDLER, it does so again afterwards; where it writes to a bare number it is left
@@ -93,7 +93,7 @@ class CrashFile:
             self._end()
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         self._end()
         if self._file is not None:
             self._file.close()
@@ -103,7 +103,7 @@ class CrashFile:
         global _watching
         if _watching is not None or threading.current_thread() is not threading.main_thread():
             return
-        self._before = _written_to()
+        self._before = _find_output()
         if self._before is None and faulthandler.is_enabled():
             return
         with suppress(OSError):
@@ -126,10 +126,10 @@ _watching: CrashFile | None = None
 
 
 def _give_back() -> None:
-    """Have faulthandler write where it wrote before; if somebody else has taken it over, it is theirs."""
+    """Point faulthandler back to where it wrote before, unless other code has taken it over."""
     global _watching
     crash_file, _watching = _watching, None
-    if crash_file is not None and _written_to() is crash_file._file:
+    if crash_file is not None and _find_output() is crash_file._file:
         faulthandler.disable()
         if crash_file._before is not None:
             with suppress(OSError, ValueError, RuntimeError):  # it was closed in the meantime
@@ -139,7 +139,7 @@ def _give_back() -> None:
 os.register_at_fork(after_in_child=_give_back)  # the crash of a child is not that of this process
 
 
-def _written_to() -> Any:
+def _find_output() -> Any:
     """Find the file that faulthandler writes to; ``None`` if it is off, or writes to a bare number.
 
     There is no question that it answers, but it tells the garbage collector what it holds. Files that it writes to on

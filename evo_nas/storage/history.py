@@ -63,7 +63,7 @@ class History(HistoryReader):
         Raises:
             RunFolderError: if there is none, it is damaged, or it is of another version.
         """
-        if path.is_file() and not cls.begun(path, locks=locks):
+        if path.is_file() and not cls.exists(path, locks=locks):
             return cls._new(path, locks, durable)
         # Read without writing first: SQLite tidies up when it closes a file, and one that is refused stays as it is.
         cls._existing(path, looking_mode(path), locks).close()
@@ -160,7 +160,7 @@ class History(HistoryReader):
         row = (id, number, now, None, None)
         self._db.execute(schema.ATTEMPT.insert(), (*row, row_sum(*row)))
 
-    def crashed(self, id: int) -> None:
+    def record_crash(self, id: int) -> None:
         """Record that an attempt took its process down; the trial stays pending."""
         with explain_errors(self.path), self._db:
             self._end_attempt(id, Outcome.CRASH, time.time())
@@ -190,9 +190,9 @@ class History(HistoryReader):
             "id": id,
             "told": event,
             "outcome": str(evaluation.outcome),
-            "fitness": _stored(evaluation.fitness),
-            "test": _stored(evaluation.test_fitness),
-            "seconds": _stored(evaluation.seconds),
+            "fitness": _normalise(evaluation.fitness),
+            "test": _normalise(evaluation.test_fitness),
+            "seconds": _normalise(evaluation.seconds),
             "parameters": costs[0],
             "mult_adds": costs[1],
             "metrics": _json(metrics),
@@ -200,7 +200,7 @@ class History(HistoryReader):
             "told_at": now,
         }
         assert tuple(row) == TELL
-        curve = [(id, epoch, _stored(accuracy)) for epoch, accuracy in enumerate(evaluation.curve, start=1)]
+        curve = [(id, epoch, _normalise(accuracy)) for epoch, accuracy in enumerate(evaluation.curve, start=1)]
         updated = self._db.execute(_UPDATE_TELL, {**row, "told_sum": row_sum(*row.values(), len(curve))})
         assert updated.rowcount == 1, f"trial {id} was told twice or never asked"
         reach(Failpoint.TELLING)
@@ -214,7 +214,7 @@ class History(HistoryReader):
 
         What is not finite is left out: a note is no reason to end a search, and no number to keep.
         """
-        rows = [(id, str(name), _stored(float(value))) for name, value in notes.items() if math.isfinite(value)]
+        rows = [(id, str(name), _normalise(float(value))) for name, value in notes.items() if math.isfinite(value)]
         with explain_errors(self.path), self._db:
             self._db.executemany(schema.NOTE.insert(verb="REPLACE"), [(*row, row_sum(*row)) for row in rows])
         reach(Failpoint.NOTED)
@@ -228,7 +228,7 @@ _UPDATE_TELL: Final = (
 )
 
 
-def _stored(value: float | None) -> float | None:
+def _normalise(value: float | None) -> float | None:
     """Return a number as SQLite gives it back: it has no -0.0, and a checksum knows the difference."""
     return None if value is None else value + 0.0
 

@@ -1,4 +1,4 @@
-"""How a history is opened for reading: checked, refused with the reason and what mends it, never changed."""
+"""Opening a history for reading: it is checked, refused with the reason and the mend, and never changed."""
 
 from __future__ import annotations
 
@@ -170,7 +170,7 @@ class explain_errors:
         if code in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR):
             return RunFolderError(
                 f"the history {self.path} cannot be written: {error}; nothing that it holds is lost: when there is "
-                f"space, go on with: {resume_command(self.path.parent)}"
+                f"space, resume with: {resume_command(self.path.parent)}"
             )
         if code in ABOUT_ACCESS:
             return RunFolderError(f"the history {self.path} cannot be used: {error}")

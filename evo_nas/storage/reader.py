@@ -28,7 +28,7 @@ LATELY: Final = 100
 
 @dataclass(frozen=True)
 class Counts:
-    """What the history says; all of it at one moment."""
+    """The counts of a history, all at one moment."""
 
     trained: int = 0
     outcomes: dict[str, int] = field(default_factory=dict)
@@ -51,7 +51,7 @@ class Counts:
 
     @property
     def failures(self) -> dict[str, int]:
-        """How many failed, by outcome."""
+        """Number of failed trials, by outcome."""
         return {name: n for name, n in sorted(self.outcomes.items()) if name not in NO_FAILURE}
 
 
@@ -94,9 +94,9 @@ class HistoryReader(Replay):
         for row in self._rows(_QUARANTINED):
             crashed.setdefault(str(row["key"]), (row["id"], str(row["genotype"])))
         return Counts(
-            trained=self.trained(),
+            trained=self.count_trainings(),
             outcomes=self._outcomes_by_index(),
-            stopped_early=self.stopped_early() if stops else 0,
+            stopped_early=self.count_early_stops() if stops else 0,
             best=None if best is None else (best.id, float(best.fitness), str(best.genotype)),
             pending=tuple((row[0], row[1] or 0, row[2]) for row in self._rows(_PENDING)),
             quarantined=tuple(crashed.values()),
@@ -114,7 +114,7 @@ class HistoryReader(Replay):
         counts = {"ok": ok, "reused": told - ok - sum(failures.values()), **failures}
         return {outcome: count for outcome, count in counts.items() if count}
 
-    def stopped_early(self) -> int:
+    def count_early_stops(self) -> int:
         """Count the trainings that a stopping rule of the proxy trainer ended before their last epoch."""
         # As text: reading JSON takes far longer.
         return int(self._one("SELECT count(*) FROM trial WHERE outcome = 'ok' AND instr(metrics, '\"stopped\":1.0')"))

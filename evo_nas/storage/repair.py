@@ -1,4 +1,4 @@
-"""What ``repair`` does: the good rows of a damaged history go into a new file, and the damaged one is kept."""
+"""Repair of a damaged history: its good rows go into a new file, and the damaged one is kept."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from genotypes.genotype import shorten
 
 @dataclass(frozen=True)
 class Repair:
-    """What became of a history: how many trials are saved as they were, and which are not."""
+    """The result of a repair: how many trials are saved as they were, and which are not."""
 
     path: Path
     saved: int
@@ -39,7 +39,7 @@ class Repair:
 
     @property
     def trials(self) -> int:
-        """How many trials the history had, as far as can be known."""
+        """Number of trials that the history had, as far as can be known."""
         return self.saved + len(self.again) + len(self.lost)
 
     def to_json(self) -> dict[str, Any]:
@@ -61,13 +61,13 @@ class Repair:
             return
         found = [f"saved {self.saved} of {self.trials} trials"]
         found += [
-            f"{word}: {len(ids)} ({_spelled(ids)})"
+            f"{word}: {len(ids)} ({_spell_ids(ids)})"
             for word, ids in (("pending again", self.again), ("lost", self.lost))
             if ids
         ]
         yield "; ".join(found)
         yield f"the damaged history is kept: {self.kept}"
-        yield f"go on with: {resume_command(self.path)}"
+        yield f"resume with: {resume_command(self.path)}"
 
 
 def repair(path: Path) -> Repair:
@@ -79,7 +79,7 @@ def repair(path: Path) -> Repair:
     Raises:
         RunFolderError: if there is no run, it is in use, or nothing can be saved; then nothing was changed.
     """
-    _put_back_locked(path)
+    _put_back_under_lock(path)
     with RunFolder.open(path) as folder:
         try:
             with suppress(DamagedHistory):
@@ -110,13 +110,13 @@ def repair(path: Path) -> Repair:
 
 
 def _sound(folder: RunFolder) -> Repair:
-    """Look at a history, whatever its checksum says.
+    """Return the empty repair of a sound history, whatever its checksum says.
 
     Raises:
         DamagedHistory: if it is damaged.
         RunFolderError: if there is none, or it is of another version.
     """
-    History.begun(folder.history, locks=folder.has_locks)
+    History.exists(folder.history, locks=folder.has_locks)
     if _beside(folder.history, "-journal").exists():  # to be taken back, which needs writing
         with suppress(sqlite3.Error), closing(_connect(folder.history, "rw", folder.has_locks)) as connection:
             connection.execute("SELECT 1 FROM sqlite_master")
@@ -151,10 +151,10 @@ def _replace(folder: RunFolder, found: Salvage) -> Path:
     return kept
 
 
-def _put_back_locked(path: Path) -> None:
+def _put_back_under_lock(path: Path) -> None:
     """Undo what an earlier repair did that was killed, if there was one; without its history it is no run to open."""
     history = RunFolder(path).history
-    if _last_kept(history) is not None and not os.path.lexists(history):
+    if _find_last_copy(history) is not None and not os.path.lexists(history):
         refuse_links(path, FILES)
         lock, _ = take_lock(path / "run.lock", f"the run folder {path}")
         with closing(lock):
@@ -163,7 +163,7 @@ def _put_back_locked(path: Path) -> None:
 
 def _put_back(history: Path) -> None:
     """Undo what a repair that was cut short did to the names: the history comes last, when all beside it is there."""
-    last = _last_kept(history)
+    last = _find_last_copy(history)
     if last is None or os.path.lexists(history):
         return
     for suffix in BESIDE_HISTORY:
@@ -173,7 +173,7 @@ def _put_back(history: Path) -> None:
     sync(history.parent)
 
 
-def _last_kept(history: Path) -> Path | None:
+def _find_last_copy(history: Path) -> Path | None:
     """Find the damaged history that was put aside last."""
     number = re.compile(r"history\.damaged-([1-9]\d{0,8})\.db")
     with suppress(OSError):
@@ -235,7 +235,7 @@ def _connect(path: Path, mode: str, locks: bool) -> sqlite3.Connection:
     return sqlite3.connect(uri, uri=True)
 
 
-def _spelled(ids: Sequence[int]) -> str:
+def _spell_ids(ids: Sequence[int]) -> str:
     """Spell ids, runs of them as ``3-7``."""
     runs = []
     for _, group in groupby(enumerate(ids), key=lambda pair: pair[1] - pair[0]):

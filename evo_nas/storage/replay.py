@@ -1,4 +1,4 @@
-"""What a resumed search is told again, and what those who follow a search ask of its history."""
+"""Replay of a history: a resumed search is told it again, and listeners ask it for counts."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Pending:
 
 @dataclass(frozen=True, slots=True)
 class KnownResult:
-    """What is known of a network that was evaluated before."""
+    """The result of a network that was evaluated before."""
 
     outcome: Outcome
     fitness: float | None
@@ -52,7 +52,7 @@ class KnownResult:
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """How an ask ended, for whoever follows a run: event ``event`` of it, ``at`` seconds since the epoch.
+    """The end of an ask, for readers that follow a run: event ``event`` of it, ``at`` seconds since the epoch.
 
     ``fitness`` is a fraction in [0, 1] and missing after a failure; ``seconds`` is missing for what was not trained.
     ``notes`` are the strategy's own numbers.
@@ -94,7 +94,7 @@ class Replay:
         self._event: int = max(positions)
 
     @staticmethod
-    def begun(path: Path, *, locks: bool = True) -> bool:
+    def exists(path: Path, *, locks: bool = True) -> bool:
         """Return whether there is a history at all; a start that is killed early leaves none, or a file without tables.
 
         Raises:
@@ -158,7 +158,7 @@ class Replay:
             connection = stack.enter_context(closing(connect(copy or path, mode, locks, durable)))
             if not has_tables(connection) and not was_begun(path):
                 raise RunFolderError(
-                    f"{path} holds no trial: the run was stopped before it began; go on with: "
+                    f"{path} holds no trial: the run was stopped before it began; resume with: "
                     f"{resume_command(path.parent)}"
                 )
             check(path, connection, believed=untouched)
@@ -183,7 +183,7 @@ class Replay:
         """Id of the last ask; 0 before the first."""
         return self._one("SELECT max(id) FROM trial") or 0
 
-    def told(self, after: int = 0) -> Iterator[Individual]:
+    def read_tells(self, after: int = 0) -> Iterator[Individual]:
         """Yield what was told after event ``after``, in the order in which it was told."""
         yield from self._individuals("told > ? ORDER BY told", after)
 
@@ -198,7 +198,7 @@ class Replay:
             told, fitness, seconds = row["told"], row["fitness"], row["seconds"]
             yield Told(told, row["told_at"], id, row["genotype"], outcome, fitness, seconds, metrics, notes)
 
-    def told_after(self, event: int) -> int:
+    def count_tells(self, event: int) -> int:
         """Count what was told after an event."""
         return int(self._one("SELECT count(*) FROM trial WHERE told > ?", event))
 
@@ -253,7 +253,7 @@ class Replay:
         return pending
 
     def find(self, key: str) -> KnownResult | None:
-        """Look up what came of the first training of this network; a success goes before a failure."""
+        """Return the result of the first training of this network; a success goes before a failure."""
         rows = self._rows(
             "SELECT id, outcome, fitness, test, parameters, mult_adds, metrics, error FROM trial "
             "WHERE key = ? AND seconds IS NOT NULL "
@@ -266,7 +266,7 @@ class Replay:
         with explain_errors(self.path, row["id"]):
             return KnownResult(Outcome(row["outcome"]), row["fitness"], row["test"], metrics_of(row), row["error"])
 
-    def trained(self) -> int:
+    def count_trainings(self) -> int:
         """Count the trainings that ended, failed ones included and retries not: what a budget of trials limits."""
         return int(self._one("SELECT count(*) FROM trial WHERE seconds IS NOT NULL"))
 
@@ -274,7 +274,7 @@ class Replay:
         """Count the attempts of a trial that took their processes down."""
         return int(self._one("SELECT count(*) FROM attempt WHERE trial = ? AND outcome = 'crash'", id))
 
-    def unended(self, id: int) -> tuple[int, float] | None:
+    def find_open_attempt(self, id: int) -> tuple[int, float] | None:
         """Return number and start of the last attempt of a trial, if it has no end; the start in seconds since 1970."""
         rows = self._rows(
             "SELECT number, started_at, outcome FROM attempt WHERE trial = ? ORDER BY number DESC LIMIT 1", id
@@ -288,7 +288,7 @@ class Replay:
                 raise ValueError(f"an attempt started at {start}")
         return number, start
 
-    def untrained_in_a_row(self) -> int:
+    def count_asks_since_training(self) -> int:
         """Count the last asks in a row that were answered without a training."""
         return int(
             self._one(
@@ -297,8 +297,8 @@ class Replay:
             )
         )
 
-    def refused_in_a_row(self) -> Refused:
-        """Look at the last asks in a row that were answered without a training: those that were refused."""
+    def find_refusals_since_training(self) -> Refused:
+        """Return the refusals among the asks since the last training."""
         (row,) = self._rows(
             "SELECT count(*), min(parameters), min(mult_adds) FROM trial WHERE outcome = 'refused' "
             "AND id > (SELECT coalesce(max(trial), 0) FROM attempt)"
@@ -324,6 +324,6 @@ COSTS: Final = ("parameters", "mult_adds")
 
 
 def metrics_of(row: sqlite3.Row) -> dict[str, float]:
-    """Put the metrics of a trial together again."""
+    """Return the metrics of a trial, put together again."""
     costs = {name: float(row[name]) for name in COSTS if row[name] is not None}
     return costs if row["metrics"] == "{}" else {**costs, **json.loads(row["metrics"])}

@@ -18,16 +18,17 @@ from evo_nas.errors import RunFolderError
 from evo_nas.system.atomic import make_folder, write_whole
 from evo_nas.system.failpoints import Failpoint, reach
 from evo_nas.system.links import refuse_links
+from evo_nas.system.text import read_text
 from genotypes.measure import Measure
 
 BESIDE_HISTORY: Final = ("-wal", "-shm", "-journal")
-"""What SQLite may put beside a history: added to its name, and belonging to the file of that name and to no other."""
+"""Endings that SQLite adds to a history's name: such a file belongs to the file of that name and to no other."""
 
 FILES: Final = (
     *("run.toml", "env.json", "log.jsonl", "run.lock", "alive.lock", "crash.txt", "history.db", "history.sum"),
     *(f"history.db{suffix}" for suffix in BESIDE_HISTORY),
 )
-"""What is written in a run folder beside the folders :data:`FOLDERS`."""
+"""Files in a run folder, beside the folders :data:`FOLDERS`."""
 
 _WRITTEN_WHOLE: Final = ("run.toml", "env.json", "history.sum")
 """Files of which a part can be left under another name, if their writing was cut short."""
@@ -49,7 +50,7 @@ _PATIENCE: Final = 0.1
 def read_environment(path: Path) -> Mapping[str, Any]:
     """Read ``env.json`` of a run folder; empty if there is none, or it cannot be read."""
     try:
-        found = json.loads((path / "env.json").read_text("utf-8"))
+        found = json.loads(read_text(path / "env.json"))
     except (OSError, ValueError, RecursionError):
         return {}
     return found if isinstance(found, Mapping) else {}
@@ -109,7 +110,7 @@ class RunFolder:
 
     @classmethod
     def open(cls, path: Path) -> RunFolder:
-        """Open an existing run folder to go on with its run, and take its lock.
+        """Open an existing run folder to resume its run, and take its lock.
 
         Raises:
             RunFolderError: if it holds no run, or it is in use.
@@ -151,7 +152,7 @@ class RunFolder:
         Raises:
             RunFolderError: if it cannot be written.
         """
-        with _explained(self.config):
+        with _explain_refusal(self.config):
             write_whole(self.config, text)
 
     def write_environment(self, text: str) -> None:
@@ -160,7 +161,7 @@ class RunFolder:
         Raises:
             RunFolderError: if that cannot be written.
         """
-        with _explained(self.environment):
+        with _explain_refusal(self.environment):
             for name in FOLDERS:
                 (self.path / name).mkdir(exist_ok=True)
             write_whole(self.environment, text)
@@ -214,7 +215,7 @@ def take_lock(path: Path, what: str) -> tuple[IO[str], bool]:
             if time.monotonic() < deadline:
                 time.sleep(_PATIENCE / 10)
                 continue
-            holder = _named_in(lock)
+            holder = _read_holder(lock)
             lock.close()
             raise RunFolderError(f"{what} is in use by {holder}; wait for it or stop it") from None
         except OSError as error:
@@ -250,17 +251,17 @@ def lock_holder(path: Path) -> str | None:
         try:
             fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
-            return _named_in(lock)
+            return _read_holder(lock)
     return None
 
 
-def _named_in(lock: IO[str]) -> str:
+def _read_holder(lock: IO[str]) -> str:
     lock.seek(0)
     return lock.read(200).strip() or "another process"
 
 
 @contextmanager
-def _explained(path: Path) -> Iterator[None]:
+def _explain_refusal(path: Path) -> Iterator[None]:
     """Turn the refusal to write a file of a run folder into one line."""
     try:
         yield
@@ -274,7 +275,7 @@ def is_of_a_run(name: str) -> bool:
 
 
 def resume_command(path: Path) -> str:
-    """Spell the command that goes on with a run, ready to be pasted into a shell."""
+    """Spell the command that resumes a run, ready to be pasted into a shell."""
     return f"python -m evo_nas resume {shlex.quote(str(path))}"
 
 

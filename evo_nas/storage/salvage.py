@@ -1,4 +1,4 @@
-"""What can be read of a damaged history: every row that is whole on some page, whatever leads to that page or does not.
+"""Salvage of a damaged history: every row that is whole on some page, whether or not anything leads to that page.
 
 SQLite finds a row by way of other pages, so that one bad byte there hides thousands of good rows, and one in the header
 all of them. Here every page of the file and of its write-ahead log is read by itself, as
@@ -40,7 +40,7 @@ class SalvagedTrial:
 
 @dataclass(slots=True)
 class Salvage:
-    """What was found: trials by id, and the rows that belong to them, all without their sums."""
+    """The salvaged rows: trials by id, and the rows that belong to them, all without their sums."""
 
     trials: dict[int, SalvagedTrial] = field(default_factory=dict)
     notes: dict[tuple[int, str], float] = field(default_factory=dict)
@@ -78,7 +78,7 @@ class _Reader:
         self._size = size
         self._pages = {n + 1: data[n * size : (n + 1) * size] for n in range(-(-len(data) // size))}
         older = []
-        for number, page in _committed(log, size):
+        for number, page in _read_log_pages(log, size):
             if number in self._pages:
                 older.append((number, self._pages[number]))
             self._pages[number] = page
@@ -93,7 +93,7 @@ class _Reader:
                     self._take(page)
 
     def result(self) -> Salvage:
-        """Put the rows together: a tell is believed if its learning curve is there too."""
+        """Return the rows, put together: a tell is believed if its learning curve is there too."""
         positions: set[int] = set()
         out = self._out
         ended = {id for (id, _), (_, _, outcome) in out.attempts.items() if outcome not in (None, Outcome.CRASH)}
@@ -110,7 +110,7 @@ class _Reader:
             was_told = id in ended or id in self._tells or bool(curve)
             accuracies = tuple(curve[epoch] for epoch in sorted(curve)) if tell else ()
             out.trials[id] = SalvagedTrial(ask, tell, accuracies, was_told)
-        out.lost = self._lost()
+        out.lost = self._find_lost_ids()
         out.attempts = {key: row for key, row in sorted(out.attempts.items()) if key[0] in out.trials}
         told = {id for id, trial in out.trials.items() if trial.tell}
         out.notes = {key: value for key, value in sorted(out.notes.items()) if key[0] in told}
@@ -121,7 +121,7 @@ class _Reader:
             return False
         return sum_ == row_sum(*tell, len(curve))
 
-    def _lost(self) -> list[int]:
+    def _find_lost_ids(self) -> list[int]:
         """Find the ids that were asked; a damaged row can claim any, so only those near the others are believed."""
         known = {*self._asks, *self._curves}
         known |= {trial for trial, _ in [*self._out.attempts, *self._out.notes]}
@@ -211,7 +211,7 @@ class _Reader:
                 yield id, payload
 
 
-def _committed(log: bytes, size: int) -> Iterator[tuple[int, bytes]]:
+def _read_log_pages(log: bytes, size: int) -> Iterator[tuple[int, bytes]]:
     """Return the pages that a write-ahead log holds, number and content, oldest first, up to its last commit.
 
     What is left of what was written before the log began anew has another salt.

@@ -40,7 +40,7 @@ class Column:
 
     @property
     def dtype(self) -> str:
-        """What pandas holds it as."""
+        """Type in which pandas holds it."""
         if self.words:
             return "category"
         if self.unit == "clock":
@@ -69,7 +69,7 @@ class Table:
         parts += [f"PRIMARY KEY ({', '.join(self.key)})"] if self.key else []
         return f"CREATE TABLE {self.name} ({', '.join(parts)}){' WITHOUT ROWID' if self.key else ''};"
 
-    def covered(self, half: str) -> tuple[str, ...]:
+    def list_summed_columns(self, half: str) -> tuple[str, ...]:
         """Return the columns that a checksum covers, in its order."""
         return tuple(column.name for column in self.columns if half in column.halves)
 
@@ -105,7 +105,13 @@ TRIAL: Final = Table(
             words=OUTCOMES,
         ),
         Column(
-            *("fitness", "REAL", "validation accuracy, fraction in [0, 1]; only ok and reused have one", _TOLD, True),
+            *(
+                "fitness",
+                "REAL",
+                "the evaluator's measure, fraction in [0, 1]; only ok and reused have one",
+                _TOLD,
+                True,
+            ),
             unit="fraction",
         ),
         Column(
@@ -139,7 +145,7 @@ CURVE: Final = Table(
     (
         Column("trial", "INTEGER", "id of the trial", _ROW),
         Column("epoch", "INTEGER", "epoch of the training, from 1", _ROW),
-        Column("accuracy", "REAL", "validation accuracy after the epoch, fraction in [0, 1]", _ROW),
+        Column("accuracy", "REAL", "the evaluator's measure after the epoch, fraction in [0, 1]", _ROW),
         _SUM,
     ),
     key=("trial", "epoch"),
@@ -176,14 +182,14 @@ ATTEMPT: Final = Table(
 
 TABLES: Final = (TRIAL, CURVE, NOTE, ATTEMPT)
 
-ASK: Final = TRIAL.covered("asked_sum")
+ASK: Final = TRIAL.list_summed_columns("asked_sum")
 """Columns of ``trial`` that ``asked_sum`` covers: what is known when a trial is asked."""
 
-TELL: Final = TRIAL.covered("told_sum")
+TELL: Final = TRIAL.list_summed_columns("told_sum")
 """Columns of ``trial`` that ``told_sum`` covers: what became of it."""
 
 EPOCHS: Final = "(SELECT count(*) FROM curve WHERE curve.trial = trial.id)"
-"""How many rows the learning curve of a trial has, as SQL; ``told_sum`` covers it last, so that none can go missing."""
+"""Number of rows of a trial's learning curve, as SQL; ``told_sum`` covers it last, so that none can go missing."""
 
 
 class Summed(NamedTuple):
@@ -199,7 +205,7 @@ class Summed(NamedTuple):
 SUMMED: Final = (
     Summed("trial", "id", "asked_sum", ASK),
     Summed("trial", "id", "told_sum", (*TELL, EPOCHS), "(told IS NOT NULL OR told_sum IS NOT NULL)"),
-    *(Summed(table.name, "trial", "sum", table.covered("sum")) for table in (CURVE, NOTE, ATTEMPT)),
+    *(Summed(table.name, "trial", "sum", table.list_summed_columns("sum")) for table in (CURVE, NOTE, ATTEMPT)),
 )
 """Every sum in a history."""
 

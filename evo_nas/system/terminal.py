@@ -52,7 +52,7 @@ def forgiving(stream: IO[str] | None) -> IO[str]:
 
 @contextmanager
 def safe_streams() -> Iterator[None]:
-    """Let no write to stderr fail within the block, nor Python's own flush at exit.
+    """Ignore failures of writes to stderr within the block, and of Python's own flush at exit.
 
     If one of the three standard files is closed, the null device takes its place: otherwise the next file that is
     opened, one of a run perhaps, would get its number, and stderr would be written into it.
@@ -113,6 +113,18 @@ class RenewedLine:
         if self._live is not None:
             self._live.stop()
             self._live = None
+
+
+def pluralize(number: int, word: str) -> str:
+    """Write how many there are of something."""
+    return f"{number} {word}{'s' * (number != 1)}"
+
+
+def gigabytes(number: int | None) -> str:
+    """Write bytes in units of 10^9."""
+    if number is None:
+        return "an unknown amount"
+    return f"{number / 1e9:.1f} GB" if number < 1e10 else f"{number / 1e9:,.0f} GB"
 
 
 def duration(seconds: float) -> str:

@@ -1,1 +1,1 @@
-"""How a network is trained: the loop, its steps, recipes, devices, and trainings that resume."""
+"""Training of networks: the loop, its steps, recipes, devices, and trainings that resume."""

@@ -1,4 +1,4 @@
-"""Which device a name stands for, and how to use it."""
+"""Devices: which one a name stands for, and how to use it."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def warn_of_faults(device: torch.device) -> None:
 
 
 def keep_freed_memory() -> None:
-    """Have this process keep memory that it frees: a training takes the same again at its next step.
+    """Keep memory that this process frees: a training takes the same again at its next step.
 
     glibc would hand larger blocks back, and the kernel fill them with zeros, page by page, each time. Elsewhere
     nothing happens.

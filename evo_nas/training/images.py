@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from evo_nas.errors import UsageError
 from evo_nas.training.train_task import TrainPlacement, TrainTask
 
@@ -36,9 +38,9 @@ class TrainingImages:
             UsageError: if they are none that this task can take.
         """
         return (
-            cls._streamed(task, place, device)
+            cls._stream(task, place, device)
             if task.recipe.augmentation == "imagenet"
-            else cls._held(task, place, device)
+            else cls._hold(task, place, device)
         )
 
     def complete(self, task: TrainTask) -> TrainTask:
@@ -52,8 +54,8 @@ class TrainingImages:
         return replace(task, blueprint=blueprint, fingerprint=self.fingerprint)
 
     @classmethod
-    def _held(cls, task: TrainTask, place: TrainPlacement, device: torch.device) -> TrainingImages:
-        """Hold all images in the device's memory."""
+    def _hold(cls, task: TrainTask, place: TrainPlacement, device: torch.device) -> TrainingImages:
+        """Return all images, held in the device's memory."""
         from evo_nas.data.images import open_images
         from evo_nas.training.loop import Examples
 
@@ -76,7 +78,7 @@ class TrainingImages:
         )
 
     @classmethod
-    def _streamed(cls, task: TrainTask, place: TrainPlacement, device: torch.device) -> TrainingImages:
+    def _stream(cls, task: TrainTask, place: TrainPlacement, device: torch.device) -> TrainingImages:
         """Read images from their files as they are needed."""
         import torch
 
@@ -113,14 +115,8 @@ class TrainingImages:
 
 def _split(labels: Any, task: TrainTask) -> tuple[Any, Any]:
     """Return the indices of the images to train on, and of those held out, ``None`` if there are none."""
-    import numpy as np
+    from evo_nas.data.split import hold_out
 
-    from evo_nas.data.split import split_indices, subset_indices
-
-    train, validation = np.arange(len(labels)), None
-    if task.validation_images:
-        most = max(int(task.validation_share * len(labels)), len(np.unique(labels)))
-        train, validation = split_indices(labels, min(task.validation_images, most), task.split_seed)
-    if 0 < task.train_images < len(train):
-        train = train[subset_indices(labels[train], task.train_images, task.split_seed)]
-    return train, validation
+    most = max(int(task.validation_share * len(labels)), len(np.unique(labels)))
+    train, validation = hold_out(labels, min(task.validation_images, most), task.train_images, task.split_seed)
+    return train, validation if len(validation) else None

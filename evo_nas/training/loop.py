@@ -37,7 +37,7 @@ class Examples:
 
     @property
     def device(self) -> torch.device:
-        """Where the images are."""
+        """Device of the images."""
         return self.images.device
 
     def __len__(self) -> int:
@@ -51,7 +51,7 @@ class Examples:
         """Return the images at these indices, normalised, and their labels."""
         return normalise(self.images[indices], self.mean, self.std), self.labels[indices]
 
-    def shuffled(self, batch_size: int, recipe: Recipe, generator: torch.Generator) -> Iterator[Batch]:
+    def draw_batches(self, batch_size: int, recipe: Recipe, generator: torch.Generator) -> Iterator[Batch]:
         """Yield augmented batches of one epoch; batch norm over the handful that is left over would be noise."""
         complete = len(self) // batch_size * batch_size
         order = torch.randperm(len(self), generator=generator)[:complete].to(self.device)
@@ -68,7 +68,7 @@ class Examples:
 
 @dataclass(frozen=True)
 class Epoch:
-    """What one epoch came to: mean training loss, the task's goal (a fraction in [0, 1]), and seconds.
+    """The result of one epoch: mean training loss, the task's goal (a fraction in [0, 1]), and seconds.
 
     ``score`` is the goal on the validation images, ``None`` where there are none; ``measures`` are all numbers of the
     task there, by name.
@@ -82,7 +82,7 @@ class Epoch:
 
 
 class Training:
-    """A training that can be stopped after any epoch, and be gone on with exactly from its state.
+    """A training that can be stopped after any epoch, and resumed exactly from its state.
 
     The task says what is optimised and measured. A network that wants to know how far the training has come has a
     method ``set_drop_path``, which gets a fraction in [0, 1] before each step.
@@ -124,7 +124,7 @@ class Training:
             start = time.perf_counter()
             self.network.train()
             losses = []
-            batches = train.shuffled(batch_size, recipe, self.generator)
+            batches = train.draw_batches(batch_size, recipe, self.generator)
             for step, batch in enumerate(batches, start=self.done * steps):
                 progress = step / (recipe.epochs * steps)
                 self._set_progress(progress)
@@ -152,14 +152,14 @@ class Training:
         return tensors
 
     def restore(self, tensors: Mapping[str, Tensor], done: int) -> None:
-        """Go back to a state after ``done`` epochs.
+        """Restore a state after ``done`` epochs.
 
         Raises:
             ValueError: if it is the state of another network or recipe.
         """
         device = next(self.network.parameters()).device
         own = {f"network.{name}": tensor for name, tensor in self.network.state_dict().items()}
-        moments = self._optimizer.expected()
+        moments = self._optimizer.expect_state()
         own |= moments
         if self._average is not None:
             own |= {f"average.{name}": tensor for name, tensor in self._average.state_dict().items()}

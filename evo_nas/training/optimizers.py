@@ -68,7 +68,7 @@ class Optimizer(ABC):
     _counts: ClassVar[bool] = False
     """Whether a step depends on how many came before it."""
 
-    def expected(self) -> dict[str, Tensor]:
+    def expect_state(self) -> dict[str, Tensor]:
         """Return tensors of the names, shapes and types that a whole :meth:`state` has."""
         tensors = {
             f"{name}.{index}": parameter.detach()
@@ -140,10 +140,10 @@ class AdamW(Optimizer):
 
 
 BETAS: Final = (0.9, 0.999)
-"""How much AdamW keeps of its means of gradients and of their squares at each step: torch's defaults."""
+"""Shares that AdamW keeps of its means of gradients and of their squares at each step: torch's defaults."""
 
 EPSILON: Final = 1e-8
-"""What AdamW adds to the root of the mean square: torch's default."""
+"""Number that AdamW adds to the root of the mean square: torch's default."""
 
 
 def optimizer_of(recipe: Recipe, parameters: Iterable[nn.Parameter]) -> Optimizer:

@@ -1,10 +1,11 @@
-"""How networks are trained to the end: every number that decides a training, and presets of them."""
+"""Recipes of trainings to the end: every number that decides a training, and presets of them."""
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass
 from typing import Any, Final
+
+from genotypes.ranges import check_ranges
 
 AUGMENTATIONS: Final = ("crop", "imagenet")
 """Shifted crops of images in memory, as for CIFAR; or resized crops of files, as for ImageNet."""
@@ -13,9 +14,20 @@ OPTIMIZERS: Final = ("sgd", "adamw")
 """SGD with momentum, whose weight decay is part of the gradient; or AdamW, which decays the weights themselves."""
 
 
+RANGES: Final = {
+    **dict.fromkeys(("epochs", "accumulate"), "[1, inf)"),
+    "batch_size": "[2, inf)",
+    **dict.fromkeys(("learning_rate", "weight_decay", "gradient_norm", "auxiliary_weight"), "[0, inf)"),
+    **dict.fromkeys(("padding", "cutout"), "[0, inf)"),
+    **dict.fromkeys(("momentum", "label_smoothing", "ema_decay", "dropout"), "[0, 1)"),
+    "drop_path_keep": "(0, 1]",
+}
+"""The range of each number of a recipe."""
+
+
 @dataclass(frozen=True)
 class Recipe:
-    """How a network is trained: under one period of a cosine, from ``learning_rate`` down to 0.
+    """The numbers of a training under one period of a cosine, from ``learning_rate`` down to 0.
 
     ``optimizer`` is a name of :data:`OPTIMIZERS`; AdamW does not use ``momentum``.
 
@@ -53,16 +65,7 @@ class Recipe:
     optimizer: str = "sgd"
 
     def __post_init__(self) -> None:
-        least = {"epochs": 1, "batch_size": 2, "accumulate": 1}
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if field.type in ("int", "float") and not least.get(field.name, 0) <= value < math.inf:
-                raise ValueError(f"{field.name} must be finite and at least {least.get(field.name, 0)}, not {value}")
-        for name in ("momentum", "label_smoothing", "ema_decay", "dropout"):
-            if getattr(self, name) >= 1:
-                raise ValueError(f"{name} must be below 1, not {getattr(self, name)}")
-        if not 0 < self.drop_path_keep <= 1:
-            raise ValueError(f"drop_path_keep must lie in (0, 1], not {self.drop_path_keep}")
+        check_ranges(self, **RANGES)
         if self.accumulate > self.batch_size // 2:
             raise ValueError(
                 f"accumulate cannot cut a batch of {self.batch_size} into {self.accumulate} parts: too small"
@@ -83,11 +86,11 @@ class Recipe:
 
 
 @dataclass(frozen=True)
-class TrainingPreset:
-    """A recipe with the size of the network and of the images that it is meant for.
+class Preset:
+    """A recipe with the size of the network, N and F, and of the images that it is meant for, in pixels a side.
 
-    ``validation_images`` are held out of the train part, 0 for none; ``train_images`` of the rest are trained on, 0
-    for all.
+    ``validation_images`` are held out of the train part, 0 for none; ``train_images`` are a stratified part of the
+    rest, 0 for all.
     """
 
     about: str
@@ -99,21 +102,32 @@ class TrainingPreset:
     train_images: int = 0
     validation_images: int = 0
 
+    def settings(self) -> dict[str, Any]:
+        """Return every number of size, data and recipe by the name of its option."""
+        sizes = ("cells_per_stack", "filters", "train_images", "validation_images")
+        return {"image_size": self.image, **{name: getattr(self, name) for name in sizes}, **asdict(self.recipe)}
+
     def summary(self) -> str:
-        """Describe the preset in one line, for ``list recipes``."""
-        recipe = self.recipe
-        return (
-            f"{self.about}: {self.macro}, N={self.cells_per_stack} F={self.filters}, images of "
-            f"{self.image}x{self.image}, {recipe.epochs} epochs, batch {recipe.batch_size}, "
-            f"learning rate {recipe.learning_rate}, drop path keep {recipe.drop_path_keep}, "
-            f"auxiliary {recipe.auxiliary_weight}, cutout {recipe.cutout}"
-        )
+        """Describe the preset in one line, for ``list presets`` and ``list recipes``."""
+        images = f"{self.train_images:,}" if self.train_images else "all other"
+        recipe, side = self.recipe, self.image
+        words = [
+            *([] if self.macro == "cifar" else [self.macro]),
+            f"N={self.cells_per_stack} F={self.filters}",
+            f"{recipe.epochs} epochs on {images} images of {side}x{side}",
+            f"batch {recipe.batch_size}",
+            f"learning rate {recipe.learning_rate}",
+            f"{self.validation_images:,} validation images",
+        ]
+        extras = [(name, getattr(recipe, name)) for name in ("cutout", "auxiliary_weight", "drop_path_keep")]
+        words += [f"{name.replace('_', ' ')} {value}" for name, value in extras if value not in (0, 1)]
+        return f"{self.about}: {', '.join(words)}"
 
 
-TRAININGS: Final[dict[str, TrainingPreset]] = {
+RECIPES: Final[dict[str, Preset]] = {
     # tensorflow/models, slim/nets/nasnet, cifar_config: batch 32, 0.025, drop path 0.6 over 600 epochs. Zoph et al.
     # 2017, table 1, has results with cutout (DeVries and Taylor 2017: 16 pixels) and without.
-    "cifar-paper": TrainingPreset(
+    "cifar-paper": Preset(
         about="the papers' final CIFAR training, days on a GPU",
         cells_per_stack=6,
         filters=32,
@@ -127,7 +141,7 @@ TRAININGS: Final[dict[str, TrainingPreset]] = {
             drop_path_keep=0.6,
         ),
     ),
-    "cifar-short": TrainingPreset(
+    "cifar-short": Preset(
         about="a tenth of that, to compare cells with each other",
         cells_per_stack=6,
         filters=32,
@@ -142,7 +156,7 @@ TRAININGS: Final[dict[str, TrainingPreset]] = {
             drop_path_keep=0.8,
         ),
     ),
-    "cpu": TrainingPreset(
+    "cpu": Preset(
         about="a small network on small images, about 20 minutes on one core",
         cells_per_stack=1,
         filters=8,
@@ -152,7 +166,7 @@ TRAININGS: Final[dict[str, TrainingPreset]] = {
     ),
     # slim/nets/nasnet, mobile_imagenet_config, and train_image_classifier.py for the average. Theirs is RMSProp at
     # 0.04 * 50 / 50 a replica of 32 images; the rate for SGD and the number of epochs are DARTS's (section 3.3).
-    "imagenet-mobile": TrainingPreset(
+    "imagenet-mobile": Preset(
         about="the mobile setting of ImageNet, a week on 8 GPUs",
         macro="imagenet",
         cells_per_stack=4,

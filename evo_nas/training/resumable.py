@@ -1,13 +1,14 @@
-"""One training of a network to the end, in a folder from which it can be gone on with after every epoch.
+"""One training of a network to the end, in a folder from which it can be resumed after every epoch.
 
 The folder holds
 
 * ``train.json``: what is trained, on what and how; with it the training can be repeated;
 * ``env.json``: versions and machine;
 * ``checkpoint.json`` and the state file that it names: where the training stands, replaced after every epoch;
-* ``best.safetensors`` and ``last.safetensors``: the networks (:mod:`evo_nas.phenotypes.blueprint`) of the epoch with
-  the highest validation accuracy and of the last one;
-* ``curve.csv``: a line per epoch; and ``result.json``, once it is over.
+* what follows from them, and is written again by whoever resumes: ``best.safetensors`` and ``last.safetensors``, the
+  networks (:mod:`evo_nas.phenotypes.blueprint`) of the epoch with the highest validation accuracy and of the last one,
+  and ``curve.csv``, a line per epoch;
+* ``result.json``, once it is over.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from evo_nas.phenotypes.transfer import load_fitting
 from evo_nas.storage.run_folder import take_lock
 from evo_nas.system.atomic import make_folder, write_whole
 from evo_nas.system.links import refuse_links
+from evo_nas.system.text import read_text
 from evo_nas.training.images import TrainingImages
 from evo_nas.training.train_task import VERSION, TrainPlacement, TrainTask
 from genotypes.genotype import GenotypeError, shorten
@@ -34,7 +36,7 @@ from genotypes.genotype import GenotypeError, shorten
 if TYPE_CHECKING:
     import torch
 
-    from evo_nas.training.loop import Epoch
+    from evo_nas.training.loop import Epoch, Training
 
 _log = logging.getLogger(__name__)
 
@@ -44,14 +46,17 @@ _FILES: Final = (
     *("train.lock", "train.json", "env.json", "checkpoint.json", "curve.csv", "result.json"),
     *("best.safetensors", "last.safetensors"),
 )
-"""What is written in a training folder, but for the state file."""
+"""Files in a training folder, but for the state file."""
+
+_BEGINNING: Final = ("train.lock", "env.json", "env.json.partial", "train.json.partial")
+"""What a start that was killed can leave in a folder that is still new."""
 
 _STATE: Final = re.compile(r"state-[0-9]{4,9}\.safetensors")
 
 
 @dataclass(frozen=True)
 class Result:
-    """What a training came to: accuracies as fractions in [0, 1], seconds of all epochs.
+    """The result of a training: accuracies as fractions in [0, 1], seconds of all epochs.
 
     ``validation_accuracy`` is that of the last epoch, ``best_accuracy`` that of ``best_epoch``, counted from 1; all
     are ``None`` without validation images. ``test_accuracy`` is measured once, with the weights of the last epoch.
@@ -73,7 +78,7 @@ class Result:
 
 @dataclass
 class _Progress:
-    """What ``checkpoint.json`` holds: the curve so far, and the name of the state file."""
+    """The content of ``checkpoint.json``: the curve so far, and the name of the state file."""
 
     state: str = ""
     curve: list[dict[str, float | None]] = field(default_factory=list)
@@ -134,6 +139,9 @@ def train(
                 training.restore(tensors, len(progress.curve))
             except ValueError as error:
                 raise DataError(f"{path / progress.state}: {error}; begin anew with --train-dir") from error
+            if result_of(path) is None:
+                _show(path, task, training, progress)
+        _remove_strays(path, progress.state)
         try:
             for epoch in training.epochs(images.train, images.validation):
                 progress.curve.append(_row(epoch, training.done))
@@ -141,7 +149,9 @@ def train(
                 hear(epoch, training.done)
             if (known := result_of(path)) is not None and (known.test_accuracy is not None or not measure_test):
                 return known  # the test images are looked at once
-            test = measure(training.task, training.measured, images.test())["accuracy"] if measure_test else None
+            test = (
+                measure(training.task, training.measured, images.test())[training.task.goal] if measure_test else None
+            )
         except Diverged as error:
             raise EvoNasError(
                 f"{error}, in epoch {training.done + 1} of {path}; a lower learning rate may help: "
@@ -175,7 +185,7 @@ def load_task(path: Path) -> TrainTask:
         RunFolderError: if it holds no training, or its ``train.json`` is damaged.
     """
     try:
-        record = json.loads((path / "train.json").read_text("utf-8"))
+        record = json.loads(read_text(path / "train.json"))
         if record["version"] != VERSION:
             raise RunFolderError(f"{path} was made by another version of evo_nas; this one reads version {VERSION}")
         return TrainTask.from_json(record)
@@ -194,7 +204,7 @@ def result_of(path: Path) -> Result | None:
         RunFolderError: if it is damaged.
     """
     try:
-        result = Result(**json.loads((path / "result.json").read_text("utf-8")))
+        result = Result(**json.loads(read_text(path / "result.json")))
         whole = (result.epochs, result.parameters, result.best_epoch or 0)
         accuracies = (result.validation_accuracy, result.best_accuracy, result.test_accuracy)
         if not all(type(value) is int for value in whole) or not isinstance(result.label, str):
@@ -237,7 +247,7 @@ def _differences(old: TrainTask, new: TrainTask) -> Iterator[str]:
 
 @contextmanager
 def _claim(path: Path, task: TrainTask) -> Iterator[None]:
-    """Hold the lock of a new or known training folder, in which it is written down what is trained."""
+    """Hold the lock of a new or known training folder, in which the task is written down."""
     from evo_nas.system.resources import environment
 
     try:
@@ -252,7 +262,7 @@ def _claim(path: Path, task: TrainTask) -> Iterator[None]:
                 raise UsageError(
                     f"{path} holds another training, it differs in {changed}; name another folder with --train-dir"
                 )
-        elif any(entry.name != "train.lock" for entry in path.iterdir()):
+        elif any(entry.name not in _BEGINNING for entry in path.iterdir()):
             raise RunFolderError(f"{path} is not empty and holds no training; name another folder with --train-dir")
         else:
             write_whole(path / "env.json", json.dumps(environment(), indent=2) + "\n")
@@ -260,10 +270,19 @@ def _claim(path: Path, task: TrainTask) -> Iterator[None]:
         yield
 
 
-def _save(path: Path, task: TrainTask, training: Any, progress: _Progress) -> None:
-    """Write state, networks and curve of an epoch; it is done once ``checkpoint.json`` says so."""
+def _save(path: Path, task: TrainTask, training: Training, progress: _Progress) -> None:
+    """Write the state of an epoch, which is done once ``checkpoint.json`` says so, and what follows from it."""
     before, progress.state = progress.state, f"state-{training.done:04d}.safetensors"
     save_tensors(path / progress.state, training.state())
+    record = {"version": VERSION, "state": progress.state, "curve": progress.curve}
+    write_whole(path / "checkpoint.json", json.dumps(record, indent=2) + "\n")
+    if before and before != progress.state:
+        (path / before).unlink(missing_ok=True)
+    _show(path, task, training, progress)
+
+
+def _show(path: Path, task: TrainTask, training: Training, progress: _Progress) -> None:
+    """Write the networks and the curve of an epoch that is done."""
     weights = {
         name: tensor
         for name, tensor in training.measured.state_dict().items()
@@ -273,16 +292,21 @@ def _save(path: Path, task: TrainTask, training: Any, progress: _Progress) -> No
         save_network(path / f"{name}.safetensors", task.blueprint, weights, label=task.label)
     rows = [",".join("" if row[name] is None else str(row[name]) for name in _COLUMNS) for row in progress.curve]
     write_whole(path / "curve.csv", "\n".join([",".join(_COLUMNS), *rows]) + "\n")
-    record = {"version": VERSION, "state": progress.state, "curve": progress.curve}
-    write_whole(path / "checkpoint.json", json.dumps(record, indent=2) + "\n")
-    if before and before != progress.state:
-        (path / before).unlink(missing_ok=True)
+
+
+def _remove_strays(path: Path, state: str) -> None:
+    """Remove what a kill has left: parts of files, and the states of other epochs."""
+    for file in path.iterdir():
+        name = file.name.removesuffix(".partial")
+        is_state = _STATE.fullmatch(name) is not None
+        if (is_state and file.name != state) or (name != file.name and name in _FILES):
+            file.unlink()
 
 
 def _read_progress(path: Path) -> _Progress:
     """Read how far a training has come; a folder without a checkpoint is at its beginning."""
     try:
-        record = json.loads((path / "checkpoint.json").read_text("utf-8"))
+        record = json.loads(read_text(path / "checkpoint.json"))
         progress = _Progress(str(record["state"]), list(record["curve"]))
         if not _STATE.fullmatch(progress.state):
             raise ValueError(f"{shorten(progress.state)} is no state file, as in state-0001.safetensors")

@@ -1,4 +1,4 @@
-"""What a training optimises and measures: all that the loop does not know of images, classes or boxes."""
+"""The goal of a training: all that the loop does not know of images, classes or boxes."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ class Data(Protocol):
 
     @property
     def device(self) -> torch.device:
-        """Where the batches are."""
+        """Device of the batches."""
 
     def __len__(self) -> int: ...
 
-    def shuffled(self, batch_size: int, recipe: Recipe, generator: torch.Generator) -> Iterator[Batch]:
+    def draw_batches(self, batch_size: int, recipe: Recipe, generator: torch.Generator) -> Iterator[Batch]:
         """Yield augmented batches of one epoch; the last, incomplete one is left out."""
 
     def in_order(self) -> Iterator[Batch]:
@@ -32,11 +32,11 @@ class Data(Protocol):
 
 
 class Diverged(Exception):
-    """A loss or an output that is no finite number: the training is not worth going on with."""
+    """A loss or an output that is no finite number: the training is not worth continuing."""
 
 
 class Task(ABC):
-    """What a training optimises and measures; :func:`evo_nas.training.loop.measure` and the loop call it.
+    """The loss and the goal of a training; :func:`evo_nas.training.loop.measure` and the loop call it.
 
     ``goal`` names the number of :meth:`measure` by which trainings are judged: a fraction in [0, 1], more is better.
     """

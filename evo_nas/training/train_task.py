@@ -65,7 +65,7 @@ class TrainTask:
 
 @dataclass(frozen=True)
 class TrainPlacement:
-    """Where a training runs, which decides nothing: device, threads, the folder of the images, who reads ahead."""
+    """The place of a training, which decides nothing: device, threads, the folder of the images, readers ahead."""
 
     device: str = "auto"
     threads: int = 1

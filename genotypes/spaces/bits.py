@@ -35,18 +35,10 @@ class BitsSpace(SearchSpace):
         return tuple(Decision(f"bit{position}", ("0", "1")) for position in range(self.length))
 
     def decode(self, genotype: Genotype) -> dict[str, str]:
-        """Return the string of bits, the first bit first: ``{"bits": "0110..."}``.
-
-        Raises:
-            GenotypeError: if this space does not contain the genotype.
-        """
+        """Return the string of bits, the first bit first: ``{"bits": "0110..."}``."""
         return {"bits": self.key(genotype)}
 
     def key(self, genotype: Genotype) -> str:
-        """Return the string of bits.
-
-        Raises:
-            GenotypeError: if this space does not contain the genotype.
-        """
+        """Return the string of bits."""
         self.check(genotype)
         return "".join(["01"[choice] for choice in genotype.choices])

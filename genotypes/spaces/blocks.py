@@ -5,16 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from typing import TYPE_CHECKING, ClassVar, Final
+from typing import ClassVar, Final
+
+import numpy as np
 
 from genotypes.cell import INPUTS, Block, Cell, CellPair, Edge, spell
 from genotypes.genotype import Genotype
 from genotypes.operations import COMBINES, OPERATIONS
 from genotypes.space import Decision
 from genotypes.spaces.growing import GrowingSpace
-
-if TYPE_CHECKING:
-    import numpy as np
 
 IDENTITY_MUTATION: Final = 0.05
 """Probability that a child is its parent unchanged (Real et al. 2018, section 3.2)."""
@@ -36,7 +35,7 @@ class BlockSpace(GrowingSpace):
     steps: ClassVar[tuple[str, ...]] = ("hidden_1", "hidden_2", "op_1", "op_2")
     """The names of a block's decisions, in their order."""
     stacking: ClassVar[str] = "nasnet"
-    """How networks are made of the cells: a name of :data:`genotypes.stacking.STACKINGS`."""
+    """Way in which cells are stacked into a network: a name of :data:`genotypes.stacking.STACKINGS`."""
     puts_out_all: ClassVar[bool] = False
 
     blocks: int = 5
@@ -99,26 +98,18 @@ class BlockSpace(GrowingSpace):
         position = block + 2 + side
         choices = list(parent.choices)
         choices[position] = int(rng.integers(len(self.ops)))
-        return Genotype.unchecked(parent.space, tuple(choices))
+        return Genotype.without_check(parent.space, tuple(choices))
 
     def decode(self, genotype: Genotype) -> CellPair:
-        """Return the pair of cells that the genotype describes; where the space has one cell, it is both.
-
-        Raises:
-            GenotypeError: if neither this space nor a level below contains the genotype.
-        """
+        """Return the pair of cells that the genotype describes; where the space has one cell, it is both."""
         self.check(genotype)
         cells = [self._cell(choices) for choices in self._split(genotype)]
         return CellPair(cells[0], cells[-1], self.stacking)
 
     def key(self, genotype: Genotype) -> str:
-        """Return a text that is equal exactly for isomorphic pairs of cells; see :meth:`Cell.canonical`.
-
-        Raises:
-            GenotypeError: if neither this space nor a level below contains the genotype.
-        """
+        """Return a text that is equal exactly for isomorphic pairs of cells; see :meth:`Cell.canonical`."""
         self.check(genotype)
-        cells = [_spelled(self, choices) for choices in self._split(genotype)]
+        cells = [_spell(self, choices) for choices in self._split(genotype)]
         return f"{cells[0]} | {cells[-1]}"
 
     def words(self, genotype: Genotype) -> tuple[str, ...]:
@@ -133,7 +124,7 @@ class BlockSpace(GrowingSpace):
         return tuple([f"{cell} {word}" for cell, choices in parts for word in _words(self, choices)])
 
     def in_order(self, block: Sequence[int]) -> bool:
-        """Whether the left side, its hidden state first and then its operation, does not come after the right one."""
+        """Return whether the left side, hidden state first and then operation, does not come after the right."""
         left, right, left_op, right_op = block[:4]
         return (left, left_op) <= (right, right_op)
 
@@ -173,7 +164,7 @@ class BlockSpace(GrowingSpace):
 
 
 @lru_cache(maxsize=4_000)
-def _spelled(space: BlockSpace, choices: tuple[int, ...]) -> str:
+def _spell(space: BlockSpace, choices: tuple[int, ...]) -> str:
     """Return the canonical text of one cell."""
     ops, blocks = space.ops, space._blocks(choices)
     plain = [

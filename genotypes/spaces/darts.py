@@ -6,15 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import combinations
-from typing import TYPE_CHECKING, ClassVar, Final
+from typing import ClassVar, Final
+
+import numpy as np
 
 from genotypes.cell import INPUTS
 from genotypes.genotype import Genotype
 from genotypes.space import SearchSpace
 from genotypes.spaces.blocks import BlockSpace
-
-if TYPE_CHECKING:
-    import numpy as np
 
 PAPER_OPS: Final = (
     "max_pool_3x3",
@@ -68,7 +67,7 @@ class DARTSSpace(BlockSpace):
         return SearchSpace.mutate(self, parent, rng)
 
     def in_order(self, block: Sequence[int]) -> bool:
-        """Every spelling of a block means something of its own."""
+        """Return true: each spelling of a block means something of its own."""
         return True
 
 

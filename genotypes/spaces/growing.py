@@ -104,11 +104,7 @@ class GrowingSpace(SearchSpace):
             yield from (self.grow(genotype, block) for block in itertools.product(*options))
 
     def check(self, genotype: Genotype) -> None:
-        """Raise if neither this space nor a level below contains the genotype.
-
-        Raises:
-            GenotypeError: naming the first thing that is wrong, and what could stand there instead.
-        """
+        """Raise if neither this space nor a level below contains the genotype."""
         if genotype.space == self.spelling:
             super().check(genotype)
         else:

@@ -50,11 +50,7 @@ class NASBench201Space(SearchSpace):
         return _FORM.format(*[NASBENCH201_OPS[choice] for choice in genotype.choices])
 
     def parse(self, text: str) -> Genotype:
-        """Read a genotype from its text form or from an architecture string.
-
-        Raises:
-            GenotypeError: if the text is neither, or not of this space.
-        """
+        """Read a genotype from its text form or from an architecture string."""
         text = text.strip()
         if not text.startswith("|"):
             return super().parse(text)
@@ -73,19 +69,11 @@ class NASBench201Space(SearchSpace):
             ) from None
 
     def decode(self, genotype: Genotype) -> dict[str, Any]:
-        """Return the architecture string, then the operation of each edge: ``{"architecture": ..., "1<-0": ...}``.
-
-        Raises:
-            GenotypeError: if this space does not contain the genotype.
-        """
+        """Return the architecture string, then the operation of each edge: ``{"architecture": ..., "1<-0": ...}``."""
         return {"architecture": self.architecture(genotype), **super().decode(genotype)}
 
     def key(self, genotype: Genotype) -> str:
-        """Return the architecture string: every cell has its own row in the benchmark's table.
-
-        Raises:
-            GenotypeError: if this space does not contain the genotype.
-        """
+        """Return the architecture string: every cell has its own row in the benchmark's table."""
         return self.architecture(genotype)
 
     def words(self, genotype: Genotype) -> tuple[str, ...]:

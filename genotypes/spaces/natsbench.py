@@ -10,7 +10,7 @@ from genotypes.genotype import Genotype, GenotypeError, shorten
 from genotypes.space import Decision, SearchSpace
 
 CHANNELS: Final = tuple(str(channels) for channels in range(8, 65, 8))
-"""How many channels a layer may have: 8, 16, ... 64 (Dong et al. 2021, section 3.1)."""
+"""Numbers of channels that a layer may have: 8, 16, ... 64 (Dong et al. 2021, section 3.1)."""
 
 _LAYERS: Final = 5
 _ARCHITECTURE: Final = re.compile(r"[0-9]+(?::[0-9]+)*")
@@ -40,11 +40,7 @@ class NATSBenchSizeSpace(SearchSpace):
         return ":".join([CHANNELS[choice] for choice in genotype.choices])
 
     def parse(self, text: str) -> Genotype:
-        """Read a genotype from its text form or from an architecture string.
-
-        Raises:
-            GenotypeError: if the text is neither, or not of this space.
-        """
+        """Read a genotype from its text form or from an architecture string."""
         text = text.strip()
         if not _ARCHITECTURE.fullmatch(text):
             return super().parse(text)
@@ -60,19 +56,11 @@ class NATSBenchSizeSpace(SearchSpace):
         return Genotype(self.spelling, tuple(CHANNELS.index(channels) for channels in layers))
 
     def decode(self, genotype: Genotype) -> dict[str, Any]:
-        """Return the architecture string, then the channels of each layer: ``{"architecture": ..., "layer0": ...}``.
-
-        Raises:
-            GenotypeError: if this space does not contain the genotype.
-        """
+        """Return the architecture string, then the channels of each layer: ``{"architecture": ..., "layer0": ...}``."""
         return {"architecture": self.architecture(genotype), **super().decode(genotype)}
 
     def key(self, genotype: Genotype) -> str:
-        """Return the architecture string.
-
-        Raises:
-            GenotypeError: if this space does not contain the genotype.
-        """
+        """Return the architecture string."""
         return self.architecture(genotype)
 
 

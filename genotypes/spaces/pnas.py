@@ -42,9 +42,5 @@ class PNASSpace(BlockSpace):
     ops: tuple[str, ...] = PAPER_OPS
 
     def key(self, genotype: Genotype) -> str:
-        """Return a text that is equal exactly for isomorphic cells; see :meth:`Cell.canonical`.
-
-        Raises:
-            GenotypeError: if neither this space nor a level below contains the genotype.
-        """
+        """Return a text that is equal exactly for isomorphic cells; see :meth:`Cell.canonical`."""
         return super().key(genotype).partition(" | ")[0]

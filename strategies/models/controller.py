@@ -7,15 +7,13 @@ import contextlib
 import itertools
 import math
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from genotypes.space import Decision
-
-if TYPE_CHECKING:
-    import numpy as np
 
 INITIAL_RANGE: Final = 0.1
 """Weights start uniform in [-0.1, 0.1] (Zoph et al. 2017, appendix A)."""
@@ -36,7 +34,7 @@ class Controller(nn.Module):
 
     T is the number of decisions, M the largest number of options, H the number of hidden units. Logits are divided by
     ``temperature`` before the softmax. The network lives on
-    the CPU in float32; its initial weights come from ``rng`` alone. Use it within :func:`isolated`.
+    the CPU in float32; its initial weights come from ``rng`` alone. Use it within :func:`isolate`.
     """
 
     first: Tensor  # (T,): the token of each decision's option 0
@@ -109,7 +107,7 @@ class Controller(nn.Module):
 
 
 @contextlib.contextmanager
-def isolated() -> Iterator[None]:
+def isolate() -> Iterator[None]:
     """Compute in float32 on one CPU thread, whatever torch is set to, and put its settings back afterwards.
 
     Several threads may add in another order, which changes the last bits of a sum; a replayed search must give the same

@@ -216,7 +216,7 @@ def scores(fitnesses: Sequence[float]) -> Array:
     return scaled
 
 
-def expected_improvement(mean: Array, sd: Array, incumbent: float) -> Array:
+def compute_expected_improvement(mean: Array, sd: Array, incumbent: float) -> Array:
     """Return the expected improvement of m genotypes over the incumbent (Jones et al. 1998, equation 15)."""
     z = (mean - incumbent) / sd
     improvement: Array = sd * (z * ndtr(z) + np.exp(-0.5 * z**2) / np.sqrt(2.0 * np.pi))

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from genotypes.space import Decision
-from strategies.models.controller import isolated
+from strategies.models.controller import isolate
 
 EMBEDDING: Final = 100
 """Size of an embedding (Liu et al. 2017, supplement)."""
@@ -28,7 +28,7 @@ LATER_RATE: Final = 0.002
 BATCH: Final = 32
 """Cells a step of Adam; the paper does not say."""
 _AT_ONCE: Final = 10_000
-"""How many children are predicted at once: about 200 MB for five LSTMs."""
+"""Number of children that are predicted at once: about 200 MB for five LSTMs."""
 _EDGE: Final = 0.02
 """Mean scores nearer to 0 or 1 than this are taken for this, where the sigmoid is not yet flat."""
 
@@ -67,7 +67,7 @@ class Network(nn.Module):
     """E networks of one kind, computed at once; they share nothing but their input.
 
     Tokens of n cells of b blocks have the shape (n, b, w); D is the size of an embedding and H of a hidden layer.
-    Weights come from ``rng`` alone. Use it within :func:`strategies.models.controller.isolated`.
+    Weights come from ``rng`` alone. Use it within :func:`strategies.models.controller.isolate`.
     """
 
     def __init__(self, vocabulary: Vocabulary, members: int, rng: np.random.Generator) -> None:
@@ -82,10 +82,10 @@ class Network(nn.Module):
         """Map tokens of cells, (n, b, w), to predicted fitnesses, (E, n), fractions in [0, 1]."""
 
     @abstractmethod
-    def grown(self, parents: Tensor, ways: Tensor) -> Tensor:
+    def predict_children(self, parents: Tensor, ways: Tensor) -> Tensor:
         """Predict what p parents, (p, b, w), would score with one more block, each of m, (m, w): (E, p, m)."""
 
-    def _squashed(self, hidden: Tensor) -> Tensor:
+    def _squash(self, hidden: Tensor) -> Tensor:
         """Map the last hidden layer, (E, n, H), to fitnesses, (E, n)."""
         return torch.baddbmm(self.last_bias, hidden, self.last).squeeze(-1).sigmoid()
 
@@ -106,15 +106,17 @@ class MLP(Network):
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Map tokens of cells, (n, b, w), to predicted fitnesses, (E, n)."""
-        return self._read(self._added(tokens) / tokens.shape[1])
+        return self._read(self._sum_blocks(tokens) / tokens.shape[1])
 
-    def grown(self, parents: Tensor, ways: Tensor) -> Tensor:
-        """Predict what parents would score with one more block; see :meth:`Network.grown`."""
+    def predict_children(self, parents: Tensor, ways: Tensor) -> Tensor:
+        """Predict what parents would score with one more block; see :meth:`Network.predict_children`."""
         blocks = parents.shape[1] + 1
-        parts = (self._added(parents) / blocks).unsqueeze(2) + (self._added(ways.unsqueeze(1)) / blocks).unsqueeze(1)
+        parts = (self._sum_blocks(parents) / blocks).unsqueeze(2) + (
+            self._sum_blocks(ways.unsqueeze(1)) / blocks
+        ).unsqueeze(1)
         return self._read(parts.flatten(1, 2)).view(parts.shape[:3])  # of (E, p, m, H)
 
-    def _added(self, tokens: Tensor) -> Tensor:
+    def _sum_blocks(self, tokens: Tensor) -> Tensor:
         """Return the sum over the blocks of cells, (n, b, w), of their parts of the first layer: (E, n, H)."""
         counts = nn.functional.one_hot(tokens, self.vocabulary.size).sum(1).flatten(1).float()  # (n, w V)
         fused = torch.einsum("evd,ewdh->ewvh", self.embedding, self.first).flatten(1, 2)  # (E, w V, H)
@@ -123,7 +125,7 @@ class MLP(Network):
     def _read(self, first: Tensor) -> Tensor:
         """Map the first layer, (E, n, H), to fitnesses, (E, n)."""
         hidden = (first + self.first_bias).relu_()
-        return self._squashed(torch.baddbmm(self.second_bias, hidden, self.second).relu_())
+        return self._squash(torch.baddbmm(self.second_bias, hidden, self.second).relu_())
 
 
 class LSTM(Network):
@@ -137,10 +139,10 @@ class LSTM(Network):
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Map tokens of cells, (n, b, w), to predicted fitnesses, (E, n)."""
-        return self._squashed(self._run(tokens, self._inputs())[0])
+        return self._squash(self._run(tokens, self._inputs())[0])
 
-    def grown(self, parents: Tensor, ways: Tensor) -> Tensor:
-        """Predict what parents would score with one more block; see :meth:`Network.grown`.
+    def predict_children(self, parents: Tensor, ways: Tensor) -> Tensor:
+        """Predict what parents would score with one more block; see :meth:`Network.predict_children`.
 
         Blocks that begin alike share what comes of the beginning, so that most of the work is done once.
         """
@@ -154,7 +156,7 @@ class LSTM(Network):
             gates = recurrent[:, :, source] + inputs[:, starts[:, -1]].unsqueeze(1)
             hidden, cell = _step(gates, cell[:, :, source])
             before = now
-        return self._squashed(hidden.flatten(1, 2)).view(hidden.shape[:3])[:, :, before]
+        return self._squash(hidden.flatten(1, 2)).view(hidden.shape[:3])[:, :, before]
 
     def _inputs(self) -> Tensor:
         """Return what each token adds to the gates: (E, V, 4 H)."""
@@ -198,7 +200,7 @@ class Surrogate:
         self._members = members
         self._epochs = epochs
         self._rate = FIRST_RATE
-        with isolated():
+        with isolate():
             self._networks = [network(self._vocabulary, members, rng) for network in KINDS[kind]]
 
     def fit(self, choices: Ints, fitness: Sequence[float], rng: np.random.Generator) -> None:
@@ -208,7 +210,7 @@ class Surrogate:
         it once, to 1.8, which is its mean accuracy of one-block cells, 0.86, before the sigmoid. But where scores lie
         elsewhere, or rise from level to level, the way there is too far for Adam's few steps: networks die.
         """
-        with isolated():
+        with isolate():
             tokens, scores = self._tokens(choices), torch.tensor(fitness)
             for network in self._networks:
                 with torch.no_grad():
@@ -219,19 +221,21 @@ class Surrogate:
 
     def predict(self, choices: Ints) -> Floats:
         """Return each network's predicted fitness of cells, (n, b, w): (networks, n)."""
-        with isolated(), torch.no_grad():
+        with isolate(), torch.no_grad():
             tokens = self._tokens(choices)
             return torch.cat([network(tokens) for network in self._networks]).numpy()
 
-    def grown(self, parents: Ints, ways: Ints) -> Floats:
+    def predict_children(self, parents: Ints, ways: Ints) -> Floats:
         """Predict what p parents, (p, b, w), would score with one more block, each of m, (m, w): (p, m)."""
-        with isolated(), torch.no_grad():
+        with isolate(), torch.no_grad():
             blocks = self._tokens(ways)
             cells = self._tokens(parents)
             few = max(1, _AT_ONCE // len(ways))
             means = torch.empty(len(cells), len(ways))
             for start in range(0, len(cells), few):
-                predictions = [network.grown(cells[start : start + few], blocks) for network in self._networks]
+                predictions = [
+                    network.predict_children(cells[start : start + few], blocks) for network in self._networks
+                ]
                 torch.mean(torch.cat(predictions), 0, out=means[start : start + few])
             return means.numpy()
 

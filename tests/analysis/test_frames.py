@@ -340,6 +340,7 @@ def test_curves_and_notes_are_frames_of_their_own(make_run: MakeRun, mixed: Path
     assert load_notes(other).dtypes.astype(str).tolist() == ["category", "int64", "string", "float64"]
 
 
+@pytest.mark.slow
 def test_reading_takes_no_step_of_the_interpreter_a_row(make_run: MakeRun) -> None:
     def steps(trials: int) -> int:
         run = make_run(f"run-{trials}", trials=[{"fitness": 0.5}])

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from analysis.frames import COLUMNS, HistoryError, load_history
-from analysis.tables import FORMATS, for_the_eye, format_named, select, write_table
+from analysis.tables import FORMATS, find_format, for_the_eye, select, write_table
 
 MakeRun = Callable[..., Path]
 HOSTILE = '\x1b[31mred\n"quoted", </script> =1+1'
@@ -160,9 +160,9 @@ def test_long_tables_are_written_in_blocks_without_seams(make_run: MakeRun, monk
 
 def test_the_format_is_that_of_the_name_unless_it_is_said() -> None:
     names = {"t.csv": "csv", "t.JSON": "json", "t.parquet": "parquet", "t.pq": "parquet", "t.txt": "table"}
-    assert {name: format_named(None, Path(name)) for name in names} == names
-    assert format_named("json", Path("t.csv")) == "json"
-    assert format_named(None, None) == "table"
+    assert {name: find_format(None, Path(name)) for name in names} == names
+    assert find_format("json", Path("t.csv")) == "json"
+    assert find_format(None, None) == "table"
 
 
 def test_there_are_no_other_formats(mixed: Path) -> None:

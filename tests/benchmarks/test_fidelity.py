@@ -11,7 +11,7 @@ import pytest
 
 from benchmarks.fidelity import different, main
 from evo_nas.listeners.progress import Progress
-from genotypes.catalogue import space_named
+from genotypes.catalogue import build_space
 
 QUICK = (
     *("--dataset", "digits", "--preset", "digits", "--genotypes", "3", "--workers", "1"),
@@ -33,6 +33,7 @@ def told(folder: Path) -> list[tuple[object, ...]]:
     return rows
 
 
+@pytest.mark.slow
 def test_an_interrupted_measurement_goes_on_and_ends_in_a_table_and_a_picture(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -56,7 +57,7 @@ def test_an_interrupted_measurement_goes_on_and_ends_in_a_table_and_a_picture(
     after = told(tmp_path / "out")
     assert set(before) < set(after), "what was trained is not trained again"
     assert [sum(row[0] == name for row in after) for name in ("digits", "filters=4")] == [6, 6]
-    genotypes = [str(genotype) for genotype in different(space_named("nasnet"), 3)]
+    genotypes = [str(genotype) for genotype in different(build_space("nasnet"), 3)]
     assert [row[2] for row in after] == 2 * 2 * genotypes, "twice each, everywhere the same"
     assert len({row[3] for row in after}) == 12, "no two seeds train alike, and the reference shares none"
     lines = capsys.readouterr().out.splitlines()
@@ -72,7 +73,7 @@ def test_an_interrupted_measurement_goes_on_and_ends_in_a_table_and_a_picture(
 
 
 def test_genotypes_are_of_different_networks_and_fewer_are_the_first_of_more() -> None:
-    space = space_named("nasnet")
+    space = build_space("nasnet")
     many = different(space, 20)
     assert len({space.key(genotype) for genotype in many}) == 20
     assert different(space, 5) == many[:5]

@@ -117,6 +117,18 @@ def test_functions_are_counted_without_their_docstrings_and_with_those_inside(ho
     assert house.function_lines == {"median": 2, "99 % are at most": 3, "longest": 4}
 
 
+def test_a_docstring_paraphrases_if_it_opens_with_a_question_or_a_function_has_no_verb(checkout: Path) -> None:
+    assert count_house(checkout).paraphrases == []
+    write(
+        checkout,
+        {
+            "analysis/a.py": '"""What it is."""\nclass One:\n    """A thing."""\n',
+            "analysis/b.py": 'def go():\n    """The rows."""\n    def end():\n        """Return them."""\n',
+        },
+    )
+    assert count_house(checkout).paraphrases == ["analysis/a.py:1 What", "analysis/b.py:1 The"]
+
+
 def test_imports_are_told_apart_by_when_they_are_executed(house: House) -> None:
     # run: two; reader: schema; catalogue, one and frames: one each. Lazy: the face, and both files of genotypes.
     assert house.imports == {"load": 6, "lazy": 3, "types": 1, "named": 1}

@@ -41,9 +41,11 @@ from evo_nas.training.loop import Training
 from evo_nas.training.optimizers import SGD
 from evo_nas.training.recipes import Recipe
 from evo_nas.training.task import Batch
-from genotypes.catalogue import space_named
+from genotypes.catalogue import build_space
 from genotypes.cell import Block, Cell, CellPair, Edge
 from genotypes.individual import Evaluation, Outcome
+
+pytestmark = pytest.mark.slow
 
 QUICK = (
     *("--dataset", "digits", "--preset", "digits", "--genotypes", "1", "--rounds", "1", "--cores", "1"),
@@ -80,8 +82,10 @@ def evaluated(kind: type[ProxyEvaluator], tmp_path: Path, **options: Any) -> Eva
 class Double(Loaded):
     """Yields numbers of which rounding leaves enough to compare trainings after several steps."""
 
-    def shuffled(self, batch_size: int, recipe: Recipe, generator: torch.Generator | None = None) -> Iterator[Batch]:
-        return ((images.double(), labels) for images, labels in super().shuffled(batch_size, recipe, generator))
+    def draw_batches(
+        self, batch_size: int, recipe: Recipe, generator: torch.Generator | None = None
+    ) -> Iterator[Batch]:
+        return ((images.double(), labels) for images, labels in super().draw_batches(batch_size, recipe, generator))
 
     def in_order(self) -> Iterator[Batch]:
         return ((images.double(), labels) for images, labels in super().in_order())
@@ -124,12 +128,12 @@ def test_the_baseline_learns() -> None:
 def test_the_baseline_augments_with_crops_and_flips_and_shuffles() -> None:
     loaded = Loaded(EXAMPLES, 32)
     torch.manual_seed(0)
-    plain = next(loaded.shuffled(32, RECIPE, torch.Generator().manual_seed(1)))[0]
+    plain = next(loaded.draw_batches(32, RECIPE, torch.Generator().manual_seed(1)))[0]
     as_they_are = torch.cat([images for images, _ in loaded.in_order()])
     assert not torch.equal(plain, as_they_are)
     assert torch.equal(plain.sum((1, 2, 3)).sort().values, as_they_are.sum((1, 2, 3)).sort().values)
     for recipe in (replace(RECIPE, padding=2), replace(RECIPE, flip=True)):
-        seen = [next(loaded.shuffled(32, recipe, torch.Generator().manual_seed(1)))[0] for _ in range(5)]
+        seen = [next(loaded.draw_batches(32, recipe, torch.Generator().manual_seed(1)))[0] for _ in range(5)]
         assert any(not torch.equal(images, plain) for images in seen)
 
 
@@ -198,7 +202,7 @@ def test_the_baseline_leaves_the_memory_alone(kind: type[ProxyEvaluator], keeps:
 
 
 def test_a_queue_goes_through_all_slots() -> None:
-    toy, space = ToyEvaluator(), space_named("nasnet(blocks=1)")
+    toy, space = ToyEvaluator(), build_space("nasnet(blocks=1)")
     toy.bind(space)
     with closing(Contender("toy", toy, 2)) as contender:
         lap = contender.train([Job(id, space.sample(np.random.default_rng(id)), seed=0) for id in range(1, 6)])

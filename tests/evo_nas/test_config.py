@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evo_nas.config import FLAGS, Hardware, RunConfig, SearchConfig, from_environment, read_setting
+from evo_nas.config import FLAGS, Hardware, RunConfig, SearchConfig, from_environment, read_setting, read_toml
 from evo_nas.errors import UsageError
 from evo_nas.evaluators.catalogue import EVALUATORS
 from genotypes.registry import Registry, option_types
@@ -24,6 +24,7 @@ options = st.dictionaries(
 )
 
 
+@pytest.mark.slow
 @given(options, options, options, st.integers(0, 2**63 - 1), st.none() | texts.filter(bool))
 def test_a_configuration_survives_toml(
     space: dict[str, object], strategy: dict[str, object], evaluator: dict[str, object], seed: int, data: str | None
@@ -31,6 +32,15 @@ def test_a_configuration_survives_toml(
     hardware = Hardware(data_dir=None if data is None else Path(data), workers=3)
     config = RunConfig(SearchConfig(seed=seed, max_parameters=7), space, strategy, evaluator, hardware)
     assert RunConfig.from_tables(tomllib.loads(config.to_toml())) == config
+
+
+def test_a_configuration_written_on_another_system_reads_the_same(tmp_path: Path) -> None:
+    file = tmp_path / "my.toml"
+    file.write_bytes(b"\xef\xbb\xbf[run]\r\nseed = 7\r\n")
+    assert read_toml(file) == {"run": {"seed": 7}}
+    file.write_text("[run]\n", "utf-16")
+    with pytest.raises(UsageError, match=r"my.toml: it holds zero bytes, as UTF-16 does .*: save it as UTF-8$"):
+        read_toml(file)
 
 
 @pytest.mark.parametrize(

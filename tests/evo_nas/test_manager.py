@@ -182,7 +182,7 @@ def test_a_failed_network_is_answered_with_its_failure(history: History) -> None
     search.run()
     assert heard(search) == [(1, "nan", None), (2, "nan", None), (3, "nan", None)]
     assert table.seen == [1]
-    assert history.trained() == 1
+    assert history.count_trainings() == 1
 
 
 def test_only_what_was_evaluated_has_a_duration(history: History, rows: Any) -> None:
@@ -356,7 +356,7 @@ def test_a_crashed_training_is_tried_once_more(history: History) -> None:
     assert search.run() is Reason.EXHAUSTED
     assert heard(search) == [(1, "ok", 0.5), (2, "ok", 0.5), (3, "ok", 0.5)]
     assert attempts(history) == [(1, 1, "ok"), (2, 1, "crash"), (2, 2, "ok"), (3, 1, "ok")]
-    assert history.trained() == 3, "a retry is counted once"
+    assert history.count_trainings() == 3, "a retry is counted once"
 
 
 @pytest.mark.parametrize("repeats", ["reuse", "retrain"])
@@ -366,7 +366,7 @@ def test_a_network_that_crashed_twice_is_left_alone(history: History, repeats: s
     search.run()
     assert table.seen == [1, 1, 2]
     assert heard(search) == [(1, "crash", None), (2, "ok", 0.5), (3, "crash", None)]
-    assert history.trained() == 2
+    assert history.count_trainings() == 2
 
 
 def test_a_crash_of_main_does_not_reset_how_often_a_training_crashed(history: History) -> None:
@@ -536,7 +536,7 @@ def test_a_metric_that_is_needed_and_missing_ends_the_run(history: History) -> N
     search = PopulationManager(SPACE, Weighing(DISTINCT), table, SerialExecutor(table), history, trials=10)
     with pytest.raises(UsageError, match="needs the metric 'energy', and trial 2 has no metrics: start a new run"):
         search.run()
-    assert history.trained() == 2, "a failure lacks nothing"
+    assert history.count_trainings() == 2, "a failure lacks nothing"
 
 
 def test_settings_come_whole_and_keywords_go_before_them(history: History) -> None:

@@ -16,10 +16,10 @@ from evo_nas.errors import DamagedHistory
 from evo_nas.evaluators.base import Evaluator, Job
 from evo_nas.storage import reader
 from evo_nas.storage.history import History
-from genotypes.catalogue import space_named
+from genotypes.catalogue import build_space
 from genotypes.individual import Evaluation, Outcome, Proposal
 
-SPACE = space_named("bits(length=12)")
+SPACE = build_space("bits(length=12)")
 PARETO = ["run", "--strategy", "evolution", "--objective", "pareto", "--space", "bits(length=12)", "--evaluator", "toy"]
 PARETO += ["--population", "10", "--sample", "5", "--set", "strategy.costs=parameters"]
 
@@ -98,7 +98,7 @@ def test_it_is_shown_at_the_end_and_by_show(capsys: pytest.CaptureFixture[str]) 
     assert fitness == sorted(fitness, reverse=True)
     assert [c["parameters"] for c in cost] == sorted((c["parameters"] for c in cost), reverse=True)
     with History.read(Path("run/history.db")) as history:
-        individuals = {one.id: one for one in history.told()}
+        individuals = {one.id: one for one in history.read_tells()}
     for trial in front["trials"]:
         one = individuals[trial["id"]]
         assert (trial["genotype"], trial["fitness"]) == (str(one.genotype), one.fitness)
@@ -203,7 +203,7 @@ def test_where_it_is_not_known_the_first_trial_tells(capsys: pytest.CaptureFixtu
     line = capsys.readouterr().err.splitlines()[-1]
     assert "the strategy evolution needs the metric 'mult_adds', and trial 1 has energy: start a new run" in line
     with History.read(Path("run/history.db")) as history:
-        assert history.trained() == 1
+        assert history.count_trainings() == 1
     assert main(["resume", "run", "--evaluator", plugin]) == 2
     assert line == capsys.readouterr().err.splitlines()[-1]
     assert main(["show", "run"]) == 0, "what was found can be looked at"

@@ -102,7 +102,7 @@ def test_a_killed_run_is_resumed_without_loss(tmp_path: Path, rows: Any, workers
     by_id = {row["id"]: row for row in after}
     assert all(by_id[row["id"]] == row for row in told_before), "what was told is never told again"
     with History.read(path / "history.db") as history:
-        assert history.trained() == 40
+        assert history.count_trainings() == 40
         assert history.pending() == []
 
 
@@ -130,7 +130,7 @@ def test_a_new_budget_is_remembered(toy_run: Any) -> None:
     )
     go_on(run.path)
     with History.read(run.path / "history.db") as history:
-        assert history.trained() == 8
+        assert history.count_trainings() == 8
 
 
 def test_resume_takes_other_hardware(toy_run: Any) -> None:

@@ -18,7 +18,7 @@ import pytest
 
 from analysis.frames import load_history
 from evo_nas.cli import main
-from evo_nas.commands.study import parse_strategies, print_ruled
+from evo_nas.commands.study import parse_strategies, print_with_rules
 from evo_nas.storage.run_folder import take_lock
 from evo_nas.study import is_finished
 from tests.waiting import GATED, wait_for
@@ -193,7 +193,7 @@ def test_a_study_interrupted_in_the_middle_goes_on_exactly(every_row: Any, capsy
     assert main(command) == 130
     captured = capsys.readouterr()
     assert captured.out == ""
-    assert captured.err.splitlines()[-1] == f"stopped; go on with: python -m evo_nas {shlex.join(command)}"
+    assert captured.err.splitlines()[-1] == f"stopped; resume with: python -m evo_nas {shlex.join(command)}"
     before = every_row()
     assert sorted(before) == [f"{FOLDERS[1]}-seed0", "random-seed0", "random-seed1"]
     assert len(before["random-seed1"]) == 12
@@ -220,7 +220,7 @@ def test_a_stopped_study_leaves_no_process_and_goes_on_exactly(every_row: Any, h
     assert process.returncode == (130 if how is signal.SIGINT else -how)
     assert out == ""
     if how is signal.SIGINT:
-        assert err.splitlines()[-1].startswith("stopped; go on with: python -m evo_nas study --strategies 'random,evo")
+        assert err.splitlines()[-1].startswith("stopped; resume with: python -m evo_nas study --strategies 'random,evo")
         assert "Traceback" not in err
     wait_for(lambda: not exists(process.pid))
     assert 10 < sum(len(run) for run in every_row().values()) < 120
@@ -314,7 +314,7 @@ def test_options_go_to_the_strategies_that_have_them() -> None:
 
 
 def test_on_a_terminal_the_table_has_rules(capsys: Any) -> None:
-    print_ruled([["strategy", "trials"], ["random", "50"], ["random", "100"], ["rl", "50"]])
+    print_with_rules([["strategy", "trials"], ["random", "50"], ["random", "100"], ["rl", "50"]])
     lines = [line.strip() for line in capsys.readouterr().out.splitlines() if line.strip()]
     assert lines[0].split() == ["strategy", "trials"]
     assert set(lines[1]) <= {"─", "╶", "╴", " "}
@@ -344,7 +344,7 @@ def test_a_run_that_fails_does_not_lose_the_others(capsys: Any, jobs: str) -> No
     assert "random seed 1 failed: 10 trainings in a row failed" in captured.err
     assert "the disk is full" in captured.err
     assert "random: 1 of 3 seeds not finished and left out (1)." in captured.err
-    assert captured.err.splitlines()[-1].startswith("evo_nas: 2 of 6 runs failed; the same command goes on with them: ")
+    assert captured.err.splitlines()[-1].startswith("evo_nas: 2 of 6 runs failed; the same command resumes them: ")
 
 
 @pytest.mark.parametrize("jobs", ["1", "2"])
@@ -384,6 +384,14 @@ def test_what_is_not_of_a_run_is_never_removed(capsys: Any) -> None:
     assert main(STUDY) == 3
     assert "random-seed1 is not empty" in capsys.readouterr().err
     assert Path("study/random-seed1/thesis.tex").exists()
+
+
+def test_a_study_that_was_killed_before_its_record_was_whole_begins() -> None:
+    Path("study").mkdir()
+    for name in ("study.lock", "study.json.partial"):
+        Path("study", name).touch()
+    assert main([*STUDY, "--seeds", "1"]) == 0
+    assert not Path("study/study.json.partial").exists()
 
 
 def test_a_study_is_run_by_one_process_at_a_time(capsys: Any) -> None:

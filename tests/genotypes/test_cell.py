@@ -15,7 +15,7 @@ ADD = Block(Edge(0, "identity"), Edge(1, "conv_1x1"))
 
 
 def test_the_output_is_every_created_state_that_no_block_reads() -> None:
-    cell = Cell.unused([ADD, Block(Edge(2, "identity"), Edge(0, "identity")), ADD])
+    cell = Cell.join_leaves([ADD, Block(Edge(2, "identity"), Edge(0, "identity")), ADD])
     assert cell.output == (3, 4)
 
 
@@ -35,7 +35,7 @@ def test_nasnet_a_puts_out_states_that_blocks_read() -> None:
 
 
 def test_a_cell_reads_as_one_line_a_block() -> None:
-    assert str(Cell.unused([ADD])) == "2 = add(identity(0), conv_1x1(1))\noutput 2"
+    assert str(Cell.join_leaves([ADD])) == "2 = add(identity(0), conv_1x1(1))\noutput 2"
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from genotypes.catalogue import space_named
+from genotypes.catalogue import build_space
 from genotypes.genotype import Genotype, GenotypeError
 
 
@@ -105,4 +105,4 @@ def test_json_that_is_no_genotype_is_refused(record: object) -> None:
 )
 def test_a_spelling_that_means_no_space_is_refused(spelling: str, message: str) -> None:
     with pytest.raises(GenotypeError, match=message):
-        space_named(spelling)
+        build_space(spelling)

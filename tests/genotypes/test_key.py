@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from networkx.algorithms.isomorphism import categorical_node_match
 
-from genotypes.catalogue import space_named
+from genotypes.catalogue import build_space
 from genotypes.cell import INPUTS, Block, Cell, Edge
 from genotypes.spaces.blocks import BlockSpace
 from genotypes.spaces.nasnet import NASNetSpace
@@ -95,7 +95,7 @@ def test_symmetric_cells_that_colours_alone_cannot_order_keep_their_key() -> Non
         for index in range(4, 8):
             a, b = (int(rng.integers(2, index + INPUTS)) for _ in range(2))
             blocks.append(Block(Edge(a, "identity"), Edge(b, "identity")))
-        cell = Cell.unused(blocks)
+        cell = Cell.join_leaves(blocks)
         other = shuffled(cell, rng)
         assert cell.canonical() == other.canonical()
         assert isomorphic(cell, other)
@@ -112,7 +112,7 @@ def rings(*sizes: int) -> Cell:
     for size in sizes:
         blocks += [Block(Edge(start + i, "identity"), Edge(start + (i + 1) % size, "identity")) for i in range(size)]
         start += size
-    return Cell.unused(blocks)
+    return Cell.join_leaves(blocks)
 
 
 def test_ties_that_matter_are_broken_in_every_way() -> None:
@@ -125,7 +125,7 @@ def test_ties_that_matter_are_broken_in_every_way() -> None:
 
 
 def test_many_equal_blocks_are_spelled_at_once() -> None:
-    cell = Cell.unused([Block(Edge(0, "identity"), Edge(0, "identity"))] * 20)
+    cell = Cell.join_leaves([Block(Edge(0, "identity"), Edge(0, "identity"))] * 20)
     assert cell.canonical().count("add(") == 20
 
 
@@ -178,7 +178,7 @@ def test_the_key_of_a_genotype_is_pinned() -> None:
 )
 def test_keys_are_pinned_and_those_of_the_decoded_cells(spelling: str, digest: str) -> None:
     """A space spells choices, a cell its blocks: the same text. Pinned for the same reason as the one above."""
-    space, rng = space_named(spelling), np.random.default_rng(0)
+    space, rng = build_space(spelling), np.random.default_rng(0)
     assert isinstance(space, BlockSpace)
     genotypes = [space.sample(rng) for _ in range(300)]
     keys = [space.key(genotype) for genotype in genotypes]

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from genotypes.catalogue import SPACES, space_named
+from genotypes.catalogue import SPACES, build_space
 from genotypes.genotype import Genotype, GenotypeError
 from genotypes.space import SearchSpace
 
@@ -24,12 +24,12 @@ seeds = st.integers(0, 2**32 - 1)
 
 @pytest.fixture(params=SPELLINGS)
 def space(request: pytest.FixtureRequest) -> SearchSpace:
-    return space_named(request.param)
+    return build_space(request.param)
 
 
 def test_a_space_is_rebuilt_from_its_spelling(space: SearchSpace) -> None:
-    assert space_named(space.spelling) == space
-    assert space_named(space.spelling).spelling == space.spelling
+    assert build_space(space.spelling) == space
+    assert build_space(space.spelling).spelling == space.spelling
 
 
 def test_decision_names_are_unique(space: SearchSpace) -> None:
@@ -41,7 +41,7 @@ def test_decision_names_are_unique(space: SearchSpace) -> None:
 @given(seed=seeds)
 @pytest.mark.parametrize("spelling", SPELLINGS)
 def test_samples_and_mutants_are_valid_and_survive_text_and_json(spelling: str, seed: int) -> None:
-    space = space_named(spelling)
+    space = build_space(spelling)
     rng = np.random.default_rng(seed)
     sample = space.sample(rng)
     mutants = [space.mutate(sample, rng) for _ in range(8)]
@@ -59,7 +59,7 @@ def test_samples_and_mutants_are_valid_and_survive_text_and_json(spelling: str, 
 @given(seed=seeds)
 @pytest.mark.parametrize("spelling", SPELLINGS)
 def test_neighbours_are_every_change_of_one_decision_in_a_fixed_order(spelling: str, seed: int) -> None:
-    space = space_named(spelling)
+    space = build_space(spelling)
     genotype = space.sample(np.random.default_rng(seed))
     neighbours = list(space.neighbours(genotype))
     assert neighbours == list(space.neighbours(genotype))

@@ -30,7 +30,7 @@ from PIL import Image
 from analysis.comparison.regret import load_study
 from analysis.frames import HistoryError
 from evo_nas.cli import main
-from evo_nas.commands.cell_sources import cells_named
+from evo_nas.commands.cell_sources import find_cells
 from evo_nas.data.images import open_images
 from evo_nas.data.sources.cifar import LAYOUTS
 from evo_nas.data.sources.fetch import fetch
@@ -445,9 +445,9 @@ def test_what_is_no_file_holds_no_weights(make: Callable[[Path], None], capsys: 
 
 # Weights that are not what they say --------------------------------------------------------------------------------
 
-_POOLS = Cell.unused([Block(Edge(0, "max_pool_3x3"), Edge(1, "identity"))])
+_POOLS = Cell.join_leaves([Block(Edge(0, "max_pool_3x3"), Edge(1, "identity"))])
 PLAN = Blueprint(
-    CellPair(_POOLS, Cell.unused([Block(Edge(0, "sep_conv_3x3"), Edge(1, "max_pool_3x3"))])),
+    CellPair(_POOLS, Cell.join_leaves([Block(Edge(0, "sep_conv_3x3"), Edge(1, "max_pool_3x3"))])),
     cells_per_stack=1,
     filters=4,
     classes=tuple("0123456789"),
@@ -1039,4 +1039,4 @@ def test_what_stands_in_a_history_is_shown_or_refused_and_never_obeyed(
             assert capsys.readouterr().out.replace("\n", "").isprintable()
     if codes[2] == 0:
         (file,) = Path("export").glob("*.json")
-        assert cells_named(str(file), None).cells == cells_named("run", None).cells
+        assert find_cells(str(file), None).cells == find_cells("run", None).cells

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from genotypes.catalogue import SPACES, space_named
+from genotypes.catalogue import SPACES, build_space
 from genotypes.individual import Proposal
 from genotypes.space import SearchSpace
 from strategies.base import SearchStrategy
@@ -44,7 +44,7 @@ def build(name: str) -> SearchStrategy:
 def suits(name: str, spelling: str) -> bool:
     """Whether the strategy takes the space, and has enough to try in it; PNAS ends after the last level."""
     try:
-        return bool(build(name).suited(space_named(spelling))) and (name, spelling) != ("pnas", SPELLINGS[-1])
+        return bool(build(name).suited(build_space(spelling))) and (name, spelling) != ("pnas", SPELLINGS[-1])
     except ValueError:
         return False
 
@@ -53,7 +53,7 @@ PAIRS = [(name, spelling) for name in (*STRATEGIES, *VARIANTS) for spelling in S
 
 
 FORGETFUL = [
-    (name, spelling) for name, spelling in PAIRS if build(name).suited(space_named(spelling)).lookback is not None
+    (name, spelling) for name, spelling in PAIRS if build(name).suited(build_space(spelling)).lookback is not None
 ]
 
 
@@ -70,7 +70,7 @@ def name(pair: tuple[str, str]) -> str:
 
 @pytest.fixture
 def space(pair: tuple[str, str]) -> SearchSpace:
-    return space_named(pair[1])
+    return build_space(pair[1])
 
 
 def test_every_strategy_of_the_catalogue_is_tested() -> None:
@@ -120,7 +120,7 @@ def test_told_again_gives_the_same_next_asks(name: str, space: SearchSpace, driv
 
 @pytest.mark.parametrize(("name", "spelling"), FORGETFUL)
 def test_what_lies_behind_its_lookback_makes_no_difference(name: str, spelling: str, drive: Any) -> None:
-    space = space_named(spelling)
+    space = build_space(spelling)
 
     def every_fifth(id: int) -> bool:
         return id % 5 == 0
@@ -187,10 +187,11 @@ LEARNERS: dict[str, tuple[dict[str, object], int]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("learner", LEARNERS)
 def test_learners_beat_random_search_on_the_toy_landscape(learner: str, drive: Any) -> None:
     options, trials = LEARNERS[learner]
-    space = space_named("nasnet(blocks=1)")
+    space = build_space("nasnet(blocks=1)")
     gains = []
     for seed in range(4):
         learned = drive(STRATEGIES.build(learner, options), space, seed=seed).run(trials)
@@ -200,7 +201,7 @@ def test_learners_beat_random_search_on_the_toy_landscape(learner: str, drive: A
 
 
 def test_a_memo_is_what_the_history_can_give_back() -> None:
-    genotype = space_named("nasnet").sample(np.random.default_rng(0))
+    genotype = build_space("nasnet").sample(np.random.default_rng(0))
     memo = Proposal(genotype, memo=(np.float32(0.5), 1)).memo  # type: ignore[arg-type]
     assert memo == (0.5, 1.0)
     assert {type(value) for value in memo} == {float}

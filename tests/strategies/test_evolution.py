@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from genotypes.catalogue import space_named
+from genotypes.catalogue import build_space
 from genotypes.genotype import Genotype
 from genotypes.individual import Individual, Outcome, Proposal
 from genotypes.pareto import pareto_front
 from genotypes.population import Population
 from strategies.evolution import RegularizedEvolution
 
-SPACE = space_named("nasnet")
+SPACE = build_space("nasnet")
 
 
 def individual(id: int, fitness: float | None, memo: tuple[float, ...] = ()) -> Individual:
@@ -116,7 +116,7 @@ def test_the_toy_of_the_paper_comes_out_as_elsewhere(
 
     Over 60 seeds of our own it is 0.893 +- 0.022 and 0.888 +- 0.024 (an experiment of its own).
     """
-    bits, n = space_named("bits"), 10
+    bits, n = build_space("bits"), 10
     options: dict[str, Any] = {"population": 100, "sample": 10, "aging": aging}
     selected = [
         drive(RegularizedEvolution(**options), bits, seed=seed).run(1000).truth_of_best()
@@ -127,7 +127,7 @@ def test_the_toy_of_the_paper_comes_out_as_elsewhere(
 
 def test_the_trace_of_a_seed_is_pinned(drive: Any) -> None:
     """A fixed seed gives a fixed trace. If it changes on purpose, say so in the CHANGELOG and pin the new one."""
-    search = drive(RegularizedEvolution(population=4, sample=2), space_named("nasnet(blocks=1)"), seed=0).run(8)
+    search = drive(RegularizedEvolution(population=4, sample=2), build_space("nasnet(blocks=1)"), seed=0).run(8)
     assert [(i.parent, i.genotype) for i in search.individuals[3:]] == [
         (parent, Genotype("nasnet(blocks=1)", choices)) for parent, choices in TRACE
     ]
@@ -181,8 +181,8 @@ def test_without_aging_failed_children_kill_nobody() -> None:
 
 def test_without_aging_a_search_that_is_told_again_goes_on_the_same(drive: Any) -> None:
     options: dict[str, Any] = {"population": 8, "sample": 4, "aging": False, "distinct": True}
-    lived = drive(RegularizedEvolution(**options), space_named("nasbench201"), fails=lambda id: id % 5 == 0).run(60)
-    again = drive(RegularizedEvolution(**options), space_named("nasbench201"))
+    lived = drive(RegularizedEvolution(**options), build_space("nasbench201"), fails=lambda id: id % 5 == 0).run(60)
+    again = drive(RegularizedEvolution(**options), build_space("nasbench201"))
     for one in lived.individuals:
         again.tell(one)
     assert [again.ask(id) for id in range(61, 91)] == [lived.ask(id) for id in range(61, 91)]
@@ -218,7 +218,7 @@ def test_a_search_for_the_front_finds_a_better_one_than_a_search_for_accuracy(dr
     Over 10 seeds the hypervolume is 0.561 +- 0.012 (0.567 +- 0.011 without aging), for accuracy 0.503 +- 0.016, for
     random search 0.520 +- 0.014; of two searches with the same seed the smallest difference is 0.040.
     """
-    bits, dearest, seeds = space_named("bits(length=20)"), sum(range(21)), range(5)
+    bits, dearest, seeds = build_space("bits(length=20)"), sum(range(21)), range(5)
 
     def found(objective: str, seed: int, aging: bool = True) -> float:
         strategy = RegularizedEvolution(**FRONT, objective=objective, aging=aging)
@@ -234,7 +234,7 @@ def test_a_search_for_the_front_finds_a_better_one_than_a_search_for_accuracy(dr
 @pytest.mark.parametrize("aging", [True, False])
 def test_a_search_for_the_front_that_is_told_again_goes_on_the_same(drive: Any, aging: bool) -> None:
     options = {**FRONT, "population": 8, "sample": 4, "aging": aging, "objective": "pareto"}
-    space = space_named("nasbench201")
+    space = build_space("nasbench201")
     lived = drive(RegularizedEvolution(**options), space, fails=lambda id: id % 5 == 0).run(60)
     again = drive(RegularizedEvolution(**options), space)
     for one in lived.individuals:
@@ -277,7 +277,7 @@ def test_who_lacks_a_cost_is_refused_and_changes_nothing() -> None:
 
 
 def test_distinct_genotypes_are_never_proposed_twice_pending_ones_included(drive: Any) -> None:
-    space = space_named("nasbench201")
+    space = build_space("nasbench201")
     repeats = []
     for distinct in (True, False):
         search = drive(
@@ -296,7 +296,7 @@ def test_distinct_genotypes_are_never_proposed_twice_pending_ones_included(drive
 
 
 def test_where_all_is_known_it_repeats_itself(drive: Any) -> None:
-    search = drive(RegularizedEvolution(population=2, distinct=True), space_named("bits(length=2)")).run(20)
+    search = drive(RegularizedEvolution(population=2, distinct=True), build_space("bits(length=2)")).run(20)
     assert len({i.genotype for i in search.individuals[:4]}) == 4
 
 
@@ -321,8 +321,8 @@ def test_the_space_decides_what_is_left_open(
     space: str, options: dict[str, Any], expected: tuple[int, int, bool]
 ) -> None:
     given = RegularizedEvolution(**options)
-    strategy = given.suited(space_named(space))
+    strategy = given.suited(build_space(space))
     assert (strategy.population, strategy.sample, strategy.distinct) == expected
     assert strategy.window == expected[0]
-    assert strategy.suited(space_named("bits")) is strategy, "nothing is open any more"
+    assert strategy.suited(build_space("bits")) is strategy, "nothing is open any more"
     assert dataclasses.asdict(given) == dataclasses.asdict(RegularizedEvolution(**options)), "the original is unchanged"

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from genotypes.catalogue import space_named
+from genotypes.catalogue import build_space
 from genotypes.individual import Individual, Outcome, Proposal
 from strategies.evolution import RegularizedEvolution
 from strategies.guided import GuidedEvolution, spread
@@ -17,7 +17,7 @@ SMALL = {"initial": 5, "children": 30, "strangers": 10}
 
 
 def test_the_first_candidates_take_every_option_equally_often() -> None:
-    space = space_named("nasnet")
+    space = build_space("nasnet")
     designed = list(spread(space, 26, np.random.default_rng(0)))
     for position, decision in enumerate(space.decisions):
         counts = Counter(genotype.choices[position] for genotype in designed)
@@ -25,20 +25,20 @@ def test_the_first_candidates_take_every_option_equally_often() -> None:
 
 
 def test_nothing_is_proposed_twice_while_anything_is_new(drive: Any) -> None:
-    space = space_named("nasbench201")
+    space = build_space("nasbench201")
     search = drive(GuidedEvolution(**SMALL), space).run(60)
     keys = [space.key(one.genotype) for one in search.individuals]
     assert len(set(keys)) == len(keys)
 
 
 def test_isomorphic_networks_count_as_known(drive: Any) -> None:
-    space = space_named("pnas(blocks=1)")
+    space = build_space("pnas(blocks=1)")
     search = drive(GuidedEvolution(**SMALL), space).run(100)
     assert len({space.key(one.genotype) for one in search.individuals}) == 100  # of 136, and 256 genotypes
 
 
 def test_a_space_that_was_searched_through_ends_the_search(drive: Any) -> None:
-    space = space_named("bits(length=4)")
+    space = build_space("bits(length=4)")
     search = drive(GuidedEvolution(**SMALL), space).run(16)
     assert len({one.genotype for one in search.individuals}) == 16
     assert search.strategy.ask(search.population, (), np.random.default_rng(0)) is None
@@ -46,7 +46,7 @@ def test_a_space_that_was_searched_through_ends_the_search(drive: Any) -> None:
 
 def test_a_child_names_its_parent_which_is_among_the_best(drive: Any) -> None:
     strategy = GuidedEvolution(parents=3, strangers=0, further=0.0, initial=5, children=40)
-    space = space_named("nasbench201")
+    space = build_space("nasbench201")
     search = drive(strategy, space).run(40)
     for one in search.individuals[10:]:
         before = search.individuals[: one.id - 1]
@@ -57,7 +57,7 @@ def test_a_child_names_its_parent_which_is_among_the_best(drive: Any) -> None:
 
 
 def test_what_is_pending_is_not_proposed_again_and_sends_workers_elsewhere(drive: Any) -> None:
-    space = space_named("nasbench201")
+    space = build_space("nasbench201")
     search = drive(GuidedEvolution(**SMALL), space).run(20)
     pending: tuple[Proposal, ...] = ()
     for _ in range(6):
@@ -71,7 +71,7 @@ def test_what_is_pending_is_not_proposed_again_and_sends_workers_elsewhere(drive
 
 @pytest.mark.parametrize("fitness", [lambda id: 0.5, lambda id: 0.0, lambda id: 0.5 if id < 4 else None])
 def test_constant_single_and_failed_results_neither_crash_nor_stall(drive: Any, fitness: Any) -> None:
-    space = space_named("nasbench201")
+    space = build_space("nasbench201")
     search = drive(GuidedEvolution(**SMALL), space)
     for id in range(1, 40):
         value = fitness(id)
@@ -81,13 +81,13 @@ def test_constant_single_and_failed_results_neither_crash_nor_stall(drive: Any, 
 
 
 def test_failures_are_not_proposed_again(drive: Any) -> None:
-    space = space_named("bits(length=5)")
+    space = build_space("bits(length=5)")
     search = drive(GuidedEvolution(**SMALL), space, fails=lambda id: id % 2 == 0).run(32)
     assert len({one.genotype for one in search.individuals}) == 32
 
 
 def test_the_memory_keeps_the_best_and_the_latest(drive: Any) -> None:
-    search = drive(GuidedEvolution(memory=10, **SMALL), space_named("nasbench201")).run(40)
+    search = drive(GuidedEvolution(memory=10, **SMALL), build_space("nasbench201")).run(40)
     kept = search.strategy._examples
     best = sorted(search.individuals, key=lambda one: (-one.score, one.id))[:5]
     assert len(kept) == 10 == len(search.strategy._features)
@@ -99,7 +99,7 @@ def test_the_memory_keeps_the_best_and_the_latest(drive: Any) -> None:
 
 
 def test_the_surrogate_finds_better_cells_than_evolution_does(drive: Any) -> None:
-    space = space_named("pnas")
+    space = build_space("pnas")
     gains = []
     for seed in range(4):
         guided = drive(GuidedEvolution(children=60, strangers=20), space, seed=seed).run(60)

@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from genotypes.catalogue import space_named
+from genotypes.catalogue import build_space
 from genotypes.genotype import Genotype
 from genotypes.individual import Individual, Outcome, Proposal
 from genotypes.space import SearchSpace
 from strategies.local import VARIANTS, LocalSearch
 
-BITS = space_named("bits(length=7)")
+BITS = build_space("bits(length=7)")
 
 
 def rugged(choices: tuple[int, ...], id: int = 0) -> float | None:
@@ -80,7 +80,7 @@ def test_it_climbs_by_the_rules_of_its_variant_until_all_is_tried(variant: str, 
 
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_the_first_climb_starts_from_the_best_of_the_random_ones(variant: str, drive: Any) -> None:
-    search = drive(LocalSearch(variant, starts=6), space_named("nasnet")).run(7)
+    search = drive(LocalSearch(variant, starts=6), build_space("nasnet")).run(7)
     *random, child = search.individuals
     assert {i.parent for i in random} == {None}
     assert child.parent == max(random, key=score).id
@@ -168,7 +168,7 @@ def test_a_neighbour_that_is_told_late_and_is_better_is_moved_to(drive: Any) -> 
 
 def test_the_trace_of_a_seed_is_pinned(drive: Any) -> None:
     """A fixed seed gives a fixed trace. If it changes on purpose, say so in the CHANGELOG and pin the new one."""
-    search = drive(LocalSearch(starts=2), space_named("nasbench201"), seed=0).run(7)
+    search = drive(LocalSearch(starts=2), build_space("nasbench201"), seed=0).run(7)
     assert [(i.parent, i.genotype.choices) for i in search.individuals] == TRACE
 
 

@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from genotypes.catalogue import space_named
+from genotypes.catalogue import build_space
 from genotypes.individual import Individual, Outcome
-from strategies.objectives import Member, Objectives, remove_crowded, select_crowded
+from strategies.objectives import Member, Objectives, remove_by_crowding, select_by_crowding
 
-GENOTYPE = space_named("bits(length=1)").genotype([0])
+GENOTYPE = build_space("bits(length=1)").genotype([0])
 
 
 def member(id: int, accuracy: float, *costs: float) -> Member:
@@ -19,15 +19,15 @@ def member(id: int, accuracy: float, *costs: float) -> Member:
 
 
 def ranked(*sample: Member) -> list[int]:
-    return [one.individual.id for one in select_crowded(sample, len(sample))]
+    return [one.individual.id for one in select_by_crowding(sample, len(sample))]
 
 
 def winner(*sample: Member) -> int:
-    return select_crowded(sample)[0].individual.id
+    return select_by_crowding(sample)[0].individual.id
 
 
 def loser(*sample: Member) -> int:
-    return remove_crowded(sample)[0].individual.id
+    return remove_by_crowding(sample)[0].individual.id
 
 
 def test_accuracy_is_maximised_and_costs_are_minimised() -> None:
@@ -93,7 +93,7 @@ grid = st.sampled_from([0.0, 0.25, 0.5, 0.75, 1.0])
 @given(st.lists(st.tuples(grid, grid, grid), min_size=1, max_size=12))
 def test_nothing_dominates_the_winner_and_the_loser_dominates_nothing(worths: list[tuple[float, ...]]) -> None:
     sample = [member(id, *worth) for id, worth in enumerate(worths)]
-    best, worst = select_crowded(sample)[0], remove_crowded(sample)[0]
+    best, worst = select_by_crowding(sample)[0], remove_by_crowding(sample)[0]
     assert not any(other.fitness.dominates(best.fitness) for other in sample)
     assert not any(worst.fitness.dominates(other.fitness) for other in sample)
     assert ranked(*sample) == ranked(*sample), "choosing leaves nothing behind"

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from scipy.stats import spearmanr
 
-from genotypes.catalogue import SPACES, space_named
+from genotypes.catalogue import SPACES, build_space
 from genotypes.genotype import Genotype
 from genotypes.individual import Individual, Outcome, Proposal
 from genotypes.spaces.growing import GrowingSpace
@@ -19,7 +19,7 @@ from strategies.progressive import ProgressiveSearch, rank_correlation
 
 
 def growing(spelling: str) -> GrowingSpace:
-    space = space_named(spelling)
+    space = build_space(spelling)
     assert isinstance(space, GrowingSpace)
     return space
 
@@ -235,6 +235,7 @@ def test_a_level_all_of_whose_members_are_known_is_passed_at_once(drive: Any) ->
     assert level(proposal) == 3
 
 
+@pytest.mark.slow
 def test_it_finds_better_cells_than_chance(drive: Any) -> None:
     space = growing("pnas(blocks=3)")
     last, notes = [], []
@@ -251,14 +252,14 @@ def test_it_finds_better_cells_than_chance(drive: Any) -> None:
 def test_a_space_that_cannot_grow_is_refused_in_one_line() -> None:
     strategy = ProgressiveSearch()
     for name in SPACES:
-        space = space_named(name)
+        space = build_space(name)
         if isinstance(space, GrowingSpace):
             assert strategy.suited(space) is strategy
             continue
         with pytest.raises(ValueError, match=f"which the space {name} ") as caught:
             strategy.suited(space)
         assert "\n" not in str(caught.value)
-        assert all(other in str(caught.value) for other in SPACES if isinstance(space_named(other), GrowingSpace))
+        assert all(other in str(caught.value) for other in SPACES if isinstance(build_space(other), GrowingSpace))
 
 
 @pytest.mark.parametrize(
@@ -300,7 +301,7 @@ def test_children_are_predicted_as_if_each_were_read_from_the_start(spelling: st
     surrogate.fit(parents, scores, np.random.default_rng(0))
     options = [len(decision.options) for decision in space.last_block(3)]
     ways = np.random.default_rng(0).integers(options, size=(400, len(options)))
-    predicted = surrogate.grown(parents, ways)
+    predicted = surrogate.predict_children(parents, ways)
     assert predicted.shape == (9, 400)
     for parent, row in zip(parents, predicted, strict=True):
         children = np.array([[*parent, way] for way in ways])
@@ -322,6 +323,7 @@ def test_the_surrogate_learns_an_order_wherever_the_scores_lie(kind: str) -> Non
             assert np.abs(one - scores).mean() < 0.03
 
 
+@pytest.mark.slow
 def test_each_network_of_an_ensemble_leaves_out_a_share_of_its_own() -> None:
     choices = cells(growing("pnas"), 1, 4)
     scores = [0.125, 0.25, 0.5, 0.75]

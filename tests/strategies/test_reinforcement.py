@@ -13,7 +13,7 @@ from genotypes.genotype import Genotype
 from genotypes.individual import Individual, Outcome
 from genotypes.space import Decision, SearchSpace
 from genotypes.spaces.nasnet import NASNetSpace
-from strategies.models.controller import isolated
+from strategies.models.controller import isolate
 from strategies.reinforcement import PPOController, compare, ppo_loss
 
 
@@ -37,6 +37,7 @@ def some_fail(choices, id_):
 # --- learning ---------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_policy_learns_and_makes_up_its_mind(drive):
     """On the whole NASNet space the entropy falls to a tenth within 1,000 trials: see benchmarks/rl_entropy.py."""
     search = drive(PPOController(), NASNetSpace(blocks=1))
@@ -60,7 +61,7 @@ def test_the_temperature_divides_the_logits(temperature, drive):
         drive(PPOController(temperature=t), Counting((4,))).strategy._controller for t in (1.0, temperature)
     )
     choices = torch.arange(4).unsqueeze(1)
-    with isolated(), torch.no_grad():
+    with isolate(), torch.no_grad():
         logits, other = plain(choices)[0].flatten(), tempered(choices)[0].flatten()
         torch.testing.assert_close(other, (logits / temperature).log_softmax(0))
         sampled = [tempered.sample([u]) for u in (0.0, 0.3, 0.6, 0.99)]
@@ -77,6 +78,7 @@ def test_it_learns_from_failures_what_to_leave(drive):
     assert sum(one.fitness is None for one in search.individuals[-40:]) <= 2
 
 
+@pytest.mark.slow
 def test_the_entropy_bonus_holds_the_policy_open(drive):
     space = Counting((4, 4))
     plain, bold = (

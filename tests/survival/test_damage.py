@@ -236,7 +236,7 @@ def test_damage_of_a_finished_run_is_seen_and_repaired(
 
 
 def check_repair(run: Path, written: Rows, good: int, capsys: Capture, *, goes_on: bool) -> dict[str, Any]:
-    """Repair a damaged run, hold what is saved to what was written, and go on with it."""
+    """Repair a damaged run, hold what is saved to what was written, and resume it."""
     broken = (run / "history.db").read_bytes()
     answer = asked_to_repair(run, capsys)
     if answer is None:

@@ -81,7 +81,7 @@ def test_a_history_that_may_not_grow_is_full_and_goes_on_when_it_may(monkeypatch
         patch.setattr(sqlite3, "connect", small)
         assert main([*RUN, "--trials", "300"]) == 3
     with History.read(Path("run/history.db")) as history:
-        assert 0 < history.trained() < 300
+        assert 0 < history.count_trainings() < 300
     assert main(["resume", "run"]) == 0
     assert trials() == whole
 

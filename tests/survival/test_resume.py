@@ -1,4 +1,4 @@
-"""What may have changed when a run is gone on with: its place, the hardware, versions; not its data."""
+"""What may have changed when a run is resumed: its place, the hardware, versions; not its data."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def test_another_version_of_a_library_is_noted(toy_run: Callable[..., Run], caps
     warnings = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
     assert ["version.torch" in one["message"] for one in warnings if one["event"] == "warning"] == [True]
     with History.read(run / "history.db") as history:
-        assert history.trained() == 12
+        assert history.count_trainings() == 12
 
 
 def test_the_difference_of_another_search_is_named(
@@ -122,7 +122,7 @@ def test_the_difference_of_another_search_is_named(
     capsys.readouterr()
     assert main(["resume", str(run), "--seed", "3", "--set", "strategy.sample=5"]) == 2
     assert capsys.readouterr().err == (
-        "evo_nas: resume goes on with the same search, it cannot change strategy.sample from 3 to 5; "
+        "evo_nas: resume continues the same search, it cannot change strategy.sample from 3 to 5; "
         "run.seed from 0 to 3\n"
     )
 
@@ -139,5 +139,5 @@ def test_the_command_that_goes_on_names_the_plug_ins(
     monkeypatch.syspath_prepend(Path.cwd())
     words = ["--evaluator", "failing:Failing", "--executor", "serial", "--max-consecutive-failures", "2"]
     assert main(["run", "--strategy", "random", "--run-dir", "run", *words]) == 5
-    assert "go on with: python -m evo_nas resume run --evaluator failing:Failing\n" in capsys.readouterr().err
+    assert "resume with: python -m evo_nas resume run --evaluator failing:Failing\n" in capsys.readouterr().err
     assert main(["resume", "run", "--evaluator", "failing:Failing"]) == 5

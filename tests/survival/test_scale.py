@@ -20,7 +20,7 @@ from evo_nas.evaluators.toy import ToyEvaluator
 from evo_nas.executors.slots import SlotsExecutor
 from evo_nas.manager import PopulationManager
 from evo_nas.storage.history import History
-from genotypes.catalogue import space_named
+from genotypes.catalogue import build_space
 from genotypes.individual import Evaluation, Individual
 from strategies.catalogue import STRATEGIES
 from tests.waiting import wait_for
@@ -56,7 +56,7 @@ class Turnstile(ToyEvaluator):
 
 def test_slots_are_kept_busy(tmp_path: Path) -> None:
     slots, trials = 4, 12
-    space, turnstile = space_named("nasnet"), Turnstile(folder=str(tmp_path))
+    space, turnstile = build_space("nasnet"), Turnstile(folder=str(tmp_path))
     turnstile.bind(space)
 
     def let_go() -> None:
@@ -76,7 +76,7 @@ def test_slots_are_kept_busy(tmp_path: Path) -> None:
 
 
 def test_a_slot_is_not_looked_at_every_so_often(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    space, toy = space_named("nasnet"), ToyEvaluator()
+    space, toy = build_space("nasnet"), ToyEvaluator()
     toy.bind(space)
     jobs = [Job(id, space.sample(np.random.default_rng(id)), seed=0) for id in range(1, 31)]
     waits: list[float | None] = []

@@ -64,12 +64,12 @@ def test_a_signal_lets_what_is_in_flight_end_and_says_how_to_go_on(
     out, rest = process.communicate()
     error += rest
     assert process.returncode == code, error
-    assert "go on with: python -m evo_nas resume run" in error
+    assert "resume with: python -m evo_nas resume run" in error
     assert "Traceback" not in error
     assert out == ""
     with History.read(tmp_path / "run" / "history.db") as history:
         assert history.pending() == []
-        assert history.trained() == workers, "nothing was asked after the signal"
+        assert history.count_trainings() == workers, "nothing was asked after the signal"
     assert started("resume", "run", "--trials", str(workers + 1), "--evaluator", GATED).wait() == 0
 
 
@@ -109,7 +109,7 @@ def test_ctrl_c_twice_ends_at_once(started: Started, tmp_path: Path, workers: in
     process.send_signal(signal.SIGINT)
     _, error = process.communicate()
     assert process.returncode == 130
-    assert "stopped at once; go on with: python -m evo_nas resume run" in error
+    assert "stopped at once; resume with: python -m evo_nas resume run" in error
     assert "Traceback" not in error
 
 
@@ -123,7 +123,7 @@ def test_nohup_means_it(started: Started, tmp_path: Path) -> None:
     (tmp_path / "gate").touch()
     assert process.wait() == 0
     with History.read(tmp_path / "run" / "history.db") as history:
-        assert history.trained() == 8
+        assert history.count_trainings() == 8
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -132,10 +132,10 @@ def test_the_time_limit_ends_with_75_and_can_be_resumed(started: Started, tmp_pa
     process = started(*RUN, "--workers", str(workers), *limits, "--set", "evaluator.seconds=0.05")
     _, error = process.communicate()
     assert process.returncode == 75
-    assert "stopped: the time limit is reached; go on with: python -m evo_nas resume run" in error
+    assert "stopped: the time limit is reached; resume with: python -m evo_nas resume run" in error
     with History.read(tmp_path / "run" / "history.db") as history:
         assert history.pending() == []
-        trained = history.trained()
+        trained = history.count_trainings()
     resumed = started("resume", "run", "--time-limit", "none", "--trials", str(trained + 2))
     assert resumed.wait() == 0
 
@@ -166,7 +166,7 @@ def test_a_search_goes_on_when_its_reader_goes_away(started: Started, tmp_path: 
     (tmp_path / "gate").touch()
     assert process.wait() == 0
     with History.read(tmp_path / "run" / "history.db") as history:
-        assert history.trained() == 30
+        assert history.count_trainings() == 30
 
 
 def test_the_first_signal_asks_and_the_second_insists() -> None:

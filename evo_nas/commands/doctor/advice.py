@@ -1,4 +1,4 @@
-"""What to change, and why: each rule speaks only where it applies, for a measured or a documented reason."""
+"""Advice with its reason, measured or documented: each rule speaks only where it applies."""
 
 from __future__ import annotations
 
@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Final
 from evo_nas.commands.doctor.estimate import trainings_at_once
 from evo_nas.commands.doctor.facts import CAPABILITIES
 from evo_nas.commands.doctor.findings import Advice
-from evo_nas.commands.doctor.timing import pluralize
 from evo_nas.evaluators.proxy.evaluator import ProxyEvaluator
 from evo_nas.executors.capacity import memory_remedy
-from evo_nas.system.terminal import duration
+from evo_nas.system.terminal import duration, pluralize
 
 if TYPE_CHECKING:
     from evo_nas.commands.doctor.facts import Machine
@@ -151,7 +150,7 @@ def _on_time(report: Findings) -> Iterator[Advice]:
         yield Advice(
             f"--time-limit ends the search after about {round(share * report.config.run.trials)} of "
             f"{report.config.run.trials} trials",
-            "go on with `resume` then, or give more time",
+            "then `resume` it, or give more time",
         )
     if getattr(report.evaluator, "preset", None) == "gpu" and report.device == "cpu":
         yield Advice(

@@ -1,4 +1,4 @@
-"""All of it together: what a search would use, how long it would take, and what to change; as text and as JSON."""
+"""The whole examination: what a search would use, how long it would take, and what to change."""
 
 from __future__ import annotations
 
@@ -8,10 +8,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from evo_nas.commands.doctor.advice import advise
-from evo_nas.commands.doctor.estimate import CANDIDATES, whole_seconds
+from evo_nas.commands.doctor.estimate import draw_candidates, try_out
 from evo_nas.commands.doctor.facts import Images, look_at_images, look_at_machine, look_at_place
 from evo_nas.commands.doctor.findings import Findings, T
-from evo_nas.commands.doctor.timing import try_out
 from evo_nas.config import RunConfig
 from evo_nas.errors import EvoNasError, UsageError
 from evo_nas.evaluators.base import Evaluator
@@ -21,7 +20,7 @@ from evo_nas.run import build, new_folder
 
 
 def examine(config: RunConfig, run_dir: Path | None, hear: Callable[[str], None]) -> Findings:
-    """Look at everything that a search of this configuration would use, try a little of it, and give advice.
+    """Return the findings on all that a search of this configuration would use, after trying a little of it.
 
     Nothing is written but for a moment, where the run folder would lie. What would keep a search from starting is
     part of the report. ``hear`` is told what takes a while.
@@ -30,11 +29,11 @@ def examine(config: RunConfig, run_dir: Path | None, hear: Callable[[str], None]
     problems: list[EvoNasError] = []
     report = Findings(config, look_at_machine())
     if run_dir is not None:
-        report = replace(report, place=_tried(lambda: look_at_place(run_dir), problems))
-    parts = _tried(lambda: build(config), problems)
+        report = replace(report, place=_try(lambda: look_at_place(run_dir), problems))
+    parts = _try(lambda: build(config), problems)
     if parts is not None:
         if run_dir is None:
-            report = replace(report, place=_tried(lambda: look_at_place(new_folder(config, parts)), problems))
+            report = replace(report, place=_try(lambda: look_at_place(new_folder(config, parts)), problems))
         report = _with_evaluator(replace(report, parts=parts), parts.evaluator, problems, hear)
     report = replace(report, problem=problems[0] if problems else None)
     return replace(report, advice=tuple(advise(report)))
@@ -43,7 +42,7 @@ def examine(config: RunConfig, run_dir: Path | None, hear: Callable[[str], None]
 def _with_evaluator(
     report: Findings, evaluator: Evaluator, problems: list[EvoNasError], hear: Callable[[str], None]
 ) -> Findings:
-    """Look at what the evaluator needs, and at how fast it is."""
+    """Return the findings with what the evaluator needs, and how fast it is."""
     if "torch" in evaluator.preload:
         from evo_nas.training.devices import resolve_device
 
@@ -52,11 +51,11 @@ def _with_evaluator(
         name = report.machine.processor if device.type == "cpu" else gpus[(device.index or 0) % len(gpus)]
         report = replace(report, device=device.type, device_name=name)
     if not isinstance(evaluator, ProxyEvaluator):
-        seconds = _tried(lambda: _expected(report, evaluator), problems)
-        return replace(report, seconds=seconds, whole=_whole(report, evaluator, seconds))
-    images = _tried(lambda: _images_of(evaluator), problems)
+        seconds = _try(lambda: _estimate_seconds(report, evaluator), problems)
+        return replace(report, seconds=seconds)
+    images = _try(lambda: _images_of(evaluator), problems)
     report = replace(report, images=images)
-    if images is not None and _tried(lambda: _settled(evaluator, images), problems) is None:
+    if images is not None and _try(lambda: _fit_evaluator(evaluator, images), problems) is None:
         return report
     hardware = report.config.hardware
     demand = memory_demand(hardware, evaluator)
@@ -69,11 +68,11 @@ def _with_evaluator(
     is_real = images is not None and images.is_decoded
     trial = try_out(evaluator, report.config.run.seed, others, noise=not is_real, hear=hear)
     seconds = evaluator.seconds_at(trial.paces[evaluator.placement.threads])
-    return replace(report, trial=trial, seconds=seconds, whole=_whole(report, evaluator, seconds))
+    return replace(report, trial=trial, seconds=seconds)
 
 
-def _tried(action: Callable[[], T], problems: list[EvoNasError]) -> T | None:
-    """Do something, or note why it cannot be done."""
+def _try(action: Callable[[], T], problems: list[EvoNasError]) -> T | None:
+    """Return the result of an action; if it fails, add its error to the problems and return ``None``."""
     try:
         return action()
     except EvoNasError as error:
@@ -89,7 +88,7 @@ def _images_of(evaluator: ProxyEvaluator) -> Images:
     return look_at_images(dataset, evaluator.placement.data_dir, size, channels)
 
 
-def _settled(evaluator: ProxyEvaluator, images: Images) -> bool:
+def _fit_evaluator(evaluator: ProxyEvaluator, images: Images) -> bool:
     """Fit the evaluator to its images: with the decoded ones where they are there, else with their number alone."""
     if images.is_decoded:
         with TemporaryDirectory() as folder:
@@ -99,14 +98,7 @@ def _settled(evaluator: ProxyEvaluator, images: Images) -> bool:
     return True
 
 
-def _expected(report: Findings, evaluator: Evaluator) -> float | None:
-    import numpy as np
-
-    rng = np.random.default_rng(report.config.run.seed)
+def _estimate_seconds(report: Findings, evaluator: Evaluator) -> float | None:
     with TemporaryDirectory() as folder:
         evaluator.prepare(Path(folder))
-        return evaluator.expected_seconds([evaluator.space.sample(rng) for _ in range(CANDIDATES)])
-
-
-def _whole(report: Findings, evaluator: Evaluator, seconds: float | None) -> float | None:
-    return None if seconds is None else whole_seconds(seconds, report.config, evaluator)
+        return evaluator.expected_seconds(draw_candidates(evaluator.space, report.config.run.seed))

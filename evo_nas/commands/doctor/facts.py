@@ -1,4 +1,4 @@
-"""What is here: versions, machine, device, images, run folder. Nothing is changed, and nothing is decoded."""
+"""Facts on this machine: versions, cores, device, images, run folder. Nothing is changed, and nothing is decoded."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Final
+from typing import Final
+
+import numpy as np
 
 from evo_nas.data.decoded import entry_folder, is_decoded
 from evo_nas.data.sources.catalogue import data_root, data_set
@@ -23,9 +25,6 @@ from evo_nas.system.resources import (
     total_memory,
     usable_cores,
 )
-
-if TYPE_CHECKING:
-    import numpy as np
 
 CAPABILITIES: Final = ("DEFAULT", "AVX2", "AVX512")
 """The instruction sets for which torch has kernels on x86, from the slowest (ATen/native/DispatchStub)."""
@@ -61,12 +60,12 @@ class Machine:
 
     @property
     def usable(self) -> int:
-        """How many cores can be kept busy."""
+        """Number of cores that can be kept busy."""
         return self.cores if self.quota is None else max(1, min(self.cores, int(self.quota)))
 
 
 def look_at_machine() -> Machine:
-    """Look at this machine, as the process sees it."""
+    """Return the facts on this machine, as the process sees it."""
     import torch
 
     from evo_nas.phenotypes import onednn
@@ -154,7 +153,7 @@ def look_at_images(dataset: str, data_dir: Path | None, size: int, channels: int
 
 @dataclass(frozen=True)
 class RunFolderStat:
-    """Where the run folder would lie: ``free`` bytes on its file system, and whether that has file locks."""
+    """The place of a run folder: ``free`` bytes on its file system, and whether that has file locks."""
 
     path: Path
     free: int

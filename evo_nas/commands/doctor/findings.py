@@ -1,40 +1,32 @@
-"""What doctor found, as text and as JSON."""
+"""The findings of doctor, as text and as JSON."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
-from evo_nas.commands.doctor.facts import (
-    Images,
-    Machine,
-    RunFolderStat,
-)
-from evo_nas.commands.doctor.timing import TimedSteps, pluralize
+from evo_nas.commands.doctor.estimate import TimedSteps, spell_estimate, whole_seconds
+from evo_nas.commands.doctor.facts import Images, Machine, RunFolderStat
 from evo_nas.config import RunConfig
 from evo_nas.errors import EvoNasError
 from evo_nas.evaluators.base import Evaluator
 from evo_nas.executors.capacity import Demand
 from evo_nas.run import Parts
-from evo_nas.system.terminal import duration
-
-if TYPE_CHECKING:
-    from evo_nas.commands.doctor.facts import Machine
-
+from evo_nas.system.terminal import gigabytes, pluralize
 
 T = TypeVar("T")
 
 
 DTYPES = {"cuda": "float32, with bfloat16 autocast"}
-"""What is computed with, by kind of device; float32 elsewhere."""
+"""Number formats of the arithmetic, by kind of device; float32 elsewhere."""
 
 
 @dataclass(frozen=True)
 class Findings:
-    """What was found. ``None`` stands for what does not apply or could not be found out.
+    """All findings. ``None`` stands for what does not apply or could not be found out.
 
-    ``seconds`` is how long a candidate takes, ``whole`` the search; ``problem`` is the first that keeps it from
+    ``seconds`` is how long a candidate takes; ``problem`` is the first that keeps it from
     starting, the very error that ``run`` would end with.
     """
 
@@ -48,7 +40,6 @@ class Findings:
     demand: Demand | None = None
     trial: TimedSteps | None = None
     seconds: float | None = None
-    whole: float | None = None
     problem: EvoNasError | None = None
     advice: tuple[Advice, ...] = ()
 
@@ -58,8 +49,15 @@ class Findings:
         return None if self.parts is None else self.parts.evaluator
 
     @property
+    def whole(self) -> float | None:
+        """Seconds of the whole search."""
+        if self.seconds is None or self.evaluator is None:
+            return None
+        return whole_seconds(self.seconds, self.config, self.evaluator)
+
+    @property
     def exit_code(self) -> int:
-        """What ``run`` would end with before it has begun; 0 if it would begin."""
+        """Exit code with which ``run`` would refuse to begin; 0 if it would begin."""
         return 0 if self.problem is None else self.problem.exit_code
 
     def to_json(self) -> dict[str, Any]:
@@ -98,7 +96,7 @@ class Findings:
         """Return the text of ``doctor``."""
         machine = self.machine
         versions = (f"{name} {machine.versions[name]}" for name in ("evo_nas", "python", "torch"))
-        memory = f"{_gigabytes(machine.memory)} of memory, {_gigabytes(machine.available)} of it available"
+        memory = f"{gigabytes(machine.memory)} of memory, {gigabytes(machine.available)} of it available"
         rows = {
             "versions": ", ".join(versions),
             "machine": f"{machine.processor}, {pluralize(machine.cores, 'core')}, {machine.capability}; {memory}",
@@ -111,7 +109,7 @@ class Findings:
             "folder": "" if self.place is None else self._folder(self.place),
             "memory": "" if self.demand is None else str(self.demand),
             "pace": self._pace(),
-            "estimate": self._estimate(),
+            "estimate": "" if self.seconds is None else spell_estimate(self.seconds, self.whole or 0.0, self.config),
         }
         yield from (f"{name:<8}  {text}" for name, text in rows.items() if text)
         for advice in self.advice:
@@ -157,7 +155,7 @@ class Findings:
 
     def _folder(self, place: RunFolderStat) -> str:
         locks = "file locks" if place.has_locks else "no file locks"
-        return f"{place.path}: {locks}, {_gigabytes(place.free)} free"
+        return f"{place.path}: {locks}, {gigabytes(place.free)} free"
 
     def _pace(self) -> str:
         if (trial := self.trial) is None:
@@ -169,19 +167,6 @@ class Findings:
         ]
         what = "random images" if trial.noise else "images of the search"
         return f"{'; '.join(paces)} ({pluralize(trial.candidates, 'random candidate')}, {what})"
-
-    def _estimate(self) -> str:
-        if self.seconds is None:
-            return ""
-        run, hardware = self.config.run, self.config.hardware
-        whole = (
-            "" if self.whole is None else f"; {run.trials} trials on {pluralize(hardware.workers, 'worker')}: about "
-        )
-        return f"a candidate takes about {self.seconds:.1f} s{whole}{duration(self.whole or 0) if whole else ''}"
-
-
-def _gigabytes(number: int | None) -> str:
-    return "an unknown amount" if number is None else f"{number / 1e9:,.1f} GB"
 
 
 @dataclass(frozen=True)

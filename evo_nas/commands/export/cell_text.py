@@ -13,7 +13,7 @@ from evo_nas.phenotypes.plan import output_channels
 from genotypes.cell import INPUTS, Block, Cell, Edge
 
 _BODY: Final = " " * 8
-"""How far the body of a method is indented."""
+"""Indentation of the body of a method."""
 
 _COMBINED: Final = {
     "add": "Add({left}, {right})",
@@ -21,7 +21,7 @@ _COMBINED: Final = {
     "add_layer_norm": "AddNorm({left}, {right}, SumNorm(1, f))",
     "add_instance_norm": "AddNorm({left}, {right}, SumNorm(f, f))",
 }
-"""How a block of each combination is made, of the classes in :data:`_BLOCKS`."""
+"""Source of a block of each combination, made of the classes in :data:`_BLOCKS`."""
 
 _BLOCKS: Final = {
     "Add": '''\

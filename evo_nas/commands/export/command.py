@@ -61,12 +61,12 @@ def add_arguments(parser: Parser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Write the files, and print their names."""
-    from evo_nas.commands.cell_sources import cells_named
-    from evo_nas.commands.export.formats import Size, export, formats_named, has_random_weights, subject_of, targets
+    from evo_nas.commands.cell_sources import find_cells
+    from evo_nas.commands.export.formats import Size, export, has_random_weights, parse_formats, subject_of, targets
 
-    formats = formats_named(arguments.format)
+    formats = parse_formats(arguments.format)
     named = arguments.source is not None or arguments.cell is not None or arguments.weights is None
-    source = cells_named(arguments.source, arguments.cell, arguments.trial) if named else None
+    source = find_cells(arguments.source, arguments.cell, arguments.trial) if named else None
     names = ("size", "filters", "macro", "stem", "channels", "classes")
     size = Size(
         cells_per_stack=arguments.cells_per_stack,

@@ -1,4 +1,4 @@
-"""What ``export`` does: cells and networks as files that other programs read."""
+"""Export formats: cells and networks as files that other programs read."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ _NEED_WEIGHTS: Final = {"safetensors", "torch", "onnx"}
 
 @dataclass(frozen=True)
 class Size:
-    """What the command line says of a network's size; ``None`` is a default, or what the weights' own file says."""
+    """The size of a network on the command line; ``None`` is a default, or what the weights' own file says."""
 
     size: str | None = None
     cells_per_stack: int | None = None
@@ -63,7 +63,7 @@ class Size:
 
 @dataclass(frozen=True)
 class Subject:
-    """What is exported: cells with their name and, if it is known, a whole network and its weights."""
+    """The object of an export: cells with their name and, if it is known, a whole network and its weights."""
 
     source: CellSource
     blueprint: Blueprint | None = None
@@ -79,7 +79,7 @@ class Subject:
         return name if name.isidentifier() and not keyword.iskeyword(name) else f"cell_{name}".rstrip("_")
 
 
-def formats_named(words: Sequence[str]) -> list[str]:
+def parse_formats(words: Sequence[str]) -> list[str]:
     """Read the names of formats, with commas or one by one, each once.
 
     Raises:
@@ -271,7 +271,7 @@ def _example(blueprint: Blueprint) -> tuple[tuple[Tensor], tuple[dict[int, Any]]
 
 
 def _about(blueprint: Blueprint) -> dict[str, str]:
-    """What a user of the network needs to know of it, each as JSON."""
+    """Return what a user of the network needs to know, each entry as JSON."""
     told = {"classes": blueprint.classes, "mean": blueprint.mean, "std": blueprint.std, "image": blueprint.image}
     return {name: json.dumps(value) for name, value in told.items()}
 

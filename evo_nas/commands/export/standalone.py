@@ -23,7 +23,7 @@ from evo_nas.phenotypes.ops import SameConv2d, SamePool2d
 from evo_nas.phenotypes.plan import SMALLEST_IMAGE, Layer, Plan, output_channels
 
 _BODY: Final = " " * 8
-"""How far the body of a method is indented."""
+"""Indentation of the body of a method."""
 
 _LOAD: Final = '''\
 def normalised(images: Tensor) -> Tensor:

@@ -6,8 +6,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final, Literal
 
+import numpy as np
+
 if TYPE_CHECKING:
-    import numpy as np
     from PIL import Image
 
 Part = Literal["train", "test"]
@@ -61,7 +62,6 @@ def pixels(image: Image.Image, size: int | None, channels: int) -> np.ndarray:
     as there, a picture that is not square is squeezed, so that no part of it is lost. Growing is bicubic.
     Transparency is dropped and EXIF rotation is not applied, as in torchvision.
     """
-    import numpy as np
     from PIL import Image
 
     if image.mode.startswith("I"):

@@ -45,7 +45,7 @@ A new one is a line here, a source (:mod:`evo_nas.data.sources.base`) beside thi
 
 
 def data_set(name: str) -> DataSet:
-    """Look an image set up by name.
+    """Return an image set by its name.
 
     Raises:
         UsageError: if there is none of that name.
@@ -63,7 +63,7 @@ def data_root(data_dir: Path | None = None) -> Path:
     return Path(named).expanduser() if named else user_cache() / "data"
 
 
-def root_of_decoded() -> Path:
+def find_decoded_root() -> Path:
     """Return the folder of the decoded copies: ``EVO_NAS_CACHE``, else the XDG cache."""
     named = os.environ.get("EVO_NAS_CACHE")
     return Path(named).expanduser() if named else user_cache() / "decoded"

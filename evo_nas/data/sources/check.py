@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
+import numpy as np
+
 from evo_nas.data.sources.base import PARTS, ImageSource, Part
 from evo_nas.data.sources.catalogue import DataSet, command, data_root, data_set
 from evo_nas.data.sources.image_folder import NAMED_FAULTS, ImageFolder, some
@@ -49,7 +51,7 @@ def check(dataset: str, data_dir: Path | None = None) -> CheckResult:
                 faults.append(f"and {more} more damaged {part} files")
             if named and not isinstance(source, ImageFolder):
                 continue  # Files with a wrong checksum are not read.
-            lines.append(_described(source, part))
+            lines.append(_describe_part(source, part))
             faults += miscounts(known, source, part)
         except DataError as error:
             faults.append(str(error))
@@ -71,10 +73,8 @@ def miscounts(known: DataSet, source: ImageSource, part: Part) -> list[str]:
     return [f"{source.place} holds {found:,} {part} images, not the {expected:,} of {known.name}"]
 
 
-def _described(source: ImageSource, part: Part) -> str:
+def _describe_part(source: ImageSource, part: Part) -> str:
     """Return lines about a part: images, classes, images per class."""
-    import numpy as np
-
     classes = source.classes()
     counts = np.bincount(source.labels(part), minlength=len(classes)).tolist()
     least, most = min(counts), max(counts)
@@ -82,18 +82,18 @@ def _described(source: ImageSource, part: Part) -> str:
     if least == most:
         line += f" of {least:,}"
     else:
-        line += f" of {least:,} to {most:,}: {_enumerated(classes, counts)}"
-    if isinstance(source, ImageFolder) and (others := _passed_over(source, part)):
+        line += f" of {least:,} to {most:,}: {_enumerate_classes(classes, counts)}"
+    if isinstance(source, ImageFolder) and (others := _count_strays(source, part)):
         line += f"; {others:,} other file{'s are' if others > 1 else ' is'} passed over"
     return line
 
 
-def _enumerated(classes: Sequence[str], counts: Sequence[int]) -> str:
+def _enumerate_classes(classes: Sequence[str], counts: Sequence[int]) -> str:
     """Return the images per class as text, the smallest classes first."""
     return some([f"{name} {count:,}" for count, name in sorted(zip(counts, classes, strict=True))])
 
 
-def _passed_over(source: ImageFolder, part: Part) -> int:
+def _count_strays(source: ImageFolder, part: Part) -> int:
     """Count the files of a part, without hidden ones, that are no images of a class."""
     found = 0
     for _, folders, names in os.walk(source.root / part):

@@ -8,13 +8,12 @@ import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
+
+import numpy as np
 
 from evo_nas.data.sources.base import ImageSource, Part, pixels
 from evo_nas.errors import DataError
-
-if TYPE_CHECKING:
-    import numpy as np
 
 CIFAR10_CLASSES: Final = (
     *("airplane", "automobile", "bird", "cat", "deer"),
@@ -84,13 +83,10 @@ class CifarFiles(ImageSource):
 
     def labels(self, part: Part) -> np.ndarray:
         """Read the labels of a part; CIFAR-100's fine ones."""
-        import numpy as np
-
         return np.concatenate([np.asarray(batch[self.layout.labels], dtype=np.int64) for batch in self._parts(part)])
 
     def batches(self, part: Part, size: int | None, channels: int) -> Iterator[np.ndarray]:
         """Read a file at a time: rows of 3,072 bytes, all red, then all green, then all blue."""
-        import numpy as np
         from PIL import Image
 
         for batch in self._parts(part):

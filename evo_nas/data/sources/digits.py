@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+
+import numpy as np
 
 from evo_nas.data.sources.base import ImageSource, Part, pixels
-
-if TYPE_CHECKING:
-    import numpy as np
 
 
 class Digits(ImageSource):
@@ -34,7 +32,6 @@ class Digits(ImageSource):
 
     def batches(self, part: Part, size: int | None, channels: int) -> Iterator[np.ndarray]:
         """Scale the greys 0..16 to 0..255, and resize."""
-        import numpy as np
         from PIL import Image
 
         greys, _ = self._load(part)
@@ -46,7 +43,6 @@ class Digits(ImageSource):
 
     def _load(self, part: Part) -> tuple[np.ndarray, np.ndarray]:
         """Return uint8 greys of shape (n, 8, 8) and their labels, in the order of the file."""
-        import numpy as np
         from sklearn.datasets import load_digits
 
         bunch = load_digits()

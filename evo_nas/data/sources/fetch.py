@@ -26,7 +26,7 @@ from evo_nas.errors import DataError, UsageError
 from genotypes.genotype import shorten
 
 TIMEOUT: Final = 60.0
-"""How many seconds a download may be silent."""
+"""Seconds that a download may be silent."""
 
 _DAMAGED: Final = (
     *(tarfile.TarError, zipfile.BadZipFile, lzma.LZMAError, zlib.error),
@@ -71,7 +71,7 @@ def fetch(dataset: str, data_dir: Path | None = None, archive: Path | None = Non
         else:
             _unpack(archive, scratch)
         origin = archive or "the download"
-        source = _recognised(known, scratch)
+        source = _recognise(known, scratch)
         if source is None:
             raise DataError(f"{origin} holds no {known.name}: neither torchvision's files nor train/<class>/ images")
         if found := _incomplete(known, source):
@@ -100,7 +100,7 @@ def _scratch_in(place: Path) -> Iterator[Path]:
 
 
 def _download(known: DataSet, root: Path, scratch: Path) -> None:
-    """Let torchvision download and unpack a CIFAR set; its progress goes to stderr."""
+    """Download and unpack a CIFAR set by torchvision; its progress goes to stderr."""
     import torchvision.datasets
 
     before = socket.getdefaulttimeout()
@@ -158,7 +158,7 @@ def _admit(archive: Path, name: str, *, plain: bool) -> None:
         raise DataError(f"{archive} is refused: its member {spelled!r} would be unpacked outside the data folder")
 
 
-def _recognised(known: DataSet, scratch: Path) -> ImageSource | None:
+def _recognise(known: DataSet, scratch: Path) -> ImageSource | None:
     """Return the set in the unpacked folder, or inside folders that hold nothing but one folder."""
     base = scratch
     while True:

@@ -7,20 +7,19 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
+from typing import Final, NamedTuple, TypeVar
+
+import numpy as np
 
 from evo_nas.data.sources.base import ImageSource, Part, pixels
 from evo_nas.data.sources.catalogue import command
 from evo_nas.errors import DataError, UsageError
 
-if TYPE_CHECKING:
-    import numpy as np
-
 SUFFIXES: Final = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".ppm", ".pgm")
 """Endings of image files, in any case. Other files, and names that begin with a dot, are passed over."""
 
 NAMED_FAULTS: Final = 5
-"""How many classes or files a message names before it says only how many more there are."""
+"""Number of classes or files that a message names before it only counts."""
 
 _BATCH: Final = 256
 _T = TypeVar("_T")
@@ -92,8 +91,6 @@ class ImageFolder(ImageSource):
 
     def labels(self, part: Part) -> np.ndarray:
         """Return the index of each image's class folder."""
-        import numpy as np
-
         counts = [len(files) for files in self.listing(part).values()]
         return np.repeat(np.arange(len(counts), dtype=np.int64), counts)
 
@@ -105,7 +102,7 @@ class ImageFolder(ImageSource):
             UsageError: if ``size`` is ``None`` and the images differ in size, or are not square.
         """
         first: tuple[int, int] | None = None
-        for arrays in _threaded(partial(self._decode, size=size, channels=channels), self.paths(part)):
+        for arrays in _map_in_threads(partial(self._decode, size=size, channels=channels), self.paths(part)):
             for path, array in arrays:
                 height, width = array.shape[:2]
                 first = first or (height, width)
@@ -114,13 +111,11 @@ class ImageFolder(ImageSource):
                         f"the images of {self._folder(part)} have no common square size ({path.name} is "
                         f"{width}x{height}): name the size in pixels to which they are to be resized, such as 32"
                     )
-            import numpy as np
-
             yield np.stack([array for _, array in arrays])
 
     def faults(self, part: Part) -> Iterator[str]:
         """Decode every file, and name those that cannot be."""
-        for found in _threaded(_broken, self.paths(part)):
+        for found in _map_in_threads(_find_faults, self.paths(part)):
             yield from found
 
     def paths(self, part: Part) -> list[Path]:
@@ -212,7 +207,7 @@ def _unreadable(path: Path, error: OSError) -> str:
     return f"{path} cannot be read ({error.strerror}): mend its permissions, or name another folder"
 
 
-def _broken(paths: Sequence[Path]) -> list[str]:
+def _find_faults(paths: Sequence[Path]) -> list[str]:
     """Decode a batch of files for their faults alone."""
     faults = []
     for path in paths:
@@ -223,8 +218,8 @@ def _broken(paths: Sequence[Path]) -> list[str]:
     return faults
 
 
-def _threaded(work: Callable[[Sequence[Path]], _T], paths: Sequence[Path]) -> Iterator[_T]:
-    """Do the work on batches of paths with a few threads, and yield the results in order."""
+def _map_in_threads(work: Callable[[Sequence[Path]], _T], paths: Sequence[Path]) -> Iterator[_T]:
+    """Yield the results of the work on batches of paths, in order; a few threads share it."""
     batches = [paths[start : start + _BATCH] for start in range(0, len(paths), _BATCH)]
     workers = min(8, os.cpu_count() or 1)
     with ThreadPoolExecutor(workers) as pool:

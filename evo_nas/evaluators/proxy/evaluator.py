@@ -8,10 +8,12 @@ to the device once per process and stays there.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, cast
+
+import numpy as np
 
 from evo_nas.data.images import LARGEST
 from evo_nas.data.sources.catalogue import DATA_SETS
@@ -20,14 +22,14 @@ from evo_nas.evaluators.base import Job, Placement, weights_file
 from evo_nas.evaluators.proxy.presets import PRESETS
 from evo_nas.evaluators.training_evaluator import OnDevice, TrainingEvaluator
 from evo_nas.phenotypes.plan import SMALLEST_IMAGE
-from evo_nas.training.recipes import Recipe
+from evo_nas.training.recipes import RANGES, Recipe
 from genotypes.cell import CellPair
 from genotypes.genotype import Genotype
 from genotypes.individual import Cost
+from genotypes.ranges import check_ranges
 from genotypes.space import SearchSpace
 
 if TYPE_CHECKING:
-    import numpy as np
     import torch
     from torch import nn
 
@@ -57,22 +59,11 @@ class ProxyEvaluator(TrainingEvaluator):
     """
 
     name: ClassVar[str] = "proxy"
-    least: ClassVar[Mapping[str, int]] = {
-        **TrainingEvaluator.least,
-        "image_size": SMALLEST_IMAGE,
-        "cells_per_stack": 1,
-        "filters": 1,
-        "epochs": 1,
-        "batch_size": 2,
-        "learning_rate": 0,
-        "train_images": 0,
-        "validation_images": 1,
-        "padding": 0,
-        "cutout": 0,
-        "momentum": 0,
-        "weight_decay": 0,
-        "gradient_norm": 0,
-        "split_seed": 0,
+    ranges: ClassVar[Mapping[str, str]] = {
+        **TrainingEvaluator.ranges,
+        **dict.fromkeys(("cells_per_stack", "filters", "validation_images"), "[1, inf)"),
+        **dict.fromkeys(("train_images", "split_seed"), "[0, inf)"),
+        "image_size": f"[{SMALLEST_IMAGE}, {LARGEST}]",
     }
 
     channels: int | None = None
@@ -96,18 +87,15 @@ class ProxyEvaluator(TrainingEvaluator):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        check_ranges(self, **{name: interval for name, interval in RANGES.items() if hasattr(self, name)})
         if self.preset is not None and self.preset not in PRESETS:
             raise ValueError(f"there is no preset {self.preset!r}; the presets are: {', '.join(PRESETS)}")
         if self.dataset is None:
             self.dataset = "digits" if self.preset == "digits" else "cifar10"
         if self.dataset not in DATA_SETS:
             raise ValueError(f"there is no data set {self.dataset!r}; the data sets are: {', '.join(DATA_SETS)}")
-        if self.image_size is not None and self.image_size > LARGEST:
-            raise ValueError(f"image_size must be at most {LARGEST} pixels a side, not {self.image_size}")
         if self.channels not in (None, 1, 3):
             raise ValueError(f"channels must be 1 (grey) or 3 (colour), not {self.channels}")
-        if self.drop_path_keep is not None and not 0 < self.drop_path_keep <= 1:
-            raise ValueError(f"drop_path_keep must lie in (0, 1], not {self.drop_path_keep}")
         if self.scores:
             from evo_nas.evaluators.proxy.scores import SCORES
 
@@ -120,17 +108,18 @@ class ProxyEvaluator(TrainingEvaluator):
         """Take space and placement, and settle every field that was not given.
 
         Raises:
-            ValueError: if the space describes no pair of cells, the device is not there, or the stopping rule does not
-                fit the epochs.
+            ValueError: if what the space describes has no network, the device is not there, or the stopping rule does
+                not fit the epochs.
         """
-        from evo_nas.phenotypes.kinds import has_network
+        from evo_nas.phenotypes.kinds import BUILDERS, has_network, kind_of
         from evo_nas.training.devices import resolve_device
 
         super().bind(space, placement)
         if not has_network(space):
             raise ValueError(
-                f"the proxy trainer needs pairs of cells, which the space {space.spelling} does not give; "
-                "choose another evaluator with --evaluator, such as tabular or toy"
+                f"the proxy trainer takes {' and '.join(kind.__name__ for kind in BUILDERS)}, or a space with its own "
+                f"network(); the space {space.spelling} describes a {kind_of(space).__name__}; choose another "
+                "evaluator with --evaluator, such as tabular or toy"
             )
         device = resolve_device(self.placement.device)
         if self.preset is None:
@@ -147,7 +136,7 @@ class ProxyEvaluator(TrainingEvaluator):
 
     @property
     def metrics(self) -> tuple[str, ...]:
-        """Those of every training, and with ``scores`` what they are.
+        """The metrics of every training, and the ``scores`` if there are any.
 
         A score that is no finite number is left out of an evaluation: see :mod:`evo_nas.evaluators.proxy.scores`.
         """
@@ -282,8 +271,6 @@ class ProxyEvaluator(TrainingEvaluator):
 
         Before ``prepare`` a preset's number of images is taken for that of the data.
         """
-        import numpy as np
-
         from evo_nas.evaluators.proxy.memory import worker_bytes
         from evo_nas.phenotypes.kinds import kind_of
         from evo_nas.training.devices import resolve_device
@@ -318,15 +305,11 @@ class ProxyEvaluator(TrainingEvaluator):
 
         return open_images(self.dataset or "", self.placement.data_dir, size=self.image_size, channels=self.channels)
 
-    def _split(self, labels: np.ndarray) -> Iterator[Any]:
+    def _split(self, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return the indices of the train and the validation images, both stratified."""
-        from evo_nas.data.split import split_indices, subset_indices
+        from evo_nas.data.split import hold_out
 
-        train, validation = split_indices(labels, self.integer("validation_images"), self.split_seed)
-        wanted = self.integer("train_images")
-        if 0 < wanted < len(train):
-            train = train[subset_indices(labels[train], wanted, self.split_seed)]
-        return iter((train, validation))
+        return hold_out(labels, self.integer("validation_images"), self.integer("train_images"), self.split_seed)
 
     def keep(self, network: nn.Module, job: Job) -> None:
         """Keep the weights, with all that is needed to build the network again."""

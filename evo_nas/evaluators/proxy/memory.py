@@ -1,4 +1,4 @@
-"""How much memory a worker of the proxy trainer takes, estimated before one is started.
+"""The memory that a worker of the proxy trainer takes, estimated before one is started.
 
 A worker holds, beyond what it shares with the others: itself; the images that it trains and validates on, decoded; the
 weights, their gradients and their momentum; and the activations of a batch, which decide. These are counted, not
@@ -83,7 +83,7 @@ class _LiveBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
-        """Nothing is compiled here: without this, torch would import its compiler, which takes more than a second."""
+        """Return true, as nothing is compiled here: torch would import its compiler for more than a second."""
         return False
 
     def __torch_dispatch__(

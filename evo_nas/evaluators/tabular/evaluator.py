@@ -82,8 +82,8 @@ class TabularEvaluator(Evaluator):
         if first is not None:
             raise DataError(
                 f"the table {self.table} has no row for {number:,} network{'s' * (number != 1)} of the space "
-                f"{self.space.spelling}, the first is {self._named(first)}; add what is missing, or allow it with "
-                "--set evaluator.partial=true"
+                f"{self.space.spelling}, the first is {self._spell_genotype(first)}; add what is missing, or allow it "
+                "with --set evaluator.partial=true"
             )
 
     def fingerprint(self) -> dict[str, str]:
@@ -96,10 +96,10 @@ class TabularEvaluator(Evaluator):
         return 0.0
 
     def evaluate(self, job: Job) -> Evaluation:
-        """Look the candidate up; without a row it is invalid."""
+        """Return what the table says of the candidate; without a row it is invalid."""
         found = self._results.results.get(self.space.key(job.genotype))
         if found is None:
-            error = f"{self._named(job.genotype)} has no row in the table {self.table}"
+            error = f"{self._spell_genotype(job.genotype)} has no row in the table {self.table}"
             return Evaluation.failed(Outcome.INVALID, error)
         fitness, test = found
         return Evaluation(Outcome.OK, fitness=fitness, test_fitness=test)
@@ -118,6 +118,6 @@ class TabularEvaluator(Evaluator):
             self._held = read_table(source)
         return self._held
 
-    def _named(self, genotype: Genotype) -> str:
+    def _spell_genotype(self, genotype: Genotype) -> str:
         """Write a genotype as text, with the key by which the table would know it."""
         return f"{shorten(str(genotype), 300)} ({shorten(self.space.key(genotype), 300)})"

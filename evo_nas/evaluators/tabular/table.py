@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import IO, Any, Final
 
 from evo_nas.errors import DataError, UsageError
+from evo_nas.system.text import decode_text, read_text
 from genotypes.genotype import Genotype, GenotypeError, shorten
 from genotypes.space import SearchSpace
 
@@ -27,13 +28,16 @@ UNITS: Final[dict[str, float]] = {"percent": 100.0, "fraction": 1.0}
 ENUMERABLE: Final = 200_000
 """Genotypes of the largest space that is gone through for networks without a row."""
 
+LARGEST: Final = 2**29
+"""Bytes of the largest table in CSV, unpacked."""
+
 _PARQUET = (".parquet", ".pq")
 _COLUMNS_NAMED = 20  # by a message, at most
 
 
 @dataclass(frozen=True)
 class TableFile:
-    """Which results of which file are meant, for which space.
+    """A choice of results: a file, its columns, and the space that they belong to.
 
     ``key`` is the column of the genotypes, by default the first; ``column`` is what a search sees, ``test`` what it
     never sees; ``unit`` is a name of :data:`UNITS`. ``version`` is the file's time of change, in ns, and its size,
@@ -82,7 +86,7 @@ class BenchmarkTable:
 
     @cached_property
     def missing(self) -> tuple[int, Genotype | None]:
-        """How many networks of the space have no row, and the first genotype that has none.
+        """Number of networks of the space without a row, and the first such genotype.
 
         ``(0, None)`` too where the space is larger than :data:`ENUMERABLE`: nobody has gone through it.
         """
@@ -179,18 +183,17 @@ def _csv_rows(source: TableFile) -> Iterator[tuple[int, str, Any, Any]]:
     """
     line = 1
     try:
-        with _opened(source.path) as file:
-            reader = csv.reader(file)
-            header = [name.strip() for name in next(reader, [])]
-            key, column, test = _positions(source, header)
-            line = reader.line_num + 1
-            for row in reader:
-                if len(row) == len(header):
-                    yield line, row[key].strip(), row[column].strip(), row[test].strip()
-                elif row:  # an empty one is a blank line
-                    what = f"{len(row)} fields, but the header has {len(header)}"
-                    raise _damage(source, line, f"{what}; a text that holds a comma stands in quotes")
-                line = reader.line_num + 1  # where the next row begins: a quoted field may hold line breaks
+        reader = csv.reader(io.StringIO(_text(source.path)))
+        header = [name.strip() for name in next(reader, [])]
+        key, column, test = _positions(source, header)
+        line = reader.line_num + 1
+        for row in reader:
+            if len(row) == len(header):
+                yield line, row[key].strip(), row[column].strip(), row[test].strip()
+            elif row:  # an empty one is a blank line
+                what = f"{len(row)} fields, but the header has {len(header)}"
+                raise _damage(source, line, f"{what}; a text that holds a comma stands in quotes")
+            line = reader.line_num + 1  # where the next row begins: a quoted field may hold line breaks
     except csv.Error as error:
         raise _damage(source, line, f"this is no CSV; {error}") from error
     except (OSError, EOFError, ValueError, zlib.error, lzma.LZMAError, zipfile.BadZipFile) as error:
@@ -238,13 +241,18 @@ def _positions(source: TableFile, header: Sequence[str]) -> tuple[int, int, int]
     return header.index(key), header.index(column), header.index(test)
 
 
-def _opened(path: Path) -> IO[str]:
-    """Open a text file, unpacked by its suffix; a byte order mark, as spreadsheets write it, is skipped."""
-    raw = _OPENERS.get(path.suffix.lower(), Path.open)
-    return io.TextIOWrapper(raw(path, "rb"), encoding="utf-8-sig", newline="")
+def _text(path: Path) -> str:
+    """Return the text of a file, unpacked by its suffix."""
+    if (unpack := _OPENERS.get(path.suffix.lower())) is None:
+        return read_text(path, LARGEST)
+    with unpack(path, "rb") as file:
+        content = file.read(LARGEST + 1)
+    if len(content) > LARGEST:
+        raise ValueError(f"unpacked it has more than {LARGEST:,} bytes")
+    return decode_text(content)
 
 
-def _unzipped(path: Path, mode: str) -> IO[bytes]:
+def _open_zip(path: Path, mode: str) -> IO[bytes]:
     """Open the one file of a zip archive."""
     archive = zipfile.ZipFile(path)
     names = archive.namelist()
@@ -257,5 +265,5 @@ _OPENERS: Final[dict[str, Callable[..., Any]]] = {
     ".gz": gzip.open,
     ".bz2": bz2.open,
     ".xz": lzma.open,
-    ".zip": _unzipped,
+    ".zip": _open_zip,
 }

@@ -33,7 +33,7 @@ class FastNetwork:
         self.network = network
         if isinstance(network, CellNetwork):
             self._stages = [layers_of(stage) for stage in network.stem.stages]
-            self._cells = [_cell(cell) if isinstance(cell, CellModule) else _handed_on for cell in network.cells]
+            self._cells = [_cell(cell) if isinstance(cell, CellModule) else _pass_on for cell in network.cells]
             self._counts = [
                 cast("Tensor", module.num_batches_tracked)
                 for part in (network.stem, network.cells)
@@ -44,7 +44,7 @@ class FastNetwork:
     def logits(self, images: Tensor) -> Tensor:
         """Map images, (n, channels, h, w), to logits, (n, classes)."""
         if isinstance(self.network, CellNetwork) and shortcuts.are_open(images):
-            return self._classified(self._features(self.network, images)[0])
+            return self._classify(self._features(self.network, images)[0])
         with nullcontext() if isinstance(self.network, CellNetwork) else SafeConvolutions():
             plain: Tensor = self.network(images)
         return plain
@@ -55,7 +55,7 @@ class FastNetwork:
         if not (isinstance(network, CellNetwork) and shortcuts.are_open(images)):
             return network.forward_both(images)
         features, early = self._features(network, images)
-        return self._classified(features), None if network.auxiliary is None else network.auxiliary(early.raw)
+        return self._classify(features), None if network.auxiliary is None else network.auxiliary(early.raw)
 
     def _features(self, network: CellNetwork, images: Tensor) -> tuple[HiddenState, HiddenState]:
         """Return the last cell's output, and that which the auxiliary classifier reads."""
@@ -74,7 +74,7 @@ class FastNetwork:
                 early = outputs[-1]
         return outputs[-1], early
 
-    def _classified(self, features: HiddenState) -> Tensor:
+    def _classify(self, features: HiddenState) -> Tensor:
         network = cast("CellNetwork", self.network)
         means = torch.cat([part.mean((2, 3)) for part in features.rectified], dim=1)
         logits: Tensor = network.classifier(network.dropout(means))
@@ -82,20 +82,20 @@ class FastNetwork:
 
 
 def _cell(cell: CellModule) -> Callable[[HiddenState, HiddenState], HiddenState]:
-    """Look through a cell once, and give what maps h_i and h_{i-1} to its output."""
+    """Return the function that maps h_i and h_{i-1} to the output of a cell."""
     fits = layers_of(cell.fit_current), layers_of(cell.fit_previous)
     blocks = [
         (number, _block(cast("BlockModule", block))) for number, block in zip(cell.created, cell.blocks, strict=True)
     ]
     outputs = [(number, layers_of(fit)) for number, fit in zip(cell.output, cell.fit_output, strict=True)]
 
-    def computed(current: HiddenState, previous: HiddenState) -> HiddenState:
-        states = {0: _fitted(current, fits[0]), 1: _fitted(previous, fits[1])}
+    def compute(current: HiddenState, previous: HiddenState) -> HiddenState:
+        states = {0: _fit(current, fits[0]), 1: _fit(previous, fits[1])}
         for number, block in blocks:
             states[number] = HiddenState(block(states))
-        return HiddenState.joined([_fitted(states[number], fit) for number, fit in outputs])
+        return HiddenState.join([_fit(states[number], fit) for number, fit in outputs])
 
-    return computed
+    return compute
 
 
 def _block(block: BlockModule) -> Callable[[dict[int, HiddenState]], Tensor]:
@@ -103,18 +103,18 @@ def _block(block: BlockModule) -> Callable[[dict[int, HiddenState]], Tensor]:
     to_left, to_right, norm = layers_of(block.left), layers_of(block.right), layers_of(block.norm)
     concatenates = block.block.combine == "concat"
 
-    def computed(states: dict[int, HiddenState]) -> Tensor:
+    def compute(states: dict[int, HiddenState]) -> Tensor:
         a, b = states[left].through(to_left), states[right].through(to_right)
         joined = torch.cat([a, b], dim=1) if concatenates else a + b
         return HiddenState(joined).through(norm)
 
-    return computed
+    return compute
 
 
-def _handed_on(current: HiddenState, previous: HiddenState) -> HiddenState:
+def _pass_on(current: HiddenState, previous: HiddenState) -> HiddenState:
     """Stand for a cell that nobody reads."""
     return current
 
 
-def _fitted(state: HiddenState, fit: Layers) -> HiddenState:
+def _fit(state: HiddenState, fit: Layers) -> HiddenState:
     return HiddenState(state.through(fit)) if fit else state

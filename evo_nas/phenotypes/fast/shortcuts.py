@@ -62,18 +62,18 @@ def apply(layer: nn.Module | Unit, parts: Sequence[Tensor], *, rectifies: bool =
             if _is_pointwise(layer):
                 return pointwise(parts, layer.weight)
             if layer.kernel_size == (1, 1) and layer.groups == 1:
-                return F.conv2d(_joined([strided_pixels(part, layer.stride) for part in parts]), layer.weight)
+                return F.conv2d(_join([pick_strided_pixels(part, layer.stride) for part in parts]), layer.weight)
             if _is_depthwise(layer):
-                return _depthwise(layer, _joined(parts), rectifies)
+                return _depthwise(layer, _join(parts), rectifies)
         elif isinstance(layer, FactorizedReduction):
             even, odd = diagonal_pixels(parts)
             halves = [pointwise([even], layer.even.weight), pointwise([odd], layer.odd.weight)]
             return apply(layer.norm, [torch.cat(halves, dim=1)])
         elif isinstance(layer, SamePool2d) and not layer.pads_zeros:
-            return _pooled(layer, _joined(parts))
+            return _pool(layer, _join(parts))
         elif isinstance(layer, nn.BatchNorm2d):
-            return _normed(layer, _joined(parts))
-    z: Tensor = layer(_joined(parts))
+            return _norm(layer, _join(parts))
+    z: Tensor = layer(_join(parts))
     return z
 
 
@@ -92,7 +92,7 @@ def _unit(unit: Unit, parts: Sequence[Tensor], rectifies: bool) -> Tensor:
         return apply(norm, [apply(unit.pointwise, between)])
     if depthwise is None:
         return compiled.unit(parts, None, compiled.Window(), unit.pointwise.weight, norm)
-    x = _joined(parts)
+    x = _join(parts)
     return compiled.unit([x], depthwise.weight, _window(depthwise, x, rectifies), unit.pointwise.weight, norm)
 
 
@@ -116,7 +116,7 @@ def _depthwise(layer: SameConv2d, x: Tensor, rectifies: bool) -> Tensor:
     return y
 
 
-def _pooled(layer: SamePool2d, x: Tensor) -> Tensor:
+def _pool(layer: SamePool2d, x: Tensor) -> Tensor:
     kernel, stride = layer.kernel, layer.stride
     if x.shape[2] * x.shape[3] > _TINY and trust.are_there(x):
         padding = _same(x, (kernel, kernel), (stride, stride))
@@ -130,14 +130,14 @@ def _pooled(layer: SamePool2d, x: Tensor) -> Tensor:
     return y
 
 
-def _normed(layer: nn.BatchNorm2d, x: Tensor) -> Tensor:
+def _norm(layer: nn.BatchNorm2d, x: Tensor) -> Tensor:
     if layer.training and len(x) > 1 and trust.are_there(x):
         return compiled.batch_norm(x, layer)
     mean, variance = compiled.running(layer)
     return F.batch_norm(x, mean, variance, layer.weight, layer.bias, layer.training, layer.momentum or 0.0, layer.eps)
 
 
-def _joined(parts: Sequence[Tensor]) -> Tensor:
+def _join(parts: Sequence[Tensor]) -> Tensor:
     return parts[0] if len(parts) == 1 else torch.cat(list(parts), dim=1)
 
 
@@ -164,10 +164,10 @@ def pointwise(parts: Sequence[Tensor], weight: Tensor) -> Tensor:
     """
     if trust.are_there(parts[0]):
         return compiled.pointwise(parts, weight)
-    return F.conv2d(_joined(parts), weight)
+    return F.conv2d(_join(parts), weight)
 
 
-def strided_pixels(x: Tensor, stride: tuple[int, ...]) -> Tensor:
+def pick_strided_pixels(x: Tensor, stride: tuple[int, ...]) -> Tensor:
     """Return every ``stride``-th row and column of a map, (n, c, h, w), from the first."""
     y: Tensor = _Strided.apply(x, stride)
     return y

@@ -12,7 +12,7 @@ from evo_nas.phenotypes.fast import shortcuts
 from evo_nas.phenotypes.ops import SamePool2d
 
 Layers = tuple[nn.Module | shortcuts.Unit, ...]
-"""What is done one after another; nothing at all for an identity."""
+"""Layers applied one after another; none for an identity."""
 
 
 class HiddenState:
@@ -26,7 +26,7 @@ class HiddenState:
         self._pooled: dict[tuple[str, int, int, bool], Tensor] = {}
 
     @classmethod
-    def joined(cls, parts: Sequence[HiddenState]) -> HiddenState:
+    def join(cls, parts: Sequence[HiddenState]) -> HiddenState:
         """Mean several states as one."""
         return parts[0] if len(parts) == 1 else cls(parts=parts)
 

@@ -80,40 +80,40 @@ def test_distances_are_a_metric_on_networks(one: int, two: int, three: int) -> N
 
 def test_another_operation_is_one_edit_and_is_named() -> None:
     changed = [*THREE[:2], Block(Edge(3, "conv_1x1"), Edge(0, "identity"))]
-    found = cell_distance(Cell.unused(THREE), Cell.unused(changed))
+    found = cell_distance(Cell.join_leaves(THREE), Cell.join_leaves(changed))
     assert (found.edits, found.exact) == (1, True)
     assert found.changed == found.changed_other == {(4, 0)}
 
 
 def test_another_combination_is_one_edit_and_changes_no_operation() -> None:
     changed = [*THREE[:2], Block(*THREE[2].edges, "concat")]
-    found = cell_distance(Cell.unused(THREE), Cell.unused(changed))
+    found = cell_distance(Cell.join_leaves(THREE), Cell.join_leaves(changed))
     assert (found.edits, found.changed, found.changed_other) == (1, frozenset(), frozenset())
 
 
 def test_to_read_another_state_is_two_edits() -> None:
     changed = [*THREE[:2], Block(Edge(3, "conv_3x3"), Edge(1, "identity"))]
-    found = cell_distance(Cell.unused(THREE), Cell.unused(changed))
+    found = cell_distance(Cell.join_leaves(THREE), Cell.join_leaves(changed))
     assert (found.edits, found.changed, found.changed_other) == (2, {(4, 1)}, {(4, 1)})
 
 
 def test_another_spelling_of_a_network_is_no_edit() -> None:
     swapped = [Block(block.right, block.left) for block in THREE]
     dead = Cell((*THREE, Block(Edge(4, "identity"), Edge(0, "identity"))), (4,))
-    for other in (Cell.unused(swapped), dead):
-        found = cell_distance(Cell.unused(THREE), other)
+    for other in (Cell.join_leaves(swapped), dead):
+        found = cell_distance(Cell.join_leaves(THREE), other)
         assert (found.edits, found.changed, found.changed_other) == (0, frozenset(), frozenset())
 
 
 def test_a_block_more_costs_itself_its_operations_and_its_way_out() -> None:
     more = Cell((*THREE, Block(Edge(0, "identity"), Edge(0, "identity"))), (4, 5))
-    found = cell_distance(Cell.unused(THREE), more)
+    found = cell_distance(Cell.join_leaves(THREE), more)
     assert (found.edits, found.changed, found.changed_other) == (4, frozenset(), {(5, 0), (5, 1)})
 
 
 def test_the_inputs_do_not_stand_for_each_other() -> None:
-    one = Cell.unused([Block(Edge(0, "identity"), Edge(0, "conv_1x1"))])
-    other = Cell.unused([Block(Edge(1, "identity"), Edge(1, "conv_1x1"))])
+    one = Cell.join_leaves([Block(Edge(0, "identity"), Edge(0, "conv_1x1"))])
+    other = Cell.join_leaves([Block(Edge(1, "identity"), Edge(1, "conv_1x1"))])
     assert cell_distance(one, other).edits == 4
 
 

@@ -38,8 +38,10 @@ def test_text_as_drawn_lies_within_its_box(pair: CellPair) -> None:
 def test_a_long_name_is_drawn_smaller_rather_than_beyond_its_box() -> None:
     ax = Figure().add_subplot()
     op = "a_very_long_operation_of_a_plug_in_space"
-    draw_cell(Cell.unused([Block(Edge(0, op), Edge(1, "identity"))]), ax)
-    box = next(box for box in lay_out(Cell.unused([Block(Edge(0, op), Edge(1, "identity"))])).boxes if box.name == op)
+    draw_cell(Cell.join_leaves([Block(Edge(0, op), Edge(1, "identity"))]), ax)
+    box = next(
+        box for box in lay_out(Cell.join_leaves([Block(Edge(0, op), Edge(1, "identity"))])).boxes if box.name == op
+    )
     widths = [patch.get_path().get_extents().width for patch in ax.patches if isinstance(patch, PathPatch)]
     assert max(widths) <= box.width
 

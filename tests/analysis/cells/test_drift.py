@@ -14,7 +14,7 @@ MakeRun = Callable[..., Path]
 
 
 def pair_of(op: str, other: str = "identity") -> CellPair:
-    cell = Cell.unused([Block(Edge(0, op), Edge(1, other))])
+    cell = Cell.join_leaves([Block(Edge(0, op), Edge(1, other))])
     return CellPair(cell, cell)
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from analysis.cells.drawing import baselines, letters
 from analysis.cells.layout import FILLS, Box, Layout, Wire, combine_text, kind_of, lay_out, op_text
-from genotypes.catalogue import space_named
+from genotypes.catalogue import build_space
 from genotypes.cell import Block, Cell, CellPair, Edge
 from genotypes.operations import COMBINES, OPERATIONS
 from genotypes.space import SearchSpace
@@ -20,9 +20,9 @@ EVERYTHING = NASNetSpace(ops=tuple(OPERATIONS), combines=tuple(COMBINES))
 SAMPLES: dict[SearchSpace, int] = {  # 500 pairs of cells, from every space that has some
     EVERYTHING: 200,
     NASNetSpace(): 100,
-    space_named("amoebanet"): 75,
-    space_named("pnas"): 50,
-    space_named("darts"): 65,
+    build_space("amoebanet"): 75,
+    build_space("pnas"): 50,
+    build_space("darts"): 65,
     NASNetSpace(blocks=9): 10,
 }
 
@@ -70,6 +70,7 @@ def along(wires: tuple[Wire, ...]) -> Points:
     return np.stack([x.ravel(), y.ravel()])
 
 
+@pytest.mark.slow
 def test_boxes_of_any_cell_keep_apart(layouts: list[tuple[Cell, Layout]]) -> None:
     for cell, layout in layouts:
         for one, other in itertools.combinations(layout.boxes, 2):
@@ -176,7 +177,7 @@ def test_inputs_stand_at_the_bottom_with_the_earlier_on_the_left(layouts: list[t
 
 def test_a_simple_cell_is_drawn_without_a_crossing() -> None:
     # Blocks in an order that would cross if it were kept: the second reads h_{i-1}, which stands on the left.
-    cell = Cell.unused(
+    cell = Cell.join_leaves(
         [
             Block(Edge(0, "identity"), Edge(0, "identity")),
             Block(Edge(1, "conv_1x1"), Edge(1, "conv_1x1")),
@@ -244,7 +245,7 @@ def test_boxes_know_whose_operation_they_are_and_whether_it_reaches_the_output()
 
 def test_an_input_that_nothing_reads_stands_beside_the_other() -> None:
     for source, unread in ((0, 1), (1, 0)):
-        cell = Cell.unused([Block(Edge(source, "identity"), Edge(source, "conv_1x1")) for _ in range(4)])
+        cell = Cell.join_leaves([Block(Edge(source, "identity"), Edge(source, "conv_1x1")) for _ in range(4)])
         x = {box.state: box.x for box in lay_out(cell).boxes if box.kind == "input"}
         assert x[1] < x[0]
         assert abs(x[source] - x[unread]) < 1.0

@@ -204,8 +204,8 @@ def test_all_is_compared_at_the_same_number_of_samples(seeded: Any) -> None:
 
 def test_a_run_with_nothing_left_to_try_does_not_cut_the_others_short(seeded: Any) -> None:
     short, long = seeded("a", rising(0.5, trials=2), trials=4) + seeded("b", rising(0.6))
-    log = [{"event": "start"}, {"event": "end", "reason": "exhausted"}]
-    (short / "log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in log))
+    end = {"event": "end", "time": "2026-11-28T12:00:00+00:00", "reason": "exhausted"}
+    (short / "log.jsonl").write_text(json.dumps(end) + "\n")
     comparison = comparison_of([short, long])
     assert comparison.budget == 4
     assert comparison.runs.set_index("run")["auc"].to_dict() == pytest.approx({"a0": 0.4, "b0": 0.225})

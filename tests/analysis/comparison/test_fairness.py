@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from analysis.comparison.fairness import ending, list_unfinished, unlike, warnings_of
+from analysis.comparison.fairness import ending, list_unfinished_runs, unlike, warnings_of
 from analysis.comparison.groups import group_runs
 from analysis.frames import find_runs
 
@@ -112,12 +112,13 @@ def test_other_versions_of_libraries_are_said(make_run: MakeRun) -> None:
     assert warnings_of(runs) == [], "what cannot be read says nothing"
 
 
-def logged(folder: Path, *entries: object) -> Path:
-    (folder / "log.jsonl").write_text("".join(json.dumps(entry) + "\n" for entry in entries) + "{cut")
+def logged(folder: Path, *entries: dict[str, str]) -> Path:
+    (folder / "log.jsonl").write_text("".join(json.dumps({"time": TIME} | entry) + "\n" for entry in entries) + "{cut")
     return folder
 
 
 START = {"event": "start"}
+TIME = "2026-11-28T12:00:00+00:00"
 
 
 @pytest.mark.parametrize(
@@ -129,7 +130,9 @@ START = {"event": "start"}
         ([], None),
     ],
 )
-def test_how_a_run_ended_stands_at_the_end_of_its_log(make_run: MakeRun, log: list[object], reason: str | None) -> None:
+def test_how_a_run_ended_stands_at_the_end_of_its_log(
+    make_run: MakeRun, log: list[dict[str, str]], reason: str | None
+) -> None:
     (run,) = find_runs(logged(make_run(), *log))
     assert ending(run) == reason
 
@@ -141,7 +144,7 @@ def test_runs_that_are_not_over_or_ended_early_are_said(make_run: MakeRun) -> No
         for name, reason in ends.items()
     ]
     done = {"going": 1, "early": 2, "aimed": 2, "whole": 3}
-    assert list_unfinished(find_runs(folders), done) == [
+    assert list_unfinished_runs(find_runs(folders), done) == [
         "Not finished: going (1 of 3 trainings).",
         "Ended before the budget because nothing was left to try (exhausted): early.",
         "Ended before the budget at their target accuracy: aimed.",

@@ -97,4 +97,4 @@ def test_labels_are_short_printable_and_unlike(make_run: MakeRun) -> None:
 def test_seeds_that_are_there_twice_are_known(make_run: MakeRun) -> None:
     runs = find_runs([make_run(f"r{i}", config=config(seed=seed)) for i, seed in enumerate((4, 5, 4))])
     (group,) = group_runs(runs)
-    assert {seed: [run.name for run in alike] for seed, alike in group.repeated().items()} == {4: ["r0", "r2"]}
+    assert {seed: [run.name for run in alike] for seed, alike in group.find_repeats().items()} == {4: ["r0", "r2"]}

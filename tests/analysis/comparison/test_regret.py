@@ -52,7 +52,8 @@ def make_study(tmp_path: Path, make_run: Callable[..., Path]) -> Callable[..., P
                 if given is not None:
                     folder = make_run(f"study/{label}-seed{seed}", given)
                     reason = (ends or {}).get(folder.name, "trials")
-                    log = [{"event": "start"}, {"event": "end", "reason": reason}]
+                    time = "2026-11-28T12:00:00+00:00"
+                    log = [{"event": "start", "time": time}, {"event": "end", "time": time, "reason": reason}]
                     (folder / "log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in log))
         record = {
             "version": 1,
@@ -129,7 +130,7 @@ def test_a_run_that_had_nothing_left_to_try_keeps_its_best(make_study: Any, reas
     assert row["distinct"] == (2 + 6) / 2
     assert notes_on(load_study(folder)) == []
     with (folder / "random-seed0/log.jsonl").open("a") as log:
-        log.write('{"event": "repaired"}\n')
+        log.write('{"event": "repaired", "time": "2026-11-28T12:00:00+00:00"}\n')
     assert rows_of(folder, [6]) == [row], "a repair ends nothing and begins nothing"
 
 

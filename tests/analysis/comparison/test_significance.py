@@ -15,11 +15,11 @@ from analysis.comparison.significance import (
     Floats,
     Pair,
     conclusions,
+    count_needed_seeds,
     effect,
     holm,
     pairs_of,
     rank_test,
-    seeds_needed,
     smallest_p,
     superiority,
 )
@@ -86,7 +86,7 @@ def test_no_p_is_below_the_smallest_and_sides_do_not_matter(first: Floats, secon
 def test_the_smallest_p_of_so_many_seeds() -> None:
     assert [smallest_p(n, n) for n in (1, 2, 3, 4, 5)] == pytest.approx([1, 2 / 6, 2 / 20, 2 / 70, 2 / 252])
     assert smallest_p(1, 39) == pytest.approx(2 / 40)
-    assert [seeds_needed(pairs) for pairs in (1, 2, 3, 45)] == [4, 5, 5, 7]
+    assert [count_needed_seeds(pairs) for pairs in (1, 2, 3, 45)] == [4, 5, 5, 7]
 
 
 def test_superiority_is_the_share_of_duels_won() -> None:

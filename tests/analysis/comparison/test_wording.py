@@ -2,7 +2,15 @@
 
 import pytest
 
-from analysis.comparison.wording import align_named, by_value, columns_of, fold, join_phrases, join_words, probability
+from analysis.comparison.wording import (
+    align_with_names,
+    by_value,
+    columns_of,
+    fold,
+    join_phrases,
+    join_words,
+    probability,
+)
 
 
 def test_lists_read_as_in_a_sentence_and_stay_short() -> None:
@@ -28,11 +36,11 @@ def test_long_sentences_are_folded_and_long_words_kept() -> None:
 
 def test_columns_are_aligned() -> None:
     assert columns_of([["a", "bb"], ["ccc", "d"]]) == ["  a  bb", "ccc   d"]
-    assert align_named(["x", "long"], [["n"], ["1"], ["22"]]) == ["          n", "1  x      1", "2  long  22"]
+    assert align_with_names(["x", "long"], [["n"], ["1"], ["22"]]) == ["          n", "1  x      1", "2  long  22"]
 
 
 def test_names_that_leave_no_room_stand_above() -> None:
-    assert align_named(["x" * 70, "y"], [["n" * 20], ["1"], ["2"]]) == [
+    assert align_with_names(["x" * 70, "y"], [["n" * 20], ["1"], ["2"]]) == [
         "   " + "n" * 20,
         "1  " + "x" * 70,
         "   " + " " * 19 + "1",

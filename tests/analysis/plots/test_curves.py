@@ -178,6 +178,7 @@ def test_a_picture_that_cannot_be_written_leaves_the_one_before(tmp_path: Path) 
     assert list(tmp_path.iterdir()) == [picture]
 
 
+@pytest.mark.slow
 def test_drawing_needs_neither_pyplot_nor_a_display(mixed: Path) -> None:
     import subprocess
 

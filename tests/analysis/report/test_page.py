@@ -206,6 +206,7 @@ def test_a_page_asks_for_nothing_and_runs_only_its_own_script(make_run: MakeRun)
     assert page == report_page(make_run("again/one", [{"fitness": 0.5}])).replace("again/one", "one")
 
 
+@pytest.mark.slow
 def test_twenty_thousand_trials_make_less_than_three_megabytes(make_run: MakeRun) -> None:
     fitness = np.sort(np.random.default_rng(0).random(20_000))  # each is the best so far: the longest curve there is
     page = report_page(make_run("long", [{"fitness": value, "sample_seed": 1, "seconds": 1.5} for value in fitness]))

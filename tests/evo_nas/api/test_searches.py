@@ -1,4 +1,4 @@
-"""A search that is gone on with from Python is that of the command."""
+"""A search that is resumed from Python is that of the command."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_another_search_is_refused_and_the_run_is_free_again(tmp_path: Path) -> 
 
 def test_a_folder_of_something_else_is_refused(tmp_path: Path) -> None:
     (tmp_path / "train.json").write_text("{}")
-    with pytest.raises(UsageError, match=r"holds a training, no search; evo_nas\.train goes on with it"):
+    with pytest.raises(UsageError, match=r"holds a training, no search; evo_nas\.train resumes it"):
         evo_nas.resume(tmp_path)
     with pytest.raises(RunFolderError):
         evo_nas.resume(tmp_path / "nothing")

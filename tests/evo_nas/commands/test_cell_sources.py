@@ -10,13 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from evo_nas.commands.cell_sources import best_of_run, cells_meant, cells_named, of_run
-from evo_nas.commands.training_plan import Wanted, plan_training
+from evo_nas.commands.cell_sources import best_of_run, find_cells, find_meant_cells, of_run
+from evo_nas.commands.training_plan import TrainOptions, plan_training
 from evo_nas.errors import RunFolderError, UsageError
 from evo_nas.run import Run
 from evo_nas.storage.checksums import file_sum, sum_file
 from evo_nas.storage.history import History
-from genotypes.catalogue import space_named
+from genotypes.catalogue import build_space
 from genotypes.cell import CellPair
 from genotypes.zoo import CELLS, PNASNET_5
 
@@ -32,7 +32,7 @@ def fitnesses(run: Run) -> dict[int, float]:
 
 def test_a_published_cell_is_found_by_its_name() -> None:
     for name, pair in CELLS.items():
-        source = cells_named(None, name)
+        source = find_cells(None, name)
         assert (source.cells, source.label, source.genotype, source.fitness) == (pair, name, None, None)
 
 
@@ -40,22 +40,22 @@ def test_one_word_means_a_published_cell_unless_a_file_or_run_is_called_so(
     toy_run: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert cells_meant("pnasnet-5").cells == PNASNET_5
+    assert find_meant_cells("pnasnet-5").cells == PNASNET_5
     run = toy_run("nasnet-a", trials=2)
     monkeypatch.chdir(run.path.parent)
-    assert cells_meant("nasnet-a").label.startswith("nasnet-a-trial")
+    assert find_meant_cells("nasnet-a").label.startswith("nasnet-a-trial")
     with pytest.raises(UsageError, match="no run or file nasnet-z"):
-        cells_meant("nasnet-z")
+        find_meant_cells("nasnet-z")
 
 
 def test_a_genotype_is_read_as_text_and_as_json(tmp_path: Path) -> None:
     for spelling in ("nasnet", "amoebanet(blocks=2)", "pnas", "darts"):
-        space = space_named(spelling)
+        space = build_space(spelling)
         genotype = space.sample(np.random.default_rng(0))
         path = tmp_path / "genotype.json"
-        path.write_text(json.dumps(genotype.to_json()))
+        path.write_bytes(b"\xef\xbb\xbf" + json.dumps(genotype.to_json(), indent=1).replace("\n", "\r\n").encode())
         for text in (str(genotype), str(path)):
-            source = cells_named(text, None)
+            source = find_cells(text, None)
             assert source.cells == space.decode(genotype)
             assert source.genotype == source.label == str(genotype)
 
@@ -63,7 +63,7 @@ def test_a_genotype_is_read_as_text_and_as_json(tmp_path: Path) -> None:
 def test_a_pair_of_cells_is_read_from_json_with_its_stacking(tmp_path: Path) -> None:
     path = tmp_path / "mine.json"
     path.write_text(json.dumps(PNASNET_5.to_json()))
-    source = cells_named(str(path), None)
+    source = find_cells(str(path), None)
     assert source.cells == PNASNET_5
     assert (source.label, source.genotype) == ("mine", None)
 
@@ -72,13 +72,13 @@ def test_of_a_run_the_best_trial_is_meant_or_the_one_that_is_named(toy_run: Star
     run = toy_run("run", trials=6, settings=("space.blocks=2",))
     found = fitnesses(run)
     best = max(found, key=lambda id: found[id])
-    source = cells_named(str(run.path), None)
+    source = find_cells(str(run.path), None)
     assert source == of_run(run.path) == of_run(run.path, best)
     assert (source.label, source.fitness) == (f"run-trial{best}", found[best])
     assert source.genotype is not None
-    assert source.cells == cells_named(source.genotype, None).cells
+    assert source.cells == find_cells(source.genotype, None).cells
     other = min(found, key=lambda id: found[id])
-    named = cells_named(str(run.path), None, other)
+    named = find_cells(str(run.path), None, other)
     assert (named.label, named.fitness) == (f"run-trial{other}", found[other])
 
 
@@ -122,7 +122,7 @@ def test_a_trial_that_failed_is_not_found(toy_run: Start) -> None:
 @pytest.mark.parametrize("given", [(None, None), ("nasnet:0.1", "nasnet-a")])
 def test_exactly_one_source_is_named(given: tuple[str | None, str | None]) -> None:
     with pytest.raises(UsageError, match="and one only"):
-        cells_named(*given)
+        find_cells(*given)
 
 
 @pytest.mark.parametrize(
@@ -143,7 +143,7 @@ def test_exactly_one_source_is_named(given: tuple[str | None, str | None]) -> No
 )
 def test_a_text_that_means_no_cells_is_refused_in_one_line(text: str, message: str) -> None:
     with pytest.raises(UsageError, match=message) as caught:
-        cells_named(text, None)
+        find_cells(text, None)
     assert "\n" not in str(caught.value)
 
 
@@ -164,7 +164,7 @@ def test_a_file_that_holds_no_cells_is_named(text: str, message: str, tmp_path: 
     path = tmp_path / "cells.json"
     path.write_text(text)
     with pytest.raises(UsageError, match=message) as caught:
-        cells_named(str(path), None)
+        find_cells(str(path), None)
     assert "cells.json" in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -173,26 +173,26 @@ def test_what_no_file_of_text_is_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "cells.json"
     path.write_bytes(b"\xff\xfe\x00")
     with pytest.raises(UsageError, match="cannot read"):
-        cells_named(str(path), None)
+        find_cells(str(path), None)
 
 
 def test_a_trial_of_what_is_no_run_is_refused() -> None:
-    genotype = str(space_named("nasnet").sample(np.random.default_rng(0)))
+    genotype = str(build_space("nasnet").sample(np.random.default_rng(0)))
     with pytest.raises(UsageError, match=r"--trial names a trial of a run, and nasnet:.* is no run folder"):
-        cells_named(genotype, None, 1)
+        find_cells(genotype, None, 1)
     with pytest.raises(UsageError, match="--trial names a trial of a run, and nasnet-a is a published cell"):
-        cells_named(None, "nasnet-a", 1)
+        find_cells(None, "nasnet-a", 1)
 
 
 def test_a_run_without_cells_or_without_trials_is_refused(toy_run: Start, tmp_path: Path) -> None:
     run = toy_run("bits", trials=2, space="bits")
     with pytest.raises(UsageError, match=r"trial \d of .*bits describes no pair of cells"):
-        cells_named(str(run.path), None)
+        find_cells(str(run.path), None)
     empty = tmp_path / "empty"
     empty.mkdir()
     History.create(empty / "history.db").close()
     with pytest.raises((UsageError, RunFolderError)) as caught:
-        cells_named(str(empty), None)
+        find_cells(str(empty), None)
     assert "\n" not in str(caught.value)
 
 
@@ -200,7 +200,7 @@ def test_a_damaged_run_is_a_bad_run_folder(toy_run: Start) -> None:
     run = toy_run("run", trials=2)
     (run.path / "history.db").write_bytes(b"SQLite format 3\0" + b"\xff" * 500)
     with pytest.raises(RunFolderError, match="history"):
-        cells_named(str(run.path), None)
+        find_cells(str(run.path), None)
 
 
 def test_cells_of_a_run_come_with_its_images(toy_run: Start, tmp_path: Path) -> None:
@@ -212,7 +212,7 @@ def test_cells_of_a_run_come_with_its_images(toy_run: Start, tmp_path: Path) -> 
     )
     (run.path / "run.toml").write_text(text)
     assert {(source.dataset, source.data_dir) for source in best_of_run(run.path, 2)} == {("digits", Path("/x"))}
-    assert plan_training(of_run(run.path), Wanted(preset="cpu")).dataset == "digits"
-    assert plan_training(of_run(run.path), Wanted(preset="cpu", dataset="cifar100")).dataset == "cifar100"
+    assert plan_training(of_run(run.path), TrainOptions(preset="cpu")).dataset == "digits"
+    assert plan_training(of_run(run.path), TrainOptions(preset="cpu", dataset="cifar100")).dataset == "cifar100"
     (run.path / "run.toml").write_text("not toml")
     assert of_run(run.path).dataset is None

@@ -100,7 +100,7 @@ def test_of_a_live_run_it_says_who_runs_it_how_fast_and_what_is_in_flight(starte
     text = text_of(tmp_path / "run")
     assert "killed: it did not end, and nobody is running it" in text
     assert "not ended, will be trained again" in text
-    assert f"go on with  python -m evo_nas resume {tmp_path / 'run'}" in text
+    assert f"resume      python -m evo_nas resume {tmp_path / 'run'}" in text
     assert "ETA" not in text
 
 
@@ -123,7 +123,7 @@ def test_it_says_what_stopped_a_run_and_how_to_go_on(
     process.communicate()
     lines = text_of(tmp_path / "run").splitlines()
     assert lines[0] == f"{tmp_path / 'run'}: {how}"
-    assert lines[-1] == f"  go on with  python -m evo_nas resume {tmp_path / 'run'}"
+    assert lines[-1] == f"  resume      python -m evo_nas resume {tmp_path / 'run'}"
 
 
 def test_a_run_that_ended_is_not_gone_on_with(toy_run: Callable[..., Run]) -> None:
@@ -166,7 +166,7 @@ def test_a_run_that_was_killed_before_its_first_trial_can_be_gone_on_with(
         f"{run}: killed before its first trial; nobody is running it",
         "  search      random on nasnet with toy, seed 0",
         "  trials      0 of 5 done: 0 ok",
-        f"  go on with  python -m evo_nas resume {run}",
+        f"  resume      python -m evo_nas resume {run}",
     ]
     (run / "history.db").write_bytes(b"")
     assert status_of(run).state is RunState.KILLED
@@ -342,4 +342,4 @@ def test_too_many_failures_are_the_reason(toy_run: Callable[..., Run], tmp_path:
         toy_run(settings=("evaluator.seconds=3600",), trial_timeout=0.1, max_consecutive_failures=2)
     (first, *_, last) = text_of(tmp_path / "run").splitlines()
     assert "stopped: TooManyFailures: 2 trainings in a row failed, the last one with outcome timeout" in first
-    assert last.startswith("  go on with")
+    assert last.startswith("  resume ")

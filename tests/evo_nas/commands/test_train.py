@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import shutil
 import signal
 import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,23 +23,26 @@ from safetensors.torch import save_file
 
 from evo_nas.cli import main
 from evo_nas.commands.cell_sources import CellSource
-from evo_nas.commands.training_plan import Wanted, plan_training
+from evo_nas.commands.training_plan import TrainOptions, plan_training
 from evo_nas.errors import DataError, EvoNasError, UsageError
 from evo_nas.phenotypes.blueprint import load_network, save_network
 from evo_nas.phenotypes.transfer import load_fitting
 from evo_nas.run import Run
+from evo_nas.system.atomic import write_whole
+from evo_nas.training import resumable
 from evo_nas.training.classification import Classification
 from evo_nas.training.loop import Epoch
-from evo_nas.training.recipes import TRAININGS, Recipe
+from evo_nas.training.recipes import RECIPES, Recipe
 from evo_nas.training.resumable import load_task, train
 from evo_nas.training.train_task import TrainPlacement, TrainTask
 from genotypes.cell import Block, Cell, CellPair, Edge
+from tests.stepwise import is_done_before
 from tests.waiting import wait_for
 
 ROOT = Path(__file__).parents[3]
-_POOLS = Cell.unused([Block(Edge(0, "max_pool_3x3"), Edge(1, "identity"))])
-CELLS = CellPair(_POOLS, Cell.unused([Block(Edge(0, "sep_conv_3x3"), Edge(1, "max_pool_3x3"))]))
-SMALL = Wanted(
+_POOLS = Cell.join_leaves([Block(Edge(0, "max_pool_3x3"), Edge(1, "identity"))])
+CELLS = CellPair(_POOLS, Cell.join_leaves([Block(Edge(0, "sep_conv_3x3"), Edge(1, "max_pool_3x3"))]))
+SMALL = TrainOptions(
     preset="cpu",
     dataset="digits",
     image=8,
@@ -94,6 +99,7 @@ def test_a_training_that_was_stopped_goes_on_to_the_very_same_weights(tmp_path: 
     assert replace(whole, seconds=0) == replace(parts, seconds=0)
 
 
+@pytest.mark.slow
 def test_a_training_that_was_killed_goes_on(tmp_path: Path) -> None:
     words = [
         "train",
@@ -128,6 +134,79 @@ def test_a_training_that_was_killed_goes_on(tmp_path: Path) -> None:
             lambda epoch, n: heard.append(n) or stopping_after(done + 1)(epoch, n),
         )
     assert heard == [done + 1]
+
+
+def names(path: Path) -> dict[str, int]:
+    """The files of a folder, each with its mode."""
+    return {file.name: file.stat().st_mode for file in path.iterdir()}
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of later Pythons, that other threads are not forked
+def test_killed_between_any_two_steps_a_training_becomes_what_it_would_have_been(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task, place = small(epochs=2, train_images=16, validation_images=10), TrainPlacement()
+    whole = train(task, tmp_path / "whole", place)
+    tensors = {name: load_network(tmp_path / "whole" / name)[1] for name in ("last.safetensors", "best.safetensors")}
+    moments = set()
+    for steps in range(100):
+        path = tmp_path / f"killed{steps}"
+        if is_done_before(steps, partial(train, task, path, place), monkeypatch):
+            break
+        moments.add(frozenset(names(path)) if path.exists() else None)
+        assert replace(train(task, path, place), seconds=0) == replace(whole, seconds=0)
+        assert names(path) == names(tmp_path / "whole")
+        assert curve(path) == curve(tmp_path / "whole")
+        for name, expected in tensors.items():
+            _, found = load_network(path / name)
+            assert all(torch.equal(found[key], expected[key]) for key in expected)
+    assert steps > 30
+    assert len(moments) > 15
+    assert len(set(names(path).values())) == 1
+
+
+def test_weights_of_an_epoch_that_was_killed_do_not_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a GPU an epoch that is trained again may end elsewhere: then the best is not what the killed one wrote."""
+    accuracies = iter([0.3, 0.5, 0.2])
+    monkeypatch.setattr(Classification, "measure", lambda *_: {"accuracy": next(accuracies, 0.1)})
+    first = []
+
+    def stop_in_second_epoch(path: Path, text: str) -> None:
+        if path.name == "checkpoint.json" and path.exists():
+            raise KeyboardInterrupt
+        write_whole(path, text)
+
+    def keep(*_: Any) -> None:
+        first.append(load_network(tmp_path / "best.safetensors")[1])
+
+    with monkeypatch.context() as patch:
+        patch.setattr(resumable, "write_whole", stop_in_second_epoch)
+        with pytest.raises(KeyboardInterrupt):
+            train(small(), tmp_path, TrainPlacement(), keep)
+    result = train(small(), tmp_path, TrainPlacement())
+    assert (result.best_epoch, result.best_accuracy) == (1, 0.3)
+    best = load_network(tmp_path / "best.safetensors")[1]
+    assert all(torch.equal(best[name], first[0][name]) for name in best)
+
+
+@pytest.mark.parametrize("left", ["train.json.partial", "env.json", "env.json.partial", "train.lock"])
+def test_a_start_that_was_killed_leaves_a_new_folder(tmp_path: Path, left: str) -> None:
+    (tmp_path / left).write_text("{")
+    train(small(epochs=1), tmp_path, TrainPlacement())
+    assert "partial" not in " ".join(names(tmp_path))
+
+
+def test_what_a_kill_left_is_removed_and_what_is_the_users_stays(tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        train(small(epochs=2), tmp_path, TrainPlacement(), stopping_after(1))
+    litter = {"state-0002.safetensors", "state-0002.safetensors.partial", "last.safetensors.partial"}
+    own = {"notes.txt", "state.safetensors", "thesis.partial", "state-0001.safetensors.old"}
+    for name in litter | own:
+        (tmp_path / name).write_text("x")
+    train(small(epochs=2), tmp_path, TrainPlacement(), stopping_after(3))
+    assert own <= set(names(tmp_path))
+    assert not set(names(tmp_path)) & (litter - {"state-0002.safetensors"})
 
 
 def test_the_best_epoch_and_the_last_are_kept_and_old_states_go(
@@ -351,8 +430,22 @@ def test_the_best_of_a_run_are_trained_longer_and_the_winner_alone_is_tested(
     assert main(words) == 0
     table = capsys.readouterr().out.splitlines()
     assert len(table) == 3
+    assert not [line for line in table if line.startswith("weights:")]  # they lie in a folder for each
     assert table[1].split()[0] == results[0]["label"]
     assert table[2].split()[-2] == "-"
+
+
+@pytest.mark.parametrize("left", ["top.json.partial", "top.json"])
+def test_a_start_with_the_best_of_a_run_that_was_killed_goes_on(
+    tmp_path: Path, toy_run: Callable[..., Run], left: str
+) -> None:
+    run = toy_run(settings=("space.blocks=1",), trials=5)
+    words = ["train", str(run.path), "--top", "1", *TOP, str(tmp_path / "top")]
+    assert main(words) == 0
+    for file in (tmp_path / "top").iterdir():
+        shutil.rmtree(file) if file.is_dir() else file.rename(tmp_path / "top" / left)
+    assert main(words) == 0
+    assert not (tmp_path / "top/top.json.partial").exists()
 
 
 @pytest.mark.parametrize(
@@ -371,7 +464,7 @@ def test_the_best_of_a_run_are_trained_longer_and_the_winner_alone_is_tested(
         (["--cell", "nasnet-a", "--image-size", "7"], "image must be a whole number of at least 8, not 7"),
         (["--cell", "nasnet-a", "--set", "epochs"], "--set takes NAME=VALUE"),
         (["--cell", "nasnet-a", "--set", "speed=9"], "the recipe has no option 'speed'; its options are: epochs"),
-        (["--cell", "nasnet-a", "--set", "momentum=1"], "momentum must be below 1, not 1.0"),
+        (["--cell", "nasnet-a", "--set", "momentum=1"], "momentum must be at least 0 and below 1, not 1.0"),
         (["--cell", "nasnet-a", "--macro", "imagenet", "--filters", "3"], "at least 4, not 3"),
         (["--cell", "nasnet-a", "--dataset", "mnist"], "there is no data set 'mnist'"),
         (["--cell", "nasnet-a", "--dataset", "digits", "--validation-images", "9999"], "cannot be held out"),
@@ -388,8 +481,8 @@ def test_what_cannot_be_trained_is_refused_in_one_line(
 
 
 def test_presets_are_recipes_that_can_be_planned() -> None:
-    for name, preset in TRAININGS.items():
-        task = plan_training(CellSource(CELLS, "pools"), Wanted(preset=name), "cpu")
+    for name, preset in RECIPES.items():
+        task = plan_training(CellSource(CELLS, "pools"), TrainOptions(preset=name), "cpu")
         assert task.recipe == preset.recipe
         assert (task.blueprint.filters, task.blueprint.macro) == (preset.filters, preset.macro)
         assert str(preset.recipe.epochs) in preset.summary()
@@ -451,7 +544,7 @@ def test_a_picture_that_cannot_be_read_is_named(tmp_path: Path) -> None:
 def test_resume_says_how_to_go_on_with_a_training(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "train.json").write_text("{}")
     assert main(["resume", str(tmp_path)]) == 2
-    assert "the train command that began it goes on with it" in capsys.readouterr().err
+    assert "the train command that began it resumes it" in capsys.readouterr().err
 
 
 def test_weights_that_fit_nowhere_leave_no_folder_behind(tmp_path: Path) -> None:
@@ -466,9 +559,9 @@ def test_weights_bring_everything_that_decides_what_their_network_computes(tmp_p
     own = {"stem": 5, "skip_reduction_input": True, "average": "zeros", "cells_per_stack": 2, "image": 10}
     blueprint = replace(small().blueprint, **own)
     save_network(tmp_path / "w.safetensors", blueprint, blueprint.network().state_dict())
-    task = plan_training(None, Wanted(preset="cpu", dataset="digits", start=tmp_path / "w.safetensors"))
+    task = plan_training(None, TrainOptions(preset="cpu", dataset="digits", start=tmp_path / "w.safetensors"))
     assert {name: getattr(task.blueprint, name) for name in own} == own
-    changed = Wanted(
+    changed = TrainOptions(
         preset="cpu", dataset="digits", start=tmp_path / "w.safetensors", stem=7, skip_reduction_input=False
     )
     assert (

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from evo_nas.data import decoded as module
-from evo_nas.data.decoded import DecodedEntry, open_decoded
+from evo_nas.data.decoded import DecodedEntry, open_decoded_copy
 from evo_nas.data.sources.image_folder import ImageFolder
 from evo_nas.errors import DataError
 
@@ -25,7 +25,7 @@ def entries(cache: Path) -> list[Path]:
 
 def test_entry_holds_pixels_labels_and_moments(make_folder: Make) -> None:
     source = ImageFolder(make_folder())
-    entry = open_decoded(source, "train", None, 3)
+    entry = open_decoded_copy(source, "train", None, 3)
     pixels = np.concatenate(list(source.batches("train", None, 3)))
     assert (entry.images == pixels).all()
     assert isinstance(entry.images, np.memmap)
@@ -38,23 +38,23 @@ def test_entry_holds_pixels_labels_and_moments(make_folder: Make) -> None:
 
 def test_second_opening_decodes_nothing(make_folder: Make, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     root = make_folder()
-    first = open_decoded(ImageFolder(root), "train", 8, 3)
+    first = open_decoded_copy(ImageFolder(root), "train", 8, 3)
     monkeypatch.setattr(Image, "open", lambda *_: pytest.fail("an image was opened"))
-    assert open_decoded(ImageFolder(root), "train", 8, 3) == first
+    assert open_decoded_copy(ImageFolder(root), "train", 8, 3) == first
     assert entries(cache) == [first.folder]
 
 
 def test_changed_file_is_decoded_again(make_folder: Make) -> None:
     root = make_folder()
-    before = open_decoded(ImageFolder(root), "train", None, 3)
+    before = open_decoded_copy(ImageFolder(root), "train", None, 3)
     Image.new("RGB", (12, 12), "white").save(root / "train" / "cat" / "000.png")
-    after = open_decoded(ImageFolder(root), "train", None, 3)
+    after = open_decoded_copy(ImageFolder(root), "train", None, 3)
     assert after.manifest.fingerprint != before.manifest.fingerprint
     assert (after.images[0] == 255).all()
 
 
 def test_fingerprint_is_of_the_content_not_of_the_place(make_folder: Make) -> None:
-    one, other = (open_decoded(ImageFolder(make_folder(root)), "train", None, 3) for root in ("one", "other"))
+    one, other = (open_decoded_copy(ImageFolder(make_folder(root)), "train", None, 3) for root in ("one", "other"))
     assert one.folder != other.folder
     assert one.manifest.fingerprint == other.manifest.fingerprint
 
@@ -63,7 +63,7 @@ def test_fingerprint_is_of_the_content_not_of_the_place(make_folder: Make) -> No
 def test_sizes_channels_and_parts_are_entries_of_their_own(part: str, make_folder: Make, cache: Path) -> None:
     source = ImageFolder(make_folder())
     shapes = {
-        (size, channels): open_decoded(source, part, size, channels).images.shape
+        (size, channels): open_decoded_copy(source, part, size, channels).images.shape
         for size in (4, 6)
         for channels in (1, 3)
     }
@@ -77,7 +77,7 @@ def test_damaged_entry_is_made_again_and_logged(
     name: str, damage: str, make_folder: Make, cache: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     root = make_folder()
-    before = open_decoded(ImageFolder(root), "train", None, 3)
+    before = open_decoded_copy(ImageFolder(root), "train", None, 3)
     expected = np.array(before.images)
     file = before.folder / name
     if damage == "removed":
@@ -85,7 +85,7 @@ def test_damaged_entry_is_made_again_and_logged(
     else:
         file.write_bytes(file.read_bytes()[:-10] if damage == "truncated" else b"[]")
     with caplog.at_level(logging.WARNING):
-        after = open_decoded(ImageFolder(root), "train", None, 3)
+        after = open_decoded_copy(ImageFolder(root), "train", None, 3)
     assert (after.images == expected).all()
     assert f"the decoded copy {before.folder} is damaged" in caplog.text
     assert entries(cache) == [before.folder]
@@ -95,7 +95,7 @@ def test_failed_decoding_leaves_nothing_behind(make_folder: Make, cache: Path) -
     root = make_folder()
     (root / "train" / "dog" / "002.png").write_text("not an image")
     with pytest.raises(DataError, match=r"002.png cannot be decoded"):
-        open_decoded(ImageFolder(root), "train", None, 3)
+        open_decoded_copy(ImageFolder(root), "train", None, 3)
     assert entries(cache) == []
 
 
@@ -109,11 +109,11 @@ def test_slower_of_two_racing_processes_takes_the_entry_of_the_faster(
     def overtaken(*arguments: object) -> object:
         if not faster:
             faster.append(0)
-            faster.append(open_decoded(ImageFolder(root), "train", None, 3).folder.stat().st_ino)
+            faster.append(open_decoded_copy(ImageFolder(root), "train", None, 3).folder.stat().st_ino)
         return write(*arguments)
 
     monkeypatch.setattr(module, "_write", overtaken)
-    slower = open_decoded(ImageFolder(root), "train", None, 3)
+    slower = open_decoded_copy(ImageFolder(root), "train", None, 3)
     assert slower.folder.stat().st_ino == faster[1]
     assert entries(cache) == [slower.folder]
 
@@ -132,7 +132,7 @@ print(open_images("folder", Path({str(root)!r})).train.images.sum())
     ]
     sums = {racer.communicate()[0] for racer in racers}
     assert [racer.returncode for racer in racers] == [0, 0, 0]
-    assert sums == {f"{open_decoded(ImageFolder(root), 'train', None, 3).images.sum()}\n"}
+    assert sums == {f"{open_decoded_copy(ImageFolder(root), 'train', None, 3).images.sum()}\n"}
     assert len(entries(cache)) == 1
 
 
@@ -142,7 +142,7 @@ def test_full_disk_is_a_data_error(make_folder: Make, cache: Path, monkeypatch: 
 
     monkeypatch.setattr(module, "_write", full)
     with pytest.raises(DataError, match=rf"{cache} \(No space left on device\).*EVO_NAS_CACHE"):
-        open_decoded(ImageFolder(make_folder()), "train", None, 3)
+        open_decoded_copy(ImageFolder(make_folder()), "train", None, 3)
     assert entries(cache) == []
 
 
@@ -150,13 +150,13 @@ def test_constant_channel_keeps_a_scale(make_folder: Make) -> None:
     root = make_folder(train={"a": 1, "b": 1})
     for name in "ab":
         Image.new("RGB", (12, 12), (0, 255, 7)).save(root / "train" / name / "000.png")
-    manifest = open_decoded(ImageFolder(root), "train", None, 3).manifest
+    manifest = open_decoded_copy(ImageFolder(root), "train", None, 3).manifest
     assert manifest.mean == pytest.approx((0, 1, 7 / 255))
     assert manifest.std == pytest.approx((1 / 255,) * 3)
 
 
 def test_entry_is_pickled_without_its_pixels(make_folder: Make) -> None:
-    entry = open_decoded(ImageFolder(make_folder(size=(64, 64))), "train", None, 3)
+    entry = open_decoded_copy(ImageFolder(make_folder(size=(64, 64))), "train", None, 3)
     assert entry.images.nbytes > 90_000
     blob = pickle.dumps(entry)
     assert len(blob) < 2_000
@@ -165,7 +165,7 @@ def test_entry_is_pickled_without_its_pixels(make_folder: Make) -> None:
 
 
 def test_manifest_is_readable_json_and_entry_open_to_others(make_folder: Make) -> None:
-    entry = open_decoded(ImageFolder(make_folder()), "train", None, 3)
+    entry = open_decoded_copy(ImageFolder(make_folder()), "train", None, 3)
     manifest = json.loads((entry.folder / "manifest.json").read_text())
     assert manifest["classes"] == ["cat", "dog"]
     mask = os.umask(0)

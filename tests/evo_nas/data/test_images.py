@@ -125,6 +125,7 @@ def test_relative_data_dir_still_holds_after_a_change_of_folder(
     assert len(images.test) == 4
 
 
+@pytest.mark.slow
 @pytest.mark.data
 def test_real_cifar10_opens(tmp_path: Path) -> None:
     archive = SHARED / "data" / "cifar10-imagefolder.tar.xz"

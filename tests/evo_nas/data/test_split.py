@@ -9,10 +9,8 @@ SKEWED = np.random.default_rng(0).permutation(np.repeat(np.arange(5), [1, 2, 3, 
 
 
 @pytest.mark.parametrize("labels", [BALANCED, SKEWED], ids=["balanced", "skewed"])
-@pytest.mark.parametrize("validation", [0.1, 0.5, 0.9, 0.0001, 0.9999, 50, 4])
-def test_split_is_a_partition_with_every_class_on_both_sides(labels: np.ndarray, validation: float) -> None:
-    if labels is BALANCED and validation == 4:
-        validation = 10
+@pytest.mark.parametrize("validation", [10, 50, 200, 440])
+def test_split_is_a_partition_with_every_class_on_both_sides(labels: np.ndarray, validation: int) -> None:
     train, held = split_indices(labels, validation, 0)
     assert sorted([*train, *held]) == list(range(len(labels)))
     assert (np.diff(train) > 0).all()
@@ -21,8 +19,7 @@ def test_split_is_a_partition_with_every_class_on_both_sides(labels: np.ndarray,
     for label, count in enumerate(np.bincount(labels)):
         assert (labels[train] == label).sum() >= 1
         assert (labels[held] == label).sum() >= (count >= 2)
-    if isinstance(validation, int):
-        assert len(held) == validation
+    assert len(held) == validation
 
 
 def test_each_class_gives_its_share() -> None:
@@ -30,7 +27,7 @@ def test_each_class_gives_its_share() -> None:
     train, held = split_indices(labels, 5000, 3)
     assert np.bincount(labels[held]).tolist() == [500] * 10
     assert len(train) == 45_000
-    assert np.bincount(SKEWED[split_indices(SKEWED, 0.25, 0)[1]]).tolist()[3:] == [10, 100]
+    assert np.bincount(SKEWED[split_indices(SKEWED, 112, 0)[1]]).tolist()[3:] == [10, 100]
 
 
 def test_largest_remainders_get_what_rounding_left() -> None:
@@ -38,25 +35,14 @@ def test_largest_remainders_get_what_rounding_left() -> None:
     assert np.bincount(labels[split_indices(labels, 10, 0)[1]]).tolist() == [3, 4, 3]
 
 
-def test_fraction_and_its_number_are_the_same_split() -> None:
-    for one, other in zip(split_indices(BALANCED, 0.2, 7), split_indices(BALANCED, 100, 7), strict=True):
-        assert one.tolist() == other.tolist()
-
-
 def test_seed_alone_decides_which_images_are_held_out() -> None:
-    assert split_indices(SKEWED, 0.3, 1)[1].tolist() == split_indices(SKEWED, 0.3, 1)[1].tolist()
-    assert split_indices(SKEWED, 0.3, 1)[1].tolist() != split_indices(SKEWED, 0.3, 2)[1].tolist()
+    assert split_indices(SKEWED, 134, 1)[1].tolist() == split_indices(SKEWED, 134, 1)[1].tolist()
+    assert split_indices(SKEWED, 134, 1)[1].tolist() != split_indices(SKEWED, 134, 2)[1].tolist()
 
 
 def test_split_is_permanent() -> None:
     """Histories compare only runs with the same split: if this must change, say so in the changelog."""
     assert split_indices(np.repeat([0, 1], 8), 4, 0)[1].tolist() == [2, 4, 10, 14]
-
-
-@pytest.mark.parametrize("fraction", [0.0, 1.0, -0.1, 1.5, float("nan")])
-def test_fraction_must_lie_inside(fraction: float) -> None:
-    with pytest.raises(UsageError, match="between 0 and 1"):
-        split_indices(BALANCED, fraction, 0)
 
 
 @pytest.mark.parametrize("number", [0, 9, 491, 500, -1])
@@ -68,7 +54,7 @@ def test_number_that_cannot_be_met_is_refused_with_the_possible_ones(number: int
 @pytest.mark.parametrize("labels", [[], [0, 1, 2]])
 def test_classes_of_one_image_cannot_be_split(labels: list[int]) -> None:
     with pytest.raises(UsageError, match="no class has the 2 images"):
-        split_indices(np.array(labels, dtype=np.int64), 0.5, 0)
+        split_indices(np.array(labels, dtype=np.int64), 1, 0)
 
 
 @pytest.mark.parametrize(("labels", "size"), [(BALANCED, 10), (BALANCED, 123), (SKEWED, 5), (SKEWED, 6), (SKEWED, 445)])

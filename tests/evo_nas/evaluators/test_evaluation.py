@@ -12,11 +12,11 @@ import pytest
 
 from evo_nas.evaluators.base import Evaluator, Job, evaluate_safely
 from evo_nas.evaluators.toy import ToyEvaluator
-from genotypes.catalogue import space_named
+from genotypes.catalogue import build_space
 from genotypes.genotype import Genotype, GenotypeError
 from genotypes.individual import Evaluation, Outcome
 
-SPACE = space_named("nasnet")
+SPACE = build_space("nasnet")
 JOB = Job(3, SPACE.sample(np.random.default_rng(0)), seed=5)
 
 
@@ -114,7 +114,7 @@ def test_toy_reports_the_truth_without_noise() -> None:
 
 
 def test_toy_counts_the_ones_of_a_string_of_bits() -> None:
-    bits = space_named("bits")
+    bits = build_space("bits")
     toy = ToyEvaluator(noise=0)
     toy.bind(bits)
     genotype = bits.sample(np.random.default_rng(0))

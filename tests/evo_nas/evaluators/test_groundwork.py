@@ -1,4 +1,4 @@
-"""Groundwork: built once whatever happens, gone on with after a kill, shared by runs, part of the fingerprint."""
+"""Groundwork: built once whatever happens, resumed after a kill, shared by runs, part of the fingerprint."""
 
 from __future__ import annotations
 
@@ -68,6 +68,7 @@ def test_two_runs_build_it_once(tmp_path: Path, environment: dict[str, str]) -> 
     assert len(one["groundwork"]) == 64
 
 
+@pytest.mark.slow
 def test_neither_a_dry_run_nor_the_doctor_builds_it(tmp_path: Path, environment: dict[str, str]) -> None:
     done = [evo_nas(environment, *RUN, "--dry-run"), evo_nas(environment, "doctor", *RUN[1:])]
     assert [one.returncode for one in done] == [0, 0], [one.stderr for one in done]

@@ -18,9 +18,9 @@ from evo_nas.evaluators.base import Job, Placement
 from evo_nas.evaluators.latency import METRICS, REPEATS, STEADY, WARM_UP, measure_latency
 from evo_nas.evaluators.proxy.evaluator import ProxyEvaluator
 from evo_nas.run import placement
-from genotypes.catalogue import space_named
+from genotypes.catalogue import build_space
 
-SPACE = space_named("nasnet(blocks=1,combines=add)")
+SPACE = build_space("nasnet(blocks=1,combines=add)")
 IMAGE = torch.zeros(1, 1, 8, 8)
 SMALL: dict[str, Any] = {"dataset": "digits", "filters": 4, "epochs": 1, "validation_images": 200, "train_images": 128}
 

@@ -95,7 +95,7 @@ def test_either_limit_refuses(history: History, rows: Any) -> None:
         ("refused", 600, 0),
     ]
     assert found[0]["error"] == "60 mult-adds are more than the 30 allowed"
-    assert history.trained() == 2
+    assert history.count_trainings() == 2
 
 
 @pytest.mark.parametrize(
@@ -121,13 +121,13 @@ def test_what_is_known_or_refused_by_turns_has_converged(history: History) -> No
 
 def test_refused_one_after_another_after_what_was_small_enough(history: History) -> None:
     assert searched(history, Listed((1, *[2, 3] * 50)), max_parameters=199) is Reason.REFUSED
-    refused = history.refused_in_a_row()
+    refused = history.find_refusals_since_training()
     assert (refused.count, refused.parameters, refused.mult_adds) == (20, 200, 30)
 
 
 def test_without_limits_nothing_is_refused(history: History) -> None:
     assert searched(history, RandomSearch(), trials=5) is Reason.TRIALS
-    assert history.refused_in_a_row().count == 0
+    assert history.find_refusals_since_training().count == 0
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from evo_nas.executors import capacity
 from evo_nas.executors.capacity import SERVER, Demand, check_memory, memory_demand
 from evo_nas.executors.slots import SlotsExecutor
 from evo_nas.system.resources import available_memory, processor_quota, total_memory
-from genotypes.catalogue import space_named
+from genotypes.catalogue import build_space
 from genotypes.genotype import Genotype
 from genotypes.individual import Evaluation, Outcome
 
@@ -119,7 +119,7 @@ def test_a_lost_device_is_a_crash_in_a_worker_and_an_error_where_there_is_none()
 
 def test_the_worker_of_a_lost_device_is_replaced(tmp_path: Path) -> None:
     evaluator = Losing()
-    evaluator.bind(space_named("bits(length=4)"))
+    evaluator.bind(build_space("bits(length=4)"))
     executor = SlotsExecutor(evaluator, 1, tmp_path / "alive.lock")
     try:
         outcomes = []

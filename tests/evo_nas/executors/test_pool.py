@@ -10,12 +10,13 @@ from concurrent.futures import Future
 import numpy as np
 import pytest
 
+from evo_nas.errors import TooManyFailures
 from evo_nas.evaluators.base import Job
-from evo_nas.executors.pool import Pool, WorkerDied
-from genotypes.catalogue import space_named
+from evo_nas.executors.pool import STARTS, Pool, WorkerDied
+from genotypes.catalogue import build_space
 from genotypes.individual import Evaluation, Outcome
 
-SPACE = space_named("nasnet(blocks=1)")
+SPACE = build_space("nasnet(blocks=1)")
 OK = Evaluation(Outcome.OK, fitness=0.5)
 
 
@@ -179,10 +180,44 @@ def test_a_job_sent_to_a_worker_that_was_dead_already_is_not_to_blame(theatre: t
     assert stage.pool.next(0.0) == []
     second = stage.hired[1]
     assert second.jobs == [2]
-    second.begun.set_exception(WorkerDied("at once"))
-    second.ended.set_exception(WorkerDied("at once"))
-    ((id, evaluation),) = stage.pool.next(0.0)
-    assert (id, evaluation.outcome) == (2, Outcome.CRASH), "a worker that never comes up is not tried for ever"
+    second.begun.set_result(None)
+    second.ended.set_exception(WorkerDied("at work"))
+    assert stage.pool.next(None)[0][1].outcome is Outcome.CRASH
+
+
+def test_a_worker_that_does_not_start_says_nothing_against_its_job(theatre: type[Theatre]) -> None:
+    stage = theatre(1)
+    stage.pool.submit(job(1))
+    for fault in (WorkerDied("at once"), ImportError("no module")):
+        stage.hired[-1].begun.set_exception(fault)
+        assert stage.pool.next(0.0) == []
+    stage.hired[-1].begun.set_result(None)
+    stage.hired[-1].ended.set_result(OK)
+    assert stage.pool.next(None) == [(1, OK)]
+    assert [worker.jobs for worker in stage.hired] == [[1], [1], [1]]
+
+
+@pytest.mark.parametrize("slots", [1, 3])
+def test_workers_that_never_start_end_the_run_with_the_reason(theatre: type[Theatre], slots: int) -> None:
+    stage = theatre(slots)
+    for id in range(1, slots + 1):
+        stage.pool.submit(job(id))
+    for number in range(STARTS - 1):
+        stage.hired[number].begun.set_exception(ImportError("no torch"))
+        assert stage.pool.next(0.0) == []
+    stage.hired[STARTS - 1].begun.set_exception(ImportError("no torch"))
+    with pytest.raises(TooManyFailures, match=r"cannot start workers: 3 in a row failed, .* ImportError: no torch"):
+        stage.pool.next(0.0)
+
+
+def test_the_start_of_a_worker_has_a_limit_of_its_own(theatre: type[Theatre]) -> None:
+    stage = theatre(1, trial_timeout=3600.0)
+    stage.pool.start_limit = 0.001  # type: ignore[misc]
+    stage.pool.submit(job(1))
+    with pytest.raises(TooManyFailures, match=r"it took longer than 0\.001 seconds"):
+        stage.pool.next(None)
+    assert len(stage.hired) == STARTS
+    assert all(worker.is_dead for worker in stage.hired[:-1])
 
 
 def test_what_a_worker_says_after_it_was_given_up_is_not_heard(theatre: type[Theatre]) -> None:

@@ -26,14 +26,14 @@ from evo_nas.evaluators.base import Evaluator, Job
 from evo_nas.evaluators.toy import ToyEvaluator
 from evo_nas.executors.ray import RayExecutor
 from evo_nas.executors.serial import SerialExecutor
-from genotypes.catalogue import space_named
+from genotypes.catalogue import build_space
 from genotypes.individual import Evaluation, Outcome
 from tests.waiting import is_alive, wait_for
 
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[3]
-SPACE = space_named("nasnet(blocks=1)")
+SPACE = build_space("nasnet(blocks=1)")
 ALONE = {"RAY_AUTH_MODE": "disabled"}  # no token is looked for, or left behind, in the user's home
 
 # In a process of its own, because what ray leaves unclosed would be warnings in this one. It ends with its input.

@@ -48,7 +48,7 @@ def series(run: Path) -> Series:
 
 def individuals(run: Path) -> Iterator[Individual]:
     with History.read(run / "history.db") as history:
-        yield from history.told()
+        yield from history.read_tells()
 
 
 def test_the_events_say_what_the_history_says(tmp_path: Path) -> None:

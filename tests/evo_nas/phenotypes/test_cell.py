@@ -14,7 +14,7 @@ def block(left: int, left_op: str, right: int, right_op: str, combine: str = "ad
     return Block(Edge(left, left_op), Edge(right, right_op), combine)
 
 
-SUM = Cell.unused([block(0, "identity", 1, "identity")])
+SUM = Cell.join_leaves([block(0, "identity", 1, "identity")])
 
 
 def build(
@@ -49,7 +49,7 @@ def test_previous_from_before_a_reduction_is_halved_even_if_its_width_fits() -> 
 
 
 def test_missing_previous_is_the_raw_current() -> None:
-    module = build(Cell.unused([block(1, "max_pool_3x3", 1, "max_pool_3x3", "concat")]), previous=None, filters=6)
+    module = build(Cell.join_leaves([block(1, "max_pool_3x3", 1, "max_pool_3x3", "concat")]), previous=None, filters=6)
     current = torch.randn(2, 6, 8, 8)
     pooled = F.max_pool2d(current, 3, 1, 1)
     assert torch.equal(module(current, None), torch.cat([pooled, pooled], dim=1))
@@ -63,7 +63,7 @@ def test_missing_previous_in_the_output_is_fitted_without_a_relu() -> None:
 
 
 def test_concat_doubles_the_width_and_each_reader_fits_it_back() -> None:
-    cell = Cell.unused(
+    cell = Cell.join_leaves(
         [block(0, "identity", 1, "identity", "concat"), block(2, "max_pool_3x3", 2, "identity", "concat")]
     )
     module = build(cell)
@@ -83,7 +83,7 @@ def test_a_sum_can_be_normed_over_the_layer_or_over_each_channel(height: int, wi
         ("add_layer_norm", nn.LayerNorm([4, height, width], elementwise_affine=False)),
         ("add_instance_norm", nn.InstanceNorm2d(4)),
     ):
-        module = build(Cell.unused([block(0, "identity", 1, "identity", combine)])).double()
+        module = build(Cell.join_leaves([block(0, "identity", 1, "identity", combine)])).double()
         norm = module.blocks[0].norm
         assert {name: tuple(value.shape) for name, value in norm.named_parameters()} == {"weight": (4,), "bias": (4,)}
         nn.init.normal_(norm.weight)
@@ -106,7 +106,7 @@ def test_darts_fits_h_before_even_if_it_has_the_width() -> None:
 
 
 def test_only_edges_from_an_input_stride() -> None:
-    cell = Cell.unused([block(0, "conv_1x1", 1, "max_pool_3x3"), block(2, "avg_pool_3x3", 1, "identity")])
+    cell = Cell.join_leaves([block(0, "conv_1x1", 1, "max_pool_3x3"), block(2, "avg_pool_3x3", 1, "identity")])
     module = build(cell, stride=2)
     for size, half in ((8, 4), (7, 4), (1, 1)):
         y = module(torch.randn(2, 6, size, size), torch.randn(2, 4, size, size))
@@ -144,7 +144,7 @@ def test_unknown_words_are_refused_even_in_a_dead_block() -> None:
     with pytest.raises(GenotypeError, match=r"block 1 names the operation 'sep_conv_9x9'; known: identity, "):
         build(Cell((*SUM.blocks, dead), (2,)))
     with pytest.raises(GenotypeError, match=r"block 0 names the combination 'multiply'; known: add, concat"):
-        build(Cell.unused([block(0, "identity", 1, "identity", "multiply")]))
+        build(Cell.join_leaves([block(0, "identity", 1, "identity", "multiply")]))
 
 
 def test_drop_path_drops_whole_examples_and_keeps_the_mean() -> None:
@@ -166,7 +166,7 @@ def test_drop_path_does_nothing_in_evaluation_or_at_keep_1() -> None:
 
 def test_paths_are_dropped_apart_from_each_other() -> None:
     torch.manual_seed(0)
-    module = build(Cell.unused([block(1, "max_pool_3x3", 1, "max_pool_3x3", "concat")])).train()
+    module = build(Cell.join_leaves([block(1, "max_pool_3x3", 1, "max_pool_3x3", "concat")])).train()
     for drop in module.modules():
         if isinstance(drop, DropPath):
             drop.keep = 0.5
@@ -181,7 +181,7 @@ def test_paths_are_dropped_apart_from_each_other() -> None:
 )
 def test_drop_path_follows_every_operation_but_an_identity(edge_op: str, concatenated: bool, drops: int) -> None:
     first = block(0, "identity", 1, "identity", "concat" if concatenated else "add")
-    module = build(Cell.unused([first, block(2, edge_op, 0, "identity")]))
+    module = build(Cell.join_leaves([first, block(2, edge_op, 0, "identity")]))
     found = [name for name, m in module.named_modules() if isinstance(m, DropPath)]
     assert len(found) == drops
     assert all(name.startswith("blocks.1.left.") for name in found)

@@ -13,7 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode, flop_registry
 
 from evo_nas.phenotypes.cost import cost_by_part, cost_of, cost_of_network
 from evo_nas.phenotypes.network import CellNetwork
-from genotypes.catalogue import space_named
+from genotypes.catalogue import build_space
 from genotypes.cell import Block, Cell, CellPair, Edge
 from genotypes.individual import Cost
 from genotypes.operations import COMBINES, OPERATIONS
@@ -37,7 +37,7 @@ def test_nasnet_a_costs_what_the_released_network_costs(cells_per_stack: int, fi
 
 
 def test_smallest_network_costs_what_can_be_counted_by_hand() -> None:
-    pooling = Cell.unused([Block(Edge(0, "max_pool_3x3"), Edge(0, "max_pool_3x3"))])
+    pooling = Cell.join_leaves([Block(Edge(0, "max_pool_3x3"), Edge(0, "max_pool_3x3"))])
     network = CellNetwork(CellPair(pooling, pooling), cells_per_stack=1, filters=2, classes=5, channels=1)
     # Cells of 2, 4, 4, 8, 8 filters hold nothing but the fit of h_i: a 1x1 convolution and a batch norm.
     assert cost_by_part(network, image=8) == {
@@ -114,7 +114,7 @@ def counted_by_torch(network: CellNetwork, image: int) -> dict[str, Cost]:
 
 @pytest.mark.parametrize("spelling", [*PAIRS, EVERYTHING], ids=[*PAIRS, "everything"])
 def test_every_part_costs_what_torch_counts_in_it(spelling: str) -> None:
-    space, rng = space_named(spelling), np.random.default_rng(0)
+    space, rng = build_space(spelling), np.random.default_rng(0)
     for _, (image, size) in zip(range(3), sizes(rng), strict=False):
         network = CellNetwork(space.decode(space.sample(rng)), **size)
         assert cost_by_part(network, image) == counted_by_torch(network, image), (network.plan, image)
@@ -122,7 +122,7 @@ def test_every_part_costs_what_torch_counts_in_it(spelling: str) -> None:
 
 @pytest.mark.parametrize("name", PAIRS)
 def test_any_genotype_costs_what_torch_counts(name: str) -> None:
-    space, rng = space_named(f"{name}(blocks=2)"), np.random.default_rng(1)
+    space, rng = build_space(f"{name}(blocks=2)"), np.random.default_rng(1)
     for _, (image, size) in zip(range(50), sizes(rng), strict=False):
         small = {**size, "cells_per_stack": 1, "auxiliary_image": None}
         network = CellNetwork(space.decode(space.sample(rng)), **small).eval()

@@ -15,8 +15,8 @@ from torch import nn
 
 from evo_nas.phenotypes.cost import cost_by_part, cost_of
 from evo_nas.phenotypes.network import CellNetwork
-from evo_nas.phenotypes.plan import size_named
-from genotypes.catalogue import space_named
+from evo_nas.phenotypes.plan import parse_size
+from genotypes.catalogue import build_space
 from genotypes.cell import Cell, CellPair
 from genotypes.individual import Cost
 from genotypes.zoo import CELLS, NASNET_A, PNASNET_5
@@ -113,7 +113,7 @@ def test_darts_counts_as_its_own_code_does(
 def test_counts_round_to_what_the_papers_print(
     name: str, size: str, network: dict[str, object], millions: str, mult_adds: str
 ) -> None:
-    cells_per_stack, filters = size_named(size, CELLS[name])
+    cells_per_stack, filters = parse_size(size, CELLS[name])
     cost = cost_of(CELLS[name], cells_per_stack=cells_per_stack, filters=filters, **network)  # type: ignore[arg-type]
     assert f"{cost.parameters / 1e6:.1f}" == millions
     assert f"{cost.mult_adds / 1e9:.{len(mult_adds.split('.')[1])}f}" == mult_adds
@@ -352,7 +352,7 @@ def test_any_size_of_a_published_cell_counts_as_by_hand(name: str, macro: str) -
     ["nasnet", "nasnet(combines=add+concat+add_layer_norm+add_instance_norm)", "amoebanet", "pnas", "darts"],
 )
 def test_any_cell_counts_as_by_hand(spelling: str, macro: str) -> None:
-    space, rng = space_named(spelling), np.random.default_rng(0)
+    space, rng = build_space(spelling), np.random.default_rng(0)
     tested = 0
     while tested < 3:
         cells = space.decode(space.sample(rng))

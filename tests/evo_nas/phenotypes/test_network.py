@@ -90,7 +90,7 @@ def test_head_is_relu_mean_and_a_linear_layer() -> None:
 
 
 def test_a_cell_that_nobody_reads_is_not_built() -> None:
-    only_previous = Cell.unused([Block(Edge(1, "conv_1x1"), Edge(1, "identity"))])
+    only_previous = Cell.join_leaves([Block(Edge(1, "conv_1x1"), Edge(1, "identity"))])
     network = build(CellPair(only_previous, only_previous), cells_per_stack=2)  # N N R N N R N N
     assert [isinstance(cell, UnreadCell) for cell in network.cells] == [True, False] * 4
     network(torch.randn(2, 3, 8, 8)).sum().backward()
@@ -284,7 +284,7 @@ def test_identities_are_spared_by_drop_path_and_a_strided_skip_is_not() -> None:
     } - {"identity"}
     # In each of 2 reduction cells of DARTS-V1 no skip reads an input; at stride 1 they compute nothing.
     assert "skip_connect" not in dropped("darts-v1")
-    skipping = Cell.created([Block(Edge(0, "skip_connect"), Edge(1, "skip_connect"))])
+    skipping = Cell.join_all([Block(Edge(0, "skip_connect"), Edge(1, "skip_connect"))])
     network = build(CellPair(skipping, skipping, "darts"))
     assert [len(drop_paths(cell)) for cell in network.cells] == [0, 2, 0, 2, 0]
 
@@ -348,7 +348,7 @@ def test_an_auxiliary_classifier_fits_any_image(name: str, macro: str) -> None:
 def test_an_auxiliary_classifier_reads_the_last_cell_that_is_built(
     cells_per_stack: int, stacking: str, macro: str
 ) -> None:
-    only_previous = Cell.unused([Block(Edge(1, "conv_1x1"), Edge(1, "identity"))])
+    only_previous = Cell.join_leaves([Block(Edge(1, "conv_1x1"), Edge(1, "identity"))])
     network = build(
         CellPair(only_previous, only_previous, stacking),
         macro=macro,
@@ -391,13 +391,13 @@ def test_unknown_operation_names_the_cell() -> None:
         ({"classes": 0}, "classes must be at least 1, not 0"),
         ({"stem": 0}, "stem must be at least 1, not 0"),
         ({"channels": 0}, "channels must be at least 1, not 0"),
-        ({"dropout": 1}, r"dropout must lie in \[0, 1\), not 1"),
+        ({"dropout": 1}, "dropout must be at least 0 and below 1, not 1"),
         ({"drop_path_schedule": "width"}, "drop_path_schedule must be one of both, depth, time, not 'width'"),
         ({"average": "reflect"}, "average must be one of same, zeros, not 'reflect'"),
         ({"macro": "mnist"}, "no macro-architecture 'mnist'; there are: cifar, imagenet"),
         ({"macro": "imagenet", "filters": 3}, "a quarter of the filters: at least 4, not 3"),
-        ({"drop_path_keep": 0}, r"drop_path_keep must lie in \(0, 1\], not 0"),
-        ({"drop_path_keep": math.nan}, r"drop_path_keep must lie in \(0, 1\], not nan"),
+        ({"drop_path_keep": 0}, "drop_path_keep must be above 0 and at most 1, not 0"),
+        ({"drop_path_keep": math.nan}, "drop_path_keep must be above 0 and at most 1, not nan"),
     ],
 )
 def test_numbers_out_of_range_are_refused(options: dict[str, object], message: str) -> None:

@@ -29,7 +29,7 @@ from evo_nas.phenotypes.network import CellNetwork
 from evo_nas.phenotypes.onednn import SafeConvolutions
 from evo_nas.phenotypes.ops import OPS, SameConv2d, conv2d
 from evo_nas.training.devices import seed_torch, warn_of_faults
-from genotypes.catalogue import space_named
+from genotypes.catalogue import build_space
 from genotypes.cell import CellPair
 
 pytestmark = pytest.mark.slow
@@ -82,7 +82,7 @@ def test_no_operation_asks_for_it(name: str, kernels: bool, monkeypatch: pytest.
 def test_no_network_asks_for_it(name: str, kernels: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     if not kernels:
         monkeypatch.setattr(trust, "are_there", lambda x: False)
-    space, rng = space_named(name), np.random.default_rng(0)
+    space, rng = build_space(name), np.random.default_rng(0)
     for _ in range(4):
         cells = space.decode(space.sample(rng))
         assert isinstance(cells, CellPair)
@@ -93,7 +93,7 @@ def test_no_network_asks_for_it(name: str, kernels: bool, monkeypatch: pytest.Mo
 
 
 def test_no_exported_module_asks_for_it(tmp_path: Path) -> None:
-    space = space_named("nasnet")
+    space = build_space("nasnet")
     rng = np.random.default_rng(1)
     gradients = 0
     for _ in range(4):

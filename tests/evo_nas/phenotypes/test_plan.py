@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from evo_nas.phenotypes.network import CellNetwork
-from evo_nas.phenotypes.plan import MACROS, Plan, output_channels, plan_network, size_named, state_channels
+from evo_nas.phenotypes.plan import MACROS, Plan, output_channels, parse_size, plan_network, state_channels
 from genotypes.cell import Block, Cell, CellPair, Edge
 from genotypes.stacking import STACKINGS
 from genotypes.zoo import AMOEBANET_A, CELLS, DARTS_V2, NASNET_A, PNASNET_5
@@ -204,7 +204,7 @@ def test_widths_count_concatenated_blocks_twice() -> None:
     ],
 )
 def test_the_notation_gives_cells_and_filters(text: str, name: str, expected: tuple[int, int]) -> None:
-    assert size_named(text, CELLS[name]) == expected
+    assert parse_size(text, CELLS[name]) == expected
     cells_per_stack, filters = expected
     for macro in MACROS:
         plan = plan_network(CELLS[name], macro=macro, cells_per_stack=cells_per_stack, filters=filters)
@@ -213,9 +213,9 @@ def test_the_notation_gives_cells_and_filters(text: str, name: str, expected: tu
 
 def test_the_notation_of_a_cell_that_concatenates() -> None:
     pair = CellPair(ALL, NASNET_A.reduction)
-    assert size_named("2@100", pair) == (2, 5)
+    assert parse_size("2@100", pair) == (2, 5)
     # Where stacks have one cell and it is a reduction cell, that is the last one.
-    assert size_named("1@16", dataclasses.replace(pair, stacking="pnasnet")) == (1, 1)
+    assert parse_size("1@16", dataclasses.replace(pair, stacking="pnasnet")) == (1, 1)
 
 
 @pytest.mark.parametrize(
@@ -223,7 +223,7 @@ def test_the_notation_of_a_cell_that_concatenates() -> None:
 )
 def test_what_is_no_size_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="a size is N@P, cells a stack and penultimate filters, as in 6@4032, not"):
-        size_named(text, NASNET_A)
+        parse_size(text, NASNET_A)
 
 
 @pytest.mark.parametrize(
@@ -232,7 +232,7 @@ def test_what_is_no_size_is_refused(text: str) -> None:
 )
 def test_penultimate_filters_that_no_width_gives_are_refused_with_those_near(text: str, near: str) -> None:
     with pytest.raises(ValueError, match=f"^{text} does not fit this cell, .* multiple of 24; near it are {near}"):
-        size_named(text, NASNET_A)
+        parse_size(text, NASNET_A)
 
 
 @pytest.mark.parametrize(

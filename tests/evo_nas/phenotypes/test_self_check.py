@@ -129,6 +129,7 @@ with open("answer", "w") as file:
 """
 
 
+@pytest.mark.slow
 def test_a_process_without_its_three_streams_gets_an_answer(tmp_path: Path) -> None:
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     subprocess.run([sys.executable, "-c", CLOSED], cwd=tmp_path, env=environment, check=True)

@@ -13,6 +13,8 @@ from torch import Tensor, nn
 from evo_nas.phenotypes.network import CellNetwork
 from genotypes.zoo import CELLS
 
+pytestmark = pytest.mark.slow
+
 # timm's names of the cells, in order.
 NASNET_CELLS = [
     *("cell_stem_0", "cell_stem_1", *(f"cell_{index}" for index in range(6))),

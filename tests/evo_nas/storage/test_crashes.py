@@ -35,7 +35,7 @@ MINE = "not to be written to\n"
 
 
 def lived(search: Search, folder: Path, *, failpoint: str | None = None) -> int:
-    """Begin a run or go on with it, and return the exit code with which it ends or dies."""
+    """Begin a run or resume it, and return the exit code with which it ends or dies."""
     code = Life(search, folder, failpoint=failpoint).wait()
     assert code is not None, "it hangs"
     return code
@@ -321,7 +321,7 @@ def killed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def gone_on_with(killed: Path, place: Path, plant: Callable[[Path], object]) -> list[str | None]:
-    """Put something in the place of the crash file, go on with the run, and list the attempts of its third trial."""
+    """Put something in the place of the crash file, resume the run, and list the attempts of its third trial."""
     run = place / "run"
     shutil.copytree(killed, run)
     shutil.copy(trainings_file(killed), trainings_file(run))

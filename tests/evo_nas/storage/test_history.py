@@ -13,10 +13,10 @@ import pytest
 from evo_nas.errors import DamagedHistory, RunFolderError
 from evo_nas.storage.checksums import damage, is_untouched
 from evo_nas.storage.history import History
-from genotypes.catalogue import space_named
+from genotypes.catalogue import build_space
 from genotypes.individual import Evaluation, Outcome, Proposal
 
-SPACE = space_named("nasnet(blocks=1)")
+SPACE = build_space("nasnet(blocks=1)")
 
 
 @pytest.fixture
@@ -44,12 +44,12 @@ def test_only_a_write_ahead_log_may_leave_the_disk_behind(path: Path, given: dic
 
 
 def test_a_history_has_begun_when_its_tables_are_there(path: Path) -> None:
-    assert not History.begun(path)
+    assert not History.exists(path)
     sqlite3.connect(path).execute("PRAGMA journal_mode = WAL").connection.close()
-    assert not History.begun(path)
+    assert not History.exists(path)
     path.unlink()
     History.create(path).close()
-    assert History.begun(path)
+    assert History.exists(path)
 
 
 @pytest.mark.parametrize("journal", ["", "PRAGMA journal_mode = WAL"])
@@ -58,11 +58,11 @@ def test_a_history_whose_making_was_cut_short_is_made_when_it_is_opened(path: Pa
     connection.execute(journal)
     connection.close()
     path.touch()
-    with pytest.raises(RunFolderError, match="stopped before it began; go on with: python -m evo_nas resume"):
+    with pytest.raises(RunFolderError, match="stopped before it began; resume with: python -m evo_nas resume"):
         History.read(path)
     with History.open(path) as history:
-        assert (history.last_id, history.trained()) == (0, 0)
-    assert History.begun(path)
+        assert (history.last_id, history.count_trainings()) == (0, 0)
+    assert History.exists(path)
     with History.read(path) as history:
         assert history.top(1) == []
 
@@ -102,7 +102,7 @@ def test_what_was_told_comes_back_in_the_order_of_the_tells(path: Path) -> None:
         history.tell(3, ok(0.3))
         history.tell(1, Evaluation.failed(Outcome.CRASH, "killed"))
     with History.open(path) as history:
-        told = list(history.told())
+        told = list(history.read_tells())
         assert [(i.id, i.outcome, i.fitness, i.memo) for i in told] == [
             (3, "ok", 0.3, (0.1, -2.5)),
             (1, "crash", None, (0.1, -2.5)),

@@ -24,11 +24,11 @@ from evo_nas.storage.history import History
 from evo_nas.storage.repair import Repair, repair
 from evo_nas.storage.run_folder import RunFolder
 from evo_nas.storage.salvage import salvage
-from genotypes.catalogue import space_named
+from genotypes.catalogue import build_space
 from genotypes.individual import Evaluation, Outcome, Proposal
 from tests.stepwise import is_done_before
 
-SPACE = space_named("nasnet(blocks=1)")
+SPACE = build_space("nasnet(blocks=1)")
 TRIALS = 60
 
 
@@ -170,7 +170,7 @@ def test_a_trial_without_its_ask_is_lost_and_one_without_its_tell_is_pending_aga
     assert capsys.readouterr().out.splitlines() == [
         f"saved {TRIALS - 5} of {TRIALS} trials; pending again: 4 (ids 3, 17, 22-23); lost: 1 (id 12)",
         f"the damaged history is kept: {closed / 'history.damaged-1.db'}",
-        f"go on with: python -m evo_nas resume {closed}",
+        f"resume with: python -m evo_nas resume {closed}",
     ]
     assert (closed / "history.damaged-1.db").read_bytes() == broken
     assert (closed / "history.damaged-1.sum").exists()
@@ -247,6 +247,7 @@ def test_a_page_that_is_damaged_in_the_log_costs_what_it_added_to_the_file(kille
     assert all(trial.tell == sound[id].tell for id, trial in found.items() if trial.tell)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of later Pythons, that other threads are not forked
 def test_a_repair_that_is_killed_at_any_step_loses_nothing(
     killed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

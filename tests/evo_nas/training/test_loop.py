@@ -240,14 +240,14 @@ class Shades:
     def __len__(self) -> int:
         return 8
 
-    def shuffled(self, batch_size: int, recipe: Recipe, generator: torch.Generator) -> Iterator[Batch]:
+    def draw_batches(self, batch_size: int, recipe: Recipe, generator: torch.Generator) -> Iterator[Batch]:
         order = torch.randperm(8, generator=generator).tolist()
         for start in range(0, 8, batch_size):
             values = [index / 8 for index in order[start : start + batch_size]]
             yield torch.tensor(values).reshape(-1, 1, 1, 1), [{"value": 0.5 * value} for value in values]
 
     def in_order(self) -> Iterator[Batch]:
-        yield from self.shuffled(8, RECIPE, generator())
+        yield from self.draw_batches(8, RECIPE, generator())
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw"])

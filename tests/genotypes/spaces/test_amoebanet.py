@@ -6,7 +6,7 @@ from collections import Counter
 
 import numpy as np
 
-from genotypes.catalogue import space_named
+from genotypes.catalogue import build_space
 from genotypes.cell import CellPair
 from genotypes.spaces.amoebanet import PAPER_OPS, AmoebaNetSpace
 from genotypes.zoo import AMOEBANET_A, AMOEBANET_B, AMOEBANET_C, AMOEBANET_D
@@ -50,7 +50,7 @@ def test_a_choice_means_what_its_decision_says() -> None:
 
 def test_the_published_cells_can_be_written_in_the_space_with_more_operations() -> None:
     space = AmoebaNetSpace(ops=(*PAPER_OPS, "conv_1x1", "conv_3x3", "max_pool_2x2"))
-    assert space_named(space.spelling) == space
+    assert build_space(space.spelling) == space
     for pair in (AMOEBANET_A, AMOEBANET_B, AMOEBANET_C, AMOEBANET_D):
         choices: list[int] = []
         for cell in (pair.normal, pair.reduction):

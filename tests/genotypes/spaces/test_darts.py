@@ -125,5 +125,5 @@ def test_growing_gives_every_pair_and_every_operation() -> None:
 
 def test_created_puts_out_states_that_are_read() -> None:
     cell = DARTS_V2.normal
-    assert Cell.created(cell.blocks) == cell
-    assert Cell.unused(cell.blocks) != cell
+    assert Cell.join_all(cell.blocks) == cell
+    assert Cell.join_leaves(cell.blocks) != cell

@@ -7,7 +7,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from genotypes.catalogue import space_named
+from genotypes.catalogue import build_space
 from genotypes.operations import COMBINES, OPERATIONS
 from genotypes.spaces.nasnet import PAPER_OPS, NASNetSpace
 
@@ -44,7 +44,7 @@ def test_the_paper_lists_thirteen_operations_and_all_known_ones_can_be_named() -
 
 
 def test_nasnet_b_and_c_were_found_with_four_combinations() -> None:
-    space = space_named("nasnet(combines=add+concat+add_layer_norm+add_instance_norm)")
+    space = build_space("nasnet(combines=add+concat+add_layer_norm+add_instance_norm)")
     assert space == NASNetSpace(combines=tuple(COMBINES))
     assert space.size == NASNetSpace(combines=("add",)).size * 4**10
     choices = [0, 1, 10, 4, 0, 0, 1, 10, 4, 1, 0, 1, 10, 4, 2, 0, 1, 10, 4, 3, 0, 1, 10, 4, 0] * 2
@@ -115,7 +115,7 @@ def test_a_hidden_state_mutation_never_makes_a_loop() -> None:
 def test_words_are_those_of_the_decoded_cells() -> None:
     rng = np.random.default_rng(0)
     for spelling in ("nasnet", "amoebanet", "pnas", "darts", "nasnet(blocks=2,combines=add)"):
-        space = space_named(spelling)
+        space = build_space(spelling)
         for _ in range(50):
             genotype = space.sample(rng)
             pair = space.decode(genotype)
@@ -133,7 +133,7 @@ def test_words_are_those_of_the_decoded_cells() -> None:
 
 
 def test_isomorphic_genotypes_have_the_same_words() -> None:
-    space = space_named("pnas(blocks=2)")
+    space = build_space("pnas(blocks=2)")
     one, other = (space.genotype(choices) for choices in ((0, 1, 2, 3, 0, 1, 4, 5), (1, 0, 5, 4, 1, 0, 3, 2)))
     assert space.key(one) == space.key(other)
     assert sorted(space.words(one)) == sorted(space.words(other))

@@ -8,20 +8,20 @@ import numpy as np
 import pytest
 
 from evo_nas.evaluators.toy import ToyEvaluator
-from genotypes.catalogue import SPACES, space_named
+from genotypes.catalogue import SPACES, build_space
 from genotypes.cell import CellPair
 from genotypes.genotype import Genotype, GenotypeError
 from genotypes.operations import OPERATIONS
 from genotypes.spaces.growing import GrowingSpace
 from genotypes.spaces.pnas import PAPER_OPS, PNASSpace
 
-GROWING = [name for name in SPACES if isinstance(space_named(name), GrowingSpace)]
+GROWING = [name for name in SPACES if isinstance(build_space(name), GrowingSpace)]
 SPELLINGS = [*GROWING, "nasnet(blocks=3,ops=identity+conv_1x1,combines=add)", "pnas(blocks=7)"]
 
 
 @pytest.fixture(params=SPELLINGS)
 def space(request: pytest.FixtureRequest) -> GrowingSpace:
-    space = space_named(request.param)
+    space = build_space(request.param)
     assert isinstance(space, GrowingSpace)
     return space
 
@@ -92,7 +92,7 @@ def test_growing_gives_every_way_to_choose_one_block_more(space: GrowingSpace) -
 
 
 def test_growing_step_by_step_reaches_every_whole_genotype_with_tied_cells() -> None:
-    space = space_named("nasnet(blocks=2,ops=identity+conv_1x1,combines=add)")
+    space = build_space("nasnet(blocks=2,ops=identity+conv_1x1,combines=add)")
     assert isinstance(space, GrowingSpace)
     whole = {child for first in space.grown(None) for child in space.grown(first)}
     assert len(whole) == 2**2 * 2**2 * 3**2 * 2**2
@@ -120,7 +120,7 @@ def test_smaller_genotypes_are_read_by_the_space_above(space: GrowingSpace) -> N
     for level in (*space.below, space):
         genotype = grow(space, level.blocks, rng)
         assert genotype.space == level.spelling
-        assert space.level_of(genotype) == level == space.at(level.blocks) == space_named(level.spelling)
+        assert space.level_of(genotype) == level == space.at(level.blocks) == build_space(level.spelling)
         assert space.parse(str(genotype)) == genotype
         pair = space.decode(genotype)
         assert len(pair.normal.blocks) == len(pair.reduction.blocks) == level.blocks
@@ -165,14 +165,14 @@ def test_in_the_toy_landscape_growing_pays(space: GrowingSpace) -> None:
 
 
 def test_networks_of_smaller_cells_are_built_and_counted(space: GrowingSpace) -> None:
-    from evo_nas.commands.cell_sources import cells_named
+    from evo_nas.commands.cell_sources import find_cells
     from evo_nas.commands.count import count
     from evo_nas.evaluators.base import Placement
     from evo_nas.evaluators.proxy.evaluator import ProxyEvaluator
 
     genotype = grow(space, 2, np.random.default_rng(4))
     size = {"cells_per_stack": 1, "filters": 4, "stem": None}
-    source = cells_named(str(genotype), None)
+    source = find_cells(str(genotype), None)
     counted = count(source, size=None, macro="cifar", image=8, classes=10, channels=1, **size)
     proxy = ProxyEvaluator(dataset="digits", filters=4, cells_per_stack=1, image_size=8)
     proxy.bind(space, Placement(device="cpu"))

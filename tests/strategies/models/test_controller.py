@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from genotypes.space import Decision
-from strategies.models.controller import INITIAL_RANGE, Controller, isolated
+from strategies.models.controller import INITIAL_RANGE, Controller, isolate
 
 SIZES = (2, 1, 4, 3)
 
@@ -18,7 +18,7 @@ def decisions(sizes=SIZES):
 
 def controller(sizes=SIZES, seed=0, scale=1.0):
     """``scale`` blows the weights up, so that predictions are far from uniform and depend on what came before."""
-    with isolated():
+    with isolate():
         made = Controller(decisions(sizes), 16, np.random.default_rng(seed))
         with torch.no_grad():
             for parameter in made.parameters():
@@ -30,7 +30,7 @@ def controller(sizes=SIZES, seed=0, scale=1.0):
 def test_a_sample_and_the_whole_sequence_agree_on_the_log_probabilities(sizes):
     policy = controller(sizes, scale=20.0)
     rng = np.random.default_rng(1)
-    with isolated():
+    with isolate():
         samples = [policy.sample(rng.random(len(sizes)).tolist()) for _ in range(20)]
         log_probs, _ = policy(torch.tensor([choices for choices, _ in samples]))
     assert all(0 <= c < size for choices, _ in samples for c, size in zip(choices, sizes, strict=True))
@@ -40,7 +40,7 @@ def test_a_sample_and_the_whole_sequence_agree_on_the_log_probabilities(sizes):
 def test_the_probabilities_of_all_architectures_sum_to_one():
     policy = controller(scale=20.0)
     everything = torch.tensor(list(itertools.product(*map(range, SIZES))))
-    with isolated():
+    with isolate():
         log_probs, _ = policy(everything)
     assert log_probs.sum(1).exp().sum().item() == pytest.approx(1.0, abs=1e-5)
 
@@ -48,7 +48,7 @@ def test_the_probabilities_of_all_architectures_sum_to_one():
 def test_samples_come_as_often_as_the_policy_says():
     policy = controller((3, 2), scale=20.0)
     everything = list(itertools.product(range(3), range(2)))
-    with isolated():
+    with isolate():
         expected = policy(torch.tensor(everything))[0].sum(1).exp().tolist()
         # A grid instead of random numbers: each cell of the unit square is hit in proportion to its area.
         grid = (np.arange(60) + 0.5) / 60
@@ -59,20 +59,20 @@ def test_samples_come_as_often_as_the_policy_says():
 
 def test_the_ends_of_the_unit_interval_pick_the_first_and_the_last_option():
     policy = controller()
-    with isolated():
+    with isolate():
         assert policy.sample([0.0] * 4)[0] == (0, 0, 0, 0)
         assert policy.sample([math.nextafter(1.0, 0.0)] * 4)[0] == (1, 0, 3, 2)
 
 
 def test_a_number_on_an_edge_belongs_to_the_option_above_it():
     policy = controller((2,), scale=0.0)
-    with isolated():
+    with isolate():
         assert [policy.sample([u])[0] for u in (math.nextafter(0.5, 0.0), 0.5)] == [(0,), (1,)]
 
 
 def test_without_weights_every_softmax_is_uniform():
     policy = controller(scale=0.0)
-    with isolated():
+    with isolate():
         log_probs, entropies = policy(torch.tensor([[1, 0, 3, 2]]))
     expected = torch.tensor([[math.log(size) for size in SIZES]])
     torch.testing.assert_close(entropies, expected)
@@ -81,7 +81,7 @@ def test_without_weights_every_softmax_is_uniform():
 
 def test_a_decision_with_one_option_is_certain_and_its_gradients_are_finite():
     policy = controller()
-    with isolated():
+    with isolate():
         log_probs, entropies = policy(torch.tensor([[1, 0, 3, 2]]))
         (log_probs.sum() + entropies.sum()).backward()
     assert log_probs[0, 1] == 0.0
@@ -93,7 +93,7 @@ def test_a_decision_with_one_option_is_certain_and_its_gradients_are_finite():
 
 def test_a_choice_bears_on_later_decisions_and_on_no_earlier_one():
     policy = controller(scale=20.0)
-    with isolated():
+    with isolate():
         _, entropies = policy(torch.tensor([[0, 0, 1, 0], [0, 0, 2, 0]]))
     assert torch.equal(entropies[0, :3], entropies[1, :3])
     assert abs(entropies[0, 3] - entropies[1, 3]) > 1e-3
@@ -124,7 +124,7 @@ def test_building_a_controller_leaves_the_global_generators_alone():
 
 
 def look_and_fail(seen):
-    with isolated():
+    with isolate():
         made = torch.zeros(1)
         seen.append((made.device.type, made.dtype, torch.get_num_threads()))
         seen.append((torch.is_grad_enabled(), torch.is_inference_mode_enabled()))

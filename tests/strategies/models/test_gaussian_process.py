@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy.stats import multivariate_normal
 
-from genotypes.catalogue import space_named
+from genotypes.catalogue import build_space
 from genotypes.genotype import Genotype
 from genotypes.space import SearchSpace
 from strategies.models.gaussian_process import (
@@ -16,7 +16,7 @@ from strategies.models.gaussian_process import (
     Encoder,
     Kernel,
     Posterior,
-    expected_improvement,
+    compute_expected_improvement,
     kernels,
     likeliest,
     scores,
@@ -29,7 +29,7 @@ KERNEL = Kernel(reach=0.3, span=0.5, choices=0.5, words=0.5, linear=1.0, noise=0
     params=["nasnet", "pnas", "nasbench201", "bits", "nasnet(blocks=2,ops=identity+sep_conv_3x3,combines=add)"]
 )
 def space(request: pytest.FixtureRequest) -> SearchSpace:
-    return space_named(request.param)
+    return build_space(request.param)
 
 
 def encoded(space: SearchSpace, n: int = 12) -> tuple[Encoder, list[Genotype], Distances]:
@@ -80,7 +80,7 @@ def test_features_put_together_one_by_one_are_those_of_all_at_once(space: Search
 
 
 def test_random_genotypes_are_one_apart_on_average() -> None:
-    _, _, distances = encoded(space_named("nasnet"), n=200)
+    _, _, distances = encoded(build_space("nasnet"), n=200)
     apart = distances.words[~np.eye(200, dtype=bool)].mean()
     assert apart == pytest.approx(1.0, abs=0.1)
 
@@ -94,7 +94,7 @@ def test_every_kernel_is_a_covariance(space: SearchSpace) -> None:
 
 
 def test_the_posterior_is_that_of_the_textbook() -> None:
-    _, _, distances = encoded(space_named("nasbench201"), n=20)
+    _, _, distances = encoded(build_space("nasbench201"), n=20)
     rng = np.random.default_rng(3)
     examples = Distances(distances.choices[:15, :15], distances.words[:15, :15])
     across = Distances(distances.choices[15:, :15], distances.words[15:, :15])
@@ -107,7 +107,7 @@ def test_the_posterior_is_that_of_the_textbook() -> None:
 
 
 def test_the_likeliest_kernel_has_the_largest_marginal_likelihood() -> None:
-    encoder, _, distances = encoded(space_named("nasbench201"), n=30)
+    encoder, _, distances = encoded(build_space("nasbench201"), n=30)
     candidates = kernels(encoder.has_words)
     assert len(set(candidates)) == len(candidates)
     for seed in range(3):
@@ -139,5 +139,5 @@ def test_expected_improvement_is_the_mean_of_what_exceeds_the_incumbent() -> Non
     draws = np.random.default_rng(0).standard_normal(400_000)
     for mean, sd in ((0.0, 1.0), (-1.0, 0.5), (0.7, 0.2)):
         sampled = np.maximum(mean + sd * draws - 0.5, 0.0).mean()
-        exact = expected_improvement(np.array([mean]), np.array([sd]), 0.5)[0]
+        exact = compute_expected_improvement(np.array([mean]), np.array([sd]), 0.5)[0]
         assert exact == pytest.approx(sampled, abs=5e-3)

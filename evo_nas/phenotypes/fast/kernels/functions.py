@@ -24,7 +24,7 @@ Padding = tuple[int, int, int, int]
 
 
 class Window(NamedTuple):
-    """How a depthwise convolution goes over a map, or over its ReLU if it rectifies."""
+    """The path of a depthwise convolution over a map, or over its ReLU if it rectifies."""
 
     stride: int = 1
     dilation: int = 1
@@ -70,7 +70,7 @@ def unit(
     at = _geometry(dense[0].shape, size, *window)
     y = _empty((at.n, len(mixing), at.out_height, at.out_width), dense[0])
     kernels = None if kernels is None else kernels.contiguous()
-    _call("unit_inference", y.dtype, byref(at), *_listed(dense), kernels, mixing.contiguous(), bias, len(bias), y)
+    _call("unit_inference", y.dtype, byref(at), *_list_parts(dense), kernels, mixing.contiguous(), bias, len(bias), y)
     return y
 
 
@@ -138,7 +138,7 @@ class _Pointwise(torch.autograd.Function):
         ctx.save_for_backward(weight, *dense)
         n, _, height, width = parts[0].shape
         y = _empty((n, len(weight), height, width), parts[0])
-        _call("pointwise_forward", y.dtype, n * height * width, *_listed(dense), weight, None, len(weight), y)
+        _call("pointwise_forward", y.dtype, n * height * width, *_list_parts(dense), weight, None, len(weight), y)
         return y
 
     @staticmethod
@@ -149,7 +149,7 @@ class _Pointwise(torch.autograd.Function):
         grad, of_weight, of_parts = _dense(grad), torch.empty_like(weight), _like(parts, wanted)
         rows = grad.numel() // len(weight)
         _call(
-            *("pointwise_backward", grad.dtype, rows, *_listed(parts), weight, len(weight)),
+            *("pointwise_backward", grad.dtype, rows, *_list_parts(parts), weight, len(weight)),
             *(grad, _addresses(of_parts), of_weight),
         )
         return of_weight, *of_parts
@@ -176,7 +176,7 @@ class _Unit(torch.autograd.Function):
         mean, inverse = kept
         between = None if kernels is None else _output(x, at)
         _call(
-            *("unit_forward", x.dtype, byref(at), *_listed(dense), kernels, mixing, channels, scale, shift),
+            *("unit_forward", x.dtype, byref(at), *_list_parts(dense), kernels, mixing, channels, scale, shift),
             *(*running, between, mixed, y, mean, inverse),
         )
         ctx.save_for_backward(kernels, mixing, scale, mean, inverse, between, mixed, *dense)
@@ -190,7 +190,7 @@ class _Unit(torch.autograd.Function):
         of_mixing, of_scale, of_shift = (torch.empty_like(tensor) for tensor in (mixing, scale, scale))
         of_parts = _like(parts, ctx.needs_input_grad[6:])
         _call(
-            *("unit_backward", grad.dtype, byref(ctx.geometry), *_listed(parts), kernels, mixing, len(mixing)),
+            *("unit_backward", grad.dtype, byref(ctx.geometry), *_list_parts(parts), kernels, mixing, len(mixing)),
             *(scale, mean, inverse, between, mixed, _dense(grad)),
             *(_addresses(of_parts), of_kernels, of_mixing, of_scale, of_shift),
         )
@@ -267,7 +267,7 @@ def _kernels(dtype: torch.dtype) -> CDLL:
     return found
 
 
-def _listed(parts: Sequence[Tensor]) -> tuple[int, Array[c_void_p], Array[c_long]]:
+def _list_parts(parts: Sequence[Tensor]) -> tuple[int, Array[c_void_p], Array[c_long]]:
     """Return how many tensors there are, where they lie, and how many channels each has."""
     return len(parts), _addresses(parts), (c_long * len(parts))(*[part.shape[1] for part in parts])
 

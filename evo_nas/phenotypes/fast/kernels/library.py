@@ -20,6 +20,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory, gettempdir
 from typing import Final
 
+from evo_nas.system.atomic import sync
 from evo_nas.system.cache import user_cache
 
 SWITCH: Final = "EVO_NAS_KERNELS"
@@ -31,7 +32,7 @@ LARGEST_WINDOW: Final = 256
 _SOURCES: Final = Path(__file__).parent
 _FLAGS: Final = ("-O3", "-std=gnu11", "-shared", "-fPIC", "-fno-math-errno")
 _NATIVE: Final = ("-march=native", "-mcpu=native", "")
-"""How compilers are asked for all that this processor has; some know the one, some the other, some neither."""
+"""Flags that ask a compiler for all that this processor has; some know the one, some the other, some neither."""
 _SECONDS: Final = 60
 """For which a compiler is waited for; it takes one or two."""
 
@@ -82,12 +83,12 @@ def library(real: str) -> ctypes.CDLL | str:
     if not is_switch_readable():
         return f"{SWITCH} is {word!r}: write on or off"
     try:
-        path = _compiled(real)
+        path = _compile(real)
         try:
-            return _declared(ctypes.CDLL(str(path)))
+            return _declare(ctypes.CDLL(str(path)))
         except (OSError, AttributeError):  # what lies there is no library of ours, cut off perhaps
             path.unlink()
-            return _declared(ctypes.CDLL(str(_compiled(real))))
+            return _declare(ctypes.CDLL(str(_compile(real))))
     except FileNotFoundError as error:
         return f"there is no C compiler {error.filename}; install one, or name it by the environment variable CC"
     except subprocess.CalledProcessError as error:
@@ -98,14 +99,14 @@ def library(real: str) -> ctypes.CDLL | str:
         return f"the kernels could not be compiled or loaded: {error}"
 
 
-def _declared(kernels: ctypes.CDLL) -> ctypes.CDLL:
+def _declare(kernels: ctypes.CDLL) -> ctypes.CDLL:
     for name, arguments in _ARGUMENTS.items():
         function = getattr(kernels, name)
         function.argtypes, function.restype = arguments, c_int
     return kernels
 
 
-def _compiled(real: str) -> Path:
+def _compile(real: str) -> Path:
     """Find the library that this compiler has made for this processor before, or have it made."""
     command, macros = _compiler()
     sources = [path.read_bytes() for path in sorted(_SOURCES.glob("*.[ch]"))]
@@ -118,6 +119,7 @@ def _compiled(real: str) -> Path:
         with suppress(PermissionError, FileExistsError, NotADirectoryError), TemporaryDirectory(dir=directory) as made:
             fresh = Path(made, name)
             _run([*command, f"-DREAL={real}", str(_SOURCES / "kernels.c"), "-lm", "-o", str(fresh)])
+            sync(fresh)  # of a part of its code nobody would notice that it is none
             fresh.replace(path)  # at once: another process may be about to load it
             return path
     raise OSError("neither the user's cache nor the folder for temporary files can be written")

@@ -1,4 +1,4 @@
-"""Whether the kernels are used: where there are any, and the self-check has seen them compute what torch computes."""
+"""Trust in the kernels: they are used where there are any and the self-check finds that they compute as torch does."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def _find_wrong_number(dtype: torch.dtype) -> str | None:
 
 
 def _example(dtype: torch.dtype, by_kernels: bool) -> Sequence[Tensor]:
-    """Go through every kernel once, or through torch; give the result, and the gradients of all that went in."""
+    """Return the result of every kernel once, or of torch, and the gradients of all that went in."""
     torch.manual_seed(0)
     x, kernels, mixing = (torch.randn(size, dtype=dtype) for size in ((3, 5, 9, 9), (5, 1, 3, 3), (19, 5, 1, 1)))
     second, other = (torch.randn(size, dtype=dtype) for size in ((6, 24, 1, 1), (4, 6, 1, 1)))

@@ -20,13 +20,13 @@ import torch
 from torch import Tensor, nn
 
 from evo_nas.cli import main
-from evo_nas.commands.cell_sources import cells_named
+from evo_nas.commands.cell_sources import find_cells
 from evo_nas.commands.export import formats as export_file
 from evo_nas.commands.export.formats import FORMATS, OPSET
 from evo_nas.commands.export.standalone import standalone
 from evo_nas.phenotypes.blueprint import Blueprint, load_network, save_network
 from evo_nas.phenotypes.network import CellNetwork, UnreadCell
-from genotypes.catalogue import space_named
+from genotypes.catalogue import build_space
 from genotypes.cell import Block, Cell, CellPair, Edge
 from genotypes.operations import COMBINES, OPERATIONS
 from genotypes.stacking import STACKINGS
@@ -147,9 +147,9 @@ def test_the_module_of_any_genotype_in_any_stacking_computes_the_same(
 ) -> None:
     rng = np.random.default_rng([seed, len(space)])
     for stacking in STACKINGS:
-        genotype = space_named(space).sample(rng)
+        genotype = build_space(space).sample(rng)
         plan = blueprint(
-            replace(space_named(space).decode(genotype), stacking=stacking),
+            replace(build_space(space).decode(genotype), stacking=stacking),
             macro=MACROS[int(rng.integers(2))],
             cells_per_stack=int(rng.integers(1, 4)),
             filters=int(rng.integers(8, 12)),
@@ -302,26 +302,26 @@ def test_every_format_is_listed_in_the_help(capsys: pytest.CaptureFixture[str]) 
 
 
 def test_a_genotype_goes_to_json_and_comes_back(capsys: pytest.CaptureFixture[str]) -> None:
-    genotype = str(space_named("amoebanet").sample(np.random.default_rng(0)))
+    genotype = str(build_space("amoebanet").sample(np.random.default_rng(0)))
     assert main(["export", genotype, "--format", "json,cells", "--format", "json", "-o", "out"]) == 0
     paths = [Path(line) for line in capsys.readouterr().out.splitlines()]
     assert [path.suffixes for path in paths] == [[".json"], [".cells", ".json"]]
     assert set(json.loads(paths[0].read_text("utf-8"))) == {"space", "choices"}
     for path in paths:
-        assert cells_named(str(path), None).cells == cells_named(genotype, None).cells
+        assert find_cells(str(path), None).cells == find_cells(genotype, None).cells
 
 
 @pytest.mark.parametrize("name", CELLS)
 def test_a_published_cell_goes_to_json_and_comes_back(name: str) -> None:
     assert main(["export", "--cell", name, "--format", "json", "-o", "cell.json"]) == 0
-    assert cells_named("cell.json", None).cells == CELLS[name]
+    assert find_cells("cell.json", None).cells == CELLS[name]
 
 
 def test_the_best_of_a_run_is_exported(toy_run: Callable[..., Any], capsys: pytest.CaptureFixture[str]) -> None:
     run = toy_run("run")
     assert main(["export", str(run.path), "--format", "json,dot"]) == 0
     paths = [Path(line) for line in capsys.readouterr().out.splitlines()]
-    assert cells_named(str(paths[0]), None).cells == cells_named(str(run.path), None).cells
+    assert find_cells(str(paths[0]), None).cells == find_cells(str(run.path), None).cells
     assert paths[0].parent == paths[1].parent == Path("export")
     assert paths[1].read_text("utf-8").startswith("digraph")
 
@@ -455,7 +455,7 @@ def test_nothing_is_overwritten_without_force(capsys: pytest.CaptureFixture[str]
     refused(capsys, 2, "--cell", "nasnet-a", "--format", "json,dot", "-o", "mine.json", says="-o names one file")
     assert Path("mine.json").read_text() == "mine"
     assert main(["export", *words, "--force"]) == 0
-    assert cells_named("mine.json", None).cells == NASNET_A
+    assert find_cells("mine.json", None).cells == NASNET_A
     assert files() == {"mine.json"}
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from evo_nas.data.sources.catalogue import DATA_SETS, command, data_root, data_set, root_of_decoded
+from evo_nas.data.sources.catalogue import DATA_SETS, command, data_root, data_set, find_decoded_root
 from evo_nas.errors import UsageError
 
 
@@ -25,9 +25,9 @@ def test_data_root_is_the_argument_then_the_environment_then_the_cache(
 
 
 def test_decoded_root_is_the_environment_then_the_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert root_of_decoded() == tmp_path / "cache"
+    assert find_decoded_root() == tmp_path / "cache"
     monkeypatch.delenv("EVO_NAS_CACHE")
-    assert root_of_decoded() == tmp_path / "xdg" / "evo_nas" / "decoded"
+    assert find_decoded_root() == tmp_path / "xdg" / "evo_nas" / "decoded"
 
 
 def test_relative_xdg_cache_is_ignored(monkeypatch: pytest.MonkeyPatch) -> None:

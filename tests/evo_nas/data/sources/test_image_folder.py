@@ -187,7 +187,7 @@ sys.addaudithook(lambda event, args: seen.append(str(args[0])) if event in ("ope
 from evo_nas.data.images import open_images
 from evo_nas.data.split import split_indices
 images = open_images("folder", Path({str(root)!r}))
-split_indices(images.train.labels, 0.25, 0)
+split_indices(images.train.labels, 2, 0)
 images.train.images.sum()
 ours = [path for path in seen if path.startswith({str(root)!r})]
 assert sum("/train/" in path for path in ours) >= 8, ours

@@ -22,12 +22,12 @@ from evo_nas.evaluators.proxy.presets import PRESETS
 from evo_nas.executors.slots import SlotsExecutor
 from evo_nas.phenotypes.cost import cost_of
 from evo_nas.run import search
-from genotypes.catalogue import space_named
+from genotypes.catalogue import build_space
 from genotypes.individual import Outcome
 
 pytestmark = pytest.mark.slow
 
-SPACE = space_named("nasnet(blocks=1,combines=add)")
+SPACE = build_space("nasnet(blocks=1,combines=add)")
 GOOD = SPACE.genotype([0, 1, 8, 10, 0, 0, 1, 10, 5, 0])  # 1x1 and separable 3x3 convolutions, max pooling
 SMALL: dict[str, Any] = {"dataset": "digits", "filters": 4, "epochs": 2, "validation_images": 200}
 
@@ -58,6 +58,20 @@ def test_training_learns_and_without_steps_it_does_not(tmp_path: Path) -> None:
     assert fitness[1] is not None
     assert fitness[0] > 0.7
     assert fitness[1] < 0.3
+
+
+def test_the_same_seed_gives_the_same_weights_to_the_bit(tmp_path: Path) -> None:
+    weights = []
+    for number, seed in enumerate((3, 3, 4)):
+        directory = tmp_path / str(number)
+        directory.mkdir()
+        placement = Placement(device="cpu", keep_weights=True)
+        proxy(directory, placement, epochs=1).evaluate(Job(1, GOOD, seed))
+        weights.append(load_file(weights_file(directory, 1)))
+    first, again, other = weights
+    assert first.keys() == again.keys() == other.keys()
+    assert all(torch.equal(tensor, again[name]) for name, tensor in first.items())
+    assert not all(torch.equal(tensor, other[name]) for name, tensor in first.items())
 
 
 def test_the_same_job_gives_the_same_result_here_and_in_a_worker(tmp_path: Path) -> None:
@@ -217,10 +231,10 @@ def test_the_cost_of_time_is_estimated(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"epochs": 0}, "epochs must be finite and at least 1, not 0"),
-        ({"batch_size": 1}, "batch_size must be finite and at least 2"),
+        ({"epochs": 0}, "epochs must be at least 1, not 0"),
+        ({"batch_size": 1}, "batch_size must be at least 2"),
         ({"learning_rate": math.nan}, "learning_rate must be finite and at least 0, not nan"),
-        ({"drop_path_keep": 0.0}, r"drop_path_keep must lie in \(0, 1\]"),
+        ({"drop_path_keep": 0.0}, "drop_path_keep must be above 0 and at most 1"),
         ({"channels": 2}, "channels must be 1"),
         ({"dataset": "mnist"}, "no data set 'mnist'; the data sets are: cifar10, cifar100, digits, folder"),
         ({"preset": "tpu"}, "no preset 'tpu'; the presets are: digits, cpu, gpu"),

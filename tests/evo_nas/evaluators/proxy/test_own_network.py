@@ -15,7 +15,7 @@ from torch import nn
 
 from evo_nas.evaluators.base import Job, Placement, evaluate_safely
 from evo_nas.evaluators.proxy.evaluator import ProxyEvaluator
-from genotypes.catalogue import space_named
+from genotypes.catalogue import build_space
 from genotypes.genotype import Genotype
 from genotypes.individual import Cost, Outcome
 from genotypes.space import Decision, SearchSpace
@@ -83,7 +83,11 @@ def test_what_is_no_module_ends_its_trial_as_invalid(tmp_path: Path) -> None:
 
 
 def test_a_space_without_a_network_is_refused_in_one_line() -> None:
-    space = space_named("bits")
-    with pytest.raises(ValueError, match=r"needs pairs of cells, which the space bits does not give; choose another"):
+    space = build_space("bits")
+    refusal = (
+        r"the proxy trainer takes CellPair, or a space with its own network\(\); "
+        "the space bits describes a dict; choose another"
+    )
+    with pytest.raises(ValueError, match=refusal):
         ProxyEvaluator(dataset="digits").bind(space, Placement(device="cpu"))
     assert space.network(space.sample(np.random.default_rng(0))) is None

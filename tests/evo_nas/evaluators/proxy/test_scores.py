@@ -22,9 +22,9 @@ from evo_nas.evaluators.proxy.scores import IMAGES, SCORES, measure_scores, mini
 from evo_nas.phenotypes.network import CellNetwork
 from evo_nas.run import search
 from evo_nas.training.loop import Examples
-from genotypes.catalogue import space_named
+from genotypes.catalogue import build_space
 
-SPACE = space_named("nasnet(blocks=2,combines=add+add_layer_norm)")
+SPACE = build_space("nasnet(blocks=2,combines=add+add_layer_norm)")
 GENOTYPE = SPACE.sample(np.random.default_rng(0))
 SMALL: dict[str, Any] = {"dataset": "digits", "filters": 4, "epochs": 1, "validation_images": 200, "train_images": 128}
 GUIDE = Path(__file__).parents[4] / "docs" / "scores.md"

@@ -23,11 +23,11 @@ from evo_nas.errors import DataError, EvoNasError, UsageError
 from evo_nas.evaluators.base import Job, evaluate_safely
 from evo_nas.evaluators.tabular import table
 from evo_nas.evaluators.tabular.evaluator import TabularEvaluator
-from genotypes.catalogue import space_named
+from genotypes.catalogue import build_space
 from genotypes.individual import Outcome
 from genotypes.space import SearchSpace
 
-BITS = space_named("bits(length=3)")
+BITS = build_space("bits(length=3)")
 ROWS = [
     (f"bits(length=3):{a}.{b}.{c}", 10 * a + 20 * b + 40 * c, 70 - 10 * a)
     for a, b, c in itertools.product((0, 1), repeat=3)
@@ -147,7 +147,7 @@ def test_what_spreadsheets_write_changes_nothing(written: Callable[..., Path]) -
 
 
 def test_a_spelling_of_the_same_network_finds_its_row(written: Callable[..., Path]) -> None:
-    space = space_named("nasnet(blocks=1,ops=identity,combines=add)")
+    space = build_space("nasnet(blocks=1,ops=identity,combines=add)")
     text = f'net,val\n"{space.spelling}:0.1.0.0.0.1.1.0.0.0",12.5\n'
     evaluator = prepared(written(text), space, test_column=None, partial=True)
     swapped = space.genotype([1, 0, 0, 0, 0, 1, 1, 0, 0, 0])
@@ -155,7 +155,7 @@ def test_a_spelling_of_the_same_network_finds_its_row(written: Callable[..., Pat
 
 
 def test_architecture_strings_and_genotype_texts_can_be_mixed(written: Callable[..., Path]) -> None:
-    space = space_named("nasbench201")
+    space = build_space("nasbench201")
     text = "net,val\n|none~0|+|none~0|none~1|+|none~0|none~1|none~2|,1\nnasbench201:0.0.0.0.0.1,2\n"
     evaluator = prepared(written(text), space, test_column=None, partial=True)
     found = [evaluator.evaluate(Job(1, space.genotype([0] * 5 + [last]), 0)).fitness for last in (0, 1)]
@@ -247,6 +247,14 @@ def test_a_file_that_is_no_table_is_refused_in_one_line(tmp_path: Path, name: st
     assert "\n" not in str(caught.value)
 
 
+def test_a_packed_table_that_grows_without_end_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(table, "LARGEST", 10_000)
+    for pack, name in ((gzip.compress, "t.csv.gz"), (bz2.compress, "t.csv.bz2"), (lzma.compress, "t.csv.xz")):
+        (tmp_path / name).write_bytes(pack(TEXT.encode() + b"0" * 1_000_000))
+        with pytest.raises(DataError, match="unpacked it has more than 10,000 bytes"):
+            prepared(tmp_path / name)
+
+
 def test_a_zip_archive_of_several_files_is_refused(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "t.zip", "w") as archive:
         archive.writestr("a.csv", TEXT)
@@ -270,7 +278,7 @@ def test_missing_genotypes_are_counted_and_the_first_is_named(written: Callable[
 
 
 def test_a_space_of_symmetric_genotypes_needs_one_row_a_network(written: Callable[..., Path]) -> None:
-    space = space_named("nasnet(blocks=1,ops=identity,combines=add)")
+    space = build_space("nasnet(blocks=1,ops=identity,combines=add)")
     states = itertools.product((0, 1), repeat=4)
     genotypes = [space.genotype([a, b, 0, 0, 0, c, d, 0, 0, 0]) for a, b, c, d in states]
     rows = [f'"{genotype}",1\n' for genotype in {space.key(genotype): genotype for genotype in genotypes}.values()]
@@ -281,7 +289,7 @@ def test_a_space_of_symmetric_genotypes_needs_one_row_a_network(written: Callabl
 
 
 def test_a_space_too_large_to_go_through_may_have_any_rows(written: Callable[..., Path]) -> None:
-    space = space_named("nasnet")
+    space = build_space("nasnet")
     rng = np.random.default_rng(0)
     known, unknown = space.sample(rng), space.sample(rng)
     evaluator = prepared(written(f"net,val\n{known},50\n"), space, test_column=None)
@@ -293,8 +301,8 @@ def test_a_process_reads_a_table_once_until_the_file_changes(
     written: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read: list[Path] = []
-    opened = table._opened
-    monkeypatch.setattr(table, "_opened", lambda path: (read.append(path), opened(path))[1])
+    text = table._text
+    monkeypatch.setattr(table, "_text", lambda path: (read.append(path), text(path))[1])
     path = written()
     for _ in range(3):
         assert looked_up(prepared(path)) == EXPECTED
@@ -320,7 +328,7 @@ def test_the_pickle_leaves_the_table_out(written: Callable[..., Path]) -> None:
 
 def test_binding_to_another_space_forgets_the_table(written: Callable[..., Path]) -> None:
     evaluator = prepared(written())
-    evaluator.bind(space_named("bits(length=4)"))
+    evaluator.bind(build_space("bits(length=4)"))
     assert evaluator.optimum is None
     with pytest.raises(DataError, match=r"line 2: the genotype is of space 'bits\(length=3\)'"):
         evaluator.prepare(Path())
@@ -383,7 +391,7 @@ def test_variables_name_the_table_too(
 def test_nasbench201_is_read_once_row_by_row_and_its_optima_are_known(
     shared_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    space = space_named("nasbench201")
+    space = build_space("nasbench201")
     path = shared_data / "nasbench201.csv.gz"
     table.read_table.cache_clear()
     looks = Counter[str]()

@@ -16,7 +16,7 @@ from evo_nas.phenotypes.fast.network import FastNetwork
 from evo_nas.phenotypes.fast.shortcuts import apply
 from evo_nas.phenotypes.network import CellNetwork
 from evo_nas.phenotypes.ops import SamePool2d
-from genotypes.catalogue import space_named
+from genotypes.catalogue import build_space
 from genotypes.cell import CellPair
 from genotypes.zoo import CELLS
 
@@ -39,7 +39,7 @@ SPACES = ("nasnet", "nasnet(combines=concat)", "amoebanet", "darts", "pnas")
 
 
 def sampled(space: str, seed: int) -> CellPair:
-    found = space_named(space)
+    found = build_space(space)
     pair = found.decode(found.sample(np.random.default_rng(seed)))
     assert isinstance(pair, CellPair)
     return pair
