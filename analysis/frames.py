@@ -183,7 +183,7 @@ def load_history(paths: Paths, *, columns: Collection[str] | None = None, cells:
 
 
 def load_curves(paths: Paths) -> pd.DataFrame:
-    """Load the learning curves, one row an epoch of a trained trial; :data:`CURVE_COLUMNS` says what is in it.
+    """Load the learning curves, one row per epoch of a trained trial; :data:`CURVE_COLUMNS` says what is in it.
 
     Raises:
         HistoryError: as :func:`load_history` does.
@@ -401,7 +401,7 @@ def _beside(run: RunRecord, values: Mapping[str, list[Any]], dtypes: Mapping[str
 
 
 def _constant(value: str, rows: int) -> pd.Categorical[str]:
-    """Make a column that says the same in every row, at a byte a row."""
+    """Make a column that says the same in every row, at a byte per row."""
     return pd.Categorical.from_codes(np.zeros(rows, np.int8), categories=pd.Index([value]))
 
 

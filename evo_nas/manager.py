@@ -36,7 +36,7 @@ _ASK, _TELL = 1, 2  # tags of the generators; a training has 3 (evo_nas.evaluato
 
 
 CRASHES: Final = 2
-"""A training that takes its process down is tried so often; then its network is left alone for the rest of the run."""
+"""A training that takes its process down is tried so often; then its network is quarantined for the rest of the run."""
 
 
 class Reason(StrEnum):

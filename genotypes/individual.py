@@ -50,7 +50,7 @@ class Evaluation:
     ``fitness`` is what a search maximises, a fraction in [0, 1]; only failures, and nothing else, have none.
     ``test_fitness`` is a second measure that a search never sees, such as a test accuracy in a benchmark table, also a
     fraction in [0, 1]. ``seconds`` is the duration of the evaluation, ``None`` where nothing was evaluated.
-    ``curve`` holds the validation accuracy, a fraction in [0, 1], after each epoch. ``metrics`` holds any further
+    ``curve`` holds the evaluator's measure, a fraction in [0, 1], after each epoch. ``metrics`` holds any further
     finite numbers by name; ``parameters`` and ``mult_adds`` are the ones that histories keep in columns of their
     own. ``error`` says in one or more lines why it failed.
 

@@ -1,4 +1,4 @@
-"""The Pareto front of accuracy, which is maximised, and costs, which are minimised."""
+"""The Pareto front of fitness, which is maximised, and costs, which are minimised."""
 
 from __future__ import annotations
 

@@ -53,10 +53,11 @@ class RegularizedEvolution(SearchStrategy):
     ``distinct`` leaves algorithm 1: a child that was proposed before is mutated on until it is new, and so is a random
     genotype. Without it a repeat is proposed like any other, to be trained once more under ``--repeats retrain``.
 
-    ``objective`` is what a tournament is won by: ``accuracy``, or ``pareto``, where ``costs`` count as well. These are
-    metrics of the evaluation, the smaller the better, such as ``mult_adds``, ``parameters`` or ``latency``. The sample
-    is then sorted into fronts, and of the first the member with the most room around it wins: the crowded-comparison
-    operator of NSGA-II (Deb et al. 2002, section III.C). Aging stays as it is.
+    ``objective`` is what a tournament is won by: ``accuracy``, which is the fitness whatever it measures, or
+    ``pareto``, where ``costs`` count as well. These are metrics of the evaluation, the smaller the better, such as
+    ``mult_adds``, ``parameters`` or ``latency``. The sample is then sorted into fronts, and of the first the member
+    with the most room around it wins: the crowded-comparison operator of NSGA-II (Deb et al. 2002, section III.C).
+    Aging stays as it is.
 
     Open options (``None``) depend on the space. P is 8 members per decision with a choice, at most the paper's 100;
     S is the paper's 25, at most half of P; ``distinct`` is true where the space has at most a million genotypes.

@@ -1,4 +1,4 @@
-"""Objectives by which tournaments compare members: accuracy alone, or accuracy and costs.
+"""Objectives by which tournaments compare members: fitness alone, or fitness and costs.
 
 With costs, by the crowded-comparison operator of NSGA-II (Deb et al. 2002, "A Fast and Elitist Multiobjective Genetic
 Algorithm: NSGA-II", section III.C).
@@ -16,7 +16,7 @@ from genotypes.individual import Individual
 
 
 class Objectives(base.Fitness):  # type: ignore[misc]  # deap has no types
-    """The fitness of a member for deap's operators: accuracy to maximise, then costs to minimise."""
+    """The fitness of a member for deap's operators: the value to maximise, then costs to minimise."""
 
     def __init__(self, accuracy: float, costs: Sequence[float] = ()) -> None:
         self.weights = (1.0, *(-1.0 for _ in costs))
@@ -32,7 +32,7 @@ class Member:
 
     @classmethod
     def of(cls, individual: Individual, costs: Sequence[str] = ()) -> Member:
-        """Compare an individual by its accuracy, and by those of its metrics that ``costs`` names.
+        """Compare an individual by its fitness, and by those of its metrics that ``costs`` names.
 
         Raises:
             ValueError: if it has no fitness, or lacks one of the metrics.

@@ -44,6 +44,15 @@ def commands(file: str) -> list[str]:
     return [line for line in lines if line.startswith("python -m evo_nas ")]
 
 
+def shown(file: str) -> tuple[str, str]:
+    """Return the command with which a guide opens, and the output that it shows."""
+    opening = re.search(
+        r"```bash\n(python .*)\n```\n\n```text\n(.*?)```", (ROOT / file).read_text("utf-8"), flags=re.DOTALL
+    )
+    assert opening, f"{file} opens with no command and its output"
+    return opening[1], opening[2]
+
+
 def examples(file: str) -> dict[str, str]:
     """Python files that a guide shows whole: name, on the first line, -> text."""
     found = {}
@@ -192,6 +201,12 @@ def test_the_training_of_the_guide_works(tmp_path: Path) -> None:
     text = (DOCS / "training.md").read_text("utf-8")
     assert [name for name in RECIPES if f"| `{name}` |" not in text] == []
     assert [field.name for field in fields(Recipe) if f"`{field.name}`" not in text] == []
+
+
+@pytest.mark.parametrize("guide", ["docs/networks.md", "docs/export.md"])
+def test_a_guide_opens_with_a_command_and_what_it_prints(guide: str, tmp_path: Path) -> None:
+    command, output = shown(guide)
+    assert run(tmp_path, sys.executable, *shlex.split(command)[1:]).stdout == output
 
 
 def test_the_exports_of_the_guide_are_used_as_it_says(tmp_path: Path) -> None:

@@ -437,7 +437,7 @@ def _parts(item: _Item, cell: Cell, y: float) -> tuple[list[Box], list[Wire]]:
 
 
 def _output(item: _Item, cell: Cell, y: float) -> tuple[list[Box], list[Wire]]:
-    """Return the boxes at the top: a concatenation, where there is more than one state to put out, and h_{i+1}."""
+    """Return the boxes at the top: a concatenation, where there is more than one state to output, and h_{i+1}."""
     boxes, wires = [], []
     if len(cell.output) > 1:
         middle = y + COMBINE_HEIGHT / 2

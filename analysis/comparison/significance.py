@@ -143,7 +143,7 @@ def count_needed_seeds(pairs: int) -> int:
 def pairs_of(
     values: Mapping[str, Floats], unlike: Mapping[tuple[str, str], tuple[str, ...]] | None = None
 ) -> list[Pair]:
-    """Compare every two groups, in the order given. ``values``: name -> one value a run, NaN where a run found nothing.
+    """Compare every two groups, in the order given. ``values``: name -> one value per run, NaN if it found nothing.
 
     A run that found nothing is worse than any that found something. ``unlike`` says of pairs (in that order) why they
     are not to be tested; the correction counts those that are.

@@ -1,4 +1,4 @@
-"""Pictures of runs: accuracy against samples or time, and how any picture is saved.
+"""Pictures of runs: fitness against samples or time, and how any picture is saved.
 
 Drawn with matplotlib's figures alone, never with pyplot: no global state, and no display is needed.
 """
@@ -47,7 +47,7 @@ def plot_accuracy(
     x: str = "trials",
     groups: Groups = None,
 ) -> Axes:
-    """Draw the best accuracy so far against samples, a line per run; several runs of a group also get their mean.
+    """Draw the best fitness so far against samples, a line per run; several runs of a group also get their mean.
 
     With ``x="seconds"`` it is drawn against the time that each run had been going for, its sessions added up.
     ``trials`` adds every trial as a faint dot; ``window`` adds the mean of the last so many as a dashed line. Without
@@ -82,7 +82,7 @@ def plot_accuracy(
 
 
 def plot_best(frame: pd.DataFrame, ax: Axes | None = None, *, x: str = "trials", groups: Groups = None) -> Axes:
-    """Draw the best accuracy so far as :func:`plot_accuracy` does, without the trials: the curves fill the picture.
+    """Draw the best fitness so far as :func:`plot_accuracy` does, without the trials: the curves fill the picture.
 
     Raises:
         HistoryError: if no trial has a fitness.
@@ -94,7 +94,7 @@ def plot_best(frame: pd.DataFrame, ax: Axes | None = None, *, x: str = "trials",
 def plot_mean(
     frame: pd.DataFrame, ax: Axes | None = None, *, window: int = 100, x: str = "trials", groups: Groups = None
 ) -> Axes:
-    """Draw the mean accuracy of the last ``window`` individuals told, a line per run; a group also gets its mean.
+    """Draw the mean fitness of the last ``window`` individuals told, a line per run; a group also gets its mean.
 
     Raises:
         HistoryError: if no trial has a fitness.
@@ -114,7 +114,7 @@ def plot_mean(
 
 
 def plot_trials(frame: pd.DataFrame, ax: Axes | None = None, *, x: str = "trials", groups: Groups = None) -> Axes:
-    """Draw the accuracy of every training that had one, as a marker of its strategy's shape.
+    """Draw the fitness of every training that had one, as a marker of its strategy's shape.
 
     Raises:
         HistoryError: if no trial has a fitness.

@@ -1,4 +1,4 @@
-"""Pictures of Pareto fronts: what accuracy costs, every trial of a run and the front of the best trade-offs."""
+"""Pictures of Pareto fronts: what fitness costs, every trial of a run and the front of the best trade-offs."""
 
 from __future__ import annotations
 
@@ -58,9 +58,9 @@ def load_costs(paths: Paths, costs: Sequence[str]) -> pd.DataFrame:
 
 
 def plot_front(frame: pd.DataFrame, ax: Axes | None = None, *, cost: str = "mult_adds") -> Axes:
-    """Draw accuracy against a cost: every training as a dot, the front of each run as steps.
+    """Draw the fitness against a cost: every training as a dot, the front of each run as steps.
 
-    ``frame`` is one of :func:`load_costs`. Its steps say what accuracy can be had for at most so much. The colours are
+    ``frame`` is one of :func:`load_costs`. Its steps say what fitness can be had for at most so much. The colours are
     those of the strategies; runs of one strategy differ in their shade, dashes and markers. A cost that grows tenfold
     stands on a logarithmic axis. Without ``ax`` a new figure is made: ``plot_front(frame).figure``.
 

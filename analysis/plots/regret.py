@@ -1,4 +1,4 @@
-"""The picture of a study: regret against trials, a curve a strategy, with a band of its standard error."""
+"""The picture of a study: regret against trials, a curve per strategy, with a band of its standard error."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ def plot_top(
     x: str = "trials",
     groups: Groups = None,
 ) -> Axes:
-    """Draw the mean accuracy of the best 1, 5 and 25 networks so far, a network once; over seeds their mean.
+    """Draw the mean fitness of the best 1, 5 and 25 networks so far, a network once; over seeds their mean.
 
     ``frame`` has the column ``key``. The colour and the marker are those of the group, the dashes say of how many. What
     not every run of a group has trained enough networks for is left out. Without ``ax`` a new figure is made.

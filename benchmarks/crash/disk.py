@@ -237,19 +237,21 @@ def _torn(size: int) -> Cut:
     return cut
 
 
+def _any_blocks(file: File, size: int, rng: np.random.Generator) -> bytes:
+    """Draw some of the blocks that were written to a file, which has its new size, or ends with the last of them."""
+    pieces: list[tuple[int, bytes | None]] = []
+    for at, data in file.pending:
+        pieces += [(at, None)] if data is None else _cut(at, data, size)
+    found = _apply(file.content, _any(pieces, rng))
+    return found.ljust(len(written(file)), b"\0") if rng.random() < 0.5 else found
+
+
 def _scattered(size: int) -> Cut:
     """Keep of each file nothing, its size, all of it or any of the blocks; and of the names all or any."""
 
     def cut(disk: Disk, rng: np.random.Generator) -> Tree:
-        def blocks(file: File) -> bytes:
-            pieces: list[tuple[int, bytes | None]] = []
-            for at, data in file.pending:
-                pieces += [(at, None)] if data is None else _cut(at, data, size)
-            found = _apply(file.content, _any(pieces, rng))
-            return found.ljust(len(written(file)), b"\0") if rng.random() < 0.5 else found
-
         def content(file: File) -> bytes:
-            fates: list[Choice] = [synced, sized, written, blocks, blocks]
+            fates: list[Choice] = [synced, sized, written, *2 * [lambda file: _any_blocks(file, size, rng)]]
             return fates[int(rng.integers(len(fates)))](file)
 
         return disk.tree(content, _any(disk.changes, rng) if rng.random() < 0.5 else None)
@@ -257,11 +259,11 @@ def _scattered(size: int) -> Cut:
     return cut
 
 
-def _hollow(disk: Disk, rng: np.random.Generator) -> Tree:
-    """Keep everything but what was written to one file, which has its new size."""
+def _pierced(disk: Disk, rng: np.random.Generator) -> Tree:
+    """Keep everything but some of the blocks of one file."""
     pending = [file for file in disk.files(disk.top) if file.pending]
-    lost = pending[int(rng.integers(len(pending)))] if pending else None
-    return disk.tree(lambda file: sized(file) if file is lost else written(file))
+    torn = pending[int(rng.integers(len(pending)))] if pending else None
+    return disk.tree(lambda file: _any_blocks(file, 4096, rng) if file is torn else written(file))
 
 
 def _nameless(disk: Disk, rng: np.random.Generator) -> Tree:
@@ -281,7 +283,7 @@ CUTS: Final[Mapping[str, Cut]] = {
     "names without content": lambda disk, rng: disk.tree(synced),
     "names and sizes without content": lambda disk, rng: disk.tree(sized),
     "content without names": lambda disk, rng: disk.tree(written, []),
-    "everything but the content of a file": _hollow,
+    "everything but some of the blocks of a file": _pierced,
     "everything but a name": _nameless,
     "some of the names": lambda disk, rng: disk.tree(written, _any(disk.changes, rng)),
     "the last name alone": lambda disk, rng: disk.tree(written, disk.changes[-1:]),

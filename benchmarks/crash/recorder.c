@@ -193,6 +193,10 @@ WRITE(pwrite64, (int number, const void *data, size_t size, off64_t at), (number
     }
 WRITEV(writev, (int number, const struct iovec *parts, int count), (number, parts, count), -1)
 WRITEV(pwritev, (int number, const struct iovec *parts, int count, off_t at), (number, parts, count, at), at)
+WRITEV(pwritev2, (int number, const struct iovec *parts, int count, off_t at, int how), (number, parts, count, at, how),
+       at)
+WRITEV(pwritev64v2, (int number, const struct iovec *parts, int count, off64_t at, int how),
+       (number, parts, count, at, how), at)
 WRITEV(pwritev64, (int number, const struct iovec *parts, int count, off64_t at), (number, parts, count, at), at)
 
 /* numpy writes an array in this way. Flushed at once, it is written when it is recorded. */
@@ -243,6 +247,20 @@ CHANGE(posix_fallocate, (int number, off_t at, off_t size), (number, at, size), 
 CHANGE(posix_fallocate64, (int number, off64_t at, off64_t size), (number, at, size), 't')
 CHANGE(fsync, (int number), (number), 's')
 CHANGE(fdatasync, (int number), (number), 's')
+
+#define TRUNCATE(name, type)                                                                                           \
+    EXPORT int name(const char *path, type size)                                                                       \
+    {                                                                                                                  \
+        REAL(name);                                                                                                    \
+        char whole[PATH_MAX];                                                                                          \
+        struct stat found;                                                                                             \
+        int result = real(path, size);                                                                                 \
+        if (!result && realpath(path, whole) && concerns(whole) && !stat(whole, &found))                               \
+            record('t', found.st_ino, found.st_size, whole, "", 0);                                                    \
+        return result;                                                                                                 \
+    }
+TRUNCATE(truncate, off_t)
+TRUNCATE(truncate64, off64_t)
 
 EXPORT void sync(void)
 {

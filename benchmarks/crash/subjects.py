@@ -83,6 +83,7 @@ class Search(Subject):
     name: str
     before: str = ""
     locks: bool = True
+    strategy: str = DIARIST
     trials: int = 12
 
     def prepare(self, root: Path) -> None:
@@ -131,7 +132,13 @@ class Search(Subject):
                 resume(config, folder, build(config), listeners=[Told(tell)])
 
     def _start(self, path: Path, trials: int, tell: Callable[[int], object]) -> None:
-        flags = {"strategy": DIARIST, "evaluator": "toy", "space": "nasnet(blocks=1)", "trials": trials, "workers": 1}
+        flags = {
+            "strategy": self.strategy,
+            "evaluator": "toy",
+            "space": "nasnet(blocks=1)",
+            "trials": trials,
+            "workers": 1,
+        }
         config = load_config(flags, settings=["strategy.population=4", "strategy.sample=2"], environ={})
         with RunFolder.create(path) as folder:
             start(config, folder, build(config), listeners=[Told(tell)])
@@ -352,9 +359,10 @@ SUBJECTS: Final[Mapping[str, Subject]] = {
     subject.name: subject
     for subject in (
         Search("run"),
-        Search("run-without-locks", locks=False),
+        # Without notes the last commit of a trial is the one by which it ended.
+        Search("run-without-locks", locks=False, strategy="evolution"),
         Search("resume-after-kill", "kill"),
-        Search("resume-after-kill-without-locks", "kill", locks=False),
+        Search("resume-after-kill-without-locks", "kill", locks=False, strategy="evolution"),
         Search("resume-after-end", "end"),
         Study(),
         Train(),

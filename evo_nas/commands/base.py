@@ -54,7 +54,7 @@ def add_output(parser: argparse.ArgumentParser, text: str) -> None:
 
 
 def add_costs(parser: argparse.ArgumentParser) -> None:
-    """Add what a Pareto front weighs accuracy against."""
+    """Add what a Pareto front weighs the fitness against."""
     parser.add_argument(
         "--costs",
         metavar="LIST",
@@ -76,8 +76,8 @@ def add_cells(parser: argparse.ArgumentParser) -> None:
 def add_size(parser: argparse.ArgumentParser, macro: str | None = "cifar") -> None:
     """Add the ways to say how large a network is."""
     parser.add_argument("--macro", metavar="NAME", default=macro, help="small images, cifar (default), or imagenet")
-    parser.add_argument("--size", metavar="N@P", help="cells a stack and penultimate filters, as in 6@4032; or")
-    parser.add_argument("--cells-per-stack", metavar="N", type=whole(200), help="normal cells a stack")
+    parser.add_argument("--size", metavar="N@P", help="cells per stack and penultimate filters, as in 6@4032; or")
+    parser.add_argument("--cells-per-stack", metavar="N", type=whole(200), help="normal cells per stack")
     parser.add_argument("--filters", metavar="F", type=whole(10**5), help="filters of the first stack")
     parser.add_argument(
         "--stem", metavar="S", type=whole(10**6), help="filters of the stem (default: 3F; imagenet: as published)"

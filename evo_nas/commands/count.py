@@ -49,7 +49,7 @@ def run(arguments: argparse.Namespace) -> None:
         print(json.dumps(result, indent=2))
         return
     print(f"{result['parameters']:,} parameters")
-    print(f"{result['mult_adds']:,} mult-adds an image of {result['image']}x{result['image']}")
+    print(f"{result['mult_adds']:,} mult-adds per image of {result['image']}x{result['image']}")
 
 
 def count(

@@ -20,7 +20,7 @@ A row is a trial, in the order told, pending ones last. Columns and units:
   id, parent                   counts asks from 1; the individual that was mutated
   genotype, key, cell          as text; canonical spelling; readable form
   outcome, error, trained      how it ended; why it failed; whether it is an ended training
-  fitness, test, best_so_far     accuracy, a fraction in [0, 1]
+  fitness, test, best_so_far     the evaluator's measure, a fraction in [0, 1]
   seconds, elapsed             in seconds: of the evaluation; that the run had been going for
   parameters, mult_adds        counts; mult-adds of one image
   asked, told, sample          positions among events; trainings ended until then

@@ -35,7 +35,7 @@ def normalise(
     """Scale uint8 images to (fraction - mean) / std, channel by channel; ``mean`` and ``std`` are fractions in [0, 1].
 
     Raises:
-        ValueError: if there is not one mean and one deviation a channel, or a deviation is not positive.
+        ValueError: if there is not one mean and one deviation per channel, or a deviation is not positive.
     """
     channels = images.shape[1]
     if len(mean) != channels or len(std) != channels:

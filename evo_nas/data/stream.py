@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from evo_nas.data.augment import Augmentation
-from evo_nas.errors import DataError
+from evo_nas.data.sources.base import open_picture
 
 MEAN: Final = (0.485, 0.456, 0.406)
 STD: Final = (0.229, 0.224, 0.225)
@@ -84,15 +84,9 @@ class _Files(Dataset[tuple[Tensor, Tensor]]):
         return len(self.places)
 
     def __getitem__(self, position: int) -> tuple[Tensor, Tensor]:
-        from PIL import Image
-
         index, seed = self.places[position]
-        path = self.paths[index]
-        try:
-            with Image.open(path) as file:
-                picture = file.convert("RGB")
-        except (OSError, ValueError, SyntaxError) as error:
-            raise DataError(f"{path} cannot be decoded ({error}): replace or remove it") from None
+        with open_picture(self.paths[index]) as file:
+            picture = file.convert("RGB")
         with torch.random.fork_rng([]):
             torch.manual_seed(seed)
             return self.transform(picture), self.labels[index]

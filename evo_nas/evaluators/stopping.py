@@ -16,13 +16,13 @@ from typing import Final
 from genotypes.population import Population
 
 NO_THRESHOLD: Final = -1.0
-"""Threshold in a brief while too few trials have ended: below every accuracy, so that it stops nothing."""
+"""Threshold in a brief while too few trials have ended: below every value, so that it stops nothing."""
 
 RULES: Final = ("none", "median", "halving")
 """The names that :func:`stopping_rule` takes."""
 
 Curve = Sequence[float]
-"""Validation accuracy, a fraction in [0, 1], after each epoch of one training."""
+"""The evaluator's measure, a fraction in [0, 1], after each epoch of one training."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,7 +114,7 @@ class MedianStopping(StoppingRule):
         return median(_average(curve[:epoch]) for curve in curves)
 
     def score(self, curve: Curve) -> float:
-        """Return the best accuracy so far."""
+        """Return the best value so far."""
         return max(curve)
 
 
@@ -145,14 +145,14 @@ class SuccessiveHalving(StoppingRule):
         return tuple(rungs)
 
     def threshold(self, curves: Sequence[Curve], epoch: int) -> float:
-        """Return the accuracy of the last that would go on, were the next trial the best of all."""
+        """Return the score of the last that would go on, were the next trial the best of all."""
         recorded = sorted((curve[epoch - 1] for curve in curves if len(curve) >= epoch), reverse=True)
         if len(recorded) < self.trials:
             return NO_THRESHOLD
         return recorded[max(1, (len(recorded) + 1) // self.eta) - 1]
 
     def score(self, curve: Curve) -> float:
-        """Return the accuracy at the rung."""
+        """Return the value at the rung."""
         return curve[-1]
 
 

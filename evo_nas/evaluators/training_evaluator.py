@@ -218,6 +218,13 @@ class TrainingEvaluator(Evaluator):
             return measure_pace(networks, self.task(), self.recipe(), data.train, data.validation, steps)
 
     @property
+    def device(self) -> torch.device:
+        """The device that the placement names, as this process sees it."""
+        from evo_nas.training.devices import resolve_device
+
+        return resolve_device(self.placement.device)
+
+    @property
     def loaded(self) -> OnDevice:
         """The data on the device, loaded once per process."""
         if "_cache" not in self.__dict__:

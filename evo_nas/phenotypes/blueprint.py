@@ -36,7 +36,7 @@ class Blueprint:
     ``classes`` are the names of the classes, in the order of the logits.
 
     Raises:
-        ValueError: if no network can be planned like this, or there is not one mean and one deviation a channel.
+        ValueError: if no network can be planned like this, or there is not one mean and one deviation per channel.
     """
 
     cells: CellPair

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Final
-
 import torch
 from torch import Tensor, nn
 
-from evo_nas.phenotypes.ops import FactorizedReduction, operation, pointwise, relu_conv_bn
+from evo_nas.phenotypes.ops import OPS, FactorizedReduction, pointwise, relu_conv_bn
 from evo_nas.phenotypes.plan import state_channels
 from genotypes.cell import INPUTS, Block, Cell, Edge
 from genotypes.genotype import GenotypeError, shorten
@@ -53,13 +50,6 @@ class DropPath(nn.Module):
         return f"keep={self.keep}"
 
 
-_GROUPS: Final[dict[str, Callable[[int], int]]] = {
-    "add_layer_norm": lambda filters: 1,
-    "add_instance_norm": lambda filters: filters,
-}
-"""Over groups of which channels a sum is normed: all together is layer norm, each alone is instance norm."""
-
-
 class SumNorm(nn.GroupNorm):
     """Group norm that takes a single pixel too, of which small images leave no more: torch's own module refuses it."""
 
@@ -75,16 +65,17 @@ class BlockModule(nn.Module):
     other states are small already.
     """
 
-    def __init__(self, block: Block, channels: Mapping[int, int], filters: int, stride: int) -> None:
+    def __init__(self, block: Block, channels: dict[int, int], filters: int, stride: int) -> None:
         super().__init__()
         self.block = block
         self.left, self.right = (
             _path(edge, channels[edge.source], filters, stride if edge.source < INPUTS else 1) for edge in block.edges
         )
-        groups = _GROUPS.get(block.combine)
-        self.norm = SumNorm(groups(filters), filters) if groups else nn.Identity()
+        # Over all channels together it is layer norm, over each alone instance norm.
+        groups = {"add_layer_norm": 1, "add_instance_norm": filters}.get(block.combine)
+        self.norm = SumNorm(groups, filters) if groups else nn.Identity()
 
-    def forward(self, states: Mapping[int, Tensor]) -> Tensor:
+    def forward(self, states: dict[int, Tensor]) -> Tensor:
         """Compute the block's hidden state from those before it."""
         left: Tensor = self.left(states[self.block.left.source])  # (n, F, h, w)
         right: Tensor = self.right(states[self.block.right.source])  # (n, F, h, w)
@@ -97,11 +88,9 @@ class CellModule(nn.Module):
     """One cell at F filters, as in the released NASNet code (tensorflow/models, slim/nets/nasnet).
 
     ``current`` counts the channels of h_i. ``previous`` counts those of h_{i-1}; where it is None, as in the first cell
-    of a network, the cell reads h_i in its place, unfitted. ``previous_is_larger`` says that h_{i-1} comes from before
+    of a network, it gets h_i in its place, unfitted. ``previous_is_larger`` says that h_{i-1} comes from before
     a reduction. With ``fits_always`` it is fitted even where it has F channels. What reaches no output is not built.
-
-    Raises:
-        GenotypeError: if an operation or combination is unknown.
+    Operations and combinations are known: see :func:`check_vocabulary`.
     """
 
     def __init__(
@@ -115,7 +104,6 @@ class CellModule(nn.Module):
         stride: int,
         fits_always: bool = False,
     ) -> None:
-        check_vocabulary(cell)
         super().__init__()
         used = cell.live_states()
         self.output = cell.output
@@ -135,11 +123,11 @@ class CellModule(nn.Module):
         )
         self.fit_output = nn.ModuleList(_fit_output(state, channels[state], filters, stride) for state in self.output)
 
-    def forward(self, current: Tensor, previous: Tensor | None) -> Tensor:
+    def forward(self, current: Tensor, previous: Tensor) -> Tensor:
         """Map h_i, (n, current, h, w), and h_{i-1} to (n, output_channels, ceil(h / stride), ceil(w / stride))."""
         states = {
             0: self.fit_current(current),  # (n, F, h, w)
-            1: self.fit_previous(current if previous is None else previous),  # (n, F, h, w)
+            1: self.fit_previous(previous),  # (n, F, h, w)
         }
         for state, block in zip(self.created, self.blocks, strict=True):
             states[state] = block(states)  # (n, F or 2F, ceil(h / stride), ceil(w / stride))
@@ -153,7 +141,7 @@ def _path(edge: Edge, in_channels: int, filters: int, stride: int) -> nn.Module:
     if edge.source >= INPUTS and in_channels != filters:
         fit = [*relu_conv_bn(in_channels, filters)]
         in_channels = filters
-    op = operation(edge.op, in_channels, filters, stride)
+    op = OPS[edge.op](in_channels, filters, stride)
     # The released NASNet code spares every identity, one that strides or fits included.
     # The released code of DARTS spares those that compute nothing.
     drop = [] if edge.op == "identity" or isinstance(op, nn.Identity) else [DropPath()]

@@ -60,7 +60,7 @@ def cost_by_part(network: CellNetwork, image: int) -> dict[str, Cost]:
     sizes = counter.stem(network.stem, (image, image))
     parts = {"stem": counter.take(network.stem)}
     for index, (layer, cell) in enumerate(zip(network.plan.layers, network.cells, strict=True)):
-        previous = sizes[-1 if layer.previous is None else -layer.previous]
+        previous = sizes[-layer.back]
         # A cell that nobody reads is not built, and hands on what it gets.
         sizes.append(counter.cell(cell, sizes[-1], previous) if isinstance(cell, CellModule) else sizes[-1])
         parts[f"cells.{index}"] = counter.take(cell)

@@ -88,7 +88,7 @@ class CellNetwork(nn.Module):
         )
         self.channels = channels
         self.drop_path_keep, self.drop_path_schedule = drop_path_keep, drop_path_schedule
-        self.stem = Stem(plan, channels)
+        self.stem = Stem(channels, plan.stem, large=macro == "imagenet", strided=plan.has_strided_stem)
         self.cells = nn.ModuleList()
         outputs = list(plan.stem_outputs)
         are_read = _is_read(plan)
@@ -137,8 +137,7 @@ class CellNetwork(nn.Module):
         early = outputs[-1]
         layers: Sequence[Layer] = self.plan.layers
         for index, (layer, cell) in enumerate(zip(layers, self.cells, strict=True)):
-            previous = None if layer.previous is None else outputs[-layer.previous]
-            outputs = [*outputs[-2:], cell(outputs[-1], previous)]  # nobody reads further back than 3
+            outputs = [*outputs[-2:], cell(outputs[-1], outputs[-layer.back])]  # nobody reads further back than 3
             if index == self.plan.auxiliary:
                 early = outputs[-1]
         return outputs[-1], early
@@ -170,16 +169,15 @@ class CellNetwork(nn.Module):
 class Stem(nn.Module):
     """The layers before the first cell; see :class:`evo_nas.phenotypes.plan.Plan`."""
 
-    def __init__(self, plan: Plan, channels: int) -> None:
+    def __init__(self, channels: int, width: int, *, large: bool, strided: bool) -> None:
         super().__init__()
-        width = plan.stem
-        if plan.has_strided_stem:
+        if strided:
             half = width // 2
             stages = [
                 [*_conv_bn(channels, half, 2), nn.ReLU(), *_conv_bn(half, width, 2)],
                 [nn.ReLU(), *_conv_bn(width, width, 2)],
             ]
-        elif plan.macro == "imagenet":
+        elif large:
             # Without padding, as released: 331 pixels become 165.
             stages = [[nn.Conv2d(channels, width, 3, 2, bias=False), nn.BatchNorm2d(width)]]
         else:
@@ -224,7 +222,7 @@ class AuxiliaryHead(nn.Module):
 class UnreadCell(nn.Module):
     """Stands in the place of a cell whose output no later cell reads."""
 
-    def forward(self, current: Tensor, previous: Tensor | None) -> Tensor:
+    def forward(self, current: Tensor, previous: Tensor) -> Tensor:
         """Hand on the input, so that the cells after it keep their places."""
         return current
 
@@ -240,7 +238,7 @@ def _is_read(plan: Plan) -> list[bool]:
     for index in reversed(range(len(layers))):
         if read[index]:
             live = layers[index].cell.live_states()
-            backs = {1 if state == 0 else layers[index].previous or 1 for state in live & {0, 1}}
+            backs = {1 if state == 0 else layers[index].back for state in live & {0, 1}}
             for back in backs:
                 if index - back >= 0:
                     read[index - back] = True

@@ -16,8 +16,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from genotypes.genotype import GenotypeError, shorten
-
 
 def same_padding(size: int, kernel: int, stride: int, dilation: int = 1) -> tuple[int, int]:
     """Count the pixels that SAME padding puts before and after one axis of ``size`` pixels."""
@@ -48,6 +46,31 @@ def conv2d(
     return F.conv2d(x, weight, bias, stride, padding, dilation, groups)
 
 
+def same_conv2d(x: Tensor, weight: Tensor, stride: tuple[int, ...], dilation: tuple[int, ...], groups: int) -> Tensor:
+    """Convolve (n, in, h, w) with SAME padding by zeros."""
+    height, width = (same_padding(*axis) for axis in zip(x.shape[2:], weight.shape[2:], stride, dilation, strict=True))
+    padding = (height[0], width[0])
+    if height[0] != height[1] or width[0] != width[1]:
+        # An even size at stride 2. Only then is a padded copy made: convolutions can pad evenly by themselves.
+        x, padding = F.pad(x, (*width, *height)), (0, 0)
+    return conv2d(x, weight, None, stride, padding, dilation, groups)
+
+
+def same_pool2d(x: Tensor, kind: str, kernel: int, stride: int, pads_zeros: bool) -> Tensor:
+    """Pool (n, c, h, w) as :class:`SamePool2d` has it."""
+    height, width = (same_padding(size, kernel, stride) for size in x.shape[2:])
+    if pads_zeros and kind == "avg":
+        return F.avg_pool2d(F.pad(x, (*width, *height)), kernel, stride)
+    before = height[0], width[0]
+    if kernel == 2 and stride == 1:
+        # A window of two pixels over the edge has one pixel left: as good as two equal ones.
+        x, before = F.pad(x, (0, 1, 0, 1), mode="replicate"), (0, 0)
+    # ceil_mode lets the last window hang over the edge, which is the part of the padding that comes after.
+    if kind == "max":
+        return F.max_pool2d(x, kernel, stride, before, ceil_mode=True)
+    return F.avg_pool2d(x, kernel, stride, before, ceil_mode=True, count_include_pad=False)
+
+
 class SameConv2d(nn.Conv2d):
     """A convolution without bias and with SAME padding by zeros; kernel and stride are (vertical, horizontal)."""
 
@@ -69,14 +92,7 @@ class SameConv2d(nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (n, in, h, w) to (n, out, ceil(h / stride), ceil(w / stride))."""
-        height, width = (
-            same_padding(*axis) for axis in zip(x.shape[2:], self.kernel_size, self.stride, self.dilation, strict=True)
-        )
-        padding = (height[0], width[0])
-        if height[0] != height[1] or width[0] != width[1]:
-            # An even size at stride 2. Only then is a padded copy made: convolutions can pad evenly by themselves.
-            x, padding = F.pad(x, (*width, *height)), (0, 0)
-        return conv2d(x, self.weight, None, self.stride, padding, self.dilation, self.groups)
+        return same_conv2d(x, self.weight, self.stride, self.dilation, self.groups)
 
 
 class SamePool2d(nn.Module):
@@ -93,17 +109,7 @@ class SamePool2d(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (n, c, h, w) to (n, c, ceil(h / stride), ceil(w / stride))."""
-        height, width = (same_padding(size, self.kernel, self.stride) for size in x.shape[2:])
-        if self.pads_zeros and self.kind == "avg":
-            return F.avg_pool2d(F.pad(x, (*width, *height)), self.kernel, self.stride)
-        before = height[0], width[0]
-        if self.kernel == 2 and self.stride == 1:
-            # A window of two pixels over the edge has one pixel left: as good as two equal ones.
-            x, before = F.pad(x, (0, 1, 0, 1), mode="replicate"), (0, 0)
-        # ceil_mode lets the last window hang over the edge, which is the part of the padding that comes after.
-        if self.kind == "max":
-            return F.max_pool2d(x, self.kernel, self.stride, before, ceil_mode=True)
-        return F.avg_pool2d(x, self.kernel, self.stride, before, ceil_mode=True, count_include_pad=False)
+        return same_pool2d(x, self.kind, self.kernel, self.stride, self.pads_zeros)
 
     def extra_repr(self) -> str:
         """Show the options in the printed network."""
@@ -204,23 +210,15 @@ def conv_1xk_kx1(in_channels: int, filters: int, stride: int, *, kernel: int, sh
 
 def sep_conv(in_channels: int, filters: int, stride: int, *, kernel: int) -> nn.Module:
     """Make a depthwise-separable convolution, applied twice; the first one strides and changes the width."""
-    return nn.Sequential(
-        nn.ReLU(),
-        SameConv2d(in_channels, in_channels, (kernel, kernel), (stride, stride), groups=in_channels),
-        pointwise(in_channels, filters),
-        nn.BatchNorm2d(filters),
-        nn.ReLU(),
-        SameConv2d(filters, filters, (kernel, kernel), (1, 1), groups=filters),
-        pointwise(filters, filters),
-        nn.BatchNorm2d(filters),
-    )
+    first = separable(in_channels, filters, stride, kernel=kernel)
+    return nn.Sequential(*first, *separable(filters, filters, 1, kernel=kernel))
 
 
-def dil_sep_conv(in_channels: int, filters: int, stride: int, *, kernel: int) -> nn.Module:
-    """Make a depthwise-separable convolution of dilation 2, applied once (quark0/darts, cnn/operations.py)."""
+def separable(in_channels: int, filters: int, stride: int, *, kernel: int, dilation: int = 1) -> nn.Sequential:
+    """Make a depthwise-separable convolution, applied once; dilated as in quark0/darts, cnn/operations.py."""
     return nn.Sequential(
         nn.ReLU(),
-        SameConv2d(in_channels, in_channels, (kernel, kernel), (stride, stride), dilation=2, groups=in_channels),
+        SameConv2d(in_channels, in_channels, (kernel, kernel), (stride, stride), dilation, groups=in_channels),
         pointwise(in_channels, filters),
         nn.BatchNorm2d(filters),
     )
@@ -251,8 +249,8 @@ OPS: Final[dict[str, Callable[[int, int, int], nn.Module]]] = {
     "sep_conv_3x3": partial(sep_conv, kernel=3),
     "sep_conv_5x5": partial(sep_conv, kernel=5),
     "sep_conv_7x7": partial(sep_conv, kernel=7),
-    "dil_sep_conv_3x3": partial(dil_sep_conv, kernel=3),
-    "dil_sep_conv_5x5": partial(dil_sep_conv, kernel=5),
+    "dil_sep_conv_3x3": partial(separable, kernel=3, dilation=2),
+    "dil_sep_conv_5x5": partial(separable, kernel=5, dilation=2),
     "skip_connect": skip_connect,
 }
 """Name, as in :data:`genotypes.operations.OPERATIONS` -> ``(in_channels, filters, stride)`` to a module.
@@ -260,14 +258,3 @@ OPS: Final[dict[str, Callable[[int, int, int], nn.Module]]] = {
 The module maps (n, in_channels, h, w) to (n, filters, ceil(h / stride), ceil(w / stride)). It is an ``nn.Identity``
 exactly if it computes nothing.
 """
-
-
-def operation(name: str, in_channels: int, filters: int, stride: int) -> nn.Module:
-    """Make the operation of that name; see :data:`OPS`.
-
-    Raises:
-        GenotypeError: if there is no such operation.
-    """
-    if name not in OPS:
-        raise GenotypeError(f"there is no operation {shorten(name)!r}; the operations are: {', '.join(OPS)}")
-    return OPS[name](in_channels, filters, stride)

@@ -46,6 +46,11 @@ class Layer:
     previous: int | None
     previous_is_larger: bool = False
 
+    @property
+    def back(self) -> int:
+        """Distance back to the output that is read as h_{i-1}; h_i is 1 back."""
+        return self.previous or 1
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -96,7 +101,7 @@ def plan_network(
     at least 100. ``skip_reduction_input`` says which of two wirings the cell after a reduction cell has: it reads as
     h_{i-1} either what the reduction cell read as its own, or the output of the cell before the reduction cell. By
     default the first for NASNet's large networks for large images, and the second otherwise (tensorflow/models,
-    slim/nets/nasnet). With two cells a stack or more, it changes no count.
+    slim/nets/nasnet). With two cells per stack or more, it changes no count.
 
     Raises:
         ValueError: if a number is out of range, or the macro-architecture is unknown.
@@ -112,8 +117,8 @@ def plan_network(
     blocks = max(len(cells.normal.blocks), len(cells.reduction.blocks))
     if (3 * cells_per_stack + 4) * blocks * 2 > LARGEST_NETWORK:
         raise ValueError(
-            f"{shorten(cells_per_stack)} cells a stack of {blocks} blocks each make more than the {LARGEST_NETWORK:,} "
-            "operations of the largest network: name a smaller size"
+            f"{shorten(cells_per_stack)} cells per stack of {blocks} blocks each make more than the "
+            f"{LARGEST_NETWORK:,} operations of the largest network: name a smaller size"
         )
     stacking = STACKINGS[cells.stacking]
     large = macro == "imagenet" and filters >= LARGE
@@ -185,7 +190,7 @@ def output_channels(cell: Cell, filters: int) -> int:
 
 
 def parse_size(text: str, cells: CellPair) -> tuple[int, int]:
-    """Read the papers' notation N @ P, as in ``6@4032``: give N cells a stack, and F filters in the first one.
+    """Read the papers' notation N @ P, as in ``6@4032``: give N cells per stack, and F filters in the first one.
 
     P counts the channels before the classifier (Zoph et al. 2017, section 4): 24F for NASNet-A, whose normal cell puts
     out six states, at 4F filters in the last stack.
@@ -195,7 +200,7 @@ def parse_size(text: str, cells: CellPair) -> tuple[int, int]:
     """
     match = _SIZE.fullmatch(text)
     if match is None or not int(match[1]):
-        raise ValueError(f"a size is N@P, cells a stack and penultimate filters, as in 6@4032, not {shorten(text)!r}")
+        raise ValueError(f"a size is N@P, cells per stack and penultimate filters, as in 6@4032, not {shorten(text)!r}")
     cells_per_stack, penultimate = int(match[1]), int(match[2])
     share = plan_network(cells, cells_per_stack=cells_per_stack, filters=1).penultimate
     filters = penultimate // share

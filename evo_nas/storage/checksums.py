@@ -9,8 +9,11 @@ from __future__ import annotations
 
 import sqlite3
 import zlib
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
+from evo_nas.storage.connection import connect, heed_interrupt
 from evo_nas.storage.schema import ASK, SUMMED, is_garbled
 from evo_nas.system.text import read_text
 from genotypes.genotype import printable
@@ -55,32 +58,48 @@ def may_be_untouched(history: Path) -> bool:
         return False
 
 
-def damage(connection: sqlite3.Connection) -> str | None:
-    """Read a history completely, and return in a line what is wrong with it; ``None`` if nothing is."""
-    connection.create_function("row_sum", -1, row_sum, deterministic=True)
+def damage(connection: sqlite3.Connection, locks: bool = True) -> str | None:
+    """Return in a line what is wrong with a history, all of which is read; ``None`` if nothing is.
+
+    SQLite looks at the structure of the file over a connection of its own in a second thread: there it needs no
+    interpreter, and the sums of the rows need little else.
+    """
     try:
         (version,) = connection.execute("PRAGMA user_version").fetchone()
         if is_garbled(connection):
             return f"its schema version reads {version}"
-        if (found := connection.execute("PRAGMA integrity_check(1)").fetchone()[0]) != "ok":
-            return one_line(str(found).splitlines()[-1])
-        return _wrong_row(connection)
+        file = connection.execute("PRAGMA database_list").fetchone()[2]
+        with closing(connect(Path(file), "ro", locks, any_thread=True)) as another, ThreadPoolExecutor(1) as beside:
+            structure = beside.submit(_wrong_structure, another)
+            try:
+                wrong_row = _wrong_row(connection)
+                return structure.result() or wrong_row
+            except BaseException:
+                another.interrupt()
+                raise
     except (sqlite3.Error, UnicodeDecodeError) as error:
+        heed_interrupt(error)
         return one_line(error)
 
 
-def _wrong_row(connection: sqlite3.Connection) -> str | None:
-    for table, trial, sum_, columns, when in SUMMED:
-        wrong = f"{when} AND {sum_} IS NOT row_sum({', '.join(columns)})"
-        row = connection.execute(f"SELECT {trial} FROM {table} WHERE {wrong} LIMIT 1").fetchone()
-        if row is not None:
-            return f"a row of trial {row[0]} in table {table} does not agree with its checksum"
+def _wrong_structure(connection: sqlite3.Connection) -> str | None:
+    if (found := connection.execute("PRAGMA integrity_check(1)").fetchone()[0]) != "ok":
+        return one_line(str(found).splitlines()[-1])
     # A write-ahead log that was cut off in the middle can leave rows that are whole and do not belong together.
     for table, trial in (("curve", "told"), ("note", "told"), ("attempt", "asked")):
         owner = f"SELECT 1 FROM trial WHERE id = {table}.trial AND {trial} IS NOT NULL"
         row = connection.execute(f"SELECT trial FROM {table} WHERE NOT EXISTS ({owner}) LIMIT 1").fetchone()
         if row is not None:
             return f"table {table} has a row of trial {row[0]}, which was not {trial}"
+    return None
+
+
+def _wrong_row(connection: sqlite3.Connection) -> str | None:
+    for table, trial, sum_, columns, when in SUMMED:
+        rows = connection.execute(f"SELECT {trial}, {sum_}, {', '.join(columns)} FROM {table} WHERE {when}")
+        for row in rows:
+            if row_sum(*row[2:]) != row[1]:
+                return f"a row of trial {row[0]} in table {table} does not agree with its checksum"
     return None
 
 
@@ -99,8 +118,8 @@ def good_trials(connection: sqlite3.Connection) -> int:
             if id != good + 1 or not is_so:
                 break
             good = id
-    except (sqlite3.Error, UnicodeDecodeError):
-        pass
+    except (sqlite3.Error, UnicodeDecodeError) as error:
+        heed_interrupt(error)
     return good
 
 

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any, Final
 from evo_nas.errors import RunFolderError
 from evo_nas.storage import schema
 from evo_nas.storage.checksums import file_sum, row_sum, sum_file
-from evo_nas.storage.opening import connect, explain_errors, looking_mode, set_durability
+from evo_nas.storage.connection import connect, set_durability
+from evo_nas.storage.opening import explain_errors, looking_mode
 from evo_nas.storage.reader import HistoryReader
 from evo_nas.storage.replay import COSTS
 from evo_nas.storage.run_folder import resume_command

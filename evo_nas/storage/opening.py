@@ -15,6 +15,7 @@ from typing import Final
 from evo_nas.errors import DamagedHistory, HistoryError, RunFolderError
 from evo_nas.storage import schema
 from evo_nas.storage.checksums import damage, good_trials, is_untouched, may_be_untouched, one_line, sum_file
+from evo_nas.storage.connection import connect, heed_interrupt
 from evo_nas.storage.run_folder import RunFolder, repair_command, resume_command
 
 _MAPPED: Final = 1 << 40
@@ -49,6 +50,7 @@ def open_to_read(history: Path) -> Iterator[sqlite3.Connection]:
                 if untouched is not None and not untouched.result():
                     _look_through(history)
     except (sqlite3.Error, UnicodeDecodeError) as error:  # of a damaged schema SQLite quotes what is no text
+        heed_interrupt(error)
         if getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & 0xFF in ABOUT_ACCESS:
             raise HistoryError(f"{history} cannot be read as a history: {error}") from None
         raise describe_damage(history, str(error)) from None
@@ -66,7 +68,7 @@ def _look_through(history: Path) -> None:
         check(history, connection, believed=False)
 
 
-def check(history: Path, connection: sqlite3.Connection, believed: bool) -> None:
+def check(history: Path, connection: sqlite3.Connection, believed: bool, locks: bool = True) -> None:
     """Refuse what is no history, is of another version, or is damaged; a believed one is not looked through.
 
     Raises:
@@ -82,7 +84,11 @@ def check(history: Path, connection: sqlite3.Connection, believed: bool) -> None
         if version or was_begun(history):
             raise describe_damage(history, "it lacks tables of a history", connection)
         raise HistoryError(f"{history} is no history of a run: it lacks the tables of one")
-    if not believed and (found := damage(connection)):
+    if found := schema.difference(connection):
+        # What is damaged is counted by queries, and these may be no tables: nothing here is asked any further.
+        what = f"the history {history} is not as evo_nas makes one: {one_line(found)}; nothing in it was run"
+        raise DamagedHistory(what + _mend(history))
+    if not believed and (found := damage(connection, locks)):
         raise describe_damage(history, found, connection)
 
 
@@ -103,7 +109,7 @@ def _connect_to_read(history: Path, scratch: Path) -> sqlite3.Connection:
 
     Opening the original as immutable instead would leave out what still stands in the write-ahead log.
     """
-    connection = sqlite3.connect(f"{history.absolute().as_uri()}?mode=ro", uri=True, timeout=_PATIENCE)
+    connection = connect(history, "ro", patience=_PATIENCE)
     try:
         connection.execute("SELECT 1 FROM sqlite_master")
     except sqlite3.OperationalError:
@@ -122,7 +128,7 @@ def _connect_to_read(history: Path, scratch: Path) -> sqlite3.Connection:
                 f"{history} is read from a copy, because its folder takes no locks, and there is no room for one in "
                 f"{scratch.parent}: let TMPDIR name a folder with room"
             ) from None
-        connection = sqlite3.connect(copy)
+        connection = connect(copy, "rw")
     except BaseException:
         connection.close()
         raise
@@ -139,9 +145,13 @@ def describe_damage(history: Path, what: str, connection: sqlite3.Connection | N
             with closing(_connect_to_read(history, Path(scratch))) as another:
                 good = good_trials(another)
     extent = f"its trials are good up to number {good}" if good else "none of its trials is known to be good"
+    return DamagedHistory(f"the history {history} is damaged: {one_line(what)}; {extent}{_mend(history)}")
+
+
+def _mend(history: Path) -> str:
+    """Say how to save what a run folder's history holds; nothing where the file lies elsewhere."""
     is_ours = history.name == "history.db"
-    mend = f"; save what can be read with: {repair_command(history.parent)}" if is_ours else ""
-    return DamagedHistory(f"the history {history} is damaged: {one_line(what)}; {extent}{mend}")
+    return f"; save what can be read with: {repair_command(history.parent)}" if is_ours else ""
 
 
 class explain_errors:
@@ -158,6 +168,7 @@ class explain_errors:
         if isinstance(error, HistoryError):
             return
         if isinstance(error, sqlite3.Error):
+            heed_interrupt(error)
             raise self._reason(error) from error
         if isinstance(error, UnicodeDecodeError):  # of a damaged schema SQLite quotes what is no text
             raise describe_damage(self.path, str(error)) from error
@@ -185,24 +196,6 @@ def was_begun(path: Path) -> bool:
 def has_tables(connection: sqlite3.Connection) -> bool:
     """Return whether a file has any table."""
     return bool(connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0])
-
-
-def connect(path: Path, mode: str, locks: bool, durable: bool) -> sqlite3.Connection:
-    """Connect without creating more than asked, and if durable, with every commit on disk before it returns."""
-    uri = f"{path.absolute().as_uri()}?mode={mode}{'' if locks else '&nolock=1'}"
-    connection = sqlite3.connect(uri, uri=True, timeout=10.0)
-    if mode != "ro":
-        set_durability(connection, locks, durable)
-    return connection
-
-
-def set_durability(connection: sqlite3.Connection, locks: bool, durable: bool) -> None:
-    """Have every commit from now on the disk before it returns, or leave the file whole and the disk behind.
-
-    NORMAL keeps a file whole that has a write-ahead log; a rollback journal, without locks, needs FULL for that. A
-    commit ends with the removal of that journal, which a power cut takes back unless EXTRA syncs the folder.
-    """
-    connection.execute(f"PRAGMA synchronous = {'EXTRA' if durable else 'NORMAL' if locks else 'FULL'}")
 
 
 def looking_mode(path: Path) -> str:

@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from evo_nas.storage.opening import describe_damage, explain_errors
+from evo_nas.storage.connection import connect
+from evo_nas.storage.opening import describe_damage, explain_errors, has_tables
 from evo_nas.storage.replay import COSTS, Replay, metrics_of
 from evo_nas.storage.run_folder import RunFolder
 
@@ -220,11 +221,8 @@ class HistoryReader(Replay):
 
 def _is_blank(history: Path) -> bool:
     """Return whether the making of a history was cut short before it had tables."""
-    with (
-        suppress(sqlite3.Error),
-        closing(sqlite3.connect(f"{history.absolute().as_uri()}?mode=ro", uri=True)) as connection,
-    ):
-        return not connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+    with suppress(sqlite3.Error), closing(connect(history, "ro")) as connection:
+        return not has_tables(connection)
     return False
 
 

@@ -15,6 +15,7 @@ from typing import Any
 from evo_nas.errors import DamagedHistory, RunFolderError
 from evo_nas.storage import schema
 from evo_nas.storage.checksums import damage, file_sum, row_sum, sum_file
+from evo_nas.storage.connection import connect
 from evo_nas.storage.history import History
 from evo_nas.storage.run_folder import BESIDE_HISTORY, FILES, RunFolder, resume_command, take_lock
 from evo_nas.storage.salvage import Salvage, salvage
@@ -71,7 +72,7 @@ class Repair:
 
 
 def repair(path: Path) -> Repair:
-    """Save what can be read of a damaged history into a new one of this version; a sound one is left alone.
+    """Save what can be read of a damaged history into a new one of this version; a sound one is not touched.
 
     A trial whose tell is damaged, or whose learning curve is not complete, is pending again: ``resume`` trains it
     again under the same id, genotype and seed. Killed at any moment, it can be run again, and has lost nothing.
@@ -118,11 +119,11 @@ def _sound(folder: RunFolder) -> Repair:
     """
     History.exists(folder.history, locks=folder.has_locks)
     if _beside(folder.history, "-journal").exists():  # to be taken back, which needs writing
-        with suppress(sqlite3.Error), closing(_connect(folder.history, "rw", folder.has_locks)) as connection:
+        with suppress(sqlite3.Error), closing(connect(folder.history, "rw", folder.has_locks)) as connection:
             connection.execute("SELECT 1 FROM sqlite_master")
     History.read(folder.history, checked=False).close()
-    with closing(_connect(folder.history, "ro", folder.has_locks)) as connection:
-        if found := damage(connection):
+    with closing(connect(folder.history, "ro", folder.has_locks)) as connection:
+        if found := damage(connection, folder.has_locks):
             raise DamagedHistory(found)
         (asked,) = connection.execute("SELECT count(*) FROM trial").fetchone()
     return Repair(folder.path, asked)
@@ -205,7 +206,7 @@ def _free_name(history: Path) -> Path:
 
 def _write(place: Path, found: Salvage, locks: bool) -> None:
     """Write what was found as a history of this version, and read it again."""
-    with closing(_connect(place, "rwc", locks)) as connection:
+    with closing(connect(place, "rwc", locks)) as connection:
         connection.execute(f"PRAGMA journal_mode = {'WAL' if locks else 'DELETE'}")
         schema.make(connection)
         with connection:
@@ -219,8 +220,8 @@ def _write(place: Path, found: Salvage, locks: bool) -> None:
                 _insert(connection, CURVE, points)
             _insert(connection, NOTE, ((*key, value) for key, value in found.notes.items()))
             _insert(connection, ATTEMPT, ((*key, *row) for key, row in found.attempts.items()))
-    with closing(_connect(place, "rw", locks)) as connection:  # which leaves nothing beside it
-        if wrong := damage(connection):
+    with closing(connect(place, "rw", locks)) as connection:  # which leaves nothing beside it
+        if wrong := damage(connection, locks):
             raise sqlite3.DatabaseError(f"what was written does not read as it should: {wrong}")
 
 
@@ -228,11 +229,6 @@ def _insert(connection: sqlite3.Connection, table: Table, rows: Iterator[tuple[A
     """Insert rows with their sums."""
     for row in rows:
         connection.execute(table.insert(), (*row, row_sum(*row)))
-
-
-def _connect(path: Path, mode: str, locks: bool) -> sqlite3.Connection:
-    uri = f"{path.absolute().as_uri()}?mode={mode}{'' if locks else '&nolock=1'}"
-    return sqlite3.connect(uri, uri=True)
 
 
 def _spell_ids(ids: Sequence[int]) -> str:

@@ -17,7 +17,8 @@ from typing import Any, Final, Self
 
 from evo_nas.errors import RunFolderError
 from evo_nas.storage.checksums import is_untouched
-from evo_nas.storage.opening import check, connect, describe_damage, explain_errors, has_tables, looking_mode, was_begun
+from evo_nas.storage.connection import connect
+from evo_nas.storage.opening import check, describe_damage, explain_errors, has_tables, looking_mode, was_begun
 from evo_nas.storage.run_folder import repair_command, resume_command
 from genotypes.genotype import Genotype
 from genotypes.individual import Individual, Outcome, Proposal
@@ -161,7 +162,7 @@ class Replay:
                     f"{path} holds no trial: the run was stopped before it began; resume with: "
                     f"{resume_command(path.parent)}"
                 )
-            check(path, connection, believed=untouched)
+            check(path, connection, untouched, locks)
             history = cls(connection, path, writes=mode == "rw")
             stack.pop_all()
         return history

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import sqlite3
+from contextlib import closing
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -227,6 +229,28 @@ def is_garbled(connection: sqlite3.Connection) -> bool:
     """Return whether a history's version is not the one that was written: it stands there twice."""
     version, found = (connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("user_version", "application_id"))
     return found not in (0, mark(version))
+
+
+_OBJECTS: Final = "SELECT type, name, tbl_name, sql FROM sqlite_master ORDER BY type, name"
+
+
+@cache
+def _ours() -> frozenset[tuple[str, ...]]:
+    with closing(sqlite3.connect(":memory:")) as connection:
+        make(connection)
+        return frozenset(connection.execute(_OBJECTS))
+
+
+def difference(connection: sqlite3.Connection) -> str | None:
+    """Return the first thing that a file's schema has and a history's has not, or lacks; ``None`` if they are equal.
+
+    A trigger, a view or a column that computes is code, and whoever made the file could have it run by us.
+    """
+    found = frozenset(connection.execute(_OBJECTS))
+    for kind, name, table, _ in sorted(found - _ours(), key=str):
+        known = any(other[:2] == (kind, name) for other in _ours())
+        return f"its {kind} {name} is another" if known else f"it has a {kind} {name} on {table}"
+    return next((f"it lacks the {kind} {name}" for kind, name, *_ in sorted(_ours() - found, key=str)), None)
 
 
 def refusal(history: Path, version: int) -> str:

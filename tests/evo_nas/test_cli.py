@@ -179,7 +179,7 @@ def test_count_takes_the_notation_of_the_papers(capsys: pytest.CaptureFixture[st
         "classes": 1000,
     }
     assert main([*NASNET_A_COUNT, *size]) == 0
-    assert capsys.readouterr().out == ("88,753,150 parameters\n23,783,414,658 mult-adds an image of 331x331\n")
+    assert capsys.readouterr().out == ("88,753,150 parameters\n23,783,414,658 mult-adds per image of 331x331\n")
 
 
 def test_count_knows_what_the_macros_count_by_default(capsys: pytest.CaptureFixture[str]) -> None:

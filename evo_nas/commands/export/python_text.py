@@ -98,10 +98,18 @@ def borrow(text: str, files: Sequence[ModuleType]) -> list[str]:
     return [found[name] for name in known if name in found]
 
 
+_STANDARD: Final = {
+    "math": "import math",
+    "partial": "from functools import partial",
+    "NamedTuple": "from typing import NamedTuple",
+}
+"""Name of the standard library -> the line that imports it."""
+
+
 def imports_of(text: str) -> str:
     """Write the imports that a text needs."""
     named = {node.id for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Name)}
-    standard = ["import math", ""] if "math" in named else []
+    lines = ["from __future__ import annotations", "", *(line for name, line in _STANDARD.items() if name in named)]
     functional = ["import torch.nn.functional as F"] if "F" in named else []
-    lines = ["from __future__ import annotations", "", *standard, "import torch", *functional]
-    return "\n".join([*lines, "from torch import Tensor, nn", ""])
+    names = "Tensor, fx, nn" if "fx" in named else "Tensor, nn"
+    return "\n".join([*lines, "", "import torch", *functional, f"from torch import {names}", ""])

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import shlex
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Final, Literal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar, Final, Literal, Self
 
 import numpy as np
+
+from evo_nas.errors import DataError
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -15,6 +21,32 @@ Part = Literal["train", "test"]
 """A search sees the train part alone; a validation set is split off it. The test part is for the final report."""
 
 PARTS: Final[tuple[Part, ...]] = ("train", "test")
+
+
+@dataclass(frozen=True, slots=True)
+class DataSet:
+    """The facts of an image set that are known before a file is opened.
+
+    ``size`` is the native width and height in pixels, ``None`` where the files decide; ``channels`` is 1 (grey) or 3
+    (RGB). ``sources`` are the forms in which its files may lie, the one that wins first. ``classes`` counts the classes
+    and ``names`` are theirs; ``train`` and ``test`` are how many images a complete set has; each is ``None`` where
+    anything is right. ``download`` gets the files into an empty folder, given the name; ``None`` if nobody has them.
+    """
+
+    name: str
+    title: str
+    size: int | None
+    channels: int
+    sources: tuple[type[ImageSource], ...]
+    classes: int | None = None
+    train: int | None = None
+    test: int | None = None
+    names: tuple[str, ...] | None = None
+    download: Callable[[str, Path], None] | None = None
+
+    def command(self, verb: str, data_dir: Path) -> str:
+        """Return the command that gets (``fetch``) or examines (``check``) the set, ready for a shell."""
+        return f"python -m evo_nas data {verb} --dataset {self.name} --data-dir {shlex.quote(str(data_dir))}"
 
 
 class ImageSource(ABC):
@@ -28,8 +60,21 @@ class ImageSource(ABC):
     or damaged.
     """
 
+    form: ClassVar[str]
+    """What is looked for, for people."""
+
     place: str
     """Where the images come from, for people: a path, or the name of a library."""
+
+    @classmethod
+    @abstractmethod
+    def find(cls, known: DataSet, place: Path) -> Self | None:
+        """Return the set if it lies in this folder; only names of folders are read."""
+
+    @classmethod
+    def misfit(cls, known: DataSet, place: Path) -> str | None:
+        """Return in what the files in this folder, of the right form, differ from the set; by default in nothing."""
+        return None
 
     @abstractmethod
     def classes(self) -> tuple[str, ...]:
@@ -53,6 +98,38 @@ class ImageSource(ABC):
     @abstractmethod
     def faults(self, part: Part) -> Iterator[str]:
         """Yield a line for each damaged file of a part; every file is read completely."""
+
+    def counts(self, part: Part) -> dict[str, int]:
+        """Return the images of each class, those of faulty files left out where the others can be counted."""
+        classes = self.classes()
+        return dict(zip(classes, np.bincount(self.labels(part), minlength=len(classes)).tolist(), strict=True))
+
+    def notes(self, part: Part) -> list[str]:
+        """Return what else there is to say of a part, such as files that are passed over; by default nothing."""
+        return []
+
+    def belongings(self) -> list[Path]:
+        """Return the folders that make up the set; by default none."""
+        return []
+
+
+@contextmanager
+def open_picture(path: Path) -> Iterator[Image.Image]:
+    """Yield the picture in a file.
+
+    Raises:
+        DataError: naming the file, if it cannot be read, or not be decoded within the block.
+    """
+    from PIL import Image
+
+    try:
+        with Image.open(path) as image:
+            yield image
+    except Exception as error:  # Decoders raise all sorts: OSError, SyntaxError, ValueError, struct.error ...
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        if "cannot identify" in reason:
+            reason = "its content is no image"
+        raise DataError(f"{path} cannot be decoded ({reason}): replace or remove it") from None
 
 
 def pixels(image: Image.Image, size: int | None, channels: int) -> np.ndarray:

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-import numpy as np
-
-from evo_nas.data.sources.base import PARTS, ImageSource, Part
-from evo_nas.data.sources.catalogue import DataSet, command, data_root, data_set
-from evo_nas.data.sources.image_folder import NAMED_FAULTS, ImageFolder, some
+from evo_nas.data.sources.base import PARTS, DataSet, ImageSource, Part
+from evo_nas.data.sources.catalogue import data_root, data_set
+from evo_nas.data.sources.layout import NAMED_FAULTS, some
 from evo_nas.data.sources.locate import locate
 from evo_nas.errors import DataError
 
@@ -49,14 +46,13 @@ def check(dataset: str, data_dir: Path | None = None) -> CheckResult:
             faults += named
             if more := sum(1 for _ in broken):
                 faults.append(f"and {more} more damaged {part} files")
-            if named and not isinstance(source, ImageFolder):
-                continue  # Files with a wrong checksum are not read.
-            lines.append(_describe_part(source, part))
+            lines.append(f"{part}: {'; '.join([_describe_counts(source.counts(part)), *source.notes(part)])}")
             faults += miscounts(known, source, part)
         except DataError as error:
-            faults.append(str(error))
+            if str(error) not in faults:
+                faults.append(str(error))
     if faults and known.train is not None:
-        faults.append(f"move {source.place} away, then: {command('fetch', known.name, data_root(data_dir))}")
+        faults.append(f"move {source.place} away, then: {known.command('fetch', data_root(data_dir))}")
     return CheckResult(tuple(lines), tuple(faults))
 
 
@@ -67,36 +63,17 @@ def miscounts(known: DataSet, source: ImageSource, part: Part) -> list[str]:
         DataError: if files are missing or damaged.
     """
     expected = known.train if part == "train" else known.test
-    found = len(source.labels(part))
+    found = sum(source.counts(part).values())
     if expected is None or found == expected:
         return []
     return [f"{source.place} holds {found:,} {part} images, not the {expected:,} of {known.name}"]
 
 
-def _describe_part(source: ImageSource, part: Part) -> str:
-    """Return lines about a part: images, classes, images per class."""
-    classes = source.classes()
-    counts = np.bincount(source.labels(part), minlength=len(classes)).tolist()
-    least, most = min(counts), max(counts)
-    line = f"{part}: {sum(counts):,} images in {len(classes)} classes"
-    if least == most:
-        line += f" of {least:,}"
-    else:
-        line += f" of {least:,} to {most:,}: {_enumerate_classes(classes, counts)}"
-    if isinstance(source, ImageFolder) and (others := _count_strays(source, part)):
-        line += f"; {others:,} other file{'s are' if others > 1 else ' is'} passed over"
+def _describe_counts(counts: Mapping[str, int]) -> str:
+    """Return images, classes and images per class as text, the smallest classes first."""
+    least, most = min(counts.values(), default=0), max(counts.values(), default=0)
+    line = f"{sum(counts.values()):,} images in {len(counts)} classes of {least:,}"
+    if least < most:
+        sizes = sorted((count, name) for name, count in counts.items())
+        line += f" to {most:,}: {some([f'{name} {count:,}' for count, name in sizes])}"
     return line
-
-
-def _enumerate_classes(classes: Sequence[str], counts: Sequence[int]) -> str:
-    """Return the images per class as text, the smallest classes first."""
-    return some([f"{name} {count:,}" for count, name in sorted(zip(counts, classes, strict=True))])
-
-
-def _count_strays(source: ImageFolder, part: Part) -> int:
-    """Count the files of a part, without hidden ones, that are no images of a class."""
-    found = 0
-    for _, folders, names in os.walk(source.root / part):
-        folders[:] = [name for name in folders if name[0] != "."]
-        found += sum(name[0] != "." for name in names)
-    return found - len(source.paths(part))

@@ -8,17 +8,13 @@ import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Self
 
 import numpy as np
 
-from evo_nas.data.sources.base import ImageSource, Part, pixels
+from evo_nas.data.sources.base import DataSet, ImageSource, Part, pixels
+from evo_nas.data.sources.image_folder import ImageFolder
 from evo_nas.errors import DataError
-
-CIFAR10_CLASSES: Final = (
-    *("airplane", "automobile", "bird", "cat", "deer"),
-    *("dog", "frog", "horse", "ship", "truck"),
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,10 +57,18 @@ class CifarFiles(ImageSource):
     part at a time. A file is unpickled only after its checksum, because a pickle can run code.
     """
 
+    form = "torchvision's files"
+
     def __init__(self, dataset: str, root: Path) -> None:
         self.layout = LAYOUTS[dataset]
         self.folder = root / self.layout.folder
         self.place = str(self.folder)
+
+    @classmethod
+    def find(cls, known: DataSet, place: Path) -> Self | None:
+        """Return the set if torchvision's folder is there."""
+        source = cls(known.name, place)
+        return source if source.folder.is_dir() else None
 
     def classes(self) -> tuple[str, ...]:
         """Read the names from the file of names; only its own ten are known without it."""
@@ -104,6 +108,10 @@ class CifarFiles(ImageSource):
             except DataError as error:
                 yield str(error)
 
+    def belongings(self) -> list[Path]:
+        """Return torchvision's folder."""
+        return [self.folder]
+
     def _parts(self, part: Part) -> Iterator[dict[str, Any]]:
         """Read the files of a part one after another."""
         for name in self.layout.files[part]:
@@ -140,3 +148,20 @@ def checksums(layout: CifarLayout) -> dict[str, str]:
 
     kind = getattr(torchvision.datasets, layout.torchvision)
     return {**dict(kind.train_list), **dict(kind.test_list), layout.meta: kind.meta["md5"]}
+
+
+def _download(dataset: str, folder: Path) -> None:
+    """Let torchvision download and unpack a set."""
+    import torchvision.datasets
+
+    getattr(torchvision.datasets, LAYOUTS[dataset].torchvision)(str(folder), download=True)
+
+
+_FORMS: Final = (CifarFiles, ImageFolder)
+_NAMES: Final = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+
+SETS: Final = (
+    DataSet("cifar10", "CIFAR-10 (Krizhevsky 2009)", 32, 3, _FORMS, 10, 50_000, 10_000, _NAMES, _download),
+    # Of CIFAR-100 the names are not held to: exports differ in their spelling (keyboard, computer_keyboard, 39).
+    DataSet("cifar100", "CIFAR-100 (Krizhevsky 2009)", 32, 3, _FORMS, 100, 50_000, 10_000, None, _download),
+)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Final, Self
 
 import numpy as np
 
-from evo_nas.data.sources.base import ImageSource, Part, pixels
+from evo_nas.data.sources.base import DataSet, ImageSource, Part, pixels
 
 
 class Digits(ImageSource):
@@ -16,7 +18,13 @@ class Digits(ImageSource):
     be ordered by writer, so that the end of it holds mostly hands that the train part does not.
     """
 
+    form = "scikit-learn"
     place = "scikit-learn"
+
+    @classmethod
+    def find(cls, known: DataSet, place: Path) -> Self:
+        """Return the set, which lies in no folder."""
+        return cls()
 
     def classes(self) -> tuple[str, ...]:
         """Return the names of the ten digits."""
@@ -53,3 +61,8 @@ class Digits(ImageSource):
             held[members[len(members) - len(members) // 5 :]] = True
         chosen = held if part == "test" else ~held
         return np.rint(bunch.images[chosen] * (255 / 16)).astype(np.uint8), labels[chosen]
+
+
+DIGITS: Final = DataSet(
+    "digits", "the handwritten digits that scikit-learn ships", 8, 1, (Digits,), classes=10, train=1_442, test=355
+)

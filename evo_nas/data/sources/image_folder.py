@@ -7,30 +7,17 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import Final, NamedTuple, TypeVar
+from typing import Final, Self, TypeVar
 
 import numpy as np
 
-from evo_nas.data.sources.base import ImageSource, Part, pixels
-from evo_nas.data.sources.catalogue import command
+from evo_nas.data.sources.base import DataSet, ImageSource, Part, open_picture, pixels
+from evo_nas.data.sources.layout import FOLDERS, SUFFIXES, Contents, File, list_folders, some, survey
 from evo_nas.errors import DataError, UsageError
-
-SUFFIXES: Final = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".ppm", ".pgm")
-"""Endings of image files, in any case. Other files, and names that begin with a dot, are passed over."""
-
-NAMED_FAULTS: Final = 5
-"""Number of classes or files that a message names before it only counts."""
+from evo_nas.system.names import look_of, spell_apart
 
 _BATCH: Final = 256
 _T = TypeVar("_T")
-
-
-class File(NamedTuple):
-    """One image file: its path below the part's folder, and what tells that it changed."""
-
-    path: str
-    bytes: int
-    mtime_ns: int
 
 
 class ImageFolder(ImageSource):
@@ -42,45 +29,43 @@ class ImageFolder(ImageSource):
     Classes are sorted by name, and the images of a class by path. The listing is taken once per object and part.
     """
 
+    form = "images in train/<class>/"
+
     def __init__(self, root: Path) -> None:
         self.root = root
         self.place = str(root)
-        self._listed: dict[Part, dict[str, list[File]]] = {}
+        self._surveyed: dict[Part, Contents] = {}
+
+    @classmethod
+    def find(cls, known: DataSet, place: Path) -> Self | None:
+        """Return the set if there is a train folder, with the classes of the set where these are known."""
+        return cls(place) if (place / "train").is_dir() and cls.misfit(known, place) is None else None
+
+    @classmethod
+    def misfit(cls, known: DataSet, place: Path) -> str | None:
+        """Return how the class folders differ from the classes of the set."""
+        folder = place / "train"
+        if known.classes is None or not folder.is_dir():
+            return None
+        names = list_folders(folder)
+        if len(names) == known.classes and known.names in (None, names):
+            return None
+        return f"{folder} holds {len(names)} class folders, not {known.name}'s: {some(names) or 'none'}"
 
     def classes(self) -> tuple[str, ...]:
         """Return the names of the class folders of the train part, sorted."""
-        return class_names(self.root / "train")
+        return list_folders(self._folder("train"))
 
     def listing(self, part: Part) -> dict[str, list[File]]:
         """Return the image files of each class, without opening one.
 
         Raises:
-            DataError: if a folder is missing, unreadable or without images, if there are fewer than two classes, or
-                if the test part has other classes than the train part.
+            DataError: if a folder is missing, unreadable or without images, a file cannot be read, there are fewer
+                than two classes or two that look alike, or the test part has other classes than the train part.
         """
-        if part not in self._listed:
-            folder = self._folder(part)
-            names = class_names(folder)
-            if part == "train" and len(names) < 2:
-                raise DataError(
-                    f"{folder} holds {len(names)} class folder{'' if len(names) == 1 else 's'}, but at least 2 are "
-                    f"needed: put the images at {folder}/<class>/"
-                )
-            # The train folder may be gone when the test part is opened.
-            if part == "test" and (self.root / "train").is_dir() and names != self.classes():
-                differing = sorted(set(names) ^ set(self.classes()))
-                raise DataError(
-                    f"{folder} has other classes than {self.root / 'train'}: {some(differing)} "
-                    f"{'is' if len(differing) == 1 else 'are'} in only one of them; give both the same class folders"
-                )
-            files = {name: _files(folder / name) for name in names}
-            for name, found in files.items():
-                if not found:
-                    raise DataError(
-                        f"{folder / name} holds no image ({', '.join(SUFFIXES)}): add some, or remove the class folder"
-                    )
-            self._listed[part] = files
-        return self._listed[part]
+        if problems := list(self._problems(part)):
+            raise DataError("; ".join([problems[0], *([self._examine()] if len(problems) > 1 else [])]))
+        return self._contents(part).classes
 
     def stamp(self, part: Part) -> str:
         """Return the folder, and the name, size and time of change of each file, as text."""
@@ -114,42 +99,86 @@ class ImageFolder(ImageSource):
             yield np.stack([array for _, array in arrays])
 
     def faults(self, part: Part) -> Iterator[str]:
-        """Decode every file, and name those that cannot be."""
-        for found in _map_in_threads(_find_faults, self.paths(part)):
+        """Name what is wrong with folders and classes; decode every file, and name those that cannot be."""
+        yield from self._problems(part)
+        for found in _map_in_threads(_find_faults, self._paths(part)):
             yield from found
 
     def paths(self, part: Part) -> list[Path]:
         """Return the path of every image in the order of the labels."""
-        folder = self._folder(part)
-        return [folder / name / file.path for name, files in self.listing(part).items() for file in files]
+        self.listing(part)
+        return self._paths(part)
+
+    def counts(self, part: Part) -> dict[str, int]:
+        """Return the images of each class that can be opened."""
+        return {name: len(files) for name, files in self._contents(part).classes.items()}
+
+    def notes(self, part: Part) -> list[str]:
+        """Return which folder is read, if it has another name than the part, and what is passed over."""
+        found, notes = self._contents(part), []
+        if (name := self._folder(part).name) != part:
+            notes.append(f"they lie in {name}")
+        if found.others:
+            notes.append(f"{found.others:,} other file{'s are' if found.others > 1 else ' is'} passed over")
+        if found.litter:
+            counted = [f"{name} ({count:,})" for name, count in sorted(found.litter.items())]
+            notes.append(f"what systems and tools left is passed over: {some(counted)}")
+        return notes
+
+    def belongings(self) -> list[Path]:
+        """Return the folders of all parts that are there."""
+        folders = [self.root / name for names in FOLDERS.values() for name in names]
+        return [folder for folder in folders if folder.is_dir()]
+
+    def _contents(self, part: Part) -> Contents:
+        """Return what lies in the folder of a part, good or bad."""
+        if part not in self._surveyed:
+            self._surveyed[part] = survey(self._folder(part))
+        return self._surveyed[part]
+
+    def _problems(self, part: Part) -> Iterator[str]:
+        """Yield what keeps a part from being read."""
+        folder, found = self._folder(part), self._contents(part)
+        names = tuple(found.classes)
+        yield from found.faults
+        if part == "train" and len(names) < 2:
+            yield (
+                f"{folder} holds {len(names)} class folder{'' if len(names) == 1 else 's'}, but at least 2 are "
+                f"needed: put the images at {folder}/<class>/"
+            )
+        if len({look_of(name) for name in names}) < len(names):
+            alike = [shown for name, shown in zip(names, spell_apart(names), strict=True) if name != shown]
+            yield f"{folder} holds classes whose names look the same: {some(alike)}; rename or merge them"
+        # The train folder may be gone when the test part is opened.
+        if part == "test" and (train := self._folder("train")).is_dir() and names != self.classes():
+            differing = spell_apart(sorted(set(names) ^ set(self.classes())))
+            yield (
+                f"{folder} has other classes than {train}: {some(differing)} "
+                f"{'is' if len(differing) == 1 else 'are'} in only one of them; give both the same class folders"
+            )
+        for name, files in found.classes.items():
+            if not files:
+                yield f"{folder / name} holds no image ({', '.join(SUFFIXES)}): add some, or remove the class folder"
 
     def _folder(self, part: Part) -> Path:
-        """Return the folder of a part; ImageNet calls its test part ``val``."""
-        folder = self.root / part
-        other = self.root / "val"
-        return other if part == "test" and not folder.is_dir() and other.is_dir() else folder
+        """Return the folder of a part."""
+        folders = [self.root / name for name in FOLDERS[part]]
+        return next((folder for folder in folders if folder.is_dir()), folders[0])
+
+    def _paths(self, part: Part) -> list[Path]:
+        folder = self._folder(part)
+        return [folder / name / file.path for name, files in self._contents(part).classes.items() for file in files]
+
+    def _examine(self) -> str:
+        """Return how to find all that is wrong: images of any set in such folders can be examined as a folder."""
+        return f"to find all that is wrong: {FOLDER.command('check', self.root.absolute())}"
 
     def _decode(self, paths: Sequence[Path], *, size: int | None, channels: int) -> list[tuple[Path, np.ndarray]]:
         """Decode a batch of files; the first that is damaged ends it, and may not be the only one."""
         try:
             return [(path, read(path, size, channels)) for path in paths]
         except DataError as error:
-            # Images of any set that lie in such folders can be examined as a folder.
-            examine = command("check", "folder", self.root.absolute())
-            raise DataError(f"{error}; to find all such files: {examine}") from None
-
-
-def class_names(folder: Path) -> tuple[str, ...]:
-    """Return the names of the class folders of a part, sorted; hidden folders are none.
-
-    Raises:
-        DataError: if there is no such folder, or it cannot be read.
-    """
-    try:
-        with os.scandir(folder) as entries:
-            return tuple(sorted(entry.name for entry in entries if entry.name[0] != "." and entry.is_dir()))
-    except OSError as error:
-        raise DataError(_unreadable(folder, error)) from None
+            raise DataError(f"{error}; {self._examine()}") from None
 
 
 def read(path: Path, size: int | None, channels: int) -> np.ndarray:
@@ -158,53 +187,8 @@ def read(path: Path, size: int | None, channels: int) -> np.ndarray:
     Raises:
         DataError: naming the file, if it cannot be read or decoded.
     """
-    from PIL import Image
-
-    try:
-        with Image.open(path) as image:
-            return pixels(image, size, channels)
-    except Exception as error:  # Decoders raise all sorts: OSError, SyntaxError, ValueError, struct.error ...
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        if "cannot identify" in reason:
-            reason = "its content is no image"
-        raise DataError(f"{path} cannot be decoded ({reason}): replace or remove it") from None
-
-
-def some(words: Sequence[object]) -> str:
-    """Return the first few names, and the number of the others, as text."""
-    shown = ", ".join(map(str, words[:NAMED_FAULTS]))
-    return shown if len(words) <= NAMED_FAULTS else f"{shown} and {len(words) - NAMED_FAULTS} more"
-
-
-def _files(folder: Path) -> list[File]:
-    """Return the image files of a class folder and of the folders below it, sorted by path.
-
-    Linked files are read, linked folders below a class are not: a link to a parent would never end.
-    """
-    found = []
-    pending = [""]
-    while pending:
-        below = pending.pop()
-        try:
-            with os.scandir(folder / below) as entries:
-                for entry in entries:
-                    if entry.name[0] == ".":
-                        continue
-                    if entry.is_dir(follow_symlinks=False):
-                        pending.append(f"{below}{entry.name}/")
-                    elif entry.name.lower().endswith(SUFFIXES):
-                        status = entry.stat()
-                        found.append(File(below + entry.name, status.st_size, status.st_mtime_ns))
-        except OSError as error:
-            raise DataError(_unreadable(Path(error.filename or folder / below), error)) from None
-    return sorted(found)
-
-
-def _unreadable(path: Path, error: OSError) -> str:
-    """Return why a folder or file cannot be read."""
-    if isinstance(error, FileNotFoundError):
-        return f"there is no {path}: an image folder has train/<class>/ and test/<class>/ with images in them"
-    return f"{path} cannot be read ({error.strerror}): mend its permissions, or name another folder"
+    with open_picture(path) as image:
+        return pixels(image, size, channels)
 
 
 def _find_faults(paths: Sequence[Path]) -> list[str]:
@@ -226,3 +210,8 @@ def _map_in_threads(work: Callable[[Sequence[Path]], _T], paths: Sequence[Path])
         # A window at a time: to submit everything would hold a large set in memory when the disk is slower.
         for start in range(0, len(batches), 4 * workers):
             yield from pool.map(work, batches[start : start + 4 * workers])
+
+
+FOLDER: Final = DataSet(
+    "folder", "any image folder: train/<class>/*.jpg|png and test/<class>/*", None, 3, (ImageFolder,)
+)

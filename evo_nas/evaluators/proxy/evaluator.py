@@ -15,12 +15,15 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import numpy as np
 
-from evo_nas.data.images import LARGEST
+from evo_nas.data.images import LARGEST, ImageSet, open_images
 from evo_nas.data.sources.catalogue import DATA_SETS
+from evo_nas.data.split import hold_out
 from evo_nas.errors import UsageError
 from evo_nas.evaluators.base import Job, Placement, weights_file
 from evo_nas.evaluators.proxy.presets import PRESETS
 from evo_nas.evaluators.training_evaluator import OnDevice, TrainingEvaluator
+from evo_nas.phenotypes.blueprint import Blueprint, save_network, save_tensors
+from evo_nas.phenotypes.kinds import BUILDERS, brings_network, build_network, count_cost, has_network, kind_of
 from evo_nas.phenotypes.plan import SMALLEST_IMAGE
 from evo_nas.training.recipes import RANGES, Recipe
 from genotypes.cell import CellPair
@@ -33,7 +36,6 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-    from evo_nas.data.images import ImageSet
     from evo_nas.evaluators.pace import Pace
     from evo_nas.training.task import Task
 
@@ -111,9 +113,6 @@ class ProxyEvaluator(TrainingEvaluator):
             ValueError: if what the space describes has no network, the device is not there, or the stopping rule does
                 not fit the epochs.
         """
-        from evo_nas.phenotypes.kinds import BUILDERS, has_network, kind_of
-        from evo_nas.training.devices import resolve_device
-
         super().bind(space, placement)
         if not has_network(space):
             raise ValueError(
@@ -121,7 +120,7 @@ class ProxyEvaluator(TrainingEvaluator):
                 f"network(); the space {space.spelling} describes a {kind_of(space).__name__}; choose another "
                 "evaluator with --evaluator, such as tabular or toy"
             )
-        device = resolve_device(self.placement.device)
+        device = self.device
         if self.preset is None:
             self.preset = "digits" if self.dataset == "digits" else "cpu" if device.type == "cpu" else "gpu"
         self.fill(PRESETS[self.preset].settings())
@@ -149,10 +148,10 @@ class ProxyEvaluator(TrainingEvaluator):
             DataError: if images are missing or damaged.
             UsageError: if fewer images are there than are to be held out, or a batch takes more than are left.
         """
-        from evo_nas.training.devices import resolve_device, warn_of_faults
+        from evo_nas.training.devices import warn_of_faults
 
         super().prepare(directory)
-        warn_of_faults(resolve_device(self.placement.device))
+        warn_of_faults(self.device)
         images = self._images()
         self.settle(images.train.labels, len(images.classes))
 
@@ -185,7 +184,6 @@ class ProxyEvaluator(TrainingEvaluator):
         import torch
 
         from evo_nas.phenotypes.cost import cost_of
-        from evo_nas.phenotypes.kinds import brings_network
 
         if brings_network(self.space):
             with torch.random.fork_rng([]):
@@ -195,8 +193,6 @@ class ProxyEvaluator(TrainingEvaluator):
     def build(self, genotype: Genotype, device: torch.device) -> nn.Module:
         """Build the network at the size of the proxy training."""
         import torch
-
-        from evo_nas.phenotypes.kinds import build_network
 
         keep, side = float(self.drop_path_keep or 1.0), self.integer("image_size")
         network = build_network(self.space, genotype, drop_path_keep=keep, image_size=side, **self._size())
@@ -220,7 +216,6 @@ class ProxyEvaluator(TrainingEvaluator):
     def measure_cost(self, network: nn.Module) -> Cost:
         """Count the network at the size of its images."""
         from evo_nas.phenotypes.cost import cost_of_network
-        from evo_nas.phenotypes.kinds import count_cost
         from evo_nas.phenotypes.network import CellNetwork
 
         if isinstance(network, CellNetwork):
@@ -252,14 +247,12 @@ class ProxyEvaluator(TrainingEvaluator):
         With ``noise`` on random images of the right shape: then ``prepare`` need not have been called.
         """
         from evo_nas.evaluators.pace import random_examples
-        from evo_nas.training.devices import resolve_device
 
         if noise:
-            device = resolve_device(self.placement.device)
             shape = {"image_size": self.integer("image_size"), "channels": self.integer("channels")}
             count = steps * self.integer("batch_size")
-            some = random_examples(count, **shape, classes=self._classes, device=device)
-            data = OnDevice(device, some, some)
+            some = random_examples(count, **shape, classes=self._classes, device=self.device)
+            data = OnDevice(self.device, some, some)
         else:
             data = self.loaded
         return self.measure_pace(genotypes, data, threads=threads or self.placement.threads, steps=steps)
@@ -272,10 +265,8 @@ class ProxyEvaluator(TrainingEvaluator):
         Before ``prepare`` a preset's number of images is taken for that of the data.
         """
         from evo_nas.evaluators.proxy.memory import worker_bytes
-        from evo_nas.phenotypes.kinds import kind_of
-        from evo_nas.training.devices import resolve_device
 
-        if resolve_device(self.placement.device).type != "cpu" or kind_of(self.space) is not CellPair:
+        if self.device.type != "cpu" or kind_of(self.space) is not CellPair:
             return None
         rng = np.random.default_rng(0)
         return worker_bytes(
@@ -288,12 +279,11 @@ class ProxyEvaluator(TrainingEvaluator):
 
     def load(self) -> _Loaded:
         """Load the images, and split them."""
-        from evo_nas.training.devices import keep_freed_memory, resolve_device
+        from evo_nas.training.devices import keep_freed_memory
         from evo_nas.training.loop import Examples
 
         keep_freed_memory()
-        device = resolve_device(self.placement.device)
-        images = self._images()
+        device, images = self.device, self._images()
         train, validation = (
             Examples(*images.train.tensors(device, indices), images.mean, images.std)
             for indices in self._split(images.train.labels)
@@ -301,21 +291,14 @@ class ProxyEvaluator(TrainingEvaluator):
         return _Loaded(device, train, validation, images)
 
     def _images(self) -> ImageSet:
-        from evo_nas.data.images import open_images
-
         return open_images(self.dataset or "", self.placement.data_dir, size=self.image_size, channels=self.channels)
 
     def _split(self, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return the indices of the train and the validation images, both stratified."""
-        from evo_nas.data.split import hold_out
-
         return hold_out(labels, self.integer("validation_images"), self.integer("train_images"), self.split_seed)
 
     def keep(self, network: nn.Module, job: Job) -> None:
         """Keep the weights, with all that is needed to build the network again."""
-        from evo_nas.phenotypes.blueprint import Blueprint, save_network, save_tensors
-        from evo_nas.phenotypes.kinds import brings_network
-
         path = weights_file(self.directory, job.id)
         path.parent.mkdir(exist_ok=True)
         if brings_network(self.space):  # it can be built again by its space alone

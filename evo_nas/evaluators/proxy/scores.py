@@ -53,7 +53,7 @@ def synflow(network: nn.Module, images: Tensor) -> float:
     With every weight w replaced by |w|, R is the sum of what the network puts out for one image of ones; the flow is
     the sum of |w| dR/d|w| over all weights. Of the images the shape alone counts. A norm would scale the flow back to
     nothing in particular, so batch norms and norms over groups hand on what they get, and their own weights have no
-    part; the code released by Abdelfattah et al. builds the network without them. The flow grows by a factor a layer:
+    part; the code released by Abdelfattah et al. builds the network without them. The flow grows by a factor per layer:
     hence float64, on the CPU because not every device has it, and the logarithm. Not finite if the flow overflows even
     so, or is 0.
     """

@@ -68,8 +68,7 @@ class FastNetwork:
         early = outputs[-1]
         for index, (layer, cell) in enumerate(zip(network.plan.layers, self._cells, strict=True)):
             current = outputs[-1]
-            previous = current if layer.previous is None else outputs[-layer.previous]
-            outputs = [*outputs[-2:], cell(current, previous)]  # nobody reads further back
+            outputs = [*outputs[-2:], cell(current, outputs[-layer.back])]  # nobody reads further back
             if index == network.plan.auxiliary:
                 early = outputs[-1]
         return outputs[-1], early

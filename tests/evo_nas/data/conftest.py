@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 from collections.abc import Callable, Mapping
 from hashlib import md5
@@ -21,6 +22,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("EVO_NAS_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
     monkeypatch.delenv("EVO_NAS_DATA", raising=False)
+    monkeypatch.setattr(os, "sync", lambda: None)  # it waits for all programs of the machine
     return tmp_path / "cache"
 
 

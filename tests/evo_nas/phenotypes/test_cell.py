@@ -3,7 +3,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from evo_nas.phenotypes.cell import CellModule, DropPath
+from evo_nas.phenotypes.cell import CellModule, DropPath, check_vocabulary
 from evo_nas.phenotypes.ops import FactorizedReduction
 from evo_nas.phenotypes.plan import output_channels
 from genotypes.cell import Block, Cell, Edge
@@ -52,14 +52,14 @@ def test_missing_previous_is_the_raw_current() -> None:
     module = build(Cell.join_leaves([block(1, "max_pool_3x3", 1, "max_pool_3x3", "concat")]), previous=None, filters=6)
     current = torch.randn(2, 6, 8, 8)
     pooled = F.max_pool2d(current, 3, 1, 1)
-    assert torch.equal(module(current, None), torch.cat([pooled, pooled], dim=1))
+    assert torch.equal(module(current, current), torch.cat([pooled, pooled], dim=1))
 
 
 def test_missing_previous_in_the_output_is_fitted_without_a_relu() -> None:
     module = build(Cell(SUM.blocks, (1, 2)), previous=None)
     current = torch.randn(2, 6, 8, 8)
     conv, norm = module.fit_output[0]
-    torch.testing.assert_close(module(current, None)[:, :4], norm(conv(current)))
+    torch.testing.assert_close(module(current, current)[:, :4], norm(conv(current)))
 
 
 def test_concat_doubles_the_width_and_each_reader_fits_it_back() -> None:
@@ -142,9 +142,9 @@ def test_a_cell_may_put_out_its_inputs_alone() -> None:
 def test_unknown_words_are_refused_even_in_a_dead_block() -> None:
     dead = block(0, "identity", 0, "sep_conv_9x9")
     with pytest.raises(GenotypeError, match=r"block 1 names the operation 'sep_conv_9x9'; known: identity, "):
-        build(Cell((*SUM.blocks, dead), (2,)))
+        check_vocabulary(Cell((*SUM.blocks, dead), (2,)))
     with pytest.raises(GenotypeError, match=r"block 0 names the combination 'multiply'; known: add, concat"):
-        build(Cell.join_leaves([block(0, "identity", 1, "identity", "multiply")]))
+        check_vocabulary(Cell.join_leaves([block(0, "identity", 1, "identity", "multiply")]))
 
 
 def test_drop_path_drops_whole_examples_and_keeps_the_mean() -> None:

@@ -65,7 +65,7 @@ def test_shapes_are_those_of_the_released_network() -> None:
 
 def test_a_cell_reads_the_two_before_it() -> None:
     network = build(cells_per_stack=2)
-    inputs: list[tuple[Tensor, Tensor | None]] = []
+    inputs: list[tuple[Tensor, Tensor]] = []
     outputs: list[Tensor] = []
     network.stem.stages[-1].register_forward_hook(lambda _module, _inputs, y: outputs.append(y))
     for cell in network.cells:
@@ -73,7 +73,7 @@ def test_a_cell_reads_the_two_before_it() -> None:
         cell.register_forward_hook(lambda _module, _inputs, y: outputs.append(y))
     network(torch.randn(2, 3, 8, 8))
     assert inputs[0][0] is outputs[0]
-    assert inputs[0][1] is None
+    assert inputs[0][1] is inputs[0][0]
     for index, (current, previous) in enumerate(inputs[1:], start=1):
         assert current is outputs[index]
         assert previous is outputs[index - 1]
@@ -118,7 +118,7 @@ def test_every_published_cell_trains_all_its_parameters(name: str, macro: str) -
 
 def test_large_images_go_through_a_strided_convolution_without_padding_and_two_reduction_cells() -> None:
     network = build(macro="imagenet", cells_per_stack=1, filters=8).eval()
-    inputs: list[tuple[Tensor, Tensor | None]] = []
+    inputs: list[tuple[Tensor, Tensor]] = []
     outputs: list[Tensor] = []
     for cell in network.cells:
         cell.register_forward_pre_hook(lambda _module, x: inputs.append(x))
@@ -128,7 +128,7 @@ def test_large_images_go_through_a_strided_convolution_without_padding_and_two_r
     ((conv, norm),) = network.stem.stages
     stem = norm(F.conv2d(images, conv.weight, stride=2))
     torch.testing.assert_close(inputs[0][0], stem)
-    assert inputs[0][1] is None
+    assert inputs[0][1] is inputs[0][0]
     assert stem.shape[2] == 16
     torch.testing.assert_close(inputs[1][1], stem)
     assert [y.shape[2] for y in outputs] == [8, 4, 4, 2, 2, 1, 1]
@@ -138,7 +138,7 @@ def test_large_images_go_through_a_strided_convolution_without_padding_and_two_r
 @pytest.mark.parametrize("skips", [False, True])
 def test_the_cell_after_a_reduction_reads_what_the_wiring_says(skips: bool) -> None:
     network = build(cells_per_stack=2, skip_reduction_input=skips)  # N N R N N R N N
-    inputs: list[tuple[Tensor, Tensor | None]] = []
+    inputs: list[tuple[Tensor, Tensor]] = []
     for cell in network.cells:
         cell.register_forward_pre_hook(lambda _module, x: inputs.append(x))
     network(torch.randn(2, 3, 8, 8))

@@ -222,7 +222,7 @@ def test_the_notation_of_a_cell_that_concatenates() -> None:
     "text", ["", "6", "@", "6@", "@4032", "6@4032@1", "6x4032", "-6@4032", "6@-24", "6.0@4032", "0@24"]
 )
 def test_what_is_no_size_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match="a size is N@P, cells a stack and penultimate filters, as in 6@4032, not"):
+    with pytest.raises(ValueError, match="a size is N@P, cells per stack and penultimate filters, as in 6@4032, not"):
         parse_size(text, NASNET_A)
 
 
@@ -244,8 +244,11 @@ def test_penultimate_filters_that_no_width_gives_are_refused_with_those_near(tex
         ({"stem": 0}, "stem must be at least 1, not 0"),
         ({"filters": 10**6 + 1}, "filters must be at most 1,000,000, not 1000001"),
         ({"stem": 10**9}, "stem must be at most 1,000,000, not 1000000000"),
-        ({"cells_per_stack": 10**9}, "1000000000 cells a stack of 5 blocks each make more than the 10,000 operations"),
-        ({"cells_per_stack": 333}, "333 cells a stack of 5 blocks each make more than the 10,000 operations"),
+        (
+            {"cells_per_stack": 10**9},
+            "1000000000 cells per stack of 5 blocks each make more than the 10,000 operations",
+        ),
+        ({"cells_per_stack": 333}, "333 cells per stack of 5 blocks each make more than the 10,000 operations"),
         ({"macro": "imagenet", "filters": 3}, "quarter of the filters: at least 4, not 3"),
     ],
 )

@@ -1,10 +1,10 @@
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from evo_nas.data.sources import catalogue
-from evo_nas.data.sources.catalogue import DATA_SETS, DataSet
+from evo_nas.data.sources.catalogue import DATA_SETS
 from evo_nas.data.sources.check import check
 from evo_nas.errors import DataError, UsageError
 
@@ -61,7 +61,7 @@ def test_cifar_folder_is_held_to_its_numbers(
         *(True, False, False),
     ]
     assert report.faults[-1].endswith(f"python -m evo_nas data fetch --dataset cifar10 --data-dir {tmp_path / 'data'}")
-    monkeypatch.setitem(catalogue.DATA_SETS, "cifar10", DataSet("cifar10", "small", 32, 3, 10, train=30, test=10))
+    monkeypatch.setitem(DATA_SETS, "cifar10", replace(DATA_SETS["cifar10"], train=30, test=10))
     assert check("cifar10", tmp_path / "data").sound
 
 
@@ -69,7 +69,7 @@ def test_cifar_files_are_held_to_their_checksums(
     make_cifar_files: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     root = make_cifar_files()
-    monkeypatch.setitem(DATA_SETS, "cifar10", DataSet("cifar10", "small", 32, 3, 10, train=20, test=4))
+    monkeypatch.setitem(DATA_SETS, "cifar10", replace(DATA_SETS["cifar10"], train=20, test=4))
     assert check("cifar10", root).sound
     batch = root / "cifar-10-batches-py" / "data_batch_2"
     batch.write_bytes(batch.read_bytes()[:-1])

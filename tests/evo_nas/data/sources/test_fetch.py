@@ -1,20 +1,31 @@
+import fcntl
 import io
+import itertools
+import os
+import re
 import shutil
+import signal
 import stat
+import sys
 import tarfile
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from evo_nas.data.sources.catalogue import DATA_SETS, DataSet
+from evo_nas.data.sources.catalogue import DATA_SETS
+from evo_nas.data.sources.check import check
 from evo_nas.data.sources.fetch import fetch
 from evo_nas.data.sources.locate import locate
 from evo_nas.errors import DataError, UsageError
 
 Make = Callable[..., Path]
-SMALL = DataSet("cifar10", "CIFAR-10 in small", 32, 3, 10, train=30, test=10)
+SMALL = replace(DATA_SETS["cifar10"], train=30, test=10)
+SMALLER = replace(SMALL, train=20, test=4)
 
 
 @pytest.fixture
@@ -47,15 +58,174 @@ def test_image_folder_is_unpacked(
 def test_torchvisions_files_are_unpacked(
     make_cifar_files: Make, tmp_path: Path, target: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(DATA_SETS, "cifar10", DataSet("cifar10", "small", 32, 3, 10, train=20, test=4))
+    monkeypatch.setitem(DATA_SETS, "cifar10", SMALLER)
     archive = packed(tmp_path, make_cifar_files("cifar10", "made"), "gztar")
     fetch("cifar10", target, archive)
     assert locate("cifar10", target).place == str(target / "cifar10" / "cifar-10-batches-py")
 
 
-def test_own_images_are_unpacked_to_the_folder_itself(make_folder: Make, tmp_path: Path, target: Path) -> None:
-    fetch("folder", target, packed(tmp_path, make_folder(), "zip", wrapped=True))
-    assert sorted(path.name for path in target.iterdir()) == ["test", "train"]
+def test_own_images_are_unpacked_to_a_folder_of_their_own(make_folder: Make, tmp_path: Path, target: Path) -> None:
+    archive = packed(tmp_path, make_folder(), "zip", wrapped=True)
+    assert fetch("folder", target, archive) == f"folder is now complete in {target / 'folder'}"
+    assert sorted(path.name for path in (target / "folder").iterdir()) == ["test", "train"]
+    assert locate("folder", target).place == str(target / "folder")
+
+
+def test_the_val_folder_of_imagenet_is_fetched_as_it_is_read(make_folder: Make, tmp_path: Path, target: Path) -> None:
+    root = make_folder()
+    (root / "test").rename(root / "val")
+    fetch("folder", target, packed(tmp_path, root, "tar"))
+    assert sorted(path.name for path in (target / "folder").iterdir()) == ["train", "val"]
+    assert len(locate("folder", target).labels("test")) == 4
+
+
+def zipped(path: Path, root: Path, more: Sequence[str] = (), spell: Callable[[str], str] = str) -> Path:
+    """Pack a folder below ``mine/``, with more files, under names that are spelled in some way."""
+    with zipfile.ZipFile(path, "w") as archive:
+        for file in sorted(root.rglob("*")):
+            if file.is_file():
+                archive.write(file, spell(f"mine/{file.relative_to(root)}"))
+        for name in more:
+            archive.writestr(spell(name), "thumbnail")
+    return path
+
+
+ARCHIVES: dict[str, tuple[tuple[str, ...], Callable[[str], str], int]] = {
+    "of a Mac": (("__MACOSX/mine/train/cat/._000.png", "mine/.DS_Store", "mine/train/cat/._000.png"), str, 3),
+    "of a NAS": (("mine/train/cat/@eaDir/000.png/SYNOPHOTO_THUMB_M.jpg", "mine/#recycle/x/train/1.png"), str, 2),
+    "of Windows": (("mine/train/cat/Thumbs.db", "Desktop.ini"), lambda name: name.replace("/", "\\"), 2),
+    "with other folders": (("docs/read.txt", "LICENSE", "mine/labels.csv", "tools/train.py"), str, 0),
+    "in a folder in a folder": ((), lambda name: f"a/b/{name}", 0),
+    "of everything below a dot": ((), lambda name: f"./{name}", 0),
+    "with copies of a notebook": (("mine/train/dog/.ipynb_checkpoints/000-checkpoint.png",), str, 1),
+}
+
+
+@pytest.mark.parametrize("kind", ARCHIVES)
+def test_an_archive_as_people_have_them_gives_the_images_that_were_packed(
+    kind: str, make_folder: Make, tmp_path: Path, target: Path
+) -> None:
+    more, spell, left_out = ARCHIVES[kind]
+    said = fetch("folder", target, zipped(tmp_path / "a.zip", make_folder(), more, spell))
+    left = re.search(r"; (\d+) left by systems and tools (is|are) not unpacked$", said)
+    assert (int(left[1]) if left else 0) == left_out
+    assert sorted(path.name for path in (target / "folder").iterdir()) == ["test", "train"]
+    report = check("folder", target)
+    assert report.sound
+    assert report.lines[1:] == (
+        "train: 8 images in 2 classes of 3 to 5: dog 3, cat 5",
+        "test: 4 images in 2 classes of 2",
+    )
+    assert len([path for path in target.rglob("*") if path.is_file()]) == 12
+
+
+def test_names_that_macos_writes_in_utf_8_without_saying_so_are_read(
+    make_folder: Make, tmp_path: Path, target: Path
+) -> None:
+    root = make_folder(train={"K\u00e4fer": 1, "dog": 1}, test={"K\u00e4fer": 1, "dog": 1})
+    archive = zipped(tmp_path / "a.zip", root)
+    bare = bytearray(archive.read_bytes())
+    for signature, at in ((b"PK\x03\x04", 7), (b"PK\x01\x02", 9)):  # the flag that names are UTF-8 is taken off
+        for found in re.finditer(re.escape(signature), bytes(bare)):
+            bare[found.start() + at] &= ~0x08
+    archive.write_bytes(bare)
+    fetch("folder", target, archive)
+    assert locate("folder", target).classes() == ("K\u00e4fer", "dog")
+
+
+def test_two_sets_in_an_archive_are_named(make_folder: Make, tmp_path: Path, target: Path) -> None:
+    for name in ("made/one", "made/two"):
+        make_folder(name)
+    with pytest.raises(DataError, match=r"tar holds more than one folder: \S+tar/one, \S+tar/two; make an archive of"):
+        fetch("folder", target, packed(tmp_path, tmp_path / "made", "tar"))
+    assert not target.parent.exists()
+
+
+@pytest.mark.parametrize(
+    ("missing", "says"),
+    [
+        ("train", "holds no folder: no images in train/<class>/; it holds the folders test"),
+        ("test", "there is no .*archive.tar/test: .* or val/<class>/; .*archive.tar holds train"),
+        ("test/dog", "test has other classes than .*archive.tar/train: dog is in only one of them"),
+        ("train/dog/*", "archive.tar/train/dog holds no image"),
+    ],
+)
+def test_a_set_that_lacks_something_is_not_taken_over(
+    missing: str, says: str, make_folder: Make, tmp_path: Path, target: Path
+) -> None:
+    root = make_folder()
+    for path in list(root.glob(missing)):
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    with pytest.raises(DataError, match=says) as raised:
+        fetch("folder", target, packed(tmp_path, root, "tar"))
+    assert ".fetch" not in str(raised.value)
+    assert not target.parent.exists()
+
+
+def test_an_archive_that_needs_more_room_than_there_is_is_refused(
+    make_folder: Make, tmp_path: Path, target: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=2_000))
+    with pytest.raises(DataError, match=rf"needs more than the 2,000 bytes that are free in {target}$"):
+        fetch("folder", target, packed(tmp_path, make_folder(size=(40, 40)), "gztar"))
+    assert not target.parent.exists()
+
+
+def test_what_is_no_file_is_no_archive(tmp_path: Path, target: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path, tmp_path / "pipe"):
+        with pytest.raises(UsageError, match=rf"^{path} is no file: save it first, and name a folder with --data-dir"):
+            fetch("folder", target, path)
+
+
+def test_a_fetch_killed_at_any_moment_leaves_the_whole_set_or_none(make_folder: Make, tmp_path: Path) -> None:
+    archive = packed(tmp_path, make_folder(train={"a": 1, "b": 1}, test={"a": 1, "b": 1}), "zip")
+    whole = 0
+    for moment in itertools.count(1):
+        root = tmp_path / f"target{moment}"
+        if not killed(moment, partial(fetch, "folder", root, archive)):
+            break
+        if (root / "folder").exists():
+            assert check("folder", root).sound
+            assert "already complete" in fetch("folder", root, archive)
+            whole += 1
+        else:
+            assert "now complete" in fetch("folder", root, archive)
+            assert [path.name for path in root.iterdir()] == ["folder"], "of the one that was killed nothing is left"
+    assert moment > 20
+    assert 1 <= whole <= 5, "the name comes last"
+
+
+def killed(moment: int, work: Callable[[], object]) -> bool:
+    """Kill a child that does some work as it is to change the disk for the Nth time; return whether it was killed."""
+    child = os.fork()
+    if child == 0:
+        left = itertools.count(moment - 1, -1)
+
+        def hear(event: str, args: tuple[object, ...]) -> None:
+            writes = event == "open" and isinstance(args[2], int) and args[2] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT)
+            if (writes or event in ("os.mkdir", "os.rename", "os.remove", "os.rmdir")) and next(left) == 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        sys.addaudithook(hear)
+        try:
+            work()
+        finally:
+            os._exit(0)
+    return os.WIFSIGNALED(os.waitpid(child, 0)[1])
+
+
+def test_two_fetches_do_not_disturb_each_other(make_folder: Make, tmp_path: Path, target: Path) -> None:
+    archive = packed(tmp_path, make_folder(), "tar")
+    (target / ".fetch-other").mkdir(parents=True)
+    other = os.open(target, os.O_RDONLY)
+    fcntl.flock(other, fcntl.LOCK_EX)
+    with pytest.raises(DataError, match=rf"another process fetches a set into {target}: wait until it has ended"):
+        fetch("folder", target, archive)
+    assert (target / ".fetch-other").exists()
+    os.close(other)
+    fetch("folder", target, archive)
+    assert [path.name for path in target.iterdir()] == ["folder"]
 
 
 def test_incomplete_archive_is_not_taken_over(make_cifar_folder: Make, tmp_path: Path, target: Path) -> None:
@@ -75,7 +245,7 @@ def test_nothing_is_overwritten(make_cifar_folder: Make, make_folder: Make, smal
     archive = packed(tmp_path, make_cifar_folder("made"), "tar")
     root = make_folder("target/cifar10").parent
     before = sorted(root.rglob("*"))
-    with pytest.raises(DataError, match=rf"{root}/cifar10/train is in the way, and nothing is overwritten"):
+    with pytest.raises(DataError, match=rf"{root}/cifar10 is in the way, and nothing is overwritten"):
         fetch("cifar10", root, archive)
     assert sorted(root.rglob("*")) == before
 
@@ -133,7 +303,7 @@ def test_truncated_archive_is_damaged(
 ) -> None:
     archive = packed(tmp_path, make_cifar_folder("made"), form)
     archive.write_bytes(archive.read_bytes()[: archive.stat().st_size // 2 + 100])
-    with pytest.raises(DataError, match=rf"^{archive} is damaged or no tar or zip archive \(.+\): get it again$"):
+    with pytest.raises(DataError, match=rf"^{archive} is damaged or no tar or zip archive \(.+\): get it again"):
         fetch("cifar10", target, archive)
     assert not target.parent.exists()
 
@@ -143,7 +313,8 @@ def test_file_that_is_no_archive_is_refused_in_a_few_words(tmp_path: Path, targe
     with pytest.raises(DataError) as raised:
         fetch("folder", target, tmp_path / "code.py")
     assert str(raised.value) == (
-        f"{tmp_path / 'code.py'} is damaged or no tar or zip archive (it opens as neither): get it again"
+        f"{tmp_path / 'code.py'} is damaged or no tar or zip archive (it opens as neither): get it again, or in one of "
+        "these forms"
     )
 
 
@@ -158,7 +329,7 @@ def test_own_images_cannot_be_downloaded(target: Path) -> None:
 
 
 def test_digits_need_no_fetching(target: Path) -> None:
-    assert "nothing to fetch" in fetch("digits", target)
+    assert fetch("digits", target) == "digits is already complete in scikit-learn"
     assert not target.exists()
 
 
@@ -185,7 +356,7 @@ def test_download_ends_in_its_place(
     import torchvision.datasets
 
     ready = make_cifar_files("cifar10", "server") / "cifar-10-batches-py"
-    monkeypatch.setitem(DATA_SETS, "cifar10", DataSet("cifar10", "small", 32, 3, 10, train=20, test=4))
+    monkeypatch.setitem(DATA_SETS, "cifar10", SMALLER)
 
     def download(self: object) -> None:
         print("progress")

@@ -120,7 +120,7 @@ def test_command_that_finds_all_damaged_files_can_be_pasted(make_folder: Make) -
         (root / "train" / "dog" / name).write_text("not an image")
     with pytest.raises(DataError) as raised:
         list(ImageFolder(root).batches("train", 12, 3))
-    python, *arguments = shlex.split(str(raised.value).rpartition("all such files: ")[2])
+    python, *arguments = shlex.split(str(raised.value).rpartition("all that is wrong: ")[2])
     assert python == "python"
     project = Path(__file__).parents[4]
     ran = subprocess.run([sys.executable, *arguments], cwd=project, capture_output=True, text=True, check=False)

@@ -384,7 +384,7 @@ def test_variables_name_the_table_too(
     assert main([*RUN, "--dry-run"]) == 0
     out = capsys.readouterr().out
     assert 'column = "val"\ntable_unit = "percent"' in out
-    assert "about 0.0 seconds" in out
+    assert "takes about 0.0 s;" in out
 
 
 @pytest.mark.data
