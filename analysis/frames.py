@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gc
 import glob
+import json
 import sqlite3
 import tomllib
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -217,6 +218,14 @@ def load_metrics(paths: Paths) -> pd.DataFrame:
     return _concatenate(frames)
 
 
+def parse_cell(text: str | None) -> Any:
+    """Return the parsed readable cell; ``None`` if it cannot be parsed."""
+    try:
+        return None if text is None else json.loads(text, parse_constant=lambda _: None)
+    except (ValueError, RecursionError):
+        return None
+
+
 def _histories(path: Path) -> list[Path]:
     """Resolve one path or pattern to the history files that it leads to."""
     if path.is_dir():
@@ -279,7 +288,8 @@ def _trials(run: RunRecord, wanted: list[str]) -> pd.DataFrame:
     # Rows come by id, so that a run with one worker stands in the order told already.
     if not np.array_equal(order, np.arange(len(order))):
         frame = frame.take(order).reset_index(drop=True)
-    frame["trained"] = frame["told"].notna() & frame["seconds"].notna()  # as TRAINED says
+    # What was reused, refused or answered with the failure of a quarantined network has no duration.
+    frame["trained"] = frame["told"].notna() & frame["seconds"].notna()
     frame["sample"] = frame["trained"].cumsum().astype("Int64").mask(pending)
     # fmax passes over failures, which have no fitness.
     frame["best_so_far"] = np.where(pending, np.nan, np.fmax.accumulate(frame["fitness"].to_numpy()))

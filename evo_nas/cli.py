@@ -17,7 +17,7 @@ from importlib import import_module
 from typing import Any, Final, NoReturn
 
 from evo_nas.commands.base import Parser
-from evo_nas.errors import EvoNasError
+from evo_nas.errors import EvoNasError, Stopped
 from evo_nas.system.terminal import safe_streams
 from evo_nas.system.version import __version__
 from genotypes.genotype import printable
@@ -99,7 +99,7 @@ def _log_on_stderr() -> Iterator[None]:
         logger.propagate = propagate
 
 
-class _Terminated(BaseException):
+class _Terminated(Stopped):
     """SIGTERM arrived."""
 
 

@@ -11,6 +11,7 @@ from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Final
 
+from evo_nas.errors import Stopped
 from evo_nas.manager import Reason
 
 REASONS: Final = {
@@ -36,8 +37,8 @@ ECHO: Final = 0.2
 """Seconds in which the same signal counts once: timeout(1), for one, sends its to the process and to its group."""
 
 
-class EndedAtOnce(BaseException):
-    """A second signal arrived. A ``BaseException``, so that no handler swallows it."""
+class EndedAtOnce(Stopped):
+    """A second signal arrived."""
 
     def __init__(self, reason: Reason) -> None:
         super().__init__(f"a second signal: {reason}")

@@ -8,7 +8,9 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from types import FrameType
+from typing import NoReturn
 
+from evo_nas.errors import Stopped
 from evo_nas.evaluators.base import Evaluator, Job, evaluate_safely
 from genotypes.individual import Evaluation
 
@@ -68,18 +70,21 @@ class SerialExecutor:
 
     @contextmanager
     def _alarm(self, seconds: float | None) -> Iterator[None]:
-        """Abort the evaluation after ``seconds``, or on :meth:`wake`."""
+        """Abort the evaluation after ``seconds``, or on :meth:`wake`; tell Ctrl-C from what an evaluator raises."""
         if threading.current_thread() is not threading.main_thread():  # where no signal arrives
             yield
             return
-        before = signal.signal(signal.SIGALRM, self._give_up)
+        before = {signal.SIGALRM: signal.signal(signal.SIGALRM, self._give_up)}
+        if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+            before[signal.SIGINT] = signal.signal(signal.SIGINT, _interrupt)
         try:
             if seconds is not None:
                 _ring_in(seconds)
             yield
         finally:
             signal.setitimer(signal.ITIMER_REAL, 0)
-            signal.signal(signal.SIGALRM, before)
+            for number, handler in before.items():
+                signal.signal(number, handler)
 
     def _give_up(self, number: int, frame: FrameType | None) -> None:
         if self._is_evaluating:
@@ -90,8 +95,16 @@ class SerialExecutor:
         self._jobs.clear()
 
 
-class _GivenUp(BaseException):
-    """An evaluation has taken too long. A ``BaseException``, so that no evaluator swallows it."""
+class _GivenUp(Stopped):
+    """An evaluation has taken too long."""
+
+
+class _Interrupted(Stopped, KeyboardInterrupt):
+    """Ctrl-C, where nobody else handles it."""
+
+
+def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
+    raise _Interrupted
 
 
 def _ring_in(seconds: float) -> None:

@@ -5,30 +5,26 @@ The tables are documented, with types and units, in ``docs/history.md``; analyse
 
 from __future__ import annotations
 
-import json
 import math
 import sqlite3
 import time
 from collections.abc import Mapping
 from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from evo_nas.errors import RunFolderError
 from evo_nas.storage import schema
-from evo_nas.storage.checksums import file_sum, row_sum, sum_file
+from evo_nas.storage.checksums import file_sum, sum_file
 from evo_nas.storage.connection import connect, set_durability
+from evo_nas.storage.door import ASKED, ATTEMPTED, CURVE_POINT, NOTED, TOLD, spell_json, take_metric
 from evo_nas.storage.opening import explain_errors, looking_mode
 from evo_nas.storage.reader import HistoryReader
-from evo_nas.storage.replay import COSTS
 from evo_nas.storage.run_folder import resume_command
 from evo_nas.storage.schema import ASK, TELL
 from evo_nas.system.atomic import sync, write_whole
 from evo_nas.system.failpoints import Failpoint, reach
-from genotypes.individual import Evaluation, Outcome, Proposal
-
-if TYPE_CHECKING:
-    pass
+from genotypes.individual import COSTS, Evaluation, Outcome, Proposal
 
 
 class History(HistoryReader):
@@ -126,23 +122,26 @@ class History(HistoryReader):
 
         In the same transaction, the first ``attempt`` if its training starts with it, or the tell, as the event after
         it, if it had its ``answer`` already.
+
+        Raises:
+            Refused: if a value would not come back equal, here and wherever something is recorded; nothing is, then.
         """
         now = time.time()
         row = {
             "id": id,
             "parent": proposal.parent,
             "genotype": str(proposal.genotype),
-            "key": str(key),
+            "key": key,
             "seed": seed,
-            "memo": _json(proposal.memo),
-            "brief": _json(brief),
+            "memo": spell_json("memo", proposal.memo),
+            "brief": spell_json("brief", brief),
             "asked": self._event + 1,
             "asked_at": now,
-            "cell": _json(cell),
+            "cell": spell_json("cell", cell),
         }
         assert tuple(row) == ASK
         with explain_errors(self.path), self._db:
-            self._db.execute(_INSERT_ASK, (*row.values(), row_sum(*row.values())))
+            self._db.execute(_INSERT_ASK, ASKED.seal(row.values()))
             reach(Failpoint.ASKING)
             if attempt:
                 self._attempt(id, 1, now)
@@ -158,8 +157,7 @@ class History(HistoryReader):
             self._attempt(id, 1 + self._one(last, id), time.time())
 
     def _attempt(self, id: int, number: int, now: float) -> None:
-        row = (id, number, now, None, None)
-        self._db.execute(schema.ATTEMPT.insert(), (*row, row_sum(*row)))
+        self._db.execute(schema.ATTEMPT.insert(), ATTEMPTED.seal((id, number, now, None, None)))
 
     def record_crash(self, id: int) -> None:
         """Record that an attempt took its process down; the trial stays pending."""
@@ -173,8 +171,7 @@ class History(HistoryReader):
             "SELECT number, started_at FROM attempt WHERE trial = ? ORDER BY number DESC LIMIT 1", (id,)
         ).fetchone()
         if last is not None:
-            row = (id, *last, now, str(outcome))
-            self._db.execute(schema.ATTEMPT.insert(verb="REPLACE"), (*row, row_sum(*row)))
+            self._db.execute(schema.ATTEMPT.insert(verb="REPLACE"), ATTEMPTED.seal((id, *last, now, outcome)))
 
     def tell(self, id: int, evaluation: Evaluation) -> None:
         """Record how an ask ended, with its learning curve and the end of its attempt, as the next event."""
@@ -184,29 +181,29 @@ class History(HistoryReader):
         reach(Failpoint.TOLD)
 
     def _tell(self, id: int, evaluation: Evaluation, event: int) -> None:
-        metrics = dict(evaluation.metrics)
-        costs = [int(metrics.pop(name)) if name in metrics else None for name in COSTS]
+        metrics = {name: take_metric(value) for name, value in evaluation.metrics.items()}
+        costs = [metrics.pop(name, None) for name in COSTS]
         now = time.time()
         row = {
             "id": id,
             "told": event,
-            "outcome": str(evaluation.outcome),
-            "fitness": _normalise(evaluation.fitness),
-            "test": _normalise(evaluation.test_fitness),
-            "seconds": _normalise(evaluation.seconds),
+            "outcome": evaluation.outcome,
+            "fitness": evaluation.fitness,
+            "test": evaluation.test_fitness,
+            "seconds": evaluation.seconds,
             "parameters": costs[0],
             "mult_adds": costs[1],
-            "metrics": _json(metrics),
-            "error": None if evaluation.error is None else str(evaluation.error),
+            "metrics": spell_json("metrics", metrics),
+            "error": evaluation.error,
             "told_at": now,
         }
         assert tuple(row) == TELL
-        curve = [(id, epoch, _normalise(accuracy)) for epoch, accuracy in enumerate(evaluation.curve, start=1)]
-        updated = self._db.execute(_UPDATE_TELL, {**row, "told_sum": row_sum(*row.values(), len(curve))})
+        curve = [CURVE_POINT.seal((id, *point)) for point in enumerate(evaluation.curve, start=1)]
+        _, *told = TOLD.seal(row.values(), len(curve))
+        updated = self._db.execute(_UPDATE_TELL, (*told, id))
         assert updated.rowcount == 1, f"trial {id} was told twice or never asked"
         reach(Failpoint.TELLING)
-        summed = [(*point, row_sum(*point)) for point in curve]
-        self._db.executemany(_INSERT_CURVE, summed)
+        self._db.executemany(_INSERT_CURVE, curve)
         if evaluation.seconds is not None:
             self._end_attempt(id, evaluation.outcome, now)
 
@@ -215,30 +212,14 @@ class History(HistoryReader):
 
         What is not finite is left out: a note is no reason to end a search, and no number to keep.
         """
-        rows = [(id, str(name), _normalise(float(value))) for name, value in notes.items() if math.isfinite(value)]
+        rows = [NOTED.seal((id, name, value)) for name, value in notes.items() if math.isfinite(value)]
         with explain_errors(self.path), self._db:
-            self._db.executemany(schema.NOTE.insert(verb="REPLACE"), [(*row, row_sum(*row)) for row in rows])
+            self._db.executemany(schema.NOTE.insert(verb="REPLACE"), rows)
         reach(Failpoint.NOTED)
 
 
 _INSERT_ASK: Final = schema.TRIAL.insert((*ASK, "asked_sum"))
 _INSERT_CURVE: Final = schema.CURVE.insert()
 _UPDATE_TELL: Final = (
-    f"UPDATE trial SET {', '.join(f'{name} = :{name}' for name in (*TELL[1:], 'told_sum'))} "
-    "WHERE id = :id AND told IS NULL"
+    f"UPDATE trial SET {', '.join(f'{name} = ?' for name in (*TELL[1:], 'told_sum'))} WHERE id = ? AND told IS NULL"
 )
-
-
-def _normalise(value: float | None) -> float | None:
-    """Return a number as SQLite gives it back: it has no -0.0, and a checksum knows the difference."""
-    return None if value is None else value + 0.0
-
-
-_encode: Final = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
-"""Made once: ``dumps`` makes an encoder a call."""
-
-
-def _json(value: object) -> str:
-    """Write compact JSON that is JSON: NaN and infinity are refused."""
-    # Most memos, briefs and metrics are empty, and a history is written a million times.
-    return "[]" if value == () else "{}" if value == {} else _encode(value)

@@ -12,7 +12,7 @@ from evo_nas.commands.doctor.estimate import draw_candidates, try_out
 from evo_nas.commands.doctor.facts import Images, look_at_images, look_at_machine, look_at_place
 from evo_nas.commands.doctor.findings import Findings, T
 from evo_nas.config import RunConfig
-from evo_nas.errors import EvoNasError, UsageError
+from evo_nas.errors import EvoNasError, UsageError, calling
 from evo_nas.evaluators.base import Evaluator
 from evo_nas.evaluators.proxy.evaluator import ProxyEvaluator
 from evo_nas.executors.capacity import memory_demand, memory_remedy
@@ -99,6 +99,6 @@ def _fit_evaluator(evaluator: ProxyEvaluator, images: Images) -> bool:
 
 
 def _estimate_seconds(report: Findings, evaluator: Evaluator) -> float | None:
-    with TemporaryDirectory() as folder:
+    with TemporaryDirectory() as folder, calling(evaluator, "prepare and expected_seconds", OSError):
         evaluator.prepare(Path(folder))
         return evaluator.expected_seconds(draw_candidates(evaluator.space, report.config.run.seed))
