@@ -12,11 +12,16 @@ Everything that a notebook needs::
 
 from __future__ import annotations
 
+from evo_nas.system.early import end_in_one_line, is_own_command
+
+if is_own_command():
+    end_in_one_line()
+
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from evo_nas.system.shadows import HiddenPackageError, is_own_command, refuse_shadows
+from evo_nas.system.shadows import HiddenPackageError, refuse_shadows
 from evo_nas.system.version import __version__
 
 if TYPE_CHECKING:

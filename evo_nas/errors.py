@@ -21,8 +21,6 @@ import traceback
 from pathlib import Path
 from typing import ClassVar
 
-from genotypes.genotype import printable, shorten
-
 
 class Stopped(BaseException):
     """A signal to us, raised wherever the program is. No failure of a trial or a plug-in: nothing may swallow it."""
@@ -81,6 +79,11 @@ class calling:
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if error is None or isinstance(error, self._passes):
             return
+        from genotypes.genotype import (  # a foreign genotypes may hide ours: system/shadows.py says so
+            printable,
+            shorten,
+        )
+
         part = type(self._part)
         words = traceback.format_exception_only(error)[0].strip()  # not str(error), which may raise another one
         if isinstance(error, ValueError):  # as the checks of contracts raise it

@@ -32,9 +32,10 @@ from evo_nas.executors.capacity import check_memory
 from evo_nas.executors.choice import build_executor
 from evo_nas.listeners.tensorboard import TensorBoard, require_tensorboard
 from evo_nas.listeners.weights import WeightKeeper
-from evo_nas.manager import MEAN_OF, Listener, PopulationManager, Reason
+from evo_nas.manager import MEAN_OF, Listener, PopulationManager
 from evo_nas.signals import handle_signals
 from evo_nas.storage.crashes import CrashFile, take_crash
+from evo_nas.storage.endings import Reason
 from evo_nas.storage.history import History
 from evo_nas.storage.run_folder import RunFolder, repair_command
 from evo_nas.system.failpoints import Failpoint, reach

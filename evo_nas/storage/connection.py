@@ -7,6 +7,11 @@ import sys
 from pathlib import Path
 from typing import Final
 
+from evo_nas.errors import HistoryError
+
+BESIDE_HISTORY: Final = ("-wal", "-shm", "-journal")
+"""Endings that SQLite adds to a history's name: such a file belongs to the file of that name and to no other."""
+
 LONGEST: Final = 16 << 20
 """Bytes of the longest text that is read or written, and of the longest row."""
 
@@ -30,7 +35,13 @@ def connect(
 
     ``mode`` is ``ro``, ``rw`` or ``rwc``; ``patience`` is in seconds; ``any_thread`` lets another thread use it, one
     at a time.
+
+    Raises:
+        HistoryError: if a pipe or a device stands in the place of one of its files: SQLite would wait for it.
     """
+    for file in (path, *(path.with_name(path.name + suffix) for suffix in BESIDE_HISTORY)):
+        if file.exists() and not file.is_file():
+            raise HistoryError(f"{file} is no file: remove it")
     uri = f"{path.absolute().as_uri()}?mode={mode}{'' if locks else '&nolock=1'}"
     connection = sqlite3.connect(uri, uri=True, timeout=patience, check_same_thread=not any_thread)
     # A file can bring along triggers, views and columns that compute: schema.foreign refuses them, and where it was

@@ -15,14 +15,12 @@ from pathlib import Path
 from typing import IO, Any, Final
 
 from evo_nas.errors import RunFolderError
+from evo_nas.storage.connection import BESIDE_HISTORY
 from evo_nas.system.atomic import make_folder, write_whole
 from evo_nas.system.failpoints import Failpoint, reach
 from evo_nas.system.links import refuse_links
-from evo_nas.system.text import read_text
+from evo_nas.system.text import open_file, read_text
 from genotypes.measure import Measure
-
-BESIDE_HISTORY: Final = ("-wal", "-shm", "-journal")
-"""Endings that SQLite adds to a history's name: such a file belongs to the file of that name and to no other."""
 
 FILES: Final = (
     *("run.toml", "env.json", "log.jsonl", "run.lock", "alive.lock", "crash.txt", "history.db", "history.sum"),
@@ -247,7 +245,7 @@ def _stands_at(file: IO[str], path: Path) -> bool:
 
 def lock_holder(path: Path) -> str | None:
     """Return who holds a lock of :func:`take_lock`; ``None`` if nobody does, or that cannot be known."""
-    with suppress(OSError), path.open(encoding="utf-8") as lock:
+    with suppress(OSError, ValueError), os.fdopen(open_file(path), encoding="utf-8") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
