@@ -428,6 +428,7 @@ def _search(
         crash_file.close()
         if history.is_at(folder.history):  # which removes the file, unless the search ended before it took a crash up
             take_crash(crash_file, history)
+    history.settle()  # a study believes the log that nothing is left to try
     folder.log("end", reason=str(reason))
     reach(Failpoint.ENDED)
     return Run(folder.path, reason, advise_on_limits(history, manager.limits) if reason is Reason.REFUSED else None)

@@ -53,11 +53,17 @@ def connect(
     # Python looks for signals only while it runs, and a query can take long.
     connection.set_progress_handler(lambda: False, _STEPS)
     if mode != "ro":
-        # NORMAL keeps a file whole that has a write-ahead log; a rollback journal, without locks, needs FULL for that.
-        # A commit ends with the removal of the journal, which a power cut takes back unless EXTRA syncs the folder.
-        level = "EXTRA" if durable else "NORMAL" if locks else "FULL"
-        connection.execute(f"PRAGMA synchronous = {level}")
+        set_durability(connection, locks, durable)
     return connection
+
+
+def set_durability(connection: sqlite3.Connection, locks: bool, durable: bool) -> None:
+    """Have every commit from now on the disk before it returns, or leave the file whole and the disk behind.
+
+    NORMAL keeps a file whole that has a write-ahead log; a rollback journal, without locks, needs FULL for that. A
+    commit ends with the removal of that journal, which a power cut takes back unless EXTRA syncs the folder.
+    """
+    connection.execute(f"PRAGMA synchronous = {'EXTRA' if durable else 'NORMAL' if locks else 'FULL'}")
 
 
 def heed_interrupt(error: Exception) -> None:

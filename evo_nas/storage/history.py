@@ -18,13 +18,13 @@ from typing import Any, Final
 from evo_nas.errors import RunFolderError, RunFolderMoved
 from evo_nas.storage import schema
 from evo_nas.storage.checksums import file_sum, sum_file
-from evo_nas.storage.connection import connect
+from evo_nas.storage.connection import connect, set_durability
 from evo_nas.storage.door import ASKED, ATTEMPTED, CURVE_POINT, NOTED, TOLD, spell_json, take_metric
 from evo_nas.storage.opening import explain_errors, looking_mode
 from evo_nas.storage.reader import HistoryReader
 from evo_nas.storage.run_folder import resume_command
 from evo_nas.storage.schema import ASK, TELL
-from evo_nas.system.atomic import write_whole
+from evo_nas.system.atomic import sync, write_whole
 from evo_nas.system.failpoints import Failpoint, reach
 from genotypes.individual import COSTS, Evaluation, Outcome, Proposal
 
@@ -82,29 +82,36 @@ class History(HistoryReader):
     def _new(cls, path: Path, locks: bool, durable: bool) -> History:
         """Make the tables, all of them or none."""
         with explain_errors(path):
-            connection = connect(path, "rwc", locks, durable)
+            # Durable in any case: what is written beside it afterwards says that there is a history.
+            connection = connect(path, "rwc", locks, durable=True)
             # WAL lets readers look on while we write, but needs shared memory, which comes with locks only.
             connection.execute(f"PRAGMA journal_mode = {'WAL' if locks else 'DELETE'}")
             schema.make(connection)
+            set_durability(connection, locks, durable)
         reach(Failpoint.HISTORY_MADE)
         return cls(connection, path, writes=True)
 
+    def settle(self) -> bool:
+        """Have everything that is committed on the disk; return whether the file now holds all of it by itself."""
+        # A reader can hold the log back: then the next to open it reads it all.
+        with suppress(sqlite3.Error, OSError):
+            busy, *_ = self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            sync(self.path.parent)
+            return not busy and not self._db.in_transaction
+        return False
+
     def close(self) -> None:
         """Close the file; what is committed stays. If nobody stands in the way it gets the sum of its bytes."""
-        complete = False
         if self._writes and not self.is_at(self.path):
             # Closing it, SQLite would remove the log of whatever stands at the old name now; so it stays open.
             ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._db))
             return
+        complete = self._writes and self.settle()
         if self._writes:
-            # A reader can hold the log back, a full disk the sum: then the next to open it reads it all.
-            with suppress(sqlite3.Error):
-                busy, *_ = self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
-                complete = not busy and not self._db.in_transaction
             reach(Failpoint.CHECKPOINTED)
         super().close()
         if complete:
-            with suppress(OSError):
+            with suppress(OSError):  # without a sum the next to open it reads it all
                 write_whole(sum_file(self.path), file_sum(self.path) + "\n")
 
     # Writing: one transaction an event ------------------------------------------------------------------------
