@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import pytest
 from evo_nas.cli import main
 from evo_nas.run import Run
 from evo_nas.storage.history import History
+from strategies.catalogue import STRATEGIES
 
 Rows = Callable[[Path], list[dict[str, Any]]]
 WITHOUT_TIMES = ("asked_sum", "told_sum")
@@ -66,6 +68,23 @@ def test_another_executor_makes_no_difference(
     parts = toy_run("parts", strategy="evolution", population=10, sample=3, trials=10).path
     assert main(["resume", str(parts), "--trials", "20", *words]) == 0
     assert main(["resume", str(parts), "--trials", "30", "--executor", "serial", "--recycle-after", "0"]) == 0
+    assert events(parts) == events(whole)
+
+
+@pytest.mark.parametrize("strategy", list(STRATEGIES))
+def test_another_hash_seed_makes_no_difference(
+    strategy: str,
+    toy_run: Callable[..., Run],
+    started: Callable[..., subprocess.Popen[str]],
+    events: Rows,
+) -> None:
+    flags = {"space": "pnas"} if strategy == "pnas" else {}
+    whole = toy_run("whole", strategy=strategy, trials=12, **flags).path
+    parts = toy_run("parts", strategy=strategy, trials=5, **flags).path
+    # Sets are in the order of hashes, and those of texts differ from process to process.
+    for trials, seed in ((8, "1"), (12, "777")):
+        resumed = started("resume", "parts", "--trials", str(trials), variables={"PYTHONHASHSEED": seed})
+        assert resumed.wait() == 0
     assert events(parts) == events(whole)
 
 
