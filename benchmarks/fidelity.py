@@ -35,9 +35,9 @@ from evo_nas.config import RunConfig, from_flags
 from evo_nas.errors import EvoNasError, UsageError
 from evo_nas.evaluators.proxy.evaluator import ProxyEvaluator
 from evo_nas.listeners.progress import Progress
-from evo_nas.manager import WHY
 from evo_nas.run import build, load_config, read_stored_config, resume, start
 from evo_nas.signals import EXIT_CODES, EndedAtOnce
+from evo_nas.storage.endings import WHY
 from evo_nas.storage.run_folder import RunFolder
 from evo_nas.study import is_finished
 from evo_nas.system.terminal import duration

@@ -6,9 +6,9 @@ import logging
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
-from enum import StrEnum
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
@@ -18,8 +18,10 @@ from evo_nas.evaluators.base import Evaluator, Job
 from evo_nas.evaluators.limits import Limits
 from evo_nas.executors.base import Executor
 from evo_nas.storage.door import Refused
+from evo_nas.storage.endings import Reason
 from evo_nas.storage.history import History
 from evo_nas.storage.replay import LastAsk, Pending
+from evo_nas.system.alarm import Alarm, TimeIsUp
 from evo_nas.system.failpoints import Failpoint, reach
 from genotypes.genotype import GenotypeError, shorten
 from genotypes.individual import Evaluation, Individual, Outcome, Proposal
@@ -49,24 +51,8 @@ CRASHES: Final = 2
 """A training that takes its process down is tried so often; then its network is quarantined for the rest of the run."""
 
 
-class Reason(StrEnum):
-    """The reason for which a search ended, as :data:`WHY` says it. After the last five it can be resumed."""
-
-    TRIALS = "trials"
-    TARGET = "target"
-    EXHAUSTED = "exhausted"
-    CONVERGED = "converged"
-    REFUSED = "refused"
-    TIME = "time"
-    SCHEDULER = "scheduler"
-    INTERRUPTED = "interrupted"
-    TERMINATED = "terminated"
-    HUNG_UP = "hung-up"
-
-    @property
-    def is_final(self) -> bool:
-        """Whether the search is over, so that resuming it needs a new budget or target."""
-        return self in (Reason.TRIALS, Reason.TARGET, Reason.EXHAUSTED, Reason.CONVERGED, Reason.REFUSED)
+HEEDING: Final = 1.5
+"""Seconds that code of a plug-in may go on after the search was stopped: a signal is heeded within two."""
 
 
 class Listener:
@@ -144,6 +130,7 @@ class PopulationManager:
         self._clock = clock
         self._started = clock()
         self._stop: Reason | None = None
+        self._alarm = Alarm()
         self._deadline = math.inf  # when the grace is over
         self._pending: dict[int, Pending] = {}  # asked and not told, by ascending id
         self._running: set[int] = set()  # those of them that are being trained
@@ -161,13 +148,24 @@ class PopulationManager:
             self._stop = reason
             self._deadline = self._clock() + self.grace
             self.executor.wake()
+            self._alarm.ring_in(HEEDING)
 
     def run(self) -> Reason:
         """Search until the budget is spent, nothing is proposed that can be trained, or the search is stopped.
 
+        Code of the strategy that goes on for :data:`HEEDING` seconds after that is ended. An ask is as if it had not
+        been asked; with a start or a tell, which leave the strategy half told, the search ends without further grace.
+
         Raises:
             TooManyFailures: if ``max_consecutive_failures`` trainings in a row failed.
         """
+        try:
+            return self._run()
+        except TimeIsUp:
+            assert self._stop is not None, "else nothing rings"
+            return self._stop
+
+    def _run(self) -> Reason:
         for listener in self.listeners:
             listener.starting(self.evaluator.measure)
         self._restore()
@@ -209,7 +207,7 @@ class PopulationManager:
         What the strategy would have forgotten is left out: see :attr:`strategies.base.SearchStrategy.lookback`.
         """
         history, lookback, ask = self.history, self.strategy.lookback, self.history.find_last_ask()
-        with calling(self.strategy, "start"):
+        with calling(self.strategy, "start"), self._limit_time():
             self.strategy.start(self.space, self._rng())
         later = history.count_tells(ask.event) if ask else 0
         after = 0 if lookback is None else history.horizon(max(whole(lookback), self._window, 1) + later)
@@ -260,13 +258,28 @@ class PopulationManager:
                 return self._because_of_the_limits() or Reason.CONVERGED
             id = self._last_id + 1
             waiting = [pending.proposal for pending in self._pending.values()]
-            with calling(self.strategy, "ask"):
-                answer = self.strategy.ask(self.population, waiting, self._rng(id, _ASK))
-                proposal = check_proposal(answer, self._last_id)
+            try:
+                with calling(self.strategy, "ask"), self._limit_time():
+                    answer = self.strategy.ask(self.population, waiting, self._rng(id, _ASK))
+                    proposal = check_proposal(answer, self._last_id)
+            except TimeIsUp:
+                break
             if proposal is None:
                 return None if self._running else self._because_of_the_limits() or Reason.EXHAUSTED
             self._ask(id, proposal)
         return self._stop
+
+    @contextmanager
+    def _limit_time(self) -> Iterator[None]:
+        """End the code of a plug-in that goes on for long after the search was stopped.
+
+        Raises:
+            TimeIsUp: in the block.
+        """
+        with self._alarm.limit():
+            if self._stop:
+                self._alarm.ring_in(HEEDING)
+            yield
 
     def _because_of_the_limits(self) -> Reason | None:
         """Return whether it is the limits that leave nothing to train: they refused the last asks, all of them."""
@@ -419,7 +432,7 @@ class PopulationManager:
                 f"{individual.id} has {has}: start a new run with one of these, or with another evaluator"
             )
         self.population.add(individual)
-        with calling(self.strategy, "tell"):
+        with calling(self.strategy, "tell"), self._limit_time():
             return check_notes(self.strategy.tell(individual, self._rng(individual.id, _TELL)))
 
     def _rng(self, *ids: int) -> np.random.Generator:
@@ -427,23 +440,3 @@ class PopulationManager:
         import numpy as np
 
         return np.random.default_rng([self.config.seed, *ids])
-
-
-WHY: Final[Mapping[str, str]] = {
-    Reason.TRIALS: "all trials are done",
-    Reason.TARGET: "the target {measure} is reached",
-    Reason.EXHAUSTED: "the strategy has nothing more to propose",
-    Reason.CONVERGED: "the strategy proposes only networks that are known",
-    Reason.REFUSED: "the limits refuse whatever the strategy proposes",
-    Reason.TIME: "the time limit is reached",
-    Reason.SCHEDULER: "the scheduler wants the machine",
-    Reason.INTERRUPTED: "Ctrl-C",
-    Reason.TERMINATED: "SIGTERM",
-    Reason.HUNG_UP: "the terminal was closed",
-}
-"""Why a search ended, in words, to be filled in by :func:`say_why`."""
-
-
-def say_why(reason: str, measure: Measure) -> str:
-    """Return why a search ended, in words; a reason that nobody knows is shortened."""
-    return WHY[reason].format(measure=measure.name) if reason in WHY else shorten(reason, 200)

@@ -20,8 +20,9 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from evo_nas.config import OPTION_TABLES, RunConfig, Tables, differences, read_setting
 from evo_nas.errors import EvoNasError, RunFolderError, UsageError, calling
-from evo_nas.manager import Listener, Reason
+from evo_nas.manager import Listener
 from evo_nas.run import Parts, build, fill_options, load_config, read_stored_config, resume, start
+from evo_nas.storage.endings import Reason
 from evo_nas.storage.history import History
 from evo_nas.storage.log import read_log
 from evo_nas.storage.run_folder import RunFolder, is_of_a_run, take_lock

@@ -88,8 +88,9 @@ def search_live(path: Path, config: RunConfig, parts: Parts, go: Callable[[Seque
     from evo_nas.commands.show import summarise
     from evo_nas.commands.status import resuming
     from evo_nas.listeners.progress import Progress
-    from evo_nas.manager import MEAN_OF, say_why
+    from evo_nas.manager import MEAN_OF
     from evo_nas.signals import EXIT_CODES, EndedAtOnce
+    from evo_nas.storage.endings import say_why
     from genotypes.plain import whole
 
     # What was chosen by default is said, the data set above all.

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import signal
-import threading
 from collections import deque
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from types import FrameType
-from typing import NoReturn
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 
-from evo_nas.errors import Stopped
 from evo_nas.evaluators.base import Evaluator, Job, evaluate_safely
+from evo_nas.system.alarm import Alarm, TimeIsUp
 from genotypes.individual import Evaluation
 
 
@@ -38,7 +34,8 @@ class SerialExecutor:
         self._grace = grace
         self._watch = watch
         self._jobs: deque[Job] = deque()
-        self._is_evaluating = self._is_woken = False
+        self._is_woken = False
+        self._alarm = Alarm()
 
     def submit(self, job: Job, *, fresh: bool = False) -> None:
         """Queue the job."""
@@ -51,61 +48,18 @@ class SerialExecutor:
         job = self._jobs.popleft()
         if self._is_woken:
             timeout = 0.0
-        with self._watch(job.id), self._alarm(None if timeout is None else timeout + self._grace):
-            try:
-                self._is_evaluating = True
+        try:
+            with self._watch(job.id), self._alarm.limit(None if timeout is None else timeout + self._grace):
                 evaluation = evaluate_safely(self._evaluator, job)
-                self._is_evaluating = False
-            except _GivenUp:
-                return []
-            finally:
-                self._is_evaluating = False
+        except TimeIsUp:
+            return []
         return [(job.id, evaluation)]
 
     def wake(self) -> None:
         """Abort the evaluation in progress after ``grace`` seconds."""
         self._is_woken = True
-        if self._is_evaluating:
-            _ring_in(self._grace)
-
-    @contextmanager
-    def _alarm(self, seconds: float | None) -> Iterator[None]:
-        """Abort the evaluation after ``seconds``, or on :meth:`wake`; tell Ctrl-C from what an evaluator raises."""
-        if threading.current_thread() is not threading.main_thread():  # where no signal arrives
-            yield
-            return
-        before = {signal.SIGALRM: signal.signal(signal.SIGALRM, self._give_up)}
-        if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-            before[signal.SIGINT] = signal.signal(signal.SIGINT, _interrupt)
-        try:
-            if seconds is not None:
-                _ring_in(seconds)
-            yield
-        finally:
-            signal.setitimer(signal.ITIMER_REAL, 0)
-            for number, handler in before.items():
-                signal.signal(number, handler)
-
-    def _give_up(self, number: int, frame: FrameType | None) -> None:
-        if self._is_evaluating:
-            raise _GivenUp
+        self._alarm.ring_in(self._grace)
 
     def close(self) -> None:
         """Drop the queued job."""
         self._jobs.clear()
-
-
-class _GivenUp(Stopped):
-    """An evaluation has taken too long."""
-
-
-class _Interrupted(Stopped, KeyboardInterrupt):
-    """Ctrl-C, where nobody else handles it."""
-
-
-def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
-    raise _Interrupted
-
-
-def _ring_in(seconds: float) -> None:
-    signal.setitimer(signal.ITIMER_REAL, max(seconds, 1e-6))  # 0 would switch the alarm off

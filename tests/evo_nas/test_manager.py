@@ -17,7 +17,8 @@ from evo_nas.config import SearchConfig
 from evo_nas.errors import TooManyFailures, UsageError
 from evo_nas.evaluators.base import Evaluator, Job
 from evo_nas.executors.serial import SerialExecutor
-from evo_nas.manager import PopulationManager, Reason
+from evo_nas.manager import PopulationManager
+from evo_nas.storage.endings import Reason
 from evo_nas.storage.history import History
 from genotypes.genotype import Genotype
 from genotypes.individual import Cost, Evaluation, Individual, Outcome, Proposal

@@ -14,8 +14,8 @@ from evo_nas.errors import Stopped
 from evo_nas.evaluators.base import Evaluator, Job, evaluate_safely
 from evo_nas.evaluators.toy import ToyEvaluator
 from evo_nas.executors.serial import SerialExecutor
-from evo_nas.manager import Reason
 from evo_nas.signals import EndedAtOnce
+from evo_nas.storage.endings import Reason
 from genotypes.catalogue import build_space
 from genotypes.genotype import Genotype, GenotypeError
 from genotypes.individual import Evaluation, Outcome

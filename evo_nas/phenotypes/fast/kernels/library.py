@@ -20,6 +20,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory, gettempdir
 from typing import Final
 
+from evo_nas.system.atomic import sync
 from evo_nas.system.cache import user_cache
 
 SWITCH: Final = "EVO_NAS_KERNELS"
@@ -118,6 +119,7 @@ def _compile(real: str) -> Path:
         with suppress(PermissionError, FileExistsError, NotADirectoryError), TemporaryDirectory(dir=directory) as made:
             fresh = Path(made, name)
             _run([*command, f"-DREAL={real}", str(_SOURCES / "kernels.c"), "-lm", "-o", str(fresh)])
+            sync(fresh)  # of a part of its code nobody would notice that it is none
             fresh.replace(path)  # at once: another process may be about to load it
             return path
     raise OSError("neither the user's cache nor the folder for temporary files can be written")
