@@ -210,7 +210,7 @@ def export(subject: Subject, files: Mapping[str, Path], draw: Callable[[CellPair
     """
     if "onnx" in files:
         _check_onnx()
-    with _explained():
+    with _explain_refusal():
         for path in files.values():
             require_writable(path)
     network = None
@@ -331,13 +331,13 @@ def _onnx(network: CellNetwork, blueprint: Blueprint) -> bytes:
 
 def _write(contents: Mapping[Path, bytes]) -> None:
     """Write every file beside its place, and put them there once all are complete."""
-    with _explained(), ExitStack() as stack:
+    with _explain_refusal(), ExitStack() as stack:
         for path, content in contents.items():
             stack.enter_context(replace_whole(path)).write_bytes(content)
 
 
 @contextmanager
-def _explained() -> Iterator[None]:
+def _explain_refusal() -> Iterator[None]:
     """Turn the refusal to write a file into one line."""
     try:
         yield
