@@ -287,6 +287,7 @@ def test_where_the_cache_cannot_be_written_they_are_kept_among_temporary_files(
 ) -> None:
     fresh.parent.mkdir()
     fresh.write_text("a file in its place")
-    monkeypatch.setattr(library, "gettempdir", lambda: str(tmp_path))
+    monkeypatch.setattr(library, "spare_cache", lambda: tmp_path / "evo_nas-0")
+    (tmp_path / "evo_nas-0").mkdir(mode=0o700)
     assert trust.why_not() is None
     assert len(list(tmp_path.glob("evo_nas-*/kernels-*.so"))) == 1
