@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import fcntl
 import json
+import os
 import shlex
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -22,6 +23,7 @@ from evo_nas.errors import RunFolderError, UsageError
 from evo_nas.storage.log import Log, read_log
 from evo_nas.storage.run_folder import RunFolder, resume_command
 from evo_nas.system.terminal import duration
+from evo_nas.system.text import open_file
 from genotypes.genotype import printable, shorten
 from genotypes.measure import ACCURACY, Measure
 
@@ -337,11 +339,11 @@ def _state(folder: RunFolder, holder: str | None, log: Log, counts: Counts) -> R
 def _has_locks(lock_file: Path) -> bool:
     """Return whether this file system supports file locks."""
     try:
-        with lock_file.open(encoding="utf-8") as lock:
+        with os.fdopen(open_file(lock_file)) as lock:
             fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return True
-    except OSError:
+    except (OSError, ValueError):
         return False
     return True
 

@@ -50,6 +50,8 @@ def build_once(name: str, key: Mapping[str, Any], build: Callable[[Path], None],
             if not place.exists():
                 partial.mkdir(exist_ok=True)
                 build(partial)
+                for stray in partial.rglob("*.partial"):  # of a file that was being written when a build was killed
+                    stray.unlink()
                 record = {"key": json.loads(spelled), "digest": _digest(partial)}
                 write_whole(partial / _RECORD, json.dumps(record, indent=2) + "\n")
                 partial.rename(place)

@@ -149,6 +149,8 @@ class ImageFolder(ImageSource):
         if len({look_of(name) for name in names}) < len(names):
             alike = [shown for name, shown in zip(names, spell_apart(names), strict=True) if name != shown]
             yield f"{folder} holds classes whose names look the same: {some(alike)}; rename or merge them"
+        if part == "test" and folder.resolve() == self._folder("train").resolve():
+            yield f"{folder} leads to the folder of the train part: test images must be others"
         # The train folder may be gone when the test part is opened.
         if part == "test" and (train := self._folder("train")).is_dir() and names != self.classes():
             differing = spell_apart(sorted(set(names) ^ set(self.classes())))

@@ -20,6 +20,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final
 
+from evo_nas.system.atomic import sync
 from evo_nas.system.cache import spare_cache, writable_cache
 
 SWITCH: Final = "EVO_NAS_KERNELS"
@@ -119,6 +120,7 @@ def _compile(real: str) -> Path:
         with suppress(PermissionError, FileExistsError, NotADirectoryError), TemporaryDirectory(dir=directory) as made:
             fresh = Path(made, f"{name}.so")
             _run([*command, f"-DREAL={real}", str(_SOURCES / "kernels.c"), "-lm", "-o", str(fresh)])
+            sync(fresh)
             path = directory / _name_by_content(name, fresh)
             fresh.replace(path)  # at once: another process may be about to load it
             return path

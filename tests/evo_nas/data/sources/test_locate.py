@@ -75,7 +75,7 @@ def test_missing_set_ends_with_the_command_that_fetches_it(dataset: str, exists:
 def test_folder_without_train_says_what_belongs_there_and_what_is(tmp_path: Path) -> None:
     for name in ("Train", "Test", ".cache", "__MACOSX"):
         (tmp_path / name).mkdir()
-    said = rf"folder in {tmp_path} \(no images in train/<class>/; it holds the folders Test, Train\); put .* FILE$"
+    said = rf"folder in {tmp_path} \(no images in train/<class>/; it holds Test, Train\); put .* FILE$"
     with pytest.raises(DataError, match=said):
         locate("folder", tmp_path)
 

@@ -234,13 +234,17 @@ def test_they_are_compiled_once_and_kept(fresh: Path, monkeypatch: pytest.Monkey
     assert len(list(fresh.iterdir())) == 2
 
 
-def test_a_library_that_was_cut_off_is_made_again(fresh: Path) -> None:
+@pytest.mark.parametrize("damage", ["cut off", "cut in half", "filled with zeros"])
+def test_a_damaged_library_is_made_again(fresh: Path, damage: str) -> None:
     assert isinstance(library.library("float"), ctypes.CDLL)
     [kept] = fresh.iterdir()
+    whole = kept.read_bytes()
+    half = len(whole) // 2
     kept.unlink()  # not written over: it is in use
-    kept.write_bytes(b"\x7fELF")
+    kept.write_bytes({"cut off": b"\x7fELF", "cut in half": whole[:half]}.get(damage, whole[:half] + bytes(half)))
     library.library.cache_clear()
     assert isinstance(library.library("float"), ctypes.CDLL)
+    assert [path.read_bytes() == whole for path in fresh.iterdir()] == [True]
 
 
 @pytest.mark.usefixtures("fresh")
