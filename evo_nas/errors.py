@@ -3,6 +3,7 @@
 EvoNasError (1)
 ├── UsageError (2)    what was asked for cannot be done: an unknown name, a bad value
 ├── RunFolderError (3)  the run folder is busy or unusable
+│   ├── RunFolderMoved  it is not where it was when it was opened
 │   └── HistoryError    its history cannot be looked back on
 │       └── DamagedHistory  it is not what was written
 ├── PluginError (2)   a strategy, a space or an evaluator does not keep its contract
@@ -42,6 +43,10 @@ class RunFolderError(EvoNasError):
     """The run folder is in use, not empty, no run, or damaged."""
 
     exit_code = 3
+
+
+class RunFolderMoved(RunFolderError):
+    """The run folder is not where it was when the search began: moved, removed, or another one stands in its place."""
 
 
 class HistoryError(RunFolderError, ValueError):

@@ -44,7 +44,7 @@ def connect(
             raise HistoryError(f"{file} is no file: remove it")
     uri = f"{path.absolute().as_uri()}?mode={mode}{'' if locks else '&nolock=1'}"
     connection = sqlite3.connect(uri, uri=True, timeout=patience, check_same_thread=not any_thread)
-    # A file can bring along triggers, views and columns that compute: schema.foreign refuses them, and where it was
+    # A file can bring along triggers, views and columns that compute: schema.difference finds them, and where it was
     # not asked they may call nothing. https://www.sqlite.org/security.html
     connection.execute("PRAGMA trusted_schema = OFF")
     if sys.version_info >= (3, 12):

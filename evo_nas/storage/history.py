@@ -5,15 +5,17 @@ The tables are documented, with types and units, in ``docs/history.md``; analyse
 
 from __future__ import annotations
 
+import ctypes
 import math
+import os
 import sqlite3
 import time
-from collections.abc import Mapping
-from contextlib import ExitStack, suppress
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
-from evo_nas.errors import RunFolderError
+from evo_nas.errors import RunFolderError, RunFolderMoved
 from evo_nas.storage import schema
 from evo_nas.storage.checksums import file_sum, sum_file
 from evo_nas.storage.connection import connect, set_durability
@@ -39,6 +41,10 @@ class History(HistoryReader):
     in its write-ahead log is no reason to refuse it: from the first bad page on SQLite drops the log, as after a power
     cut, so that what opens is exactly what the history was some events before.
     """
+
+    def __init__(self, connection: sqlite3.Connection, path: Path, *, writes: bool) -> None:
+        super().__init__(connection, path, writes=writes)
+        self._stat = path.stat()
 
     @classmethod
     def create(cls, path: Path, *, locks: bool = True, durable: bool = True) -> History:
@@ -96,6 +102,10 @@ class History(HistoryReader):
 
     def close(self) -> None:
         """Close the file; what is committed stays. If nobody stands in the way it gets the sum of its bytes."""
+        if self._writes and not self.is_at(self.path):
+            # Closing it, SQLite would remove the log of whatever stands at the old name now; so it stays open.
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._db))
+            return
         complete = self._writes and self.settle()
         if self._writes:
             reach(Failpoint.CHECKPOINTED)
@@ -105,6 +115,34 @@ class History(HistoryReader):
                 write_whole(sum_file(self.path), file_sum(self.path) + "\n")
 
     # Writing: one transaction an event ------------------------------------------------------------------------
+
+    def is_at(self, path: Path) -> bool:
+        """Return whether the file that is written to has this name; true also where the disk does not answer."""
+        try:
+            return os.path.samestat(self._stat, path.stat())
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        except OSError:
+            return True
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        """Commit what is written in the block, or nothing.
+
+        Raises:
+            RunFolderMoved: if the file is not where it was: SQLite writes on into one that was moved or removed.
+        """
+        try:
+            with explain_errors(self.path), self._db:
+                yield
+        except RunFolderError:
+            self._check_place()
+            raise
+        self._check_place()
+
+    def _check_place(self) -> None:
+        if not self.is_at(self.path):
+            raise RunFolderMoved(f"{self.path} was moved, removed or replaced while its search was writing to it")
 
     def ask(
         self,
@@ -140,7 +178,7 @@ class History(HistoryReader):
             "cell": spell_json("cell", cell),
         }
         assert tuple(row) == ASK
-        with explain_errors(self.path), self._db:
+        with self._transaction():
             self._db.execute(_INSERT_ASK, ASKED.seal(row.values()))
             reach(Failpoint.ASKING)
             if attempt:
@@ -153,7 +191,7 @@ class History(HistoryReader):
     def attempt(self, id: int) -> None:
         """Record that a training starts; the number of the attempt counts from 1."""
         last = "SELECT coalesce(max(number), 0) FROM attempt WHERE trial = ?"  # a repair can have dropped earlier ones
-        with explain_errors(self.path), self._db:
+        with self._transaction():
             self._attempt(id, 1 + self._one(last, id), time.time())
 
     def _attempt(self, id: int, number: int, now: float) -> None:
@@ -161,7 +199,7 @@ class History(HistoryReader):
 
     def record_crash(self, id: int) -> None:
         """Record that an attempt took its process down; the trial stays pending."""
-        with explain_errors(self.path), self._db:
+        with self._transaction():
             self._end_attempt(id, Outcome.CRASH, time.time())
         reach(Failpoint.CRASHED)
 
@@ -175,7 +213,7 @@ class History(HistoryReader):
 
     def tell(self, id: int, evaluation: Evaluation) -> None:
         """Record how an ask ended, with its learning curve and the end of its attempt, as the next event."""
-        with explain_errors(self.path), self._db:
+        with self._transaction():
             self._tell(id, evaluation, self._event + 1)
         self._event += 1
         reach(Failpoint.TOLD)
@@ -213,7 +251,7 @@ class History(HistoryReader):
         What is not finite is left out: a note is no reason to end a search, and no number to keep.
         """
         rows = [NOTED.seal((id, name, value)) for name, value in notes.items() if math.isfinite(value)]
-        with explain_errors(self.path), self._db:
+        with self._transaction():
             self._db.executemany(schema.NOTE.insert(verb="REPLACE"), rows)
         reach(Failpoint.NOTED)
 
