@@ -247,6 +247,13 @@ def test_a_damaged_library_is_made_again(fresh: Path, damage: str) -> None:
     assert [path.read_bytes() == whole for path in fresh.iterdir()] == [True]
 
 
+def test_their_code_is_on_the_disk_before_they_have_their_name(fresh: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced = []
+    monkeypatch.setattr(library, "sync", lambda file: synced.append((file.read_bytes()[:4], list(fresh.glob("*.so")))))
+    assert isinstance(library.library("float"), ctypes.CDLL)
+    assert synced == [(b"\x7fELF", [])]
+
+
 @pytest.mark.usefixtures("fresh")
 @pytest.mark.parametrize(
     ("name", "value", "reason"),
