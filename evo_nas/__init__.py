@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from analysis.plots.compare_report import compare_runs as compare
     from analysis.plots.kinds import plot_kind as plot
     from evo_nas.api.networks import export, train
-    from evo_nas.api.searches import resume
-    from evo_nas.run import Run, search
+    from evo_nas.api.searches import resume, search
+    from evo_nas.run import Run
 
 __all__ = [
     "HiddenPackageError",
@@ -54,7 +54,7 @@ _HOMES = {
     "load_metrics": ("analysis.frames", "load_metrics"),
     "plot": ("analysis.plots.kinds", "plot_kind"),
     "resume": ("evo_nas.api.searches", "resume"),
-    "search": ("evo_nas.run", "search"),
+    "search": ("evo_nas.api.searches", "search"),
     "train": ("evo_nas.api.networks", "train"),
 }
 

@@ -3,6 +3,7 @@
 EvoNasError (1)
 ├── UsageError (2)    what was asked for cannot be done: an unknown name, a bad value
 ├── RunFolderError (3)  the run folder is busy or unusable
+│   ├── RunFolderMoved  it is not where it was when it was opened
 │   └── HistoryError    its history cannot be looked back on
 │       └── DamagedHistory  it is not what was written
 ├── PluginError (2)   a strategy, a space or an evaluator does not keep its contract
@@ -44,6 +45,10 @@ class RunFolderError(EvoNasError):
     exit_code = 3
 
 
+class RunFolderMoved(RunFolderError):
+    """The run folder is not where it was when the search began: moved, removed, or another one stands in its place."""
+
+
 class HistoryError(RunFolderError, ValueError):
     """A run that cannot be looked back on; one line that says which, why, and what to do."""
 
@@ -71,13 +76,13 @@ class calling:
     def __init__(self, part: object, method: str, *allowed: type[Exception]) -> None:
         self._part = part
         self._method = method
-        self._passes = (*allowed, EvoNasError, Stopped, KeyboardInterrupt)
+        self._allowed = allowed
 
     def __enter__(self) -> None:
         return None
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if error is None or isinstance(error, self._passes):
+        if error is None or isinstance(error, (*self._allowed, EvoNasError, Stopped, KeyboardInterrupt)):
             return
         from genotypes.genotype import (  # a foreign genotypes may hide ours: system/shadows.py says so
             printable,

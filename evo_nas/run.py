@@ -24,7 +24,7 @@ from evo_nas.config import (
     merge,
     read_toml,
 )
-from evo_nas.errors import RunFolderError, UsageError, calling
+from evo_nas.errors import RunFolderError, RunFolderMoved, UsageError, calling
 from evo_nas.evaluators.base import Evaluator, Placement, check_evaluator
 from evo_nas.evaluators.catalogue import EVALUATORS
 from evo_nas.evaluators.limits import advise_on_limits
@@ -248,7 +248,7 @@ def resume(
         reach(Failpoint.CONFIG_REWRITTEN)
         if not folder.history.exists():  # it was killed before it had one
             return _begin(config, folder, parts, listeners, durable, heeds_signals)
-        return _search(config, folder, history, parts, listeners, heeds_signals)
+        return _search_anywhere(config, folder, history, parts, listeners, durable, heeds_signals)
 
 
 def _begin(
@@ -265,8 +265,8 @@ def _begin(
     record["measure"] = parts.evaluator.measure.to_json()
     folder.write_environment(json.dumps(record, indent=2) + "\n")
     reach(Failpoint.ENVIRONMENT_WRITTEN)
-    with History.create(folder.history, locks=folder.has_locks, durable=durable) as history:
-        return _search(config, folder, history, parts, listeners, heeds_signals)
+    history = History.create(folder.history, locks=folder.has_locks, durable=durable)
+    return _search_anywhere(config, folder, history, parts, listeners, durable, heeds_signals)
 
 
 def _lay_groundwork(evaluator: Evaluator, listeners: Sequence[Listener]) -> None:
@@ -337,30 +337,6 @@ def read_stored_config(path: Path, given: Tables | None = None, plugins: Sequenc
     return new
 
 
-def search(
-    *,
-    run_dir: str | os.PathLike[str] | None = None,
-    settings: Sequence[str] = (),
-    listeners: Sequence[Listener] = (),
-    **flags: Any,
-) -> Run:
-    """Search, and give the finished run, which ``analysis.load_history`` turns into a DataFrame.
-
-    The keywords are the flags of ``python -m evo_nas run``, as in ``search(strategy="evolution", dataset="digits",
-    trials=100, population=20, sample=5)``; ``settings`` are what ``--set`` takes. To search with objects of your own
-    instead of names, use :class:`evo_nas.manager.PopulationManager`.
-
-    Raises:
-        UsageError: if a flag, a name or an option is unknown, or a value impossible.
-        RunFolderError: if ``run_dir`` is not empty, in use or cannot be made.
-        EvoNasError: for whatever else ends a run: see :func:`start`.
-    """
-    config = load_config(flags, settings=settings)
-    parts = build(config)
-    with RunFolder.create(Path(run_dir) if run_dir else new_folder(config, parts)) as folder:
-        return start(config, folder, parts, listeners=listeners)
-
-
 def placement(hardware: Hardware) -> Placement:
     """Return where evaluations run; the cores are shared out among the workers unless ``threads`` is given."""
     cores = hardware.cpus_per_trial if hardware.executor == "ray" else usable_cores() / hardware.workers
@@ -371,6 +347,34 @@ def placement(hardware: Hardware) -> Placement:
         keep_weights=hardware.keep_weights > 0,
         workers=hardware.workers,
     )
+
+
+def _search_anywhere(
+    config: RunConfig,
+    folder: RunFolder,
+    history: History,
+    parts: Parts,
+    listeners: Sequence[Listener],
+    durable: bool,
+    heeds_signals: bool,
+) -> Run:
+    """Search, and go on where the folder is now when it was moved meanwhile; what was in flight begins again."""
+    began = time.monotonic()
+    while True:
+        try:
+            with history:
+                return _search(config, folder, history, parts, listeners, heeds_signals)
+        except RunFolderMoved:
+            folder.follow()
+            if not history.is_at(folder.history):
+                raise
+        folder.log("moved", to=str(folder.path))
+        print(f"evo_nas: the run folder was moved; the search continues in {folder.path}", file=sys.stderr)
+        parts.evaluator.prepare(folder.path)
+        if limit := config.hardware.time_limit:
+            left = max(0.0, limit - (time.monotonic() - began))
+            config, began = replace(config, hardware=replace(config.hardware, time_limit=left)), time.monotonic()
+        history = History.open(folder.history, locks=folder.has_locks, durable=durable)
 
 
 def _search(
@@ -414,13 +418,17 @@ def _search(
     try:
         with handle_signals(manager.stop) if heeds_signals else nullcontext(), tensorboard or nullcontext():
             reason = manager.run()
+    except RunFolderMoved:  # at the old place nothing is ours
+        raise
     except BaseException as error:
         folder.log("stop", error=f"{type(error).__name__}: {error}")
         raise
     finally:
         executor.close()
         crash_file.close()
-        take_crash(crash_file, history)  # which removes the file, unless the search ended before it took a crash up
+        if history.is_at(folder.history):  # which removes the file, unless the search ended before it took a crash up
+            take_crash(crash_file, history)
+    history.settle()  # a study believes the log that nothing is left to try
     folder.log("end", reason=str(reason))
     reach(Failpoint.ENDED)
     return Run(folder.path, reason, advise_on_limits(history, manager.limits) if reason is Reason.REFUSED else None)

@@ -15,6 +15,7 @@ from evo_nas.commands.compare import print_comparison
 from evo_nas.commands.config_flags import add_flags, add_science, read_flags
 from evo_nas.config import read_setting
 from evo_nas.errors import StudyFailed, UsageError
+from evo_nas.system.atomic import require_writable
 from evo_nas.system.terminal import RenewedLine, duration
 from genotypes.genotype import shorten
 
@@ -59,7 +60,8 @@ def run(arguments: argparse.Namespace) -> None:
         from analysis.plots.files import picture_files
 
         with translate_errors():
-            picture_files(arguments.output)  # a misspelt name is better said now than after all runs
+            for file in picture_files(arguments.output):  # what is wrong is better said now than after all runs
+                require_writable(file)
     seeds = range(arguments.first_seed, arguments.first_seed + arguments.seeds)
     study = plan_study(
         parse_strategies(arguments.strategies),

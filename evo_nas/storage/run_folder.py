@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, Final
 
-from evo_nas.errors import RunFolderError
+from evo_nas.errors import RunFolderError, RunFolderMoved
 from evo_nas.storage.connection import BESIDE_HISTORY
 from evo_nas.system.atomic import make_folder, write_whole
 from evo_nas.system.failpoints import Failpoint, reach
@@ -68,6 +68,12 @@ class RunFolder:
     """
 
     def __init__(self, path: Path) -> None:
+        self.has_locks = True
+        self._is_new = False
+        self._lock: IO[str] | None = None
+        self._take_names(path)
+
+    def _take_names(self, path: Path) -> None:
         self.path = path
         self.config = path / "run.toml"
         self.environment = path / "env.json"
@@ -76,9 +82,6 @@ class RunFolder:
         self.crash = path / "crash.txt"
         self.weights = path / "weights"
         self.figures = path / "figures"
-        self.has_locks = True
-        self._is_new = False
-        self._lock: IO[str] | None = None
 
     @classmethod
     def create(cls, path: Path) -> RunFolder:
@@ -163,6 +166,26 @@ class RunFolder:
             for name in FOLDERS:
                 (self.path / name).mkdir(exist_ok=True)
             write_whole(self.environment, text)
+
+    def follow(self) -> None:
+        """Go on under the present name of a folder that was moved while it was open, on Linux.
+
+        Raises:
+            RunFolderMoved: if it is gone, or its new name cannot be found out.
+        """
+        assert self._lock is not None
+        if _stands_at(self._lock, self.path / "run.lock"):
+            return
+        with suppress(OSError):
+            lock = Path(f"/proc/self/fd/{self._lock.fileno()}").readlink()
+            if _stands_at(self._lock, lock):
+                self._take_names(lock.parent)
+                return
+        became = "its files were removed or replaced" if self.path.exists() else "it was removed"
+        raise RunFolderMoved(
+            f"the run folder {self.path} is gone: {became} while its search was writing to it, and what was recorded "
+            "went with it; put the folder back and resume it, or start a new run"
+        )
 
     def close(self) -> None:
         """Release the lock."""

@@ -126,14 +126,16 @@ class RenewedLine:
             from rich.console import Console
             from rich.live import Live
 
-            self._live = Live(console=Console(file=self._file), refresh_per_second=4, transient=True)
+            # Names are shown as they are, whatever they look like.
+            console = Console(file=self._file, markup=False, emoji=False, highlight=False)
+            self._live = Live(console=console, refresh_per_second=4, transient=True)
             self._live.start()
 
     def say(self, line: str, *, always: bool) -> None:
         """Show a line; ``always`` leaves it standing."""
         if self._live is not None:
             if always:
-                self._live.console.print(line, highlight=False, markup=False)
+                self._live.console.print(line)
             else:
                 self._live.update(line)
         elif always or time.monotonic() - self._printed >= SECONDS_BETWEEN_LINES:

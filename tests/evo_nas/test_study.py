@@ -423,6 +423,7 @@ def test_a_study_is_run_by_one_process_at_a_time(capsys: Any) -> None:
         (("--set", "run.seed=3"), "each run of a study has its own"),
         (("--set", "hardware.workers=2"), "a run of a study has one worker"),
         (("-o", "study.docx"), "a picture ends in one of"),
+        (("-o", "/dev/null/study.png"), "cannot write /dev/null"),
     ],
 )
 def test_bad_input_gets_one_line_and_leaves_nothing(change: tuple[str, ...], line: str, capsys: Any) -> None:

@@ -27,6 +27,7 @@ from evo_nas.data.sources.check import miscounts
 from evo_nas.data.sources.layout import is_litter, list_folders, some
 from evo_nas.data.sources.locate import describe_absence, locate
 from evo_nas.errors import DataError, UsageError
+from evo_nas.system.atomic import sync
 from evo_nas.system.names import describe_missing
 from genotypes.genotype import shorten
 
@@ -279,6 +280,7 @@ def _put(source: ImageSource, whole: Path, place: Path) -> None:
     os.sync()  # Otherwise a power cut could leave files without content in a set that has its name.
     try:
         whole.rename(place)
+        sync(place.parent)
     except OSError as error:
         if error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
             raise _in_the_way(place) from None

@@ -198,7 +198,7 @@ def test_a_limit_is_a_number_of_at_least_one(flag: str, capsys: pytest.CaptureFi
 
 
 def test_the_same_from_python(tmp_path: Path) -> None:
-    from evo_nas.run import search
+    from evo_nas.api.searches import search
 
     flags: dict[str, Any] = {"strategy": "random", "dataset": "digits", "device": "cpu", "trials": 2}
     with pytest.raises(UsageError, match=r"nothing was trained: 3 networks in a row were refused"):
