@@ -10,7 +10,7 @@ DEVELOPER_READY = $(VENV)/.evo_nas-developer-ready
 DEMO := runs/demo-$(shell date +%Y%m%d-%H%M%S)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo check test browser lint format clean
+.PHONY: help demo check test browser crash lint format clean
 
 help: ## list these commands
 	@grep -E '^[a-z]+:.* ## ' $(firstword $(MAKEFILE_LIST)) | sed -E 's/^([a-z]+):.* ## /\1\t/' | \
@@ -33,6 +33,9 @@ test: lint ## lint, types and every test: what CI runs
 browser: $(DEVELOPER_READY) ## try the report in Chromium (apt-get install chromium); without one it is skipped
 	$(PIP) --editable '.[browser]'
 	$(BIN)/python -m pytest -q tests/browser
+
+crash: $(DEVELOPER_READY) ## cut the power at 2,000 moments of searches, trainings and outputs: minutes, needs a C compiler
+	$(BIN)/python -m benchmarks.crash --states 2000
 
 lint: $(DEVELOPER_READY) ## ruff and mypy alone
 	$(BIN)/ruff check .

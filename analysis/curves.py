@@ -13,8 +13,9 @@ from typing import Any, Final
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
-from analysis.fidelity import bootstrap_counts
+Floats = NDArray[np.float64]
 
 _RUN: Final = ["run", "strategy", "space"]
 _BY: Final = ("strategy", "space")
@@ -86,35 +87,6 @@ def add_groups(frame: pd.DataFrame, groups: Mapping[str, str] | None = None) -> 
     return frame.assign(group=frame["run"].astype(str).map(groups))
 
 
-def mean_over_runs(
-    curves: pd.DataFrame, x: str = "sample", by: Sequence[str] = _BY, *, steps: bool = True
-) -> pd.DataFrame:
-    """Average the curves of all runs that share strategy and space, or what ``by`` says, each run weighing the same.
-
-    Between two points of a run its value is that of the first, or without ``steps`` on the line between them.
-    Columns: those of ``by``, ``x``, runs, mean, sd (sample standard deviation, missing for one run), low, high (the
-    extremes). Only what every run of the group has reached is kept: a mean over fewer and fewer runs would bend where
-    a run ends.
-    """
-    groups = []
-    for keys, group in curves.groupby(list(by), observed=True, sort=True):
-        wide = group.pivot(index=x, columns="run", values="fitness").sort_index()
-        last = group.groupby("run", observed=True)[x].max().min()
-        wide = wide.ffill() if steps else wide.interpolate("index", limit_area="inside")
-        wide = wide.loc[:last].dropna()
-        mean = pd.DataFrame({**dict(zip(by, keys, strict=True)), x: wide.index})
-        mean["runs"] = wide.shape[1]
-        numbers = wide.to_numpy()
-        mean["mean"] = numbers.mean(axis=1)
-        mean["sd"] = numbers.std(axis=1, ddof=1) if wide.shape[1] > 1 else np.nan
-        mean["low"] = numbers.min(axis=1)
-        mean["high"] = numbers.max(axis=1)
-        groups.append(mean)
-    if not groups:
-        return pd.DataFrame(columns=[*by, x, "runs", "mean", "sd", "low", "high"])
-    return pd.concat(groups, ignore_index=True)
-
-
 def band_over_runs(
     curves: pd.DataFrame,
     x: str = "sample",
@@ -123,13 +95,17 @@ def band_over_runs(
     points: int = _POINTS,
     resamples: int = _RESAMPLES,
     seed: int = 0,
+    steps: bool = True,
 ) -> pd.DataFrame:
-    """Average curves as :func:`mean_over_runs` does, with the 95 % percentile interval of the bootstrap over runs.
+    """Average the curves of all runs that share strategy and space, or what ``by`` says, with the range of that mean.
 
-    Columns: those of ``by``, ``x``, runs, mean, low, high. The bootstrap draws whole runs with replacement, the same
-    ones at every ``x``. Of a single run, and without ``resamples``, there is no interval: low and high are missing.
-    That of few runs is too narrow: of three it is their range, which holds the true mean about three times in four.
-    More than ``points`` different ``x`` are thinned out evenly.
+    Between two points of a run its value is that of the first, or without ``steps`` on the line between them. Only what
+    every run of the group has reached is kept: a mean over fewer and fewer runs would bend where a run ends.
+
+    Columns: those of ``by``, ``x``, runs, mean, and low and high: the 95 % percentile interval of the bootstrap, which
+    draws whole runs with replacement, the same ones at every ``x``. Of a single run, and without ``resamples``, there
+    is no interval: low and high are missing. That of few runs is too narrow: of three it is their range, which holds
+    the true mean about three times in four. More than ``points`` different ``x`` are thinned out evenly.
     """
     groups = []
     for keys, group in curves.groupby(list(by), observed=True, sort=True):
@@ -141,8 +117,7 @@ def band_over_runs(
             continue  # one had ended before another began to have a fitness
         if len(at) > points:
             at = at[np.linspace(0, len(at) - 1, points).round().astype(int)]
-        held = [run["fitness"].to_numpy()[np.searchsorted(run[x].to_numpy(), at, side="right") - 1] for run in runs]
-        values = np.array(held)  # (runs, points)
+        values = np.array([_values_at(at, run[x].to_numpy(), run["fitness"].to_numpy(), steps) for run in runs])
         band = pd.DataFrame({**dict(zip(by, keys, strict=True)), x: at})
         band["runs"], band["mean"], band["low"], band["high"] = len(runs), values.mean(axis=0), np.nan, np.nan
         if len(runs) > 1 and resamples:
@@ -152,6 +127,17 @@ def band_over_runs(
     if not groups:
         return pd.DataFrame(columns=[*by, x, "runs", "mean", "low", "high"])
     return pd.concat(groups, ignore_index=True)
+
+
+def bootstrap_counts(individuals: int, resamples: int, rng: np.random.Generator) -> Floats:
+    """Return counts of shape (1 + resamples, individuals): the sample as it is, then draws with replacement."""
+    drawn = rng.multinomial(individuals, np.full(individuals, 1 / individuals), size=resamples)
+    return np.vstack([np.ones((1, individuals)), drawn])
+
+
+def _values_at(at: Floats, x: Floats, fitness: Floats, steps: bool) -> Floats:
+    """Return the values of a curve at some points."""
+    return fitness[np.searchsorted(x, at, side="right") - 1] if steps else np.interp(at, x, fitness)
 
 
 def _top_means(keys: list[Any], fitness: list[float], best: int) -> list[float]:

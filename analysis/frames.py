@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gc
 import glob
+import json
 import sqlite3
 import tomllib
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -27,6 +28,7 @@ from evo_nas.storage.columns import CHECKS, ColumnCheck, find_unsound, first_gen
 from evo_nas.storage.opening import open_to_read
 from evo_nas.storage.run_folder import measure_of, read_environment
 from evo_nas.storage.schema import CURVE, NOTE, TRIAL, Table
+from evo_nas.system.cache import expand_home
 from evo_nas.system.text import read_text
 from genotypes.genotype import printable, shorten
 from genotypes.measure import ACCURACY, common_measure
@@ -217,6 +219,14 @@ def load_metrics(paths: Paths) -> pd.DataFrame:
     return _concatenate(frames)
 
 
+def parse_cell(text: str | None) -> Any:
+    """Return the parsed readable cell; ``None`` if it cannot be parsed."""
+    try:
+        return None if text is None else json.loads(text, parse_constant=lambda _: None)
+    except (ValueError, RecursionError):
+        return None
+
+
 def _histories(path: Path) -> list[Path]:
     """Resolve one path or pattern to the history files that it leads to."""
     if path.is_dir():
@@ -229,7 +239,7 @@ def _histories(path: Path) -> list[Path]:
         return [path.resolve()]
     if not glob.has_magic(str(path)):
         raise HistoryError(f"there is no run at {path}")
-    matches = [Path(match) for match in sorted(glob.glob(str(path.expanduser())))]  # noqa: PTH207  # may be absolute
+    matches = [Path(match) for match in sorted(glob.glob(str(expand_home(path))))]  # noqa: PTH207  # may be absolute
     found = [match / "history.db" for match in matches if (match / "history.db").is_file()]
     found += [match for match in matches if match.is_file() and match.suffix == ".db"]
     if not found:
@@ -279,7 +289,8 @@ def _trials(run: RunRecord, wanted: list[str]) -> pd.DataFrame:
     # Rows come by id, so that a run with one worker stands in the order told already.
     if not np.array_equal(order, np.arange(len(order))):
         frame = frame.take(order).reset_index(drop=True)
-    frame["trained"] = frame["told"].notna() & frame["seconds"].notna()  # as TRAINED says
+    # What was reused, refused or answered with the failure of a quarantined network has no duration.
+    frame["trained"] = frame["told"].notna() & frame["seconds"].notna()
     frame["sample"] = frame["trained"].cumsum().astype("Int64").mask(pending)
     # fmax passes over failures, which have no fitness.
     frame["best_so_far"] = np.where(pending, np.nan, np.fmax.accumulate(frame["fitness"].to_numpy()))

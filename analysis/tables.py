@@ -10,7 +10,7 @@ from typing import IO, Any, Final
 
 import pandas as pd
 
-from analysis.frames import COLUMNS, Paths, find_runs, load_history
+from analysis.frames import COLUMNS, Paths, find_runs, load_history, parse_cell
 from genotypes.genotype import printable
 
 FORMATS: Final = ("table", "csv", "json", "parquet")
@@ -154,18 +154,10 @@ def _json(frame: pd.DataFrame) -> Iterator[str]:
         objects = _with_iso_times(block).astype(object)
         for row in objects.where(objects.notna(), None).to_dict("records"):
             if "cell" in row:
-                row["cell"] = _parse_cell(row["cell"])
+                row["cell"] = parse_cell(row["cell"])
             yield f"{before}\n{json.dumps(row, allow_nan=False)}"
             before = ","
     yield "[]\n" if before == "[" else "\n]\n"
-
-
-def _parse_cell(text: str | None) -> Any:
-    """Return the parsed readable cell; ``None`` if it cannot be parsed."""
-    try:
-        return None if text is None else json.loads(text, parse_constant=lambda _: None)
-    except (ValueError, RecursionError):
-        return None
 
 
 def _parquet(frame: pd.DataFrame) -> bytes:

@@ -8,8 +8,8 @@ setting under every seed: with the preset; with the reference, by default the pr
 counts as the truth; and with variants of the preset, spelled as what they change (``filters=4``, or
 ``epochs=8,train_images=1250``). A setting is an ordinary run folder below ``--out``, one trial a training, made by the
 evaluator that searches use: the same command goes on where it stopped, and more ``--seeds`` or ``--variants`` add to
-what is there. ``--dry-run`` says what it would take. Prints the table that ``analysis/fidelity.py`` documents, in
-Markdown. The reference has a seed of its own, so that no luck of a training is shared with what is held against it.
+what is there. ``--dry-run`` says what it would take. Prints the table of :mod:`benchmarks.fidelity_table` in Markdown.
+The reference has a seed of its own, so that no luck of a training is shared with what is held against it.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ from typing import Any, ClassVar, Final, cast
 import numpy as np
 import pandas as pd
 
-from analysis.fidelity import fidelity_table
 from analysis.frames import load_history, load_metrics
 from analysis.plots.files import picture_files, save
 from benchmarks.fidelity_figure import fidelity_figure
+from benchmarks.fidelity_table import fidelity_table
 from evo_nas.config import RunConfig, from_flags
 from evo_nas.errors import EvoNasError, UsageError
 from evo_nas.evaluators.proxy.evaluator import ProxyEvaluator
 from evo_nas.listeners.progress import Progress
-from evo_nas.manager import WHY
 from evo_nas.run import build, load_config, read_stored_config, resume, start
 from evo_nas.signals import EXIT_CODES, EndedAtOnce
+from evo_nas.storage.endings import WHY
 from evo_nas.storage.run_folder import RunFolder
 from evo_nas.study import is_finished
 from evo_nas.system.terminal import duration
@@ -175,7 +175,7 @@ def planned(given: argparse.Namespace) -> list[Setting]:
 
 
 def trainings(settings: Sequence[Setting], seeds: int) -> pd.DataFrame:
-    """Read all trainings, as :func:`analysis.fidelity.fidelity_table` takes them."""
+    """Read all trainings, as :func:`benchmarks.fidelity_table.fidelity_table` takes them."""
     frames = []
     for one in settings:
         trials = load_history(one.folder, columns=["id", "genotype", "fitness"]).sort_values("id")

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 from matplotlib.transforms import Bbox
 
-from analysis.plots.palette import FAINT, GRID, INK, STRATEGY_COLOURS
+from analysis.palette import FAINT, GRID, INK, STRATEGY_COLOURS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -36,7 +36,7 @@ _DIRECTIONS: Final[tuple[tuple[float, float], ...]] = (
 
 
 def fidelity_figure(table: pd.DataFrame, *, reference: str, baseline: str) -> Figure:
-    """Draw a :func:`analysis.fidelity.fidelity_table` in a figure of its own."""
+    """Draw a :func:`benchmarks.fidelity_table.fidelity_table` in a figure of its own."""
     figure = Figure(figsize=_SIZE, layout="constrained")
     plot_fidelity(table, figure.add_subplot(), reference=reference, baseline=baseline)
     return figure

@@ -23,8 +23,9 @@ from typing import Any, Final
 import numpy as np
 import pandas as pd
 
-from analysis.fidelity import Floats, bootstrap_counts, kendall_tau, percentile_interval, spearman_correlation
+from analysis.curves import Floats, bootstrap_counts
 from analysis.frames import HistoryError, find_runs, load_history, load_metrics
+from benchmarks.fidelity_table import kendall_tau, percentile_interval, spearman_correlation
 from evo_nas.errors import EvoNasError
 from evo_nas.evaluators.proxy.scores import SCORES
 

@@ -12,11 +12,16 @@ Everything that a notebook needs::
 
 from __future__ import annotations
 
+from evo_nas.system.early import end_in_one_line, is_own_command
+
+if is_own_command():
+    end_in_one_line()
+
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from evo_nas.system.shadows import HiddenPackageError, is_own_command, refuse_shadows
+from evo_nas.system.shadows import HiddenPackageError, refuse_shadows
 from evo_nas.system.version import __version__
 
 if TYPE_CHECKING:
@@ -24,8 +29,8 @@ if TYPE_CHECKING:
     from analysis.plots.compare_report import compare_runs as compare
     from analysis.plots.kinds import plot_kind as plot
     from evo_nas.api.networks import export, train
-    from evo_nas.api.searches import resume
-    from evo_nas.run import Run, search
+    from evo_nas.api.searches import resume, search
+    from evo_nas.run import Run
 
 __all__ = [
     "HiddenPackageError",
@@ -49,7 +54,7 @@ _HOMES = {
     "load_metrics": ("analysis.frames", "load_metrics"),
     "plot": ("analysis.plots.kinds", "plot_kind"),
     "resume": ("evo_nas.api.searches", "resume"),
-    "search": ("evo_nas.run", "search"),
+    "search": ("evo_nas.api.searches", "search"),
     "train": ("evo_nas.api.networks", "train"),
 }
 

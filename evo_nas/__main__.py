@@ -14,15 +14,15 @@ os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [_HOME, os.environ.get("
 def main() -> int:
     """Return the exit code of the command that the command line names."""
     from evo_nas.system.shadows import HiddenPackageError, refuse_shadows
+    from evo_nas.system.stops import set_watcher
 
+    set_watcher()
     try:
         refuse_shadows(_HOME)
         from evo_nas.cli import main as run_command
     except HiddenPackageError as error:
         print(f"evo_nas: {error}", file=sys.stderr)
         return error.exit_code
-    except KeyboardInterrupt:
-        return 130
     return run_command()
 
 

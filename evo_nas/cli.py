@@ -14,10 +14,12 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from importlib import import_module
-from typing import Any, Final, NoReturn
+from typing import Any, Final
 
 from evo_nas.commands.base import Parser
 from evo_nas.errors import EvoNasError
+from evo_nas.system.reasons import explain
+from evo_nas.system.stops import STOPS, StoppedBySignal, heed_stops, raise_stop, signal_name
 from evo_nas.system.terminal import safe_streams
 from evo_nas.system.version import __version__
 from genotypes.genotype import printable
@@ -51,7 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         # A notebook's backend may not be installed where we are; pictures are written, never shown.
         os.environ["MPLBACKEND"] = "agg"
     try:
-        with _terminable():
+        with heed_stops(raise_stop, raise_stop):
             arguments = build_parser().parse_args(argv)
             arguments.words = sys.argv[1:] if argv is None else list(argv)
             with _log_on_stderr():
@@ -62,17 +64,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     except EvoNasError as error:
         print(f"evo_nas: {printable(error)}", file=sys.stderr)
         return error.exit_code
-    except KeyboardInterrupt:
-        return 130
-    except _Terminated:
-        return 143
+    except KeyboardInterrupt as error:
+        number = error.number if isinstance(error, StoppedBySignal) else signal.SIGINT
+        print(f"evo_nas: stopped ({signal_name(number)})", file=sys.stderr)
+        return STOPS[signal.Signals(number)]
     except BrokenPipeError:
         # Whoever read our output has gone; keep Python from complaining once more when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except OSError as error:
-        place = error.filename or "the output"
-        print(f"evo_nas: cannot use {printable(place)}: {error.strerror}", file=sys.stderr)
+        place = f"cannot use {error.filename}: " if error.filename else ""
+        print(f"evo_nas: {printable(place + explain(error))}", file=sys.stderr)
         with suppress(OSError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
@@ -97,28 +99,6 @@ def _log_on_stderr() -> Iterator[None]:
         logger.removeHandler(handler)
         logger.setLevel(level)
         logger.propagate = propagate
-
-
-class _Terminated(BaseException):
-    """SIGTERM arrived."""
-
-
-@contextmanager
-def _terminable() -> Iterator[None]:
-    """Unwind on SIGTERM as on Ctrl-C, so that files are closed and workers stopped."""
-
-    def raise_termination(*_: object) -> NoReturn:
-        raise _Terminated
-
-    try:
-        before = signal.signal(signal.SIGTERM, raise_termination)
-    except ValueError:  # not in the main thread, where signals cannot be handled
-        yield
-        return
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 class _Command(Parser):

@@ -2,32 +2,44 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
-from enum import StrEnum
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
 from evo_nas.config import SearchConfig
-from evo_nas.errors import TooManyFailures, UsageError
+from evo_nas.errors import TooManyFailures, UsageError, calling
 from evo_nas.evaluators.base import Evaluator, Job
 from evo_nas.evaluators.limits import Limits
 from evo_nas.executors.base import Executor
+from evo_nas.storage.door import Refused
+from evo_nas.storage.endings import Reason
 from evo_nas.storage.history import History
-from evo_nas.storage.replay import KnownResult, Pending
+from evo_nas.storage.replay import LastAsk, Pending
+from evo_nas.system.alarm import Alarm, TimeIsUp
 from evo_nas.system.failpoints import Failpoint, reach
 from genotypes.genotype import GenotypeError, shorten
 from genotypes.individual import Evaluation, Individual, Outcome, Proposal
 from genotypes.measure import Measure
+from genotypes.plain import real, whole
 from genotypes.population import Population
-from genotypes.space import SearchSpace
-from strategies.base import SearchStrategy
+from genotypes.space import SearchSpace, describe
+from strategies.base import SearchStrategy, check_notes, check_proposal
 
 if TYPE_CHECKING:
     import numpy as np
+
+_log = logging.getLogger(__name__)
+_IMPURE: Final = (
+    "warning: %s does not ask again what it asked as trial %d: its ask is no function of what it was told, or versions "
+    "have changed; from here on the search is not what it would have been without the interruption"
+)
+_RESTORED_AT_ONCE: Final = 100  # individuals
 
 MEAN_OF: Final = 100
 """Individuals of the mean that is shown while a strategy without a population of its own searches."""
@@ -39,34 +51,8 @@ CRASHES: Final = 2
 """A training that takes its process down is tried so often; then its network is quarantined for the rest of the run."""
 
 
-class Reason(StrEnum):
-    """The reason for which a search ended. After the last five it is not over, and can be resumed."""
-
-    TRIALS = "trials"
-    """the budget of trainings is spent"""
-    TARGET = "target"
-    """a fitness as high as the target was found"""
-    EXHAUSTED = "exhausted"
-    """the strategy has nothing more to propose"""
-    CONVERGED = "converged"
-    """the strategy proposes only what is known already"""
-    REFUSED = "refused"
-    """the limits refuse whatever the strategy proposes"""
-    TIME = "time"
-    """the time limit was reached"""
-    SCHEDULER = "scheduler"
-    """the scheduler of a cluster said that it is about to end the job"""
-    INTERRUPTED = "interrupted"
-    """somebody pressed Ctrl-C"""
-    TERMINATED = "terminated"
-    """somebody sent SIGTERM"""
-    HUNG_UP = "hung-up"
-    """the terminal was closed"""
-
-    @property
-    def is_final(self) -> bool:
-        """Whether the search is over, so that resuming it needs a new budget or target."""
-        return self in (Reason.TRIALS, Reason.TARGET, Reason.EXHAUSTED, Reason.CONVERGED, Reason.REFUSED)
+HEEDING: Final = 1.5
+"""Seconds that code of a plug-in may go on after the search was stopped: a signal is heeded within two."""
 
 
 class Listener:
@@ -144,6 +130,7 @@ class PopulationManager:
         self._clock = clock
         self._started = clock()
         self._stop: Reason | None = None
+        self._alarm = Alarm()
         self._deadline = math.inf  # when the grace is over
         self._pending: dict[int, Pending] = {}  # asked and not told, by ascending id
         self._running: set[int] = set()  # those of them that are being trained
@@ -161,13 +148,24 @@ class PopulationManager:
             self._stop = reason
             self._deadline = self._clock() + self.grace
             self.executor.wake()
+            self._alarm.ring_in(HEEDING)
 
     def run(self) -> Reason:
         """Search until the budget is spent, nothing is proposed that can be trained, or the search is stopped.
 
+        Code of the strategy that goes on for :data:`HEEDING` seconds after that is ended. An ask is as if it had not
+        been asked; with a start or a tell, which leave the strategy half told, the search ends without further grace.
+
         Raises:
             TooManyFailures: if ``max_consecutive_failures`` trainings in a row failed.
         """
+        try:
+            return self._run()
+        except TimeIsUp:
+            assert self._stop is not None, "else nothing rings"
+            return self._stop
+
+    def _run(self) -> Reason:
         for listener in self.listeners:
             listener.starting(self.evaluator.measure)
         self._restore()
@@ -189,7 +187,7 @@ class PopulationManager:
     @property
     def _window(self) -> int:
         """Number of the youngest that the population keeps: the longest look back decides."""
-        return max(self.strategy.window, self.evaluator.window)
+        return whole(max(self.strategy.window, self.evaluator.window))
 
     def _look_at_the_clock(self) -> None:
         if self.time_limit is not None and self._clock() - self._started >= self.time_limit:
@@ -208,9 +206,11 @@ class PopulationManager:
 
         What the strategy would have forgotten is left out: see :attr:`strategies.base.SearchStrategy.lookback`.
         """
-        history, lookback = self.history, self.strategy.lookback
-        self.strategy.start(self.space, self._rng())
-        after = 0 if lookback is None else history.horizon(max(lookback, self._window, 1))
+        history, lookback, ask = self.history, self.strategy.lookback, self.history.find_last_ask()
+        with calling(self.strategy, "start"), self._limit_time():
+            self.strategy.start(self.space, self._rng())
+        later = history.count_tells(ask.event) if ask else 0
+        after = 0 if lookback is None else history.horizon(max(whole(lookback), self._window, 1) + later)
         if after:
             self.population = history.population(self._window, after)
         trials = history.count_tells(after)
@@ -221,8 +221,12 @@ class PopulationManager:
                     listener.restoring(count, trials)
             if self._stop:
                 return
+            if ask and count == trials - later:
+                self._ask_again(ask)
             notes = self._learn(individual)
             last = (individual.id, notes) if notes else None
+        if ask and not later:
+            self._ask_again(ask)
         if last:  # the run may have died between the tell and its notes
             history.note(*last)
         self._last_id = history.last_id
@@ -234,6 +238,13 @@ class PopulationManager:
             listener.restored(self.population, self._trained)
         self._backlog.extend(history.pending())
         self._pending = {pending.id: pending for pending in self._backlog}
+
+    def _ask_again(self, ask: LastAsk) -> None:
+        """Warn if the strategy does not ask what it asked before in the same state: it will not go on as it began."""
+        with calling(self.strategy, "ask"):
+            again = check_proposal(self.strategy.ask(self.population, ask.waiting, self._rng(ask.id, _ASK)), ask.id - 1)
+        if again is None or (again.genotype, again.parent) != (ask.proposal.genotype, ask.proposal.parent):
+            _log.warning(_IMPURE, type(self.strategy).__name__, ask.id)
 
     def _fill(self) -> Reason | None:
         """Ask until every slot is busy; say why asking ended for good, if it did."""
@@ -247,11 +258,28 @@ class PopulationManager:
                 return self._because_of_the_limits() or Reason.CONVERGED
             id = self._last_id + 1
             waiting = [pending.proposal for pending in self._pending.values()]
-            proposal = self.strategy.ask(self.population, waiting, self._rng(id, _ASK))
+            try:
+                with calling(self.strategy, "ask"), self._limit_time():
+                    answer = self.strategy.ask(self.population, waiting, self._rng(id, _ASK))
+                    proposal = check_proposal(answer, self._last_id)
+            except TimeIsUp:
+                break
             if proposal is None:
                 return None if self._running else self._because_of_the_limits() or Reason.EXHAUSTED
             self._ask(id, proposal)
         return self._stop
+
+    @contextmanager
+    def _limit_time(self) -> Iterator[None]:
+        """End the code of a plug-in that goes on for long after the search was stopped.
+
+        Raises:
+            TimeIsUp: in the block.
+        """
+        with self._alarm.limit():
+            if self._stop:
+                self._alarm.ring_in(HEEDING)
+            yield
 
     def _because_of_the_limits(self) -> Reason | None:
         """Return whether it is the limits that leave nothing to train: they refused the last asks, all of them."""
@@ -263,14 +291,20 @@ class PopulationManager:
         genotype = proposal.genotype
         answer: Evaluation | None = None
         try:
-            key, cell = self.space.key(genotype), self.space.readable(genotype)
+            with calling(self.space, "key and readable", GenotypeError):
+                key, cell = describe(self.space, genotype)
         except GenotypeError as error:  # a fault of the strategy, which is told of it like of any other failure
             key, cell = str(genotype), {"text": str(genotype)}
             answer = Evaluation(Outcome.INVALID, seconds=None, error=str(error))
-        pending = Pending(id, proposal, key, self.evaluator.brief(self.population))
+        with calling(self.evaluator, "brief"):
+            pending = Pending(id, proposal, key, tuple(map(real, self.evaluator.brief(self.population))))
         answer = answer or self._answer(pending)
         trains = answer is None and not self._waits(pending)
-        self.history.ask(id, proposal, key, cell, self.config.seed, pending.brief, attempt=trains, answer=answer)
+        try:
+            self.history.ask(id, proposal, key, cell, self.config.seed, pending.brief, attempt=trains, answer=answer)
+        except Refused as error:
+            with calling({"memo": self.strategy, "brief": self.evaluator}.get(error.column, self.space), error.column):
+                raise
         self._last_id = id
         self._pending[id] = pending
         self._proceed(pending, answer)
@@ -312,12 +346,13 @@ class PopulationManager:
         """Answer an ask from what is known, or refuse it; ``None`` if it must be trained."""
         known = self.history.find(pending.key)
         if known is not None and (self.reuse or known.outcome is Outcome.CRASH):
-            return _again(known, self._kept)
+            return known.answer(self._kept)
         if self.limits and not self._waits(pending):
-            cost = self.evaluator.cost(pending.proposal.genotype)
-            if cost is not None and (error := self.limits.refusal(cost)):
-                metrics = {"parameters": cost.parameters, "mult_adds": cost.mult_adds}
-                return Evaluation(Outcome.REFUSED, seconds=None, metrics=metrics, error=error)
+            with calling(self.evaluator, "cost", GenotypeError):
+                cost = self.evaluator.cost(pending.proposal.genotype)
+                if cost is not None and (error := self.limits.refusal(cost)):
+                    metrics = {"parameters": cost.parameters, "mult_adds": cost.mult_adds}
+                    return Evaluation(Outcome.REFUSED, seconds=None, metrics=metrics, error=error)
         return None
 
     def _waits(self, pending: Pending) -> bool:
@@ -344,37 +379,33 @@ class PopulationManager:
         self._trained += 1
         if evaluation.seconds is None:  # by which the history tells what was trained
             evaluation = replace(evaluation, seconds=0.0)
+        evaluation = self._tell(id, evaluation)
         self._failures = 0 if evaluation.outcome.has_fitness else self._failures + 1
-        self._tell(id, evaluation)
         for twin in self._waiting.pop(pending.key, ()):
             known = self.history.find(pending.key)
             assert known is not None, "the training that others waited for is recorded"
-            self._tell(twin, _again(known, self._kept))
+            self._tell(twin, known.answer(self._kept))
         if self._failures >= self.config.max_consecutive_failures:
-            last_line = (evaluation.error or "no error text").strip().splitlines()[-1]
-            raise TooManyFailures(
-                f"{self._failures} trainings in a row failed, the last one with outcome {evaluation.outcome}: "
-                f"{shorten(last_line, 200)}"
-            )
+            words = shorten((evaluation.error or "no error text").strip().splitlines()[-1], 200)
+            last = f"the last one with outcome {evaluation.outcome}: {words}"
+            raise TooManyFailures(f"{self._failures} trainings in a row failed, {last}")
 
-    def _tell(self, id: int, evaluation: Evaluation) -> None:
-        """Record how an ask ended; only then let anybody know."""
-        self.history.tell(id, evaluation)
+    def _tell(self, id: int, evaluation: Evaluation) -> Evaluation:
+        """Record how an ask ended, as a failure if a history cannot hold it; only then let anybody know."""
+        try:
+            self.history.tell(id, evaluation)
+        except Refused as error:
+            evaluation = Evaluation.failed(Outcome.ERROR, str(error), seconds=evaluation.seconds or 0.0)
+            self.history.tell(id, evaluation)
         self._hear(id, evaluation)
+        return evaluation
 
     def _hear(self, id: int, evaluation: Evaluation) -> None:
         """Inform population, strategy and listeners of how an ask ended, which is recorded."""
         proposal = self._pending.pop(id).proposal
-        individual = Individual(
-            id,
-            proposal.genotype,
-            evaluation.outcome,
-            evaluation.fitness,
-            proposal.parent,
-            proposal.memo,
-            evaluation.metrics,
-            evaluation.curve,
-        )
+        genotype, parent, memo = proposal.genotype, proposal.parent, proposal.memo
+        outcome, fitness = evaluation.outcome, evaluation.fitness
+        individual = Individual(id, genotype, outcome, fitness, parent, memo, evaluation.metrics, evaluation.curve)
         notes = self._learn(individual)
         reach(Failpoint.LEARNED)
         if notes:
@@ -388,7 +419,7 @@ class PopulationManager:
         if self.config.target_accuracy is not None and best and best[0].score >= self.config.target_accuracy:
             self.stop(Reason.TARGET)
 
-    def _learn(self, individual: Individual) -> Mapping[str, float] | None:
+    def _learn(self, individual: Individual) -> Mapping[str, float]:
         """Inform the population and the strategy of an individual; the same for a new one and a remembered one.
 
         Raises:
@@ -401,40 +432,11 @@ class PopulationManager:
                 f"{individual.id} has {has}: start a new run with one of these, or with another evaluator"
             )
         self.population.add(individual)
-        return self.strategy.tell(individual, self._rng(individual.id, _TELL))
+        with calling(self.strategy, "tell"), self._limit_time():
+            return check_notes(self.strategy.tell(individual, self._rng(individual.id, _TELL)))
 
     def _rng(self, *ids: int) -> np.random.Generator:
         """Make the generator of one event: a function of the run's seed, the id and the kind of event."""
         import numpy as np
 
         return np.random.default_rng([self.config.seed, *ids])
-
-
-_RESTORED_AT_ONCE: Final = 100
-
-
-def _again(known: KnownResult, kept: Sequence[str]) -> Evaluation:
-    """Answer a network that was trained before: with its fitness and the metrics to be kept, or with its failure."""
-    metrics = {name: known.metrics[name] for name in kept if name in known.metrics}
-    outcome = Outcome.REUSED if known.fitness is not None else known.outcome
-    return Evaluation(outcome, known.fitness, known.test_fitness, seconds=None, metrics=metrics, error=known.error)
-
-
-WHY: Final[Mapping[str, str]] = {
-    Reason.TRIALS: "all trials are done",
-    Reason.TARGET: "the target {measure} is reached",
-    Reason.EXHAUSTED: "the strategy has nothing more to propose",
-    Reason.CONVERGED: "the strategy proposes only networks that are known",
-    Reason.REFUSED: "the limits refuse whatever the strategy proposes",
-    Reason.TIME: "the time limit is reached",
-    Reason.SCHEDULER: "the scheduler wants the machine",
-    Reason.INTERRUPTED: "Ctrl-C",
-    Reason.TERMINATED: "SIGTERM",
-    Reason.HUNG_UP: "the terminal was closed",
-}
-"""Why a search ended, in words, to be filled in by :func:`say_why`."""
-
-
-def say_why(reason: str, measure: Measure) -> str:
-    """Return why a search ended, in words; a reason that nobody knows is shortened."""
-    return WHY[reason].format(measure=measure.name) if reason in WHY else shorten(reason, 200)

@@ -9,7 +9,6 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,17 +24,18 @@ from evo_nas.config import (
     merge,
     read_toml,
 )
-from evo_nas.errors import RunFolderError, UsageError
-from evo_nas.evaluators.base import Evaluator, Placement
+from evo_nas.errors import RunFolderError, RunFolderMoved, UsageError, calling
+from evo_nas.evaluators.base import Evaluator, Placement, check_evaluator
 from evo_nas.evaluators.catalogue import EVALUATORS
-from evo_nas.evaluators.limits import Limits
+from evo_nas.evaluators.limits import advise_on_limits
 from evo_nas.executors.capacity import check_memory
 from evo_nas.executors.choice import build_executor
 from evo_nas.listeners.tensorboard import TensorBoard, require_tensorboard
 from evo_nas.listeners.weights import WeightKeeper
-from evo_nas.manager import MEAN_OF, Listener, PopulationManager, Reason
+from evo_nas.manager import MEAN_OF, Listener, PopulationManager
 from evo_nas.signals import handle_signals
-from evo_nas.storage.crashes import CrashFile
+from evo_nas.storage.crashes import CrashFile, take_crash
+from evo_nas.storage.endings import Reason
 from evo_nas.storage.history import History
 from evo_nas.storage.run_folder import RunFolder, repair_command
 from evo_nas.system.failpoints import Failpoint, reach
@@ -44,10 +44,10 @@ from evo_nas.system.text import read_text
 from evo_nas.system.version import __version__
 from genotypes.catalogue import SPACES, build_space
 from genotypes.genotype import shorten
-from genotypes.individual import Cost, Evaluation, Outcome
+from genotypes.plain import whole
 from genotypes.registry import OptionError, Registry, option_types, options_of
-from genotypes.space import SearchSpace
-from strategies.base import SearchStrategy
+from genotypes.space import SearchSpace, check_space
+from strategies.base import SearchStrategy, check_strategy
 from strategies.catalogue import STRATEGIES
 
 
@@ -117,6 +117,7 @@ def build(config: RunConfig) -> Parts:
 
     Raises:
         UsageError: if a name or an option is unknown, a value impossible, or the parts do not suit each other.
+        PluginError: if one of them does not keep its contract.
     """
     if config.hardware.tensorboard:
         require_tensorboard()
@@ -124,9 +125,18 @@ def build(config: RunConfig) -> Parts:
         name = config.run.space
         # A spelling alone imports no code; a plug-in is named by whoever runs the search.
         space = SPACES.build(name, config.space) if ":" in name else build_space(name, config.space)
-        strategy = STRATEGIES.build(config.run.strategy, config.strategy).suited(space)
+        with calling(space, "its decisions and spelling"):
+            check_space(space)
+        given = STRATEGIES.build(config.run.strategy, config.strategy)
+        with calling(given, "suited", ValueError):
+            strategy = given.suited(space)
+        with calling(given, "its properties"):
+            check_strategy(strategy)
         evaluator = EVALUATORS.build(config.run.evaluator, config.evaluator)
-        evaluator.bind(space, placement(config.hardware))
+        with calling(evaluator, "bind", ValueError):
+            evaluator.bind(space, placement(config.hardware))
+        with calling(evaluator, "its properties"):
+            check_evaluator(evaluator)
     except ValueError as error:
         raise UsageError(str(error)) from error
     _refuse_missing_metrics(strategy, evaluator)
@@ -191,7 +201,8 @@ def start(
         TooManyFailures: if trial after trial failed.
     """
     try:
-        parts.evaluator.prepare(folder.path)
+        with calling(parts.evaluator, "prepare", OSError):
+            parts.evaluator.prepare(folder.path)
         check_memory(config.hardware, parts.evaluator)
         folder.write_config(fill_options(config, parts).to_toml())
     except BaseException:
@@ -222,10 +233,11 @@ def resume(
         TooManyFailures: if trial after trial failed.
     """
     with ExitStack() as stack:
-        parts.evaluator.prepare(folder.path)
+        with calling(parts.evaluator, "prepare", OSError):
+            parts.evaluator.prepare(folder.path)
         check_memory(config.hardware, parts.evaluator)
         if folder.history.exists():
-            parts.evaluator.groundwork(partial(_announce, listeners=listeners))
+            _lay_groundwork(parts.evaluator, listeners)
             _check_surroundings(folder, parts.evaluator)
             history = stack.enter_context(History.open(folder.history, locks=folder.has_locks, durable=durable))
         elif folder.log_file.exists():
@@ -236,7 +248,7 @@ def resume(
         reach(Failpoint.CONFIG_REWRITTEN)
         if not folder.history.exists():  # it was killed before it had one
             return _begin(config, folder, parts, listeners, durable, heeds_signals)
-        return _search(config, folder, history, parts, listeners, heeds_signals)
+        return _search_anywhere(config, folder, history, parts, listeners, durable, heeds_signals)
 
 
 def _begin(
@@ -248,18 +260,29 @@ def _begin(
     heeds_signals: bool,
 ) -> Run:
     """Search in a folder that has a configuration and nothing else yet."""
-    parts.evaluator.groundwork(partial(_announce, listeners=listeners))
-    record = {**environment(), "space": parts.space.spelling, "data": dict(parts.evaluator.fingerprint())}
+    _lay_groundwork(parts.evaluator, listeners)
+    record = {**environment(), "space": parts.space.spelling, "data": _fingerprint(parts.evaluator)}
     record["measure"] = parts.evaluator.measure.to_json()
     folder.write_environment(json.dumps(record, indent=2) + "\n")
     reach(Failpoint.ENVIRONMENT_WRITTEN)
-    with History.create(folder.history, locks=folder.has_locks, durable=durable) as history:
-        return _search(config, folder, history, parts, listeners, heeds_signals)
+    history = History.create(folder.history, locks=folder.has_locks, durable=durable)
+    return _search_anywhere(config, folder, history, parts, listeners, durable, heeds_signals)
 
 
-def _announce(words: str, listeners: Sequence[Listener]) -> None:
-    for listener in listeners:
-        listener.preparing(words)
+def _lay_groundwork(evaluator: Evaluator, listeners: Sequence[Listener]) -> None:
+    """Have the evaluator build what all trials need, while the listeners hear how far it is."""
+
+    def announce(words: str) -> None:
+        for listener in listeners:
+            listener.preparing(words)
+
+    with calling(evaluator, "groundwork", OSError):
+        evaluator.groundwork(announce)
+
+
+def _fingerprint(evaluator: Evaluator) -> dict[str, str]:
+    with calling(evaluator, "fingerprint", OSError):
+        return {str(name): str(digest) for name, digest in evaluator.fingerprint().items()}
 
 
 def _check_surroundings(folder: RunFolder, evaluator: Evaluator) -> None:
@@ -274,7 +297,7 @@ def _check_surroundings(folder: RunFolder, evaluator: Evaluator) -> None:
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return  # it says nothing, so there is nothing to compare
     now = environment()["versions"]
-    if changed := list(differences({"data": data}, {"data": dict(evaluator.fingerprint())}, ("data",) if data else ())):
+    if changed := list(differences({"data": data}, {"data": _fingerprint(evaluator)}, ("data",) if data else ())):
         raise UsageError(
             f"resume continues the same search, and its data is not the same: {'; '.join(changed)}; "
             "bring back the data that the run began with, or start a new run"
@@ -314,30 +337,6 @@ def read_stored_config(path: Path, given: Tables | None = None, plugins: Sequenc
     return new
 
 
-def search(
-    *,
-    run_dir: str | os.PathLike[str] | None = None,
-    settings: Sequence[str] = (),
-    listeners: Sequence[Listener] = (),
-    **flags: Any,
-) -> Run:
-    """Search, and give the finished run, which ``analysis.load_history`` turns into a DataFrame.
-
-    The keywords are the flags of ``python -m evo_nas run``, as in ``search(strategy="evolution", dataset="digits",
-    trials=100, population=20, sample=5)``; ``settings`` are what ``--set`` takes. To search with objects of your own
-    instead of names, use :class:`evo_nas.manager.PopulationManager`.
-
-    Raises:
-        UsageError: if a flag, a name or an option is unknown, or a value impossible.
-        RunFolderError: if ``run_dir`` is not empty, in use or cannot be made.
-        EvoNasError: for whatever else ends a run: see :func:`start`.
-    """
-    config = load_config(flags, settings=settings)
-    parts = build(config)
-    with RunFolder.create(Path(run_dir) if run_dir else new_folder(config, parts)) as folder:
-        return start(config, folder, parts, listeners=listeners)
-
-
 def placement(hardware: Hardware) -> Placement:
     """Return where evaluations run; the cores are shared out among the workers unless ``threads`` is given."""
     cores = hardware.cpus_per_trial if hardware.executor == "ray" else usable_cores() / hardware.workers
@@ -348,6 +347,34 @@ def placement(hardware: Hardware) -> Placement:
         keep_weights=hardware.keep_weights > 0,
         workers=hardware.workers,
     )
+
+
+def _search_anywhere(
+    config: RunConfig,
+    folder: RunFolder,
+    history: History,
+    parts: Parts,
+    listeners: Sequence[Listener],
+    durable: bool,
+    heeds_signals: bool,
+) -> Run:
+    """Search, and go on where the folder is now when it was moved meanwhile; what was in flight begins again."""
+    began = time.monotonic()
+    while True:
+        try:
+            with history:
+                return _search(config, folder, history, parts, listeners, heeds_signals)
+        except RunFolderMoved:
+            folder.follow()
+            if not history.is_at(folder.history):
+                raise
+        folder.log("moved", to=str(folder.path))
+        print(f"evo_nas: the run folder was moved; the search continues in {folder.path}", file=sys.stderr)
+        parts.evaluator.prepare(folder.path)
+        if limit := config.hardware.time_limit:
+            left = max(0.0, limit - (time.monotonic() - began))
+            config, began = replace(config, hardware=replace(config.hardware, time_limit=left)), time.monotonic()
+        history = History.open(folder.history, locks=folder.has_locks, durable=durable)
 
 
 def _search(
@@ -362,9 +389,10 @@ def _search(
     if not folder.has_locks:
         _warn_of_missing_locks(folder)
     hardware = config.hardware
-    tensorboard = TensorBoard(folder.path, history, parts.strategy.window or MEAN_OF) if hardware.tensorboard else None
+    mean_of = whole(parts.strategy.window) or MEAN_OF
+    tensorboard = TensorBoard(folder.path, history, mean_of) if hardware.tensorboard else None
     crash_file = CrashFile(folder.crash)
-    crashed = _read_crash(crash_file, history)
+    crashed = take_crash(crash_file, history)
 
     def watch(id: int) -> AbstractContextManager[None]:
         attempt = history.find_open_attempt(id)
@@ -390,44 +418,20 @@ def _search(
     try:
         with handle_signals(manager.stop) if heeds_signals else nullcontext(), tensorboard or nullcontext():
             reason = manager.run()
+    except RunFolderMoved:  # at the old place nothing is ours
+        raise
     except BaseException as error:
         folder.log("stop", error=f"{type(error).__name__}: {error}")
         raise
     finally:
         executor.close()
         crash_file.close()
-        _read_crash(crash_file, history)  # which removes the file, unless the search ended before it took a crash up
+        if history.is_at(folder.history):  # which removes the file, unless the search ended before it took a crash up
+            take_crash(crash_file, history)
+    history.settle()  # a study believes the log that nothing is left to try
     folder.log("end", reason=str(reason))
     reach(Failpoint.ENDED)
-    return Run(folder.path, reason, _advice(history, manager.limits) if reason is Reason.REFUSED else None)
-
-
-def _read_crash(crash_file: CrashFile, history: History) -> dict[int, Evaluation]:
-    """Return how the attempt ended, by the id of its trial, that took the process of the last search down, if one did.
-
-    A crash counts once: one of an attempt that has an end, or that is not the last of its trial, is none any more.
-    """
-    crash = crash_file.read()
-    attempt = history.find_open_attempt(crash.trial) if crash else None
-    if crash is None or attempt is None or attempt[0] != crash.attempt:
-        crash_file.remove()
-        return {}
-    seconds = max(0.0, min(crash.at, time.time()) - attempt[1])
-    return {crash.trial: Evaluation.failed(Outcome.CRASH, crash.words, seconds=seconds)}
-
-
-def _advice(history: History, limits: Limits) -> str:
-    """Return what to do about limits that refused one network after another.
-
-    Raises:
-        UsageError: saying the same, if they left nothing to train at all.
-    """
-    refused = history.find_refusals_since_training()
-    smallest = Cost(refused.parameters or 0, refused.mult_adds or 0)
-    advice = f"{refused.count:,} networks in a row were refused; {limits.advice(smallest)}"
-    if history.count_trainings():
-        return advice
-    raise UsageError(f"nothing was trained: {advice}")
+    return Run(folder.path, reason, advise_on_limits(history, manager.limits) if reason is Reason.REFUSED else None)
 
 
 def _find(catalogue: Registry[Any], name: str) -> type:

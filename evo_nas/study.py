@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import signal
 import tomllib
 import traceback
@@ -20,25 +19,22 @@ from shutil import rmtree
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from evo_nas.config import OPTION_TABLES, RunConfig, Tables, differences, read_setting
-from evo_nas.errors import EvoNasError, RunFolderError, UsageError
-from evo_nas.manager import Listener, Reason
+from evo_nas.errors import EvoNasError, RunFolderError, UsageError, calling
+from evo_nas.manager import Listener
 from evo_nas.run import Parts, build, fill_options, load_config, read_stored_config, resume, start
+from evo_nas.storage.endings import Reason
 from evo_nas.storage.history import History
 from evo_nas.storage.log import read_log
 from evo_nas.storage.run_folder import RunFolder, is_of_a_run, take_lock
+from evo_nas.storage.study_record import VERSION, file_name, read_study
 from evo_nas.system.atomic import make_folder, write_whole
 from evo_nas.system.links import refuse_links
-from evo_nas.system.text import read_text
-from genotypes.genotype import shorten
 from genotypes.individual import Evaluation, Individual
 from genotypes.population import Population
 from genotypes.registry import options_of
 
 if TYPE_CHECKING:
     from collections.abc import Generator
-
-VERSION: Final = 1
-"""Version of ``study.json``."""
 
 _NOTHING_LEFT: Final = (Reason.CONVERGED, Reason.EXHAUSTED, Reason.REFUSED)
 
@@ -56,7 +52,7 @@ class Entrant:
     @property
     def folder(self) -> str:
         """Name of its run folders, before ``-seed<k>``."""
-        return _file_name(self.label)
+        return file_name(self.label)
 
 
 @dataclass(frozen=True)
@@ -82,7 +78,7 @@ class Study:
         evaluator, run = build(self.config).evaluator, self.config.run
         options = options_of(evaluator)
         what = options.get("dataset") or options.get("column") or run.evaluator.rpartition(":")[2]
-        return Path("runs") / _file_name(f"study-{run.space.rpartition(':')[2]}-{what}-{run.repeats}")
+        return Path("runs") / file_name(f"study-{run.space.rpartition(':')[2]}-{what}-{run.repeats}")
 
 
 @dataclass(frozen=True)
@@ -182,7 +178,8 @@ def open_study(study: Study, path: Path) -> Iterator[Study]:
         try:
             # The same evaluator for all, so that what it fills in when it is prepared is the same too.
             evaluator = every_part[0].evaluator
-            evaluator.prepare(path)
+            with calling(evaluator, "prepare", OSError):
+                evaluator.prepare(path)
             filled = replace(
                 study,
                 entrants=tuple(
@@ -192,7 +189,7 @@ def open_study(study: Study, path: Path) -> Iterator[Study]:
             )
             record = _record(filled, evaluator.optimum)
             if known.is_file():
-                record = _merge(_read(known), record, path)
+                record = _merge(read_study(path), record, path)
             _check_alike(record["strategies"])
         except BaseException:
             if not known.is_file():
@@ -296,7 +293,7 @@ class _Watch(Listener):
         self.best = next((individual.fitness for individual in population.best(1)), None)
 
     def told(self, individual: Individual, evaluation: Evaluation, population: Population, trained: int) -> None:
-        """Look at the best, and who is alive."""
+        """Style at the best, and who is alive."""
         self.restored(population, trained)
         if self.parent is not None and os.getppid() != self.parent:
             os._exit(1)  # every step is on disk; nobody is there to be told
@@ -408,38 +405,3 @@ def _merge(old: Mapping[str, Any], new: dict[str, Any], path: Path) -> dict[str,
             "name another folder with --study-dir"
         )
     return {**new, "strategies": list(before.values())}
-
-
-def _read(file: Path) -> dict[str, Any]:
-    """Read ``study.json``.
-
-    Raises:
-        RunFolderError: if it is damaged, leads out of its folder, or is of another version.
-    """
-    try:
-        record = json.loads(read_text(file))
-        version = record["version"]
-        if version == VERSION:
-            tables = [record[name] for name in ("run", "space", "evaluator")]
-            for entry in record["strategies"]:
-                tables.append(entry["options"])
-                label, folder, name = (entry[key] for key in ("label", "folder", "name"))
-                if not (isinstance(label, str) and isinstance(name, str) and isinstance(folder, str)):
-                    raise ValueError("a label, a name or a folder is no text")
-                if folder != _file_name(folder):
-                    raise ValueError(f"the folder {shorten(folder)!r} does not lie in that of the study")
-            for table in tables:
-                if not isinstance(table, dict) or not all(map(str.isidentifier, table)):
-                    raise ValueError(f"{shorten(table)} is no table of options")
-            if not (record["optimum"] is None or type(record["optimum"]) in (int, float)):
-                raise ValueError(f"its optimum is {shorten(record['optimum'])}, no number")
-            return dict(record)
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        reason = shorten(repr(error), 200)
-        raise RunFolderError(f"{file} is damaged ({reason}); name another folder with --study-dir") from None
-    raise RunFolderError(f"{file} has version {shorten(version)}, this evo_nas reads version {VERSION}")
-
-
-def _file_name(text: str) -> str:
-    """Make a file name of a label: what could not stand there, or in a shell, becomes a dot."""
-    return re.sub(r"[^\w()=,+.-]", ".", text)

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from genotypes.plain import whole
+
 _NUMBERS: Final = {str(number): number for number in range(256)}
 """Nearly all numbers that choices are: looking a spelling up takes a fraction of the time of reading it."""
 
@@ -23,6 +25,8 @@ class Genotype:
     from 0, in the order in which a controller predicts them. Whether the choices fit the space is known to the
     space alone: see :meth:`genotypes.space.SearchSpace.check`.
 
+    Integers may come from numpy, torch or pandas; they are kept as ``int``.
+
     Raises:
         GenotypeError: if the space is empty or a choice is not a non-negative integer.
     """
@@ -31,8 +35,11 @@ class Genotype:
     choices: tuple[int, ...]
 
     def __post_init__(self) -> None:
-        if not self.space:
+        if not (self.space and isinstance(self.space, str)):
             raise GenotypeError("a genotype needs the name of its space, as in 'nasnet:0.1.2.3'")
+        object.__setattr__(self, "choices", tuple(self.choices))
+        if not set(map(type, self.choices)) <= {int}:
+            object.__setattr__(self, "choices", tuple(map(_whole_or_same, self.choices)))
         for position, choice in enumerate(self.choices):
             if type(choice) is not int or choice < 0:
                 raise GenotypeError(f"choice {position} must be an integer of at least 0, not {shorten(repr(choice))}")
@@ -87,6 +94,14 @@ class Genotype:
         if not isinstance(space, str) or not isinstance(choices, list):
             raise GenotypeError('"space" must be a string and "choices" a list of integers')
         return cls(space, tuple(choices))
+
+
+def _whole_or_same(choice: object) -> Any:
+    """Return a choice as an ``int``, and what is none as it is."""
+    try:
+        return whole(choice)
+    except ValueError:
+        return choice
 
 
 def _whole_numbers(fields: Sequence[str], text: str) -> tuple[int, ...]:

@@ -7,11 +7,13 @@ import re
 import types
 import typing
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from genotypes.genotype import shorten
+from genotypes.plain import plain, real, whole
 
 T = TypeVar("T")
 
@@ -73,8 +75,8 @@ class Registry(Generic[T]):
 def build_with_options(kind: type[T], what: str, options: Mapping[str, object]) -> T:
     """Build a dataclass from options by name; ``what`` names it in messages.
 
-    Values may be of the field's type, or text that is read as it: ``5``, ``0.1``, ``true``, ``a,b,c`` for a tuple of
-    strings, ``none`` where the field may be ``None``.
+    Values may be of the field's type, scalars of numpy, torch or pandas, or text that is read as it: ``5``, ``0.1``,
+    ``true``, ``a,b,c`` for a tuple of strings, ``none`` where the field may be ``None``.
 
     Raises:
         OptionError: if an option is unknown or cannot have that value.
@@ -121,27 +123,27 @@ def _read(kind: Any, value: object) -> object:
         if isinstance(value, str):
             return tuple(filter(None, re.split(r"[+,\s]+", value)))
         if isinstance(value, list | tuple) and all(isinstance(item, str) for item in value):
-            return tuple(value)
+            return tuple(map(str, value))
         raise ValueError("write a list of words")
     if kind is bool:
-        if isinstance(value, bool):
-            return value
+        if isinstance(plain(value), bool):
+            return plain(value)
         if str(value).lower() in ("true", "false"):
             return str(value).lower() == "true"
         raise ValueError("write true or false")
     if kind is int:
-        if not isinstance(value, bool) and re.fullmatch(r"[+-]?[0-9]{1,19}", str(value)):
-            return int(str(value))
+        with suppress(ValueError):
+            is_text = isinstance(value, str) and re.fullmatch(r"[+-]?[0-9]{1,19}", value)
+            if abs(number := int(value) if is_text else whole(value)) < 2**63:  # type: ignore[call-overload]
+                return number
         raise ValueError("write a whole number")
     if kind is float:
-        if not isinstance(value, bool) and isinstance(value, int | float | str):
-            try:
-                return float(value)
-            except ValueError:
-                pass
+        if not isinstance(plain(value), bool):
+            with suppress(ValueError):
+                return float(value) if isinstance(value, str) else real(value)
         raise ValueError("write a number")
     if kind is Path:
         return Path(str(value))
     if kind is str and isinstance(value, str):
-        return value
+        return str(value)
     raise ValueError(f"expected {getattr(kind, '__name__', kind)}")

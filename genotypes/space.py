@@ -9,11 +9,12 @@ import operator
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import Any, ClassVar, overload
+from typing import Any, ClassVar, Final, overload
 
 import numpy as np
 
 from genotypes.genotype import Genotype, GenotypeError, shorten
+from genotypes.plain import check_names, plain, readable
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -28,6 +29,7 @@ class Decision:
     options: tuple[str, ...]
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "options", tuple(self.options))
         if not self.options:
             raise ValueError(f"decision {self.name!r} needs at least one option")
 
@@ -111,7 +113,7 @@ class SearchSpace(ABC):
             if choice >= len(decision.options):
                 raise GenotypeError(
                     f"choice {position} ({decision.name}) is {shorten(choice)}, but its options are "
-                    f"0 to {len(decision.options) - 1}: {', '.join(decision.options)}"
+                    f"0 to {len(decision.options) - 1}: {', '.join(map(str, decision.options))}"
                 )
 
     def sample(self, rng: np.random.Generator) -> Genotype:
@@ -172,8 +174,8 @@ class SearchSpace(ABC):
         decoded = self.decode(genotype)
         form = decoded.to_json() if hasattr(decoded, "to_json") else decoded
         try:
-            json.dumps(form)
-        except TypeError:
+            _encode(form)
+        except (TypeError, ValueError):
             form = str(decoded)
         return form if isinstance(form, Mapping) else {"text": str(form)}
 
@@ -211,6 +213,44 @@ class SearchSpace(ABC):
         """Return the parent with another option of one decision, drawn uniformly; the decision must have a choice."""
         draw = int(rng.integers(len(self.decisions[position].options) - 1))
         return _replace(parent, position, draw + (draw >= parent.choices[position]))
+
+
+_encode: Final = json.JSONEncoder(default=plain).encode
+"""Made once: ``dumps`` makes an encoder per call."""
+
+
+def check_space(space: SearchSpace) -> None:
+    """Raise unless the decisions and the spelling of a space are what a search needs.
+
+    Raises:
+        ValueError: with the rule and the value.
+    """
+    decisions = space.decisions
+    if not isinstance(decisions, Sequence) or not decisions or not all(isinstance(d, Decision) for d in decisions):
+        raise ValueError(f"decisions must be a tuple of at least one Decision, not {shorten(repr(decisions))}")
+    names = [decision.name for decision in decisions]
+    check_names("the names of the decisions", names)
+    if len(set(names)) < len(names):
+        raise ValueError(f"each decision has a name of its own, and {shorten(max(names, key=names.count))!r} has not")
+    spelling, choices = space.spelling, (0,) * len(names)
+    if not isinstance(spelling, str) or Genotype.parse(str(Genotype(spelling, choices))) != Genotype(spelling, choices):
+        raise ValueError(f"a genotype of {shorten(repr(spelling))} cannot be written as text and read back")
+    check_names("the name", (spelling,))
+
+
+def describe(space: SearchSpace, genotype: Genotype) -> tuple[str, Mapping[str, Any]]:
+    """Return the key of a genotype, and its readable form, as a history keeps them.
+
+    Raises:
+        GenotypeError: if the space does not contain the genotype.
+        ValueError: if the space answers with something else.
+    """
+    key, cell = space.key(genotype), space.readable(genotype)
+    if not isinstance(key, str) or (not key.isascii() and readable(key) != key):
+        raise ValueError(f"key must return text that UTF-8 can hold, not {shorten(repr(key))}")
+    if not isinstance(cell, Mapping):
+        raise ValueError(f"readable must return a mapping, not {shorten(repr(cell))}")
+    return str(key), cell
 
 
 def _replace(genotype: Genotype, position: int, option: int) -> Genotype:

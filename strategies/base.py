@@ -8,7 +8,9 @@ from typing import ClassVar, Self
 
 import numpy as np
 
+from genotypes.genotype import Genotype, shorten
 from genotypes.individual import Individual, Proposal
+from genotypes.plain import check_count, check_names, real
 from genotypes.population import Population
 from genotypes.space import SearchSpace
 
@@ -97,3 +99,57 @@ class SearchStrategy(ABC):
         The returned finite numbers by name, such as an entropy or a baseline, are recorded as notes.
         """
         return None
+
+
+def check_strategy(strategy: SearchStrategy) -> None:
+    """Raise unless the properties of a strategy are what a search needs.
+
+    Raises:
+        ValueError: with the rule and the value.
+    """
+    if not isinstance(strategy, SearchStrategy):
+        raise ValueError(f"suited must return a strategy, not {shorten(repr(strategy))}")
+    check_names("name", (strategy.name,))
+    check_names("needs", strategy.needs)
+    check_count("window", strategy.window)
+    if strategy.lookback is not None:
+        check_count("lookback", strategy.lookback)
+
+
+def check_proposal(answer: object, last: int) -> Proposal | None:
+    """Return what :meth:`SearchStrategy.ask` answered, as a history gives it back; ``last`` is the id of the last ask.
+
+    Raises:
+        ValueError: with the rule and the value.
+    """
+    if answer is None:
+        return None
+    if not isinstance(answer, Proposal):
+        raise ValueError(f"it must return a Proposal or None, not {shorten(repr(answer))}")
+    space, choices = answer.genotype.space, answer.genotype.choices
+    # Only what may not come back is written and read, which takes ten times as long as to look.
+    if not (set(map(type, choices)) == {int} and min(choices) >= 0 and max(choices) < 256 and space == space.strip()):
+        genotype = Genotype.parse(str(answer.genotype))
+        if genotype != answer.genotype:
+            raise ValueError(f"the genotype {shorten(repr(answer.genotype))} cannot be written as text and read back")
+        answer = Proposal(genotype, answer.parent, answer.memo)
+    if answer.parent is not None and not 1 <= answer.parent <= last:
+        raise ValueError(f"a parent is the id of an individual that was told, from 1 to {last}, not {answer.parent}")
+    return answer
+
+
+def check_notes(answer: object) -> Mapping[str, float]:
+    """Return the numbers that :meth:`SearchStrategy.tell` returned, as a history gives them back.
+
+    Raises:
+        ValueError: with the rule and the value.
+    """
+    if not answer:
+        return {}
+    if not isinstance(answer, Mapping):
+        raise ValueError(f"it must return numbers by name, or None, not {shorten(repr(answer))}")
+    check_names("what it returns", list(answer))
+    try:
+        return {str(name): real(value) for name, value in answer.items()}
+    except ValueError:
+        raise ValueError(f"it must return numbers by name, not {shorten(repr(answer))}") from None

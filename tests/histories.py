@@ -1,4 +1,4 @@
-"""The tables and checksums of docs/history.md, by hand, so that no test of a reader depends on who writes them."""
+"""Histories by hand: their rows and checksums, so that no test of a reader depends on who writes them."""
 
 from __future__ import annotations
 
@@ -7,21 +7,10 @@ import zlib
 from contextlib import closing
 from pathlib import Path
 
-SCHEMA = """
-CREATE TABLE trial (
-    id INTEGER PRIMARY KEY, parent INTEGER, genotype TEXT NOT NULL, key TEXT NOT NULL,
-    seed INTEGER NOT NULL, memo TEXT NOT NULL, brief TEXT NOT NULL, asked INTEGER NOT NULL UNIQUE,
-    told INTEGER UNIQUE, outcome TEXT, fitness REAL, test REAL, seconds REAL, parameters INTEGER,
-    mult_adds INTEGER, metrics TEXT, error TEXT, asked_at REAL, told_at REAL,
-    asked_sum INTEGER, told_sum INTEGER, cell TEXT NOT NULL
-);
-CREATE INDEX trial_key ON trial (key);
-CREATE TABLE curve (trial INTEGER, epoch INTEGER, accuracy REAL, sum INTEGER);
-CREATE TABLE note (trial INTEGER, name TEXT, value REAL, sum INTEGER);
-CREATE TABLE attempt (
-    trial INTEGER, number INTEGER, started_at REAL, ended_at REAL, outcome TEXT, sum INTEGER
-);
-"""
+from evo_nas.storage.schema import INDEXES, TABLES
+
+SCHEMA = " ".join(table.sql for table in TABLES) + INDEXES
+"""As a history has it: one with another schema is refused, since what it holds may be code."""
 SUMS = """
 UPDATE trial SET asked_sum = row_sum(id, parent, genotype, key, seed, memo, brief, asked, asked_at, cell);
 UPDATE trial SET told_sum = row_sum(

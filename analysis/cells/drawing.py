@@ -21,6 +21,7 @@ from matplotlib.textpath import TextPath
 from matplotlib.transforms import Affine2D
 
 from analysis.cells.layout import FILLS, Box, Layout, Wire, kind_of, lay_out
+from analysis.palette import FAINT, INK
 from genotypes.cell import Cell, CellPair
 from genotypes.genotype import GenotypeError
 
@@ -31,11 +32,9 @@ Marks: TypeAlias = Collection[tuple[int, int]]
 """Operations to be marked: hidden state of the block, and 0 for its left or 1 for its right operation."""
 
 _FONT: Final = FontProperties(family="DejaVu Sans")  # comes with matplotlib: the same picture everywhere
-_INK: Final = "#22272e"
 _LETTERS: Final = 9.0 / 72  # height of the letters, 9 points, in inches
 _LINE: Final = 1.2  # distance of two lines of text, as a multiple of the letters
 _WIRES: Final = {0: "#c2571a", 1: "#1f6fb2"}  # the two inputs; told apart by the colour-blind too
-_WIRE: Final = "#6b737d"
 _IDLE: Final = "#b4bac1"
 _RULE: Final = "#d5d9de"
 _MARK: Final = "#b8004e"
@@ -68,20 +67,6 @@ def draw_cell(cell: Cell, ax: Axes, *, title: str | None = None, marked: Marks =
     return _draw(lay_out(cell), ax, title, marked)
 
 
-def draw_pair(pair: CellPair, axes: Sequence[Axes]) -> Sequence[Axes]:
-    """Draw a normal and a reduction cell into two axes, in this order."""
-    for cell, ax, title in zip((pair.normal, pair.reduction), axes, _NAMES, strict=True):
-        draw_cell(cell, ax, title=title)
-    return axes
-
-
-def draw_text(text: str, ax: Axes) -> Axes:
-    """Write in ``ax`` why there is no cell to be seen."""
-    ax.set_axis_off()
-    ax.text(0.5, 0.5, text, parse_math=False, ha="center", va="center", color=_WIRE, fontsize=9, transform=ax.transAxes)
-    return ax
-
-
 def pair_figure(pair: CellPair, title: str | None = None, *, width: float | None = None) -> Figure:
     """Draw a pair of cells in a figure of its natural size, beside each other.
 
@@ -96,7 +81,7 @@ def pair_figure(pair: CellPair, title: str | None = None, *, width: float | None
         place_cell(layout, figure, (left + x * scale, y * scale), title=name, scale=scale)
     if title:
         x, y = 0.5, 1 - 0.2 * scale / figure.get_figheight()
-        written = figure.text(x, y, title, ha="center", va="center", fontsize=12 * scale, color=_INK, weight="bold")
+        written = figure.text(x, y, title, ha="center", va="center", fontsize=12 * scale, color=INK, weight="bold")
         written.set_parse_math(False)
     return figure
 
@@ -164,7 +149,7 @@ def columns_figure(columns: Sequence[CellColumn], footer: str = "", *, room: flo
 
     def write(text: str, x: float, y: float, size: float = 9, **style: str) -> None:
         """Write a line centred at (x, y), in inches."""
-        style = {"color": _INK, "va": "center"} | style
+        style = {"color": INK, "va": "center"} | style
         figure.text(x / width, y / height, text, ha="center", fontsize=size, parse_math=False, **style)  # type: ignore[arg-type]
 
     x = gap / 2
@@ -173,7 +158,7 @@ def columns_figure(columns: Sequence[CellColumn], footer: str = "", *, room: flo
         write(column.head, middle, height - 0.25, 12, weight="bold")
         write(column.subhead, middle, height - 0.45, va="top")
         if isinstance(column.content, str):
-            write(column.content, middle, height - head - 0.4, color=_WIRE)
+            write(column.content, middle, height - head - 0.4, color=FAINT)
         heights = (foot + tall[1] + _CAPTION + 0.25, foot + _CAPTION)
         for layout, y, name, marked in zip(layouts, heights, _NAMES, column.marked, strict=False):
             place_cell(layout, figure, (x + (wide - layout.width) / 2, y), title=name, marked=marked)
@@ -182,7 +167,7 @@ def columns_figure(columns: Sequence[CellColumn], footer: str = "", *, room: flo
             rule = Path([((x - gap / 2) / width, foot / height), ((x - gap / 2) / width, 1 - 0.12 / height)])
             figure.add_artist(PathPatch(rule, edgecolor=_RULE, linewidth=0.8, transform=figure.transFigure))
     if footer:
-        write(footer, width / 2, room + 0.2, color=_WIRE, style="italic")
+        write(footer, width / 2, room + 0.2, color=FAINT, style="italic")
     return figure
 
 
@@ -224,7 +209,7 @@ def _draw(layout: Layout, ax: Axes, title: str | None, marked: Marks) -> Axes:
             ha="center",
             va="top",
             fontsize=10 * scale,
-            color=_INK,
+            color=INK,
             annotation_clip=False,
         )
     return ax
@@ -241,7 +226,7 @@ def _draw_wire(wire: Wire, ax: Axes, scale: float) -> None:
             path=Path(points, codes),
             arrowstyle="-|>" if wire.arrow else "-",
             mutation_scale=7 * scale,
-            color=_WIRES.get(wire.state, _WIRE),
+            color=_WIRES.get(wire.state, FAINT),
             linewidth=1.1 * scale,
             capstyle="butt",
             joinstyle="miter",
@@ -253,8 +238,8 @@ def _draw_wire(wire: Wire, ax: Axes, scale: float) -> None:
 def _draw_box(box: Box, ax: Axes, scale: float, *, marked: bool) -> None:
     """Draw a box and its text; what is idle stays pale."""
     fill = FILLS[kind_of(box.name)] if box.kind == "op" else _KINDS[box.kind]
-    edge = _WIRES[box.state] if box.kind == "input" else _INK
-    ink, width = _INK, 1.3 if box.kind == "input" else 0.7
+    edge = _WIRES[box.state] if box.kind == "input" else INK
+    ink, width = INK, 1.3 if box.kind == "input" else 0.7
     if marked:
         edge, width = _MARK, 2.0
     if box.idle:

@@ -2,7 +2,7 @@
 
 Runs are grouped by strategy and settings, and compared at the same number of samples. A sample is an ended training,
 failed ones counted; the best so far is the highest fitness until then, and its test that of the first trial that had
-it, as in :mod:`analysis.comparison.regret`.
+it. Where the best possible fitness is known, as for a benchmark's table, what is missing to it is the regret.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -22,7 +23,9 @@ from analysis.comparison.groups import Group, groups_of, seed_of
 from analysis.comparison.significance import Floats, Pair, conclusions, pairs_of
 from analysis.comparison.text import effort_rows, list_findings, pair_lines
 from analysis.comparison.wording import align_with_names, columns_of, fold, join_words
-from analysis.frames import HistoryError, Paths, RunRecord, find_runs, load_history
+from analysis.curves import add_groups
+from analysis.frames import HistoryError, Paths, RunRecord, find_runs, load_history, parse_cell
+from evo_nas.storage.study_record import read_study
 from genotypes.genotype import printable
 
 TOP: Final = 5
@@ -40,6 +43,7 @@ TABLE: Final[dict[str, str]] = {
     "best_sd": "its sample standard deviation over runs; missing for one run",
     "best_low": "the lowest of these highest ones",
     "best_high": "the highest of them",
+    "regret": "best possible fitness minus ``best``, a fraction; its standard deviation is ``best_sd``",
     "top": f"mean fitness of the {TOP} best networks of a run, mean over runs; of fewer where there are fewer",
     "mean": "mean fitness of all trained trials of a run, mean over runs",
     "test": "test fitness of the best trial of a run, mean over runs; missing where it was not measured",
@@ -82,8 +86,9 @@ class Comparison:
 
     ``table`` has the columns of :data:`TABLE`, ``runs`` those of :data:`OUTCOMES` and ``group`` and ``seed``.
     ``budget`` is the number of samples that all is compared at, ``measure`` what pairs are tested by: ``test`` where
-    every run has one, because the search has not seen it, else ``fitness``. ``warnings`` say why the runs cannot be
-    compared as they are, ``notes`` what was counted, ``conclusions`` what may be concluded.
+    every run has one, because the search has not seen it, else ``fitness``. ``optimum`` is the best possible fitness
+    if the study that the runs belong to knows it. ``warnings`` say why the runs cannot be compared as they are,
+    ``notes`` what was counted, ``conclusions`` what may be concluded.
     """
 
     table: pd.DataFrame
@@ -92,6 +97,7 @@ class Comparison:
     budget: int
     measure: str
     target: float | None
+    optimum: float | None
     warnings: tuple[str, ...]
     notes: tuple[str, ...]
     conclusions: tuple[str, ...]
@@ -103,6 +109,7 @@ class Comparison:
             "budget": self.budget,
             "measure": self.measure,
             "target": self.target,
+            "optimum": self.optimum,
             "strategies": records(self.table),
             "runs": json.loads(self.runs.to_json(orient="records", double_precision=15)),
             "pairs": [pair.to_json() for pair in self.pairs],
@@ -157,13 +164,14 @@ def compare(
     *,
     budget: int | None = None,
     target: float | None = None,
+    optimum: float | None = None,
 ) -> pd.DataFrame:
     """Compare groups of runs, a row each, the best first; :data:`TABLE` says what is in it.
 
     ``frame`` comes from :func:`~analysis.frames.load_history`. ``labels`` names the group of each run, by default its
     strategy, and its space where there are several. All is measured until the ``budget``-th sample, by default as many
-    as every run has that has any. ``target`` is a fitness, a fraction in [0, 1]. A group that only failed has a row
-    without fitness.
+    as every run has that has any. ``target`` is a fitness, and ``optimum`` the best possible one, fractions in [0, 1].
+    A group that only failed has a row without fitness.
 
     Raises:
         HistoryError: if no training has ended.
@@ -175,15 +183,13 @@ def compare(
         budget = int(trained.groupby("run", observed=True).size().min())
     trained = trained[trained["sample"] <= budget]
     measured = outcomes(trained, budget, target).set_index("run")
-    if labels is None:
-        labels = _by_strategy(trained)
-    names = trained["run"].map(labels).astype("str")
     rows = [
         {"group": name, **_row(group, measured.loc[group["run"].unique()], target)}
-        for name, group in trained.groupby(names, sort=True)
+        for name, group in add_groups(trained, labels).groupby("group", sort=True)
     ]
     counts = dict.fromkeys(_COUNTS, "int64") | {"best_id": "Int64", "reached": "Int64"}
     table = pd.DataFrame(rows, columns=list(TABLE)).astype(counts | {"to_target": "float64"})
+    table["regret"] = np.nan if optimum is None else optimum - table["best"]
     return table.sort_values("best", ascending=False, kind="stable", ignore_index=True)
 
 
@@ -195,7 +201,7 @@ def records(table: pd.DataFrame) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = json.loads(table.to_json(orient="records", double_precision=15))
     for row in rows:
         if row["best_cell"] is not None:
-            row["best_cell"] = _parse_cell(row["best_cell"])
+            row["best_cell"] = parse_cell(row["best_cell"])
     return rows
 
 
@@ -204,7 +210,8 @@ def comparison_of(paths: Paths, *, target: float | None = None, trials: int | No
 
     All is compared after as many samples as every run has, or after ``trials``, and then without the runs that have
     fewer. A run that ended because nothing was left to try keeps what it has. A seed that a group has twice is counted
-    once. ``target`` is a fitness, a fraction in [0, 1]: how many samples it took to reach it.
+    once. ``target`` is a fitness, a fraction in [0, 1]: how many samples it took to reach it. Runs of one study have a
+    regret where ``study.json`` knows the best possible fitness.
 
     Raises:
         HistoryError: if there is no such run, no training has ended, or a trial is damaged.
@@ -230,10 +237,12 @@ def comparison_of(paths: Paths, *, target: float | None = None, trials: int | No
     found = measured.loc[measured["best"].notna(), "test"]
     measure = "test" if len(found) and found.notna().all() else "fitness"
     column = "test" if measure == "test" else "best"
-    table = compare(frame, counted, budget=budget, target=target)
+    optimum = _optimum(runs)
+    table = compare(frame, counted, budget=budget, target=target, optimum=optimum)
     table = table.sort_values(column, ascending=False, kind="stable", ignore_index=True)
     by_label = {group.label: group for group in groups}
-    values = {name: _values(measured, name, column) for name in table["group"]}
+    found_by = dict(iter(measured.groupby("group")[column]))
+    values: dict[str, Floats] = {name: found_by[name].to_numpy(np.float64) for name in table["group"]}
     pairs = tuple(pairs_of(values, unlike([by_label[name] for name in values])))
     said = conclusions(pairs)
     if any(pair.p is not None and by_label[pair.first].space != by_label[pair.second].space for pair in pairs):
@@ -247,13 +256,14 @@ def comparison_of(paths: Paths, *, target: float | None = None, trials: int | No
         budget,
         measure,
         target,
+        optimum,
         warnings=(*warnings_of([run.history for run in kept]), *list_unfinished_runs(runs, samples)),
-        notes=(*notes, *notes_of(table, measured)),
+        notes=(*notes, *notes_of(table, measured, optimum)),
         conclusions=tuple(said),
     )
 
 
-def notes_of(table: pd.DataFrame, measured: pd.DataFrame) -> list[str]:
+def notes_of(table: pd.DataFrame, measured: pd.DataFrame, optimum: float | None = None) -> list[str]:
     """Return in sentences what a table cannot show: how far its numbers may be trusted."""
     notes = []
     for name, group in measured.groupby("group", sort=False):
@@ -262,7 +272,19 @@ def notes_of(table: pd.DataFrame, measured: pd.DataFrame) -> list[str]:
     if len(table) == 1:
         alone = "One run alone" if len(measured) == 1 else "One group alone"
         notes.append(f"{alone}: there is nothing to compare it with.")
+    if optimum is not None and (measured["best"] > optimum).any():
+        notes.append("A fitness above the best possible one is noise: read the test fitness, not the regret.")
     return notes
+
+
+def _optimum(runs: Sequence[RunRecord]) -> float | None:
+    """Return the best possible fitness that the study of these runs knows; ``None`` if they are of none, or of two."""
+    studies = {run.folder.parent for run in runs}
+    if len(studies) == 1:
+        with suppress(HistoryError):  # the runs can be compared without it
+            optimum: float | None = read_study(studies.pop())["optimum"]
+            return optimum
+    return None
 
 
 def _budget(
@@ -317,16 +339,6 @@ def _spell_repeats(group: Group) -> str:
     return f"{group.label} has a seed more than once, which is no new evidence; counted once: {join_words(seeds)}."
 
 
-def _by_strategy(frame: pd.DataFrame) -> dict[str, str]:
-    """Name the group of each run after its strategy, and its space where there are several."""
-    named = frame.groupby("run", observed=True)[["strategy", "space"]].first().astype("str")
-    several = named["space"].nunique() > 1
-    return {
-        str(run): f"{row['strategy']} on {row['space']}" if several else row["strategy"]
-        for run, row in named.to_dict(orient="index").items()
-    }
-
-
 def _row(group: pd.DataFrame, measured: pd.DataFrame, target: float | None) -> dict[str, Any]:
     """Measure one group from its ended trainings and what became of its runs."""
     alive = group[group["fitness"].notna()]
@@ -367,11 +379,6 @@ def _row(group: pd.DataFrame, measured: pd.DataFrame, target: float | None) -> d
     return row
 
 
-def _values(measured: pd.DataFrame, group: str, column: str) -> Floats:
-    values: Floats = measured.loc[measured["group"] == group, column].to_numpy(np.float64)
-    return values
-
-
 def _scope(table: pd.DataFrame, measure: str, budget: int) -> str:
     """Return what the conclusions are about, and that they are about nothing else."""
     spaces = join_words(table["space"].unique().tolist())
@@ -380,11 +387,3 @@ def _scope(table: pd.DataFrame, measure: str, budget: int) -> str:
         f"This is about {said} after {budget:,} samples on {spaces}, measured as here. Who leads at another budget, on "
         "other data or in another space is not known from it."
     )
-
-
-def _parse_cell(text: str) -> Any:
-    """Read the JSON text of a cell; ``None`` if it is none."""
-    try:
-        return json.loads(text)
-    except (json.JSONDecodeError, RecursionError):
-        return None

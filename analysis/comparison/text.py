@@ -17,14 +17,15 @@ _PAIRS: Final = 12  # lines of the table of pairs
 def list_findings(table: pd.DataFrame, budget: int, target: float | None) -> list[list[str]]:
     """Return what the groups found, headings first."""
     head = ["runs", "best %", "lowest", "highest", "area %"]
-    tests = table["test"].notna().any()
-    head += ["test %"] if tests else []
+    regrets, tests = (bool(table[name].notna().any()) for name in ("regret", "test"))
+    regrets = regrets and target is None  # for both there is no room in 80 columns
+    head += ["regret"] * regrets + ["test %"] * tests
     head += [] if target is None else [f"to {100 * target:g} %"]
     rows = [head]
     for row in _rows(table):
         said = [str(row["runs"]), _spread(row["best"], row["best_sd"])]
         said += [_percent(row["best_low"]), _percent(row["best_high"]), _spread(row["auc"], row["auc_sd"])]
-        said += [_spread(row["test"], row["test_sd"])] if tests else []
+        said += [_percent(row["regret"])] * regrets + [_spread(row["test"], row["test_sd"])] * tests
         if target is not None:
             median = f">{budget:,}" if pd.isna(row["to_target"]) else f"{row['to_target']:,g}"
             said.append(f"{median} ({row['reached']}/{row['runs']})")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 WIDTH: Final = 80
@@ -13,9 +13,9 @@ _MANY: Final = 4
 """Names that a sentence lists; of more it lists one less, and says how many are left."""
 
 
-def join_words(words: Sequence[str]) -> str:
+def join_words(words: Iterable[str]) -> str:
     """Join words as a sentence does; of many only the first three."""
-    words = _few(words)
+    words = _few([*words])
     return " and ".join(filter(None, [", ".join(words[:-1]), *words[-1:]]))
 
 

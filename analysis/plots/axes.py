@@ -12,7 +12,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator, MultipleLocator
 from numpy.typing import NDArray
 
-from analysis.plots.palette import FAINT, GRID, INK
+from analysis.palette import FAINT, GRID, INK
 from genotypes.genotype import shorten
 from genotypes.measure import Measure
 

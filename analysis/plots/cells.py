@@ -17,6 +17,7 @@ from analysis.cells.drawing import CellColumn, columns_figure, pair_figure
 from analysis.cells.drift import operation_drift
 from analysis.cells.layout import op_text
 from analysis.frames import HistoryError, Paths, find_runs, load_history
+from analysis.palette import GRID, INK
 from analysis.plots.axes import legible, plain
 from analysis.plots.files import figure_file, save
 from evo_nas.system.atomic import make_folder, write_whole
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
 Named: TypeAlias = tuple[str, str, CellPair]
 """A pair of cells: its name, what else is said of it, and the pair."""
 
-_INK: Final = "#22272e"
 _COLOURS: Final = ("#0072b2", "#e69f00", "#009e73", "#cc79a7")  # Okabe and Ito 2008: safe for the colour-blind
 _MAP: Final = "Blues"  # one hue, white is none: as safe
 _ROW: Final = 0.17  # inches of a row of the map
@@ -61,11 +61,11 @@ def plot_counts(counts: pd.DataFrame, ax: Axes | None = None) -> Axes:
     ax.set_yticks(rows, [_spell_op(str(op)) for op in table.index], fontsize=8)
     ax.set_ylim(len(table) - 0.5, -0.5)
     place = f"the {_CELLS[cells[0]]}" if len(cells) == 1 else "both cells"
-    ax.set_xlabel(f"operations in {place}", fontsize=8, color=_INK)
+    ax.set_xlabel(f"operations in {place}", fontsize=8, color=INK)
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.tick_params(axis="x", labelsize=8)
     ax.tick_params(axis="y", length=0)
-    ax.grid(axis="x", color="#e3e6ea", linewidth=0.8)
+    ax.grid(axis="x", color=GRID, linewidth=0.8)
     ax.set_axisbelow(True)
     for side in ("top", "right", "left"):
         ax.spines[side].set_visible(False)
@@ -105,9 +105,9 @@ def plot_drift(
     ax.tick_params(axis="x", labelsize=8)
     ax.xaxis.set_major_locator(MaxNLocator(nbins=4, integer=True, min_n_ticks=1))
     ax.xaxis.set_major_formatter("{x:,.0f}")
-    ax.set_xlabel("samples (trainings that ended)", fontsize=8, color=_INK)
+    ax.set_xlabel("samples (trainings that ended)", fontsize=8, color=INK)
     bar = ax.figure.colorbar(mesh, ax=ax, format=lambda share, _: f"{100 * share:.4g} %", pad=0.03)
-    bar.set_label("share of all operations", fontsize=8, color=_INK)
+    bar.set_label("share of all operations", fontsize=8, color=INK)
     bar.ax.tick_params(labelsize=8)
     bar.outline.set_visible(False)
     for side in ax.spines.values():
@@ -161,7 +161,7 @@ def plot_operations(paths: Paths, output: Path | None = None) -> list[Path]:
             plot_drift(own, ax, operations=[op for op in order if op in there], highest=highest)
             title = ": ".join(filter(None, [named, f"{_CELLS[cell]}{of}".removeprefix(", ")]))
             lines = title.replace(": ", ":\n", 1) if len(title) > _TITLE else title
-            ax.set_title(lines, fontsize=9, color=_INK, loc="left", parse_math=False)
+            ax.set_title(lines, fontsize=9, color=INK, loc="left", parse_math=False)
     return save(figure, output or figure_file(runs[0].folder, "operations.png"))
 
 

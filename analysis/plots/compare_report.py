@@ -1,25 +1,24 @@
-"""The report of ``compare``: its tables, and the best cells beside each other."""
+"""The reports of ``compare`` and ``study``: tables, and the best cells beside each other or the curves over seeds."""
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
 from analysis.comparison.compare import Comparison, comparison_of, records
-from analysis.frames import Paths, find_runs
+from analysis.comparison.wording import join_words
+from analysis.frames import HistoryError, Paths, find_runs, load_history
+from evo_nas.storage.study_record import read_study
 from genotypes.genotype import shorten
 
 _DRAWN: Final = 8  # groups whose cells are drawn
-
-
 _FOOTER: Final = 90  # characters of a sentence that the foot of a picture has room for
-
-
 _HEAD: Final = 28  # characters that the head of a narrow column has room for
+_CURVE: Final = ("run", "strategy", "space", "fitness", "trained", "sample", "best_so_far", "outcome")
 
 
 def compare_runs(
@@ -50,6 +49,55 @@ def compare_runs(
     said = [f"after {comparison.budget:,} samples", *(s for s in comparison.conclusions[:1] if len(s) <= _FOOTER)]
     figure = columns_figure([_column(row) for row in records(table.head(_DRAWN))], footer=" · ".join(said))
     return replace(comparison, notes=notes, files=tuple(save(figure, place)))
+
+
+def compare_study(
+    folder: str | os.PathLike[str],
+    output: str | os.PathLike[str] | None = None,
+    *,
+    strategies: Sequence[str] | None = None,
+    seeds: range | None = None,
+    trials: int | None = None,
+) -> Comparison:
+    """Compare the finished runs of a study and draw their curves to ``output``, or to its ``figures/study.png``.
+
+    These are the runs of some strategies and seeds, after so many trials, or else of all. A run that ended because
+    nothing was left to try is finished.
+
+    Raises:
+        HistoryError: if there is no such study, it lacks a strategy, no run is finished, or a history is damaged.
+        ValueError: if the suffix of ``output`` is no format of a picture.
+    """
+    from analysis.plots.axes import new_figure
+    from analysis.plots.files import figure_file, save
+    from analysis.plots.seed_bands import plot_seeds
+
+    path = Path(folder)
+    record = read_study(path)
+    folders: dict[str, str] = {entry["label"]: entry["folder"] for entry in record["strategies"]}
+    if unknown := [label for label in strategies or () if label not in folders]:
+        raise HistoryError(f"{path} has no strategy {unknown[0]!r}; it has: {', '.join(folders)}")
+    seeds = range(record["first_seed"], record["first_seed"] + record["seeds"]) if seeds is None else seeds
+    trials = record["trials"] if trials is None else trials
+    runs = [path / f"{folders[label]}-seed{seed}" for label in strategies or folders for seed in seeds]
+    begun = [run for run in runs if (run / "history.db").is_file()]
+    try:
+        comparison = comparison_of(begun, trials=trials)
+    except HistoryError:
+        if begun:
+            raise
+        raise HistoryError(f"no run of the study {path} is begun yet") from None
+    except ValueError as error:
+        raise HistoryError(f"no run of the study {path} is finished yet: {error}") from None
+    notes = comparison.notes
+    if idle := [run.name for run in runs if run not in begun]:
+        notes = (*notes, f"Not begun: {join_words(idle)}.")
+    groups = dict(zip(comparison.runs["run"], comparison.runs["group"], strict=True))
+    frame = load_history([path / run for run in groups], columns=_CURVE)
+    figure = new_figure()
+    plot_seeds(frame, figure.add_subplot(), groups=groups, optimum=record["optimum"], until=trials)
+    files = save(figure, Path(output) if output else figure_file(path, "study.png"))
+    return replace(comparison, notes=notes, files=tuple(files))
 
 
 def _column(row: Mapping[str, Any]) -> Any:

@@ -6,15 +6,17 @@ Drawn with matplotlib's figures alone, never with pyplot: no global state, and n
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import pandas as pd
 from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
-from analysis.curves import add_groups, best_so_far, mean_over_runs, moving_mean
+from analysis.comparison.wording import join_words
+from analysis.curves import add_groups, band_over_runs, best_so_far, moving_mean
 from analysis.frames import HistoryError, RunRecord
+from analysis.palette import INK, Style, looks
 from analysis.plots.axes import (
     column_of,
     dress_fractions,
@@ -27,12 +29,9 @@ from analysis.plots.axes import (
     new_axes,
     settle,
 )
-from analysis.plots.palette import INK, Style, looks
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-
-_BY: Final = ("group",)
 
 Groups: TypeAlias = Mapping[str, str] | None
 """Name of a run -> label of its group; ``None`` groups runs by strategy and space."""
@@ -43,15 +42,14 @@ def plot_accuracy(
     ax: Axes | None = None,
     *,
     trials: bool = True,
-    window: int | None = None,
     x: str = "trials",
     groups: Groups = None,
 ) -> Axes:
     """Draw the best fitness so far against samples, a line per run; several runs of a group also get their mean.
 
     With ``x="seconds"`` it is drawn against the time that each run had been going for, its sessions added up.
-    ``trials`` adds every trial as a faint dot; ``window`` adds the mean of the last so many as a dashed line. Without
-    ``ax`` a new figure is made: ``plot_accuracy(frame).figure``.
+    ``trials`` adds every trial as a faint dot, without which the curves fill the picture. Without ``ax`` a new figure
+    is made: ``plot_accuracy(frame).figure``.
 
     Raises:
         HistoryError: if no trial has a fitness.
@@ -68,8 +66,6 @@ def plot_accuracy(
     if trials:
         _dots(frame, at, styles, ax)
         ax.plot([], [], "o", markersize=3, markeredgewidth=0, color=INK, alpha=0.4, label="one training")
-    if window is not None:
-        _moving_means(frame, window, at, styles, ax)
     last = float(curves[at].max())
     if trials:
         bests = curves.groupby("run", observed=True)["fitness"].max()
@@ -79,16 +75,6 @@ def plot_accuracy(
     dress_fractions(ax, f"{measure.title}, best so far", at, last)
     legend(ax)
     return ax
-
-
-def plot_best(frame: pd.DataFrame, ax: Axes | None = None, *, x: str = "trials", groups: Groups = None) -> Axes:
-    """Draw the best fitness so far as :func:`plot_accuracy` does, without the trials: the curves fill the picture.
-
-    Raises:
-        HistoryError: if no trial has a fitness.
-        ValueError: if ``x`` is none of :data:`analysis.plots.axes.ABSCISSAE`.
-    """
-    return plot_accuracy(frame, ax, trials=False, x=x, groups=groups)
 
 
 def plot_mean(
@@ -166,7 +152,7 @@ def draw_runs(curves: pd.DataFrame, at: str, frame: pd.DataFrame, ax: Axes, *, s
     As ``steps`` a value holds until the next one.
     """
     styles, every = looks_of(frame), runs_of(frame)
-    means = mean_over_runs(curves, at, _BY, steps=steps)
+    means = band_over_runs(curves, at, ["group"], resamples=0, steps=steps)
     groups = sorted(curves.groupby("group", observed=True, sort=False), key=lambda pair: -pair[1]["fitness"].max())
     for number, (label, group) in enumerate(groups):
         look, shift = styles[str(label)], number / len(groups)
@@ -232,7 +218,9 @@ def nothing(frame: pd.DataFrame) -> str:
     """Return why there is nothing to draw."""
     failures = frame.loc[frame["trained"], "outcome"].value_counts()
     counts = ", ".join(f"{count} {outcome}" for outcome, count in failures.items() if count)
-    return f"no finished trials in {some_of(frame['run'].unique())}" + (f" but failures: {counts}" if counts else "")
+    return f"no finished trials in {join_words(frame['run'].unique()) or 'the run'}" + (
+        f" but failures: {counts}" if counts else ""
+    )
 
 
 def refuse_empty(frame: pd.DataFrame, runs: Iterable[RunRecord]) -> None:
@@ -242,13 +230,7 @@ def refuse_empty(frame: pd.DataFrame, runs: Iterable[RunRecord]) -> None:
         HistoryError: naming them.
     """
     if frame.empty:
-        raise HistoryError(f"no finished trials in {some_of(run.name for run in runs)}: nothing was asked yet")
-
-
-def some_of(runs: Iterable[str]) -> str:
-    """Name the first few of runs."""
-    names = list(map(str, runs))
-    return (", ".join(names[:3]) or "the run") + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+        raise HistoryError(f"no finished trials in {join_words([run.name for run in runs])}: nothing was asked yet")
 
 
 def _trainings(frame: pd.DataFrame) -> pd.DataFrame:
@@ -261,28 +243,28 @@ def _lines(curves: pd.DataFrame, at: str) -> list[tuple[NDArray[Any], NDArray[An
 
 
 def _dots(frame: pd.DataFrame, at: str, styles: Mapping[str, Style], ax: Axes, *, shaped: bool = False) -> None:
-    """Draw every trained trial; as one picture even in an SVG, which a million dots would swell."""
+    """Draw every trained trial."""
     alive = _trainings(frame)
-    crowd = max(1.0, (len(alive) / 1000) ** 0.5)
-    size = max(1.2, 3.2 / crowd**0.5) * letters(ax) / 9 * (1.25 if shaped else 1.0)
     for label, group in alive.groupby("group", observed=True, sort=True):
         look = styles[str(label)]
-        ax.plot(
-            group[at].to_numpy(np.float64),
-            group["fitness"],
-            linestyle="none",
-            marker=look.marker if shaped else "o",
-            markersize=size,
-            markeredgewidth=0,
-            color=look.colour,
-            alpha=max(0.06, (0.55 if shaped else 0.28) / crowd**0.5),
-            rasterized=True,
-            zorder=1,
-        )
+        draw_dots(group[at], group["fitness"], ax, look.colour, len(alive), look.marker if shaped else "o")
 
 
-def _moving_means(frame: pd.DataFrame, window: int, at: str, styles: Mapping[str, Style], ax: Axes) -> None:
-    groups = frame.drop_duplicates("run").astype({"run": str}).set_index("run")["group"]
-    for name, run in moving_mean(frame, window, at).groupby("run", observed=True, sort=False):
-        ax.plot(run[at], run["fitness"], "--", color=styles[groups[str(name)]].colour, linewidth=1.1)
-    ax.plot([], [], "--", color=INK, linewidth=1.1, label=f"mean of the last {window}")
+def draw_dots(x: pd.Series[Any], y: pd.Series[float], ax: Axes, colour: str, crowd: int, marker: str = "o") -> None:
+    """Draw trials, the fainter the larger their ``crowd``; as one picture even in an SVG, which a million would swell.
+
+    A marker that is no disc is larger and darker, so that its shape is seen.
+    """
+    dense, is_disc = max(1.0, (crowd / 1000) ** 0.25), marker == "o"
+    ax.plot(
+        x.to_numpy(np.float64),
+        y,
+        linestyle="none",
+        marker=marker,
+        markersize=max(1.2, 3.2 / dense) * letters(ax) / 9 * (1.0 if is_disc else 1.25),
+        markeredgewidth=0,
+        color=colour,
+        alpha=max(0.06, (0.28 if is_disc else 0.55) / dense),
+        rasterized=True,
+        zorder=1,
+    )

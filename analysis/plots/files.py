@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
 from analysis.frames import HistoryError
 from evo_nas.system.atomic import make_folder, replace_whole
-
-if TYPE_CHECKING:
-    pass
 
 
 def figure_file(folder: Path, name: str) -> Path:

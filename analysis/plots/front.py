@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -12,10 +13,10 @@ from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
 
 from analysis.comparison.wording import join_words
 from analysis.frames import HistoryError, Paths, RunRecord, find_runs, load_history, load_metrics
+from analysis.palette import GRID, INK, MARKERS, looks
 from analysis.plots.axes import SIZE, dress, fence, fitness_of, legend, legible, letters, new_axes, percents
-from analysis.plots.curves import refuse_empty, some_of
+from analysis.plots.curves import draw_dots, refuse_empty
 from analysis.plots.files import figure_file, save
-from analysis.plots.palette import GRID, INK, MARKERS, mix, strategy_colours, strategy_markers
 from genotypes.genotype import shorten
 from genotypes.measure import Measure
 from genotypes.pareto import pareto_front
@@ -32,8 +33,6 @@ COUNTED: Final[dict[str, str]] = {
 DEFAULT_COSTS: Final = ("mult_adds",)
 """Costs against which the fitness is drawn where neither the caller nor the first run names any."""
 
-_LOOKS: Final = (("-", 0.0), ((0, (5, 1.6)), 0.5), ((0, (1.4, 1.3)), 0.25), ((0, (6, 1.5, 1.4, 1.5)), 0.75))
-"""Style of line, and how much ink is mixed into the colour: for the runs of a strategy in the order listed."""
 _WIDE: Final = 10.0  # times that a cost must grow to need a logarithmic axis
 _MANY: Final = 30  # points of a front, beyond which they would hide each other
 _MOST_PANELS: Final = 6
@@ -68,7 +67,7 @@ def plot_front(frame: pd.DataFrame, ax: Axes | None = None, *, cost: str = "mult
         HistoryError: if no trial has a fitness.
         ValueError: if none that has one has this cost.
     """
-    names = some_of(frame["run"].unique())
+    names = join_words(frame["run"].unique())
     alive = frame[(frame["outcome"] == "ok") & frame["fitness"].notna()]
     if alive.empty:
         raise HistoryError(f"no trial of {names} has succeeded, so there is no front to draw")
@@ -80,32 +79,32 @@ def plot_front(frame: pd.DataFrame, ax: Axes | None = None, *, cost: str = "mult
         )
     if ax is None:
         ax = new_axes()
-    colours = strategy_colours(alive["strategy"].astype(str))
-    markers = strategy_markers(alive["strategy"].astype(str))
-    lowest = 1.0
-    for strategy, group in alive.groupby("strategy", observed=True, sort=True):
-        _dots(group, cost, colours[str(strategy)], ax)
-        runs = [run for _, run in group.groupby("run", observed=True, sort=False)]
-        for number, run in enumerate(runs):
-            best = run.iloc[pareto_front(run["fitness"], run[[cost]])[::-1]]  # the cheapest first
-            lowest = min(lowest, best["fitness"].min())
-            dashes, ink = _LOOKS[number % len(_LOOKS)]
-            # The first run has the marker of its strategy, the others those that follow.
-            marker = MARKERS[(MARKERS.index(markers[str(strategy)]) + number) % len(MARKERS)]
-            ax.plot(
-                best[cost],
-                best["fitness"],
-                drawstyle="steps-post",
-                linestyle=dashes,
-                marker=marker,
-                markersize=4 if len(best) <= _MANY else 2.5,
-                markeredgecolor="white",
-                markeredgewidth=0.6 if len(best) <= _MANY else 0.0,
-                color=mix(colours[str(strategy)], INK, ink),
-                linewidth=1.7 if len(best) <= _MANY else 1.2,
-                label=legible(str(strategy) if len(runs) == 1 else f"{strategy}: {run['run'].iloc[0]}"),
-                zorder=3,
-            )
+    runs = {str(name): run for name, run in alive.groupby("run", observed=True, sort=False)}
+    strategies = {name: str(run["strategy"].iloc[0]) for name, run in runs.items()}
+    styles, runs_of = looks(strategies), Counter(strategies.values())
+    lowest, met = 1.0, dict[str, list[str]]()
+    for name, run in runs.items():
+        strategy, look = strategies[name], styles[name]
+        draw_dots(run[cost], run["fitness"], ax, look.colour, len(alive))
+        # The first run has the marker of its strategy, the others those that follow.
+        markers = met.setdefault(strategy, [look.marker])
+        markers.append(MARKERS[(MARKERS.index(markers[-1]) + 1) % len(MARKERS)])
+        best = run.iloc[pareto_front(run["fitness"], run[[cost]])[::-1]]  # the cheapest first
+        lowest = min(lowest, best["fitness"].min())
+        ax.plot(
+            best[cost],
+            best["fitness"],
+            drawstyle="steps-post",
+            linestyle=look.dashes,
+            marker=markers[-2],
+            markersize=4 if len(best) <= _MANY else 2.5,
+            markeredgecolor="white",
+            markeredgewidth=0.6 if len(best) <= _MANY else 0.0,
+            color=look.colour,
+            linewidth=1.7 if len(best) <= _MANY else 1.2,
+            label=legible(strategy if runs_of[strategy] == 1 else f"{strategy}: {name}"),
+            zorder=3,
+        )
     ax.plot([], [], "o", markersize=3, markeredgewidth=0, color=INK, alpha=0.4, label="one training")
     _dress(alive, cost, lowest, fitness_of(frame), ax)
     return ax
@@ -132,7 +131,7 @@ def plot_fronts(paths: Paths, output: Path | None = None, *, costs: Sequence[str
         known += sorted(load_metrics(histories)["name"].unique())
         mend = f"name another with --costs: {join_words([*map(shorten, known)])}" if known else "nor any other"
         raise ValueError(
-            f"no trial of {some_of(run.name for run in runs)} has the metric {shorten(lacking[0])!r}; {mend}"
+            f"no trial of {join_words([run.name for run in runs])} has the metric {shorten(lacking[0])!r}; {mend}"
         )
     width, height = SIZE
     figure = Figure(figsize=(width * len(names), height), layout="constrained")
@@ -147,23 +146,6 @@ def _own_costs(run: RunRecord) -> tuple[str, ...]:
     if isinstance(costs, list) and costs and all(isinstance(name, str) for name in costs):
         return tuple(dict.fromkeys(costs))
     return DEFAULT_COSTS
-
-
-def _dots(group: pd.DataFrame, cost: str, colour: str, ax: Axes) -> None:
-    """Draw every training; as one picture even in an SVG, which a million dots would swell."""
-    crowd = max(1.0, (len(group) / 1000) ** 0.25)
-    ax.plot(
-        group[cost],
-        group["fitness"],
-        linestyle="none",
-        marker="o",
-        markersize=max(1.2, 3.2 / crowd),
-        markeredgewidth=0,
-        color=colour,
-        alpha=max(0.06, 0.3 / crowd),
-        rasterized=True,
-        zorder=1,
-    )
 
 
 def _dress(alive: pd.DataFrame, cost: str, lowest: float, measure: Measure, ax: Axes) -> None:

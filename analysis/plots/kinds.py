@@ -17,7 +17,7 @@ from analysis.frames import HistoryError, Paths, RunRecord, find_runs, load_hist
 from analysis.learning import learning
 from analysis.plots.axes import column_of, new_figure
 from analysis.plots.controller import plot_entropy, plot_reward
-from analysis.plots.curves import nothing, plot_accuracy, plot_best, plot_mean, plot_trials, refuse_empty
+from analysis.plots.curves import nothing, plot_accuracy, plot_mean, plot_trials, refuse_empty
 from analysis.plots.files import figure_file, save
 from analysis.plots.population import plot_age, plot_diversity
 from analysis.plots.seed_bands import plot_seeds
@@ -94,6 +94,10 @@ def plot_kind(
     return save(figure, Path(output) if output else figure_file(runs[0].folder, f"{stem}.png"))
 
 
+def _best(order: PlotRequest, figure: Figure) -> None:
+    plot_accuracy(order.frame, figure.add_subplot(), trials=False, x=order.x, groups=order.groups)
+
+
 def _mean(order: PlotRequest, figure: Figure) -> None:
     window = order.window or mean_window(order.runs)
     plot_mean(order.frame, figure.add_subplot(), window=window, x=order.x, groups=order.groups)
@@ -134,7 +138,7 @@ def _as_one(above: Axes, below: Axes) -> None:
 
 KINDS: Final[dict[str, Kind]] = {
     "curve": Kind("accuracy", lambda o, figure: plot_accuracy(o.frame, figure.add_subplot(), x=o.x, groups=o.groups)),
-    "best": Kind("best", lambda o, figure: plot_best(o.frame, figure.add_subplot(), x=o.x, groups=o.groups)),
+    "best": Kind("best", _best),
     "mean": Kind("mean", _mean, takes_window=True),
     "trials": Kind("trials", lambda o, figure: plot_trials(o.frame, figure.add_subplot(), x=o.x, groups=o.groups)),
     "seeds": Kind("seeds", lambda o, figure: plot_seeds(o.frame, figure.add_subplot(), x=o.x, groups=o.groups)),

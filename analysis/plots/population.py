@@ -8,9 +8,9 @@ import pandas as pd
 from matplotlib.lines import Line2D
 
 from analysis.curves import add_groups
+from analysis.palette import INK
 from analysis.plots.axes import abscissa, dress, dress_fractions, legend, new_axes
 from analysis.plots.curves import Groups, draw_runs, looks_of
-from analysis.plots.palette import INK
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -10,9 +10,9 @@ from matplotlib.lines import Line2D
 
 from analysis.curves import add_groups, band_over_runs, top_mean
 from analysis.frames import HistoryError
+from analysis.palette import INK, Style
 from analysis.plots.axes import column_of, dress_fractions, fitness_of, legend, letters, new_axes, settle
 from analysis.plots.curves import Groups, draw_line, looks_of, nothing, runs_of, so_many
-from analysis.plots.palette import INK, Style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -24,8 +24,9 @@ from matplotlib.figure import Figure
 from analysis.cells.drawing import place_cell, read_cells
 from analysis.cells.layout import lay_out
 from analysis.frames import Paths
-from analysis.plots.palette import looks, mix
+from analysis.palette import looks, mix
 from analysis.report.contents import TOP, report_of
+from evo_nas.system.terminal import duration
 from genotypes.cell import Cell
 from genotypes.genotype import printable, shorten
 from genotypes.measure import Measure
@@ -38,6 +39,32 @@ _LARGEST: Final = 40  # blocks of a cell that is drawn
 _BRIGHTER: Final = 0.35  # share of white in a colour on a dark page
 _TITLED: Final = 3  # runs that a title names
 _LINES: Final = 2.0  # width of a curve, which dashes are multiples of
+
+_OF_A_RUN: Final = "name group space evaluator seed state trained failed best test best_id elapsed"
+_OF_A_GROUP: Final = "group runs best best_low best_high test auc"
+_OF_A_TRIAL: Final = "id run fitness test parameters mult_adds seconds sample parent genotype"
+_OF_A_FAILURE: Final = "outcome count error trials"
+_OF_AN_ANCESTOR: Final = "generation id sample changes fitness genotype"
+"""Fields of what :func:`~analysis.report.contents.report_of` gathers, as the columns of a table."""
+
+_HEADS: Final = {
+    "name": "run",
+    "group": "strategy",
+    "trained": "trainings",
+    "best_id": "of trial",
+    "elapsed": "going for",
+    "best_low": "lowest",
+    "best_high": "highest",
+    "auc": "area",
+    "id": "trial",
+    "mult_adds": "mult-adds",
+    "count": "trials",
+    "trials": "among them",
+}
+"""Field -> the head of its column, where that is not its name."""
+_FRACTIONS: Final = ("best", "best_low", "best_high", "test", "auc", "fitness")
+_IDS: Final = ("seed", "best_id", "id", "parent", "generation")  # numbers that are names: written without commas
+_CODE: Final = ("error", "genotype")
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,92 +180,22 @@ def _cards(report: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     waiting = f"{total['pending']:,} pending" if total["pending"] else f"{total['reused']:,} reused"
     cards.append(("Trainings", f"{total['trained']:,}", ", ".join(filter(None, [of, waiting]))))
     cards.append(("Failed", f"{total['failed']:,}", _share(total["failed"], total["trained"])))
-    cards.append(("Time of trainings", _duration(total["seconds"]), f"in {len(runs):,} run{'s' * (len(runs) > 1)}"))
+    cards.append(("Time of trainings", duration(total["seconds"]), f"in {len(runs):,} run{'s' * (len(runs) > 1)}"))
     return cards
 
 
 def _tables(report: Mapping[str, Any]) -> Iterable[PageTable]:
-    measure = Measure.from_json(report["measure"])
-    yield _table(
-        "runs",
-        "Runs",
-        report["runs"],
-        {
-            "run": lambda run: PageEntry(run["name"]),
-            "strategy": lambda run: PageEntry(run["group"]),
-            "space": lambda run: PageEntry(run["space"]),
-            "evaluator": lambda run: PageEntry(run["evaluator"]),
-            "seed": lambda run: _whole(run["seed"], plain=True),
-            "state": lambda run: PageEntry(run["state"]),
-            "trainings": lambda run: _whole(run["trained"]),
-            "failed": lambda run: _whole(run["failed"]),
-            "best": lambda run: _fraction(run["best"]),
-            "test": lambda run: _fraction(run["test"]),
-            "of trial": lambda run: _whole(run["best_id"], plain=True),
-            "going for": lambda run: _seconds(run["elapsed"]),
-        },
-        sorts=True,
-    )
-    if report["comparison"]:
-        yield _table(
-            "groups",
-            f"Strategies after {report['comparison']['budget']:,} samples; ± is the standard deviation over seeds",
-            report["comparison"]["table"],
-            {
-                "strategy": lambda row: PageEntry(row["group"]),
-                "runs": lambda row: _whole(row["runs"]),
-                "best": lambda row: _spread(row["best"], row["best_sd"]),
-                "lowest": lambda row: _fraction(row["best_low"]),
-                "highest": lambda row: _fraction(row["best_high"]),
-                "test": lambda row: _spread(row["test"], row["test_sd"]),
-                "area": lambda row: _spread(row["auc"], row["auc_sd"]),
-            },
-        )
-    yield _table(
-        "trials",
-        f"The {len(report['top']):,} best trials",
-        report["top"],
-        {
-            "trial": lambda row: _whole(row["id"], plain=True),
-            "run": lambda row: PageEntry(row["run"]),
-            measure.name: lambda row: _fraction(row["fitness"]),
-            "test": lambda row: _fraction(row["test"]),
-            "parameters": lambda row: _whole(row["parameters"]),
-            "mult-adds": lambda row: _whole(row["mult_adds"]),
-            "seconds": lambda row: _real(row["seconds"]),
-            "sample": lambda row: _whole(row["sample"]),
-            "parent": lambda row: _whole(row["parent"], plain=True),
-            "genotype": lambda row: PageEntry(row["genotype"], is_code=True),
-        },
-        sorts=True,
-        filter="Filter the trials",
-    )
-    yield _table(
-        "failures",
-        "Kinds of failures",
-        report["failures"]["kinds"],
-        {
-            "outcome": lambda row: PageEntry(row["outcome"]),
-            "trials": lambda row: _whole(row["count"]),
-            "error": lambda row: PageEntry(row["error"] or "-", is_code=bool(row["error"])),
-            "among them": lambda row: PageEntry(", ".join(row["trials"])),
-        },
-        sorts=True,
-    )
-    if line := report["lineage"]:
-        yield _table(
-            "lineage",
-            f"Ancestors of {line['run']}:{line['rows'][-1]['id']}, oldest first",
-            line["rows"],
-            {
-                "generation": lambda row: _whole(row["generation"], plain=True),
-                "trial": lambda row: _whole(row["id"], plain=True),
-                "sample": lambda row: _whole(row["sample"]),
-                "changes": lambda row: _whole(row["changes"]),
-                measure.name: lambda row: _fraction(row["fitness"]),
-                "genotype": lambda row: PageEntry(row["genotype"], is_code=True),
-            },
-        )
+    measure, compared, line = Measure.from_json(report["measure"]).name, report["comparison"], report["lineage"]
+    yield _table("runs", "Runs", report["runs"], _OF_A_RUN, sorts=True)
+    if compared:
+        caption = f"Strategies after {compared['budget']:,} samples; ± is the standard deviation over seeds"
+        yield _table("groups", caption, compared["table"], _OF_A_GROUP)
+    caption = f"The {len(report['top']):,} best trials"
+    yield _table("trials", caption, report["top"], _OF_A_TRIAL, measure, sorts=True, filter="Filter the trials")
+    yield _table("failures", "Kinds of failures", report["failures"]["kinds"], _OF_A_FAILURE, sorts=True)
+    if line:
+        caption = f"Ancestors of {line['run']}:{line['rows'][-1]['id']}, oldest first"
+        yield _table("lineage", caption, line["rows"], _OF_AN_ANCESTOR, measure)
     for name, what in (("settings", "Settings"), ("versions", "Versions, machine and data")):
         found = report[name]
         several = " of all runs" if len(report["runs"]) > 1 else ""
@@ -246,11 +203,35 @@ def _tables(report: Mapping[str, Any]) -> Iterable[PageTable]:
         yield PageTable(f"{name}-differing", f"{what} that differ", ("run", *found["names"]), _texts(found["rows"]))
 
 
-def _table(id: str, caption: str, rows: Sequence[Mapping[str, Any]], columns: Any, **options: Any) -> PageTable:
-    """Make a table; a column in which every row is without a value is left out."""
-    entries = {head: [make(row) for row in rows] for head, make in columns.items()}
-    kept = {head: column for head, column in entries.items() if not rows or any(entry.text != "-" for entry in column)}
-    return PageTable(id, caption, tuple(kept), list(zip(*kept.values(), strict=True)), **options)
+def _table(
+    id: str, caption: str, rows: Sequence[Mapping[str, Any]], fields: str, measure: str = "", **options: Any
+) -> PageTable:
+    """Make a table of fields of rows; a column in which every row is without a value is left out."""
+    entries = {name: [_entry(row, name) for row in rows] for name in fields.split()}
+    kept = {name: column for name, column in entries.items() if not rows or any(entry.text != "-" for entry in column)}
+    heads = {**_HEADS, "fitness": measure}
+    return PageTable(id, caption, [heads.get(n, n) for n in kept], list(zip(*kept.values(), strict=True)), **options)
+
+
+def _entry(row: Mapping[str, Any], name: str) -> PageEntry:
+    """Write a field of a row as its name and its type ask for."""
+    value = row[name]
+    if value is None:
+        return PageEntry("-", is_number=True)
+    if isinstance(value, list):
+        return PageEntry(", ".join(value))
+    if isinstance(value, str):
+        return PageEntry(value or "-", is_code=name in _CODE and bool(value))
+    if name in _FRACTIONS:
+        sd = row.get(f"{name}_sd")
+        text = _percent(value) if sd is None else f"{100 * value:.2f} ± {100 * sd:.2f} %"
+    elif name == "elapsed":
+        text = duration(value)
+    elif name in _IDS:
+        text = str(value)
+    else:
+        text = f"{value:,.1f}" if isinstance(value, float) else f"{value:,}"
+    return PageEntry(text, value, is_number=True)
 
 
 def _texts(rows: Sequence[Sequence[str]]) -> list[list[PageEntry]]:
@@ -310,36 +291,6 @@ def _commands(entry: Mapping[str, Any]) -> dict[str, str]:
 
 def _percent(value: float | None) -> str:
     return "-" if value is None else f"{100 * value:.2f} %"
-
-
-def _fraction(value: float | None) -> PageEntry:
-    return PageEntry(_percent(value), value, is_number=True)
-
-
-def _spread(value: float | None, sd: float | None) -> PageEntry:
-    spread = "" if value is None or sd is None else f" ± {100 * sd:.2f}"
-    return PageEntry(_percent(value).replace(" %", f"{spread} %"), value, is_number=True)
-
-
-def _whole(value: int | None, *, plain: bool = False) -> PageEntry:
-    """Write a count, or ``plain`` an id: without commas."""
-    return PageEntry("-" if value is None else str(value) if plain else f"{value:,}", value, is_number=True)
-
-
-def _real(value: float | None) -> PageEntry:
-    return PageEntry("-" if value is None else f"{value:,.1f}", value, is_number=True)
-
-
-def _seconds(value: float | None) -> PageEntry:
-    return PageEntry("-" if value is None else _duration(value), value, is_number=True)
-
-
-def _duration(seconds: float) -> str:
-    """Write a duration in the unit that people would use."""
-    for unit, name in ((3600.0, "h"), (60.0, "min")):
-        if seconds >= 2 * unit:
-            return f"{seconds / unit:,.1f} {name}"
-    return f"{seconds:,.1f} s"
 
 
 def _share(part: int, whole: int) -> str:

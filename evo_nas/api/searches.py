@@ -1,4 +1,4 @@
-"""Searches that are resumed from Python: the twin of :func:`evo_nas.run.search`."""
+"""Searches from Python, started and resumed: the twins of the commands ``run`` and ``resume``."""
 
 from __future__ import annotations
 
@@ -12,6 +12,30 @@ from evo_nas.config import from_environment, from_flags, merge
 from evo_nas.errors import UsageError
 from evo_nas.manager import Listener
 from evo_nas.storage.run_folder import RunFolder
+
+
+def search(
+    *,
+    run_dir: str | os.PathLike[str] | None = None,
+    settings: Sequence[str] = (),
+    listeners: Sequence[Listener] = (),
+    **flags: Any,
+) -> runs.Run:
+    """Return a finished run, which ``analysis.load_history`` turns into a DataFrame.
+
+    The keywords are the flags of ``python -m evo_nas run``, as in ``search(strategy="evolution", dataset="digits",
+    trials=100, population=20, sample=5)``; ``settings`` are what ``--set`` takes. To search with objects of your own
+    instead of names, use :class:`evo_nas.manager.PopulationManager`.
+
+    Raises:
+        UsageError: if a flag, a name or an option is unknown, or a value impossible.
+        RunFolderError: if ``run_dir`` is not empty, in use or cannot be made.
+        EvoNasError: for whatever else ends a run: see :func:`evo_nas.run.start`.
+    """
+    config = runs.load_config(flags, settings=settings)
+    parts = runs.build(config)
+    with RunFolder.create(Path(run_dir) if run_dir else runs.new_folder(config, parts)) as folder:
+        return runs.start(config, folder, parts, listeners=listeners)
 
 
 def resume(

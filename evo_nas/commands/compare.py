@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import argparse
 import json
+from typing import TYPE_CHECKING
 
 from evo_nas.commands.base import Parser, add_json, add_output, fraction, translate_errors, whole
+
+if TYPE_CHECKING:
+    from analysis.comparison.compare import Comparison
 
 
 def add_arguments(parser: Parser) -> None:
@@ -25,7 +29,9 @@ def run(arguments: argparse.Namespace) -> None:
 
     with translate_errors():
         comparison = compare_runs(arguments.runs, arguments.output, target=arguments.target, trials=arguments.trials)
-    if arguments.json:
-        print(json.dumps(comparison.to_json(), indent=2))
-    else:
-        print("\n".join(comparison.lines()))
+    print_comparison(comparison, arguments.json)
+
+
+def print_comparison(comparison: Comparison, as_json: bool) -> None:
+    """Print what was found."""
+    print(json.dumps(comparison.to_json(), indent=2) if as_json else "\n".join(comparison.lines()))

@@ -88,8 +88,10 @@ def search_live(path: Path, config: RunConfig, parts: Parts, go: Callable[[Seque
     from evo_nas.commands.show import summarise
     from evo_nas.commands.status import resuming
     from evo_nas.listeners.progress import Progress
-    from evo_nas.manager import MEAN_OF, say_why
+    from evo_nas.manager import MEAN_OF
     from evo_nas.signals import EXIT_CODES, EndedAtOnce
+    from evo_nas.storage.endings import say_why
+    from genotypes.plain import whole
 
     # What was chosen by default is said, the data set above all.
     options = {"data set": "dataset", "preset": "preset"}
@@ -98,7 +100,7 @@ def search_live(path: Path, config: RunConfig, parts: Parts, go: Callable[[Seque
     progress = Progress(
         f"run folder {path}: {', '.join(words)}",
         config.run.trials,
-        parts.strategy.window or MEAN_OF,
+        whole(parts.strategy.window) or MEAN_OF,
         target=config.run.target_accuracy,
         time_limit=config.hardware.time_limit,
         grace=config.hardware.grace,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import fcntl
 import json
+import os
 import shlex
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -22,6 +23,7 @@ from evo_nas.errors import RunFolderError, UsageError
 from evo_nas.storage.log import Log, read_log
 from evo_nas.storage.run_folder import RunFolder, resume_command
 from evo_nas.system.terminal import duration
+from evo_nas.system.text import open_file
 from genotypes.genotype import printable, shorten
 from genotypes.measure import ACCURACY, Measure
 
@@ -89,7 +91,7 @@ class Status:
     @property
     def resume(self) -> str | None:
         """The command that resumes the run; ``None`` while it runs and when there is nothing left to do."""
-        from evo_nas.manager import Reason
+        from evo_nas.storage.endings import Reason
 
         spent = self.budget is not None and self.counts.trained >= self.budget
         over = self.state is RunState.ENDED and (self.log.reason != Reason.TRIALS or spent)
@@ -197,7 +199,7 @@ class Status:
         return self.log.started is None or moment >= self.log.started
 
     def _how_it_is(self) -> str:
-        from evo_nas.manager import say_why
+        from evo_nas.storage.endings import say_why
 
         reason = self.log.reason or ""
         match self.state:
@@ -318,7 +320,7 @@ def status_of(path: Path, clock: Callable[[], float] = time.time) -> Status:
 
 
 def _state(folder: RunFolder, holder: str | None, log: Log, counts: Counts) -> RunState:
-    from evo_nas.manager import Reason
+    from evo_nas.storage.endings import Reason
 
     if holder is not None:
         return RunState.RUNNING
@@ -337,11 +339,11 @@ def _state(folder: RunFolder, holder: str | None, log: Log, counts: Counts) -> R
 def _has_locks(lock_file: Path) -> bool:
     """Return whether this file system supports file locks."""
     try:
-        with lock_file.open(encoding="utf-8") as lock:
+        with os.fdopen(open_file(lock_file)) as lock:
             fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return True
-    except OSError:
+    except (OSError, ValueError):
         return False
     return True
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import re
 import sys
 import time
@@ -12,18 +11,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from evo_nas.commands.base import Parser, add_json, add_output, spell_command, translate_errors, whole
+from evo_nas.commands.compare import print_comparison
 from evo_nas.commands.config_flags import add_flags, add_science, read_flags
 from evo_nas.config import read_setting
 from evo_nas.errors import StudyFailed, UsageError
+from evo_nas.system.atomic import require_writable
 from evo_nas.system.terminal import RenewedLine, duration
 from genotypes.genotype import shorten
 
 if TYPE_CHECKING:
-    pass
-
-if TYPE_CHECKING:
     from evo_nas.study import RunResult
-
 
 _FAILURES_NAMED: Final = 10
 
@@ -33,8 +30,8 @@ examples:
   python -m evo_nas study --strategies 'evolution(population=20,sample=5),evolution(population=50,sample=10)' ...
 
 A run for each strategy and seed, in folders of their own below the study's; the same command again goes on where it
-stopped, and more --seeds, --trials or --strategies add to it. Regret and test are in percentage points. Options of
-strategies (--population, --set strategy.x=y) go to all that have them. docs/study.md says what the numbers mean."""
+stopped, and more --seeds, --trials or --strategies add to it. Options of strategies (--population, --set strategy.x=y)
+go to all that have them. What is printed is the table of compare; docs/study.md says what the numbers mean."""
 
 
 def add_arguments(parser: Parser) -> None:
@@ -63,7 +60,8 @@ def run(arguments: argparse.Namespace) -> None:
         from analysis.plots.files import picture_files
 
         with translate_errors():
-            picture_files(arguments.output)  # a misspelt name is better said now than after all runs
+            for file in picture_files(arguments.output):  # what is wrong is better said now than after all runs
+                require_writable(file)
     seeds = range(arguments.first_seed, arguments.first_seed + arguments.seeds)
     study = plan_study(
         parse_strategies(arguments.strategies),
@@ -98,42 +96,16 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def _report_study(arguments: argparse.Namespace, path: Path, labels: Sequence[str], seeds: range, trials: int) -> None:
-    """Print the table of a study, on a terminal with rules, and draw its curves."""
-    from analysis.plots.study_report import report_study
+    """Compare the finished runs as ``compare`` does, and draw their curves."""
+    from analysis.plots.compare_report import compare_study
 
     with translate_errors():
-        report = report_study(path, arguments.output, strategies=labels, seeds=seeds, trials=trials)
-    if arguments.json:
-        print(json.dumps(report.to_json(), indent=2))
-        print("\n".join([*report.notes, *map(str, report.files)]), file=sys.stderr)
-        return
-    if sys.stdout.isatty():
-        print_with_rules(report.cells())
-    else:
-        print("\n".join(report.lines()))
-    print("\n".join([*report.notes, *map(str, report.files)]))
-
-
-def print_with_rules(rows: Sequence[Sequence[str]]) -> None:
-    """Print a table for the eye: headings, a rule where the first column changes, numbers to the right."""
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(box=box.SIMPLE_HEAD)
-    for position, name in enumerate(rows[0]):
-        table.add_column(name, justify="right" if position else "left", no_wrap=True)
-    before = None
-    for row in rows[1:]:
-        if before not in (None, row[0]):
-            table.add_section()
-        table.add_row("" if row[0] == before else row[0], *row[1:])
-        before = row[0]
-    Console(highlight=False, markup=False).print(table)
+        comparison = compare_study(path, arguments.output, strategies=labels, seeds=seeds, trials=trials)
+    print_comparison(comparison, arguments.json)
 
 
 class StudyProgress:
-    """The same for a study: says how each run ended as it does, and how long the rest may take."""
+    """Says of each run of a study how it ended as it does, and how long the rest may take."""
 
     def __init__(self, title: str, runs: int, unfinished: int) -> None:
         self._line = RenewedLine()

@@ -16,7 +16,9 @@ import itertools
 import json
 import logging
 import math
+import os
 import tempfile
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -31,6 +33,8 @@ from evo_nas.system.text import read_text
 
 VERSION: Final = 1
 """Goes into every key: to be raised whenever the same files would decode to other pixels."""
+
+_BLOCK: Final = 1 << 23
 
 _log = logging.getLogger(__name__)
 
@@ -103,9 +107,9 @@ def open_decoded_copy(source: ImageSource, part: Part, size: int | None, channel
         DataError: if files of the source are missing or damaged, or the copy cannot be written.
     """
     folder = entry_folder(source, part, size, channels)
-    entry = _whole(folder)
+    entry = _read_entry(folder)
     if entry is None:
-        if folder.exists():
+        if os.path.lexists(folder):
             _log.warning("the decoded copy %s is damaged and is made again from %s", folder, source.place)
         _log.info("decoding the %s images of %s, once, into %s", part, source.place, folder)
         entry = _decode(source, part, size, channels, folder)
@@ -113,12 +117,12 @@ def open_decoded_copy(source: ImageSource, part: Part, size: int | None, channel
 
 
 def is_decoded(source: ImageSource, part: Part, size: int | None, channels: int) -> bool:
-    """Return whether there is a decoded copy that is whole; nothing is decoded.
+    """Return whether there is a decoded copy that seems to be whole; nothing is decoded, and no pixel read.
 
     Raises:
         DataError: if files of the source are missing.
     """
-    return _whole(entry_folder(source, part, size, channels)) is not None
+    return _read_entry(entry_folder(source, part, size, channels), has_pixels_read=False) is not None
 
 
 def entry_folder(source: ImageSource, part: Part, size: int | None, channels: int) -> Path:
@@ -131,8 +135,11 @@ def entry_folder(source: ImageSource, part: Part, size: int | None, channels: in
     return find_decoded_root() / hashlib.sha256("\n".join(words).encode("utf-8", "surrogateescape")).hexdigest()[:32]
 
 
-def _whole(folder: Path) -> DecodedEntry | None:
-    """Return the entry of a folder, or ``None`` if it is missing, damaged, or differs from its manifest."""
+def _read_entry(folder: Path, *, has_pixels_read: bool = True) -> DecodedEntry | None:
+    """Return the entry of a folder, or ``None`` if it is missing, damaged, or differs from its manifest.
+
+    All that is trained on is compared with the fingerprint: a disk, or a power cut, can change what lies there.
+    """
     try:
         manifest = Manifest.read(folder / "manifest.json")
         for name in ("images.npy", "labels.npy"):
@@ -140,17 +147,23 @@ def _whole(folder: Path) -> DecodedEntry | None:
                 return None
         entry = DecodedEntry(folder, manifest)
         with np.errstate(over="ignore"):  # a shape beyond all numbers is no reason to warn, but to make it again
-            n, height, _, channels = entry.images.shape
-            labels = entry.labels
+            images, labels = entry.images, entry.labels
+        n, height, _, channels = images.shape
         is_whole = (
             (n, height, channels) == (manifest.images, manifest.size, manifest.channels)
-            and (labels.shape, str(entry.images.dtype), str(labels.dtype)) == ((n,), "uint8", "int64")
-            and 0 <= labels.min() <= labels.max() < len(manifest.classes)
+            and (labels.shape, str(images.dtype), str(labels.dtype)) == ((n,), "uint8", "int64")
+            and images.flags.c_contiguous
             and len(manifest.mean) == len(manifest.std) == channels
             and all(0 <= value <= 1 for value in manifest.mean)
             and all(0 < value <= 1 for value in manifest.std)
-            and all(isinstance(name, str) for name in manifest.classes)
         )
+        if is_whole and has_pixels_read:
+            digest = _begin_digest(manifest.classes, labels, images.shape)
+            with (folder / "images.npy").open("rb") as file:
+                file.seek(-images.nbytes, os.SEEK_END)
+                while block := file.read(_BLOCK):
+                    digest.update(block)
+            is_whole = digest.hexdigest() == manifest.fingerprint
     except (OSError, ValueError, TypeError, AttributeError, KeyError, OverflowError, RecursionError):
         return None
     return entry if is_whole else None
@@ -167,11 +180,29 @@ def _decode(source: ImageSource, part: Part, size: int | None, channels: int, fo
             manifest = _write(source, part, size, channels, new)
             _put(new, folder, Path(scratch))
     except OSError as error:
-        raise DataError(
-            f"the decoded images cannot be written to {folder.parent} ({error.strerror or error}): make room there, or "
-            f"let EVO_NAS_CACHE name another folder"
-        ) from None
+        raise _cannot_write(folder.parent, error) from None
     return DecodedEntry(folder, manifest)
+
+
+def try_writing(folder: Path) -> None:
+    """Write something into the folder of decoded copies, and take it back.
+
+    Raises:
+        DataError: if that cannot be.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(bytes(2**16))
+    except OSError as error:
+        raise _cannot_write(folder, error) from None
+
+
+def _cannot_write(folder: Path, error: OSError) -> DataError:
+    return DataError(
+        f"the decoded images cannot be written to {folder} ({error.strerror or error}): make room there, or "
+        f"let EVO_NAS_CACHE name another folder"
+    )
 
 
 def _put(new: Path, folder: Path, scratch: Path) -> None:
@@ -181,9 +212,9 @@ def _put(new: Path, folder: Path, scratch: Path) -> None:
             new.rename(folder)
             return
         except OSError as error:
-            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
                 raise
-        if _whole(folder) is not None:
+        if _read_entry(folder) is not None:
             return
         # The scratch folder takes the damaged one along when it is removed; another process may have taken it first.
         with contextlib.suppress(FileNotFoundError):
@@ -193,8 +224,6 @@ def _put(new: Path, folder: Path, scratch: Path) -> None:
 def _write(source: ImageSource, part: Part, size: int | None, channels: int, new: Path) -> Manifest:
     """Decode a part, a batch at a time, into an empty folder."""
     classes, labels = source.classes(), source.labels(part)
-    digest = hashlib.sha256(json.dumps(classes).encode())
-    digest.update(labels.astype("<i8").tobytes())
     # Counts of the 256 levels give mean and deviation exactly, whatever the batches.
     levels = np.zeros((channels, 256), dtype=np.int64)
     written = 0
@@ -204,7 +233,7 @@ def _write(source: ImageSource, part: Part, size: int | None, channels: int, new
                 shape = (len(labels), *batch.shape[1:])
                 # Written as a stream: a full disk is then an error, where a mapped file would be a SIGBUS.
                 np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
-                digest.update(repr(shape).encode())
+                digest = _begin_digest(classes, labels, shape)
             pixels = np.ascontiguousarray(batch)
             file.write(pixels.data)
             digest.update(pixels.data)
@@ -229,6 +258,14 @@ def _write(source: ImageSource, part: Part, size: int | None, channels: int, new
     )
     (new / "manifest.json").write_text(json.dumps(asdict(manifest), indent=1) + "\n", encoding="utf-8")
     return manifest
+
+
+def _begin_digest(classes: Sequence[str], labels: np.ndarray, shape: tuple[int, ...]) -> hashlib._Hash:
+    """Return the digest of a part, to be updated with its pixels."""
+    digest = hashlib.sha256(json.dumps(classes).encode())
+    digest.update(labels.astype("<i8").tobytes())
+    digest.update(repr(shape).encode())
+    return digest
 
 
 def _moments(levels: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]]:

@@ -6,15 +6,17 @@ import time
 import traceback
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Final
 
 import numpy as np
 
-from genotypes.genotype import Genotype, GenotypeError
+from evo_nas.errors import Stopped
+from genotypes.genotype import Genotype, GenotypeError, shorten
 from genotypes.individual import Cost, Evaluation, NotANumber, Outcome
 from genotypes.measure import ACCURACY, Measure
+from genotypes.plain import check_count, check_names
 from genotypes.population import Population
 from genotypes.space import SearchSpace
 
@@ -169,6 +171,22 @@ class Evaluator(ABC):
         """Evaluate one genotype. An exception becomes a failed evaluation, so none needs to be caught."""
 
 
+def check_evaluator(evaluator: Evaluator) -> None:
+    """Raise unless the properties of an evaluator are what a search needs.
+
+    Raises:
+        ValueError: with the rule and the value.
+    """
+    check_names("name", (evaluator.name,))
+    check_names("network_metrics", evaluator.network_metrics)
+    check_names("preload", evaluator.preload)
+    if evaluator.metrics is not None:
+        check_names("metrics", evaluator.metrics)
+    check_count("window", evaluator.window)
+    if not isinstance(evaluator.measure, Measure):
+        raise ValueError(f"measure must be a Measure, not {shorten(repr(evaluator.measure))}")
+
+
 def weights_file(directory: Path, id: int) -> Path:
     """Name the file for the trained weights of a trial, below the directory that ``prepare`` was given."""
     return directory / "weights" / f"trial-{id:06d}.safetensors"
@@ -177,24 +195,29 @@ def weights_file(directory: Path, id: int) -> Path:
 def evaluate_safely(evaluator: Evaluator, job: Job, *, in_worker: bool = False) -> Evaluation:
     """Evaluate, and turn whatever is raised into a failed evaluation: one bad trial costs that trial only.
 
+    Only signals to us go on: see :class:`evo_nas.errors.Stopped`.
+
     ``in_worker`` says that this process can be replaced. Then a device that was lost is no fault of the trial, which
     would be the first of many that fail in this process, but a crash: it is tried once more, in a fresh worker.
     """
     start = time.monotonic()
     try:
-        evaluation = evaluator.evaluate(job)
-        if not isinstance(evaluation, Evaluation):
-            raise TypeError(f"{type(evaluator).__name__}.evaluate returned {evaluation!r}, which is no Evaluation")
-        return evaluation
-    except (Exception, SystemExit) as error:  # an evaluator that exits ends its trial, not the search
+        return _copy(evaluator.evaluate(job), f"{type(evaluator).__name__}.evaluate")
+    except Stopped:
+        raise
+    except BaseException as error:  # an evaluator that exits ends its trial, not the search
         outcome = Outcome.ERROR
         last = "".join(traceback.format_exception(error)[-3:]).strip()
-        if _is_out_of_memory(error):
+        kind_and_words = traceback.format_exception_only(error)[0].strip()  # not str(error), which may raise another
+        words = kind_and_words.partition(": ")[2]
+        if isinstance(error, BaseExceptionGroup):  # the last line is what is shown
+            last += f"\n{kind_and_words}"
+        if _is_out_of_memory(error, words):
             outcome = Outcome.OOM
-        elif in_worker and _is_device_lost(error):
+        elif in_worker and _is_device_lost(error, words):
             outcome = Outcome.CRASH
             # Last, because the last line is what is shown; what CUDA says goes on for lines of general advice.
-            last += f"\nthe device was lost: {str(error).partition(chr(10))[0]}"
+            last += f"\nthe device was lost: {words.partition(chr(10))[0]}"
         elif isinstance(error, GenotypeError):
             outcome = Outcome.INVALID
         elif isinstance(error, NotANumber):
@@ -202,9 +225,25 @@ def evaluate_safely(evaluator: Evaluator, job: Job, *, in_worker: bool = False) 
         return Evaluation.failed(outcome, last, seconds=time.monotonic() - start)
 
 
-def _is_out_of_memory(error: BaseException) -> bool:
+def _copy(answer: object, method: str) -> Evaluation:
+    """Check once more what an evaluator returned, which can have been changed since it was made, and return it plain.
+
+    Raises:
+        TypeError: if it is no evaluation.
+        ValueError: if it is none that an evaluator can give.
+    """
+    if not isinstance(answer, Evaluation):
+        raise TypeError(f"{method} returned {shorten(repr(answer))}, which is no Evaluation")
+    if answer.outcome in (Outcome.REUSED, Outcome.REFUSED):
+        raise ValueError(f"{method} returned the outcome {answer.outcome}, which is for what was not evaluated")
+    return Evaluation(*[getattr(answer, field.name) for field in _FIELDS])
+
+
+_FIELDS: Final = fields(Evaluation)
+
+
+def _is_out_of_memory(error: BaseException, words: str) -> bool:
     """Return whether memory ran out, by the name of torch's exception or its message; torch is not imported for it."""
-    words = str(error)
     return (
         isinstance(error, MemoryError)
         or "OutOfMemory" in type(error).__name__
@@ -213,7 +252,7 @@ def _is_out_of_memory(error: BaseException) -> bool:
     )
 
 
-def _is_device_lost(error: BaseException) -> bool:
+def _is_device_lost(error: BaseException, words: str) -> bool:
     """Return whether after this error the process cannot use its device any more.
 
     CUDA calls most of them sticky: whatever is asked of the device later fails in the same way, and only a new process
@@ -221,4 +260,4 @@ def _is_device_lost(error: BaseException) -> bool:
     relaunched"). The few that are not cost a fresh worker for nothing. torch raises ``AcceleratorError``, older
     versions a plain ``RuntimeError``. Untested on CUDA hardware.
     """
-    return type(error).__name__ in ("AcceleratorError", "DeviceMissing") or str(error).startswith("CUDA error")
+    return type(error).__name__ in ("AcceleratorError", "DeviceMissing") or words.startswith("CUDA error")

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from evo_nas.errors import UsageError
+from evo_nas.storage.replay import Replay
 from genotypes.individual import Cost
 
 
@@ -45,3 +47,17 @@ class Limits:
         for word, value, limit in costs:
             if limit is not None and value > limit:
                 yield word, value, limit
+
+
+def advise_on_limits(history: Replay, limits: Limits) -> str:
+    """Return what to do about limits that refused one network after another.
+
+    Raises:
+        UsageError: saying the same, if they left nothing to train at all.
+    """
+    refused = history.find_refusals_since_training()
+    smallest = Cost(refused.parameters or 0, refused.mult_adds or 0)
+    advice = f"{refused.count:,} networks in a row were refused; {limits.advice(smallest)}"
+    if history.count_trainings():
+        return advice
+    raise UsageError(f"nothing was trained: {advice}")

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from typing import Final
 
 from evo_nas.config import Hardware
-from evo_nas.errors import UsageError
+from evo_nas.errors import UsageError, calling
 from evo_nas.evaluators.base import Evaluator
 from evo_nas.system.resources import available_memory
 from evo_nas.system.terminal import gigabytes
+from genotypes.plain import whole
 from genotypes.registry import options_of
 
 SERVER: Final = 70 * 10**6
@@ -63,7 +64,9 @@ def memory_demand(hardware: Hardware, evaluator: Evaluator) -> Demand | None:
     """Return the memory demand of the workers on this machine; ``None`` on a cluster, or if a figure is unknown."""
     if hardware.executor == "ray" or (available := available_memory()) is None:
         return None
-    each = evaluator.memory()
+    with calling(evaluator, "memory"):
+        each = evaluator.memory()
+        each = each if each is None else whole(each)
     return Demand(hardware.workers, each, available) if each else None
 
 

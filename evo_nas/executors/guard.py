@@ -14,6 +14,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
+END: Final = signal.SIGUSR2
+"""What tells a guard to end its worker: no signal that a terminal, a user or a service manager sends to all."""
+
 # of <linux/prctl.h>
 _PR_SET_PDEATHSIG: Final = 1
 _PR_SET_CHILD_SUBREAPER: Final = 36
@@ -22,7 +25,7 @@ _PR_SET_CHILD_SUBREAPER: Final = 36
 def divide_off_guard(alive: tuple[Path, bytes] | None) -> None:
     """Fork: the new process returns and is the worker; this one becomes its guard, and never returns.
 
-    The guard ends the worker and its descendants when it gets SIGTERM, when the fork server dies, and when the main
+    The guard ends the worker and its descendants when it gets :data:`END`, when the fork server dies, and when the main
     process does, however that dies: ``alive`` is the file that the main process keeps locked, and the word that it
     wrote there. Another word says that it was killed before this worker was up, and the run was resumed. When the
     worker ends, the guard ends what that has left, and then itself in the same way.
@@ -34,10 +37,10 @@ def divide_off_guard(alive: tuple[Path, bytes] | None) -> None:
     would never run.
     """
     guard = os.getpid()
-    heeded = {signal.SIGTERM, signal.SIGCHLD}
+    heeded = {END, signal.SIGCHLD}
     before = signal.pthread_sigmask(signal.SIG_BLOCK, heeded)
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)
-    _prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)  # the death of the fork server, which loses the worker
+    _prctl(_PR_SET_PDEATHSIG, END)  # the death of the fork server, which loses the worker
     worker = os.fork()
     if worker:
         try:
@@ -56,6 +59,7 @@ def _guard(worker: int, alive: tuple[Path, bytes] | None, heeded: set[signal.Sig
     os.closerange(3, os.sysconf("SC_OPEN_MAX"))  # of pipes by whose end others tell that the worker has died
     with suppress(OSError):  # as the worker does
         os.setpgid(worker, worker)
+    os.setpgid(0, 0)
     signal.signal(signal.SIGCHLD, lambda *_: None)  # POSIX keeps no signal that would be ignored
     if alive is not None:
         threading.Thread(target=_wait_for_main, args=alive, daemon=True).start()
@@ -82,7 +86,7 @@ def _wait_for_main(alive: Path, word: bytes) -> None:
     with suppress(OSError), alive.open("rb") as lock:
         if lock.read() == word:
             fcntl.flock(lock, fcntl.LOCK_SH)
-    os.kill(os.getpid(), signal.SIGTERM)
+    os.kill(os.getpid(), END)
 
 
 def _end_all(worker: int) -> None:

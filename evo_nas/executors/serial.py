@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import signal
-import threading
 from collections import deque
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from types import FrameType
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 
 from evo_nas.evaluators.base import Evaluator, Job, evaluate_safely
+from evo_nas.system.alarm import Alarm, TimeIsUp
 from genotypes.individual import Evaluation
 
 
@@ -36,7 +34,8 @@ class SerialExecutor:
         self._grace = grace
         self._watch = watch
         self._jobs: deque[Job] = deque()
-        self._is_evaluating = self._is_woken = False
+        self._is_woken = False
+        self._alarm = Alarm()
 
     def submit(self, job: Job, *, fresh: bool = False) -> None:
         """Queue the job."""
@@ -49,50 +48,18 @@ class SerialExecutor:
         job = self._jobs.popleft()
         if self._is_woken:
             timeout = 0.0
-        with self._watch(job.id), self._alarm(None if timeout is None else timeout + self._grace):
-            try:
-                self._is_evaluating = True
+        try:
+            with self._watch(job.id), self._alarm.limit(None if timeout is None else timeout + self._grace):
                 evaluation = evaluate_safely(self._evaluator, job)
-                self._is_evaluating = False
-            except _GivenUp:
-                return []
-            finally:
-                self._is_evaluating = False
+        except TimeIsUp:
+            return []
         return [(job.id, evaluation)]
 
     def wake(self) -> None:
         """Abort the evaluation in progress after ``grace`` seconds."""
         self._is_woken = True
-        if self._is_evaluating:
-            _ring_in(self._grace)
-
-    @contextmanager
-    def _alarm(self, seconds: float | None) -> Iterator[None]:
-        """Abort the evaluation after ``seconds``, or on :meth:`wake`."""
-        if threading.current_thread() is not threading.main_thread():  # where no signal arrives
-            yield
-            return
-        before = signal.signal(signal.SIGALRM, self._give_up)
-        try:
-            if seconds is not None:
-                _ring_in(seconds)
-            yield
-        finally:
-            signal.setitimer(signal.ITIMER_REAL, 0)
-            signal.signal(signal.SIGALRM, before)
-
-    def _give_up(self, number: int, frame: FrameType | None) -> None:
-        if self._is_evaluating:
-            raise _GivenUp
+        self._alarm.ring_in(self._grace)
 
     def close(self) -> None:
         """Drop the queued job."""
         self._jobs.clear()
-
-
-class _GivenUp(BaseException):
-    """An evaluation has taken too long. A ``BaseException``, so that no evaluator swallows it."""
-
-
-def _ring_in(seconds: float) -> None:
-    signal.setitimer(signal.ITIMER_REAL, max(seconds, 1e-6))  # 0 would switch the alarm off

@@ -25,9 +25,10 @@ from joblib.externals.loky.backend.reduction import dumps
 
 from evo_nas.errors import UsageError, WorkersError
 from evo_nas.evaluators.base import Evaluator, Job, evaluate_safely
-from evo_nas.executors.guard import divide_off_guard
+from evo_nas.executors.guard import END, divide_off_guard
 from evo_nas.executors.pool import THREAD_VARIABLES, Pool, WorkerDied, explain_failed_start
 from evo_nas.system.reasons import explain
+from evo_nas.system.stops import STOPS
 from genotypes.individual import Evaluation
 
 T = TypeVar("T")
@@ -35,9 +36,6 @@ T = TypeVar("T")
 _PATIENCE: Final = 2.0
 """Seconds to wait for guards: for a lock that those of a run that was killed hold for an instant, until they have died,
 and for one that is to end."""
-
-_STOPS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGXCPU)
-"""Signals of terminals, schedulers and users that end a run: see :mod:`evo_nas.signals`."""
 
 _pickled: bytes | WorkersError = b""
 """The evaluator of a worker process, until its first job begins; or why there is none."""
@@ -155,7 +153,7 @@ class _Process:
         for guard in [*(self._loky._processes or {}).values()]:
             if not connection.wait([guard.sentinel], 0):
                 with suppress(ProcessLookupError):
-                    os.kill(guard.pid, signal.SIGTERM)
+                    os.kill(guard.pid, END)
                 connection.wait([guard.sentinel], _PATIENCE)  # one that cannot end is killed by loky
         # Of a task that waits, loky's thread would look for what it has just thrown away, and end with a traceback.
         with suppress(queue.Empty):
@@ -256,10 +254,10 @@ def _block_stop_signals() -> Iterator[None]:
     A terminal or a scheduler sends them to all processes of a run, but only the main one handles them. Here a signal is
     delivered after the block; a process started in it inherits the blocked mask for ever.
     """
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, _STOPS)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)
     try:
         resource_tracker.ensure_running()  # which unblocks two of them when it starts
-        signal.pthread_sigmask(signal.SIG_BLOCK, _STOPS)
+        signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
@@ -290,9 +288,8 @@ def _start_worker(pickled: bytes, threads: int, alive: tuple[Path, bytes] | None
         divide_off_guard(alive)
     except OSError as error:
         _pickled = WorkersError(explain(error))
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})  # by which a guard would be ended
         return
-    for number in _STOPS:  # the fork server blocks them already; a child of an evaluation may unblock them
+    for number in STOPS:  # the fork server blocks them already; a child of an evaluation may unblock them
         signal.signal(number, signal.SIG_IGN)
     os.environ.update(variables)
     process_executor._USE_PSUTIL = False  # loky would replace a worker that grows, under the name of its guard

@@ -89,38 +89,14 @@ class CellNetwork(nn.Module):
         self.channels = channels
         self.drop_path_keep, self.drop_path_schedule = drop_path_keep, drop_path_schedule
         self.stem = Stem(channels, plan.stem, large=macro == "imagenet", strided=plan.has_strided_stem)
-        self.cells = nn.ModuleList()
-        outputs = list(plan.stem_outputs)
-        are_read = _is_read(plan)
-        for layer, read in zip(plan.layers, are_read, strict=True):
-            self.cells.append(
-                CellModule(
-                    layer.cell,
-                    current=outputs[-1],
-                    previous=None if layer.previous is None else outputs[-layer.previous],
-                    previous_is_larger=layer.previous_is_larger,
-                    filters=layer.filters,
-                    stride=layer.stride,
-                    fits_always=plan.stacking.fits_always,
-                )
-                if read
-                else UnreadCell()
-            )
-            # A cell that is not built hands on what it gets: then the auxiliary classifier reads that.
-            outputs.append(output_channels(layer.cell, layer.filters) if read else outputs[-1])
+        self.cells, outputs = build_cells(plan.layers, plan.stem_outputs, plan.stacking.fits_always)
         self.dropout = nn.Dropout(dropout)
         self.classifier = nn.Linear(plan.penultimate, classes)
         self.auxiliary: AuxiliaryHead | None = None
         if auxiliary_image is not None:
             width = outputs[len(plan.stem_outputs) + plan.auxiliary]
-            self.auxiliary = AuxiliaryHead(plan, width, classes, _size_at(plan, are_read, auxiliary_image))
-        if not self.classifier.weight.is_meta:  # there drawing takes long and leaves nothing
-            self.apply(_initialize)
-        for module in self.modules():
-            if isinstance(module, nn.BatchNorm2d) and macro == "imagenet":
-                module.eps = plan.stacking.large_epsilon
-            elif isinstance(module, SamePool2d):
-                module.pads_zeros = average == "zeros" and module.stride == 2
+            self.auxiliary = AuxiliaryHead(plan, width, classes, _size_at(plan, self.cells, auxiliary_image))
+        settle(self, plan.stacking.large_epsilon if macro == "imagenet" else 1e-5, average)
 
     def forward(self, images: Tensor) -> Tensor:
         """Map images, (n, channels, h, w), to logits, (n, classes)."""
@@ -164,6 +140,41 @@ class CellNetwork(nn.Module):
             for module in cell.modules():
                 if isinstance(module, DropPath):
                     module.keep = 1 - time * depth * (1 - self.drop_path_keep)
+
+
+def build_cells(
+    layers: Sequence[Layer], stem_outputs: Sequence[int], fits_always: bool
+) -> tuple[nn.ModuleList, list[int]]:
+    """Build the cells of those layers that are read; also list the channels of all outputs, the stem's first."""
+    cells, outputs = nn.ModuleList(), list(stem_outputs)
+    for layer, is_read in zip(layers, _are_read(layers), strict=True):
+        cells.append(
+            CellModule(
+                layer.cell,
+                current=outputs[-1],
+                previous=None if layer.previous is None else outputs[-layer.previous],
+                previous_is_larger=layer.previous_is_larger,
+                filters=layer.filters,
+                stride=layer.stride,
+                fits_always=fits_always,
+            )
+            if is_read
+            else UnreadCell()
+        )
+        # A cell that is not built hands on what it gets: then the auxiliary classifier reads that.
+        outputs.append(output_channels(layer.cell, layer.filters) if is_read else outputs[-1])
+    return cells, outputs
+
+
+def settle(network: nn.Module, epsilon: float, average: str) -> None:
+    """Draw all weights of a network, and set batch norm's epsilon and how average pooling of stride 2 pads."""
+    if not next(network.parameters()).is_meta:  # there drawing takes long and leaves nothing
+        network.apply(_initialize)
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.eps = epsilon
+        elif isinstance(module, SamePool2d):
+            module.pads_zeros = average == "zeros" and module.stride == 2
 
 
 class Stem(nn.Module):
@@ -231,9 +242,8 @@ def _conv_bn(in_channels: int, filters: int, stride: int) -> tuple[nn.Module, nn
     return SameConv2d(in_channels, filters, (3, 3), (stride, stride)), nn.BatchNorm2d(filters)
 
 
-def _is_read(plan: Plan) -> list[bool]:
+def _are_read(layers: Sequence[Layer]) -> list[bool]:
     """Return for each layer whether its output reaches the classifier."""
-    layers = plan.layers
     read = [False] * (len(layers) - 1) + [True]
     for index in reversed(range(len(layers))):
         if read[index]:
@@ -245,7 +255,7 @@ def _is_read(plan: Plan) -> list[bool]:
     return read
 
 
-def _size_at(plan: Plan, are_read: Sequence[bool], image: int) -> int:
+def _size_at(plan: Plan, cells: nn.ModuleList, image: int) -> int:
     """Count the pixels a side of what the auxiliary classifier reads: of the last cell so far that is built."""
     size = image
     if plan.has_strided_stem:
@@ -253,8 +263,8 @@ def _size_at(plan: Plan, are_read: Sequence[bool], image: int) -> int:
             size = -(-size // 2)
     elif plan.macro == "imagenet":
         size = (size - 3) // 2 + 1
-    built = max((index for index in range(plan.auxiliary + 1) if are_read[index]), default=-1)
-    for layer in plan.layers[: built + 1]:
+    built = [index for index in range(plan.auxiliary + 1) if isinstance(cells[index], CellModule)]
+    for layer in plan.layers[: max(built, default=-1) + 1]:
         size = -(-size // layer.stride)
     return size
 

@@ -1,8 +1,8 @@
 """oneDNN, by which torch convolves on the CPU: whether it computes right here, and what goes around it.
 
-One kernel of it is known to write past its memory, see :func:`evo_nas.phenotypes.ops.conv2d`. Networks of ours are
-built of layers that avoid it; :class:`SafeConvolutions` does the same for any other network. Whatever else may be wrong
-on one kind of processor the self-check is to find: then torch's own convolutions take over, which are slower.
+One kernel of it is known to write past its memory, see :func:`evo_nas.phenotypes.ops.convolve_pointwise`. Networks of
+ours are built of layers that avoid it; :class:`SafeConvolutions` does the same for any other network. Whatever else may
+be wrong on one kind of processor the self-check is to find: then torch's own convolutions take over, which are slower.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from evo_nas.phenotypes.ops import conv2d, same_padding
+from evo_nas.phenotypes.ops import convolve_pointwise, same_padding
 from evo_nas.phenotypes.self_check import find_fault
 
 ISA_VARIABLES: Final = ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA")
@@ -115,16 +115,15 @@ def _passes(x: Tensor, kernels: Tensor, stride: tuple[int, int], dilation: int, 
 
 
 class SafeConvolutions(TorchFunctionMode):
-    """Until the end of the block, convolutions of any network are those of :func:`evo_nas.phenotypes.ops.conv2d`."""
+    """Until the end of the block, convolutions of any network are those of :func:`conv2d`."""
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Sequence[type], args: Sequence[Any] = (), kwargs: Any = None
     ) -> Any:
-        kwargs = kwargs or {}
-        return _convolve(*args, **kwargs) if func is F.conv2d else func(*args, **kwargs)
+        return (conv2d if func is F.conv2d else func)(*args, **(kwargs or {}))
 
 
-def _convolve(
+def conv2d(
     input: Tensor,
     weight: Tensor,
     bias: Tensor | None = None,
@@ -133,11 +132,13 @@ def _convolve(
     dilation: int | Sequence[int] = 1,
     groups: int = 1,
 ) -> Tensor:
-    """Call :func:`evo_nas.phenotypes.ops.conv2d` with what ``F.conv2d`` takes."""
-    if padding == "same":  # torch refuses it with a stride
+    """Return ``F.conv2d`` of the same arguments; 1x1 kernels with a stride are those of ``convolve_pointwise``."""
+    if tuple(weight.shape[2:]) != (1, 1) or max(_pair(stride)) == 1 or padding == "same":  # which torch refuses
         return F.conv2d(input, weight, bias, stride, padding, dilation, groups)
-    padding = 0 if isinstance(padding, str) else padding  # "valid"
-    return conv2d(input, weight, bias, _pair(stride), _pair(padding), _pair(dilation), groups)
+    rows, columns = (0, 0) if isinstance(padding, str) else _pair(padding)  # "valid"
+    if rows or columns:
+        input = F.pad(input, (columns, columns, rows, rows))
+    return convolve_pointwise(input, weight, bias, _pair(stride), groups)
 
 
 def _pair(value: int | Sequence[int]) -> tuple[int, ...]:

@@ -18,57 +18,28 @@ from torch import Tensor, nn
 
 
 def same_padding(size: int, kernel: int, stride: int, dilation: int = 1) -> tuple[int, int]:
-    """Count the pixels that SAME padding puts before and after one axis of ``size`` pixels."""
-    outputs = -(-size // stride)
-    total = max((outputs - 1) * stride + dilation * (kernel - 1) + 1 - size, 0)
+    """Count the pixels that SAME padding puts before and after one axis of ``size`` pixels.
+
+    Without a comparison of the size, so that tools that trace a network can leave it open.
+    """
+    if kernel == 1:
+        return 0, 0
+    total = dilation * (kernel - 1) + 1 - stride
+    if stride > 1:
+        total += -size % stride
     return total // 2, total - total // 2
 
 
-def conv2d(
-    x: Tensor,
-    weight: Tensor,
-    bias: Tensor | None = None,
-    stride: tuple[int, ...] = (1, 1),
-    padding: tuple[int, ...] = (0, 0),
-    dilation: tuple[int, ...] = (1, 1),
-    groups: int = 1,
-) -> Tensor:
-    """Return ``F.conv2d`` of the same arguments; with gradients, a strided 1x1 convolution slices first.
+def convolve_pointwise(x: Tensor, weight: Tensor, bias: Tensor | None, stride: tuple[int, ...], groups: int) -> Tensor:
+    """Convolve by 1x1 kernels with a stride; where gradients are computed, slice first.
 
     oneDNN writes past its memory on the CPU where it computes the gradient of the weights of a strided 1x1 convolution
     with fewer than 8 input channels, channels last (oneDNN issue 6035: fewer than 16 in an AVX-512 kernel). A slice and
     a convolution without a stride are the same function.
     """
-    if torch.is_grad_enabled() and tuple(weight.shape[2:]) == (1, 1) and max(stride) > 1:
-        if any(padding):
-            x = F.pad(x, (padding[1], padding[1], padding[0], padding[0]))
-        x, stride, padding = x[..., :: stride[0], :: stride[1]], (1, 1), (0, 0)
-    return F.conv2d(x, weight, bias, stride, padding, dilation, groups)
-
-
-def same_conv2d(x: Tensor, weight: Tensor, stride: tuple[int, ...], dilation: tuple[int, ...], groups: int) -> Tensor:
-    """Convolve (n, in, h, w) with SAME padding by zeros."""
-    height, width = (same_padding(*axis) for axis in zip(x.shape[2:], weight.shape[2:], stride, dilation, strict=True))
-    padding = (height[0], width[0])
-    if height[0] != height[1] or width[0] != width[1]:
-        # An even size at stride 2. Only then is a padded copy made: convolutions can pad evenly by themselves.
-        x, padding = F.pad(x, (*width, *height)), (0, 0)
-    return conv2d(x, weight, None, stride, padding, dilation, groups)
-
-
-def same_pool2d(x: Tensor, kind: str, kernel: int, stride: int, pads_zeros: bool) -> Tensor:
-    """Pool (n, c, h, w) as :class:`SamePool2d` has it."""
-    height, width = (same_padding(size, kernel, stride) for size in x.shape[2:])
-    if pads_zeros and kind == "avg":
-        return F.avg_pool2d(F.pad(x, (*width, *height)), kernel, stride)
-    before = height[0], width[0]
-    if kernel == 2 and stride == 1:
-        # A window of two pixels over the edge has one pixel left: as good as two equal ones.
-        x, before = F.pad(x, (0, 1, 0, 1), mode="replicate"), (0, 0)
-    # ceil_mode lets the last window hang over the edge, which is the part of the padding that comes after.
-    if kind == "max":
-        return F.max_pool2d(x, kernel, stride, before, ceil_mode=True)
-    return F.avg_pool2d(x, kernel, stride, before, ceil_mode=True, count_include_pad=False)
+    if torch.is_grad_enabled():
+        x, stride = x[..., :: stride[0], :: stride[1]], (1, 1)
+    return F.conv2d(x, weight, bias, stride, groups=groups)
 
 
 class SameConv2d(nn.Conv2d):
@@ -84,6 +55,11 @@ class SameConv2d(nn.Conv2d):
         groups: int = 1,
     ) -> None:
         super().__init__(in_channels, out_channels, kernel, stride, dilation=dilation, groups=groups, bias=False)
+        # Whatever the size of the images; with a stride only some sizes do.
+        self.pads_evenly = all(
+            size == 1 or (step == 1 and dilation * (size - 1) % 2 == 0)
+            for size, step in zip(kernel, stride, strict=True)
+        )
 
     def reset_parameters(self) -> None:
         """Draw the weights as torch does; not on the meta device, where it takes long and leaves nothing."""
@@ -92,7 +68,15 @@ class SameConv2d(nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (n, in, h, w) to (n, out, ceil(h / stride), ceil(w / stride))."""
-        return same_conv2d(x, self.weight, self.stride, self.dilation, self.groups)
+        if self.kernel_size == (1, 1) and self.stride != (1, 1):
+            return convolve_pointwise(x, self.weight, None, self.stride, self.groups)
+        height, width = x.shape[2:]
+        rows = same_padding(height, self.kernel_size[0], self.stride[0], self.dilation[0])
+        columns = same_padding(width, self.kernel_size[1], self.stride[1], self.dilation[1])
+        padding = rows[0], columns[0]
+        if not self.pads_evenly:  # convolutions can pad evenly by themselves, without a padded copy
+            x, padding = F.pad(x, (*columns, *rows)), (0, 0)
+        return F.conv2d(x, self.weight, None, self.stride, padding, self.dilation, self.groups)
 
 
 class SamePool2d(nn.Module):
@@ -109,7 +93,18 @@ class SamePool2d(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (n, c, h, w) to (n, c, ceil(h / stride), ceil(w / stride))."""
-        return same_pool2d(x, self.kind, self.kernel, self.stride, self.pads_zeros)
+        height, width = x.shape[2:]
+        rows, columns = same_padding(height, self.kernel, self.stride), same_padding(width, self.kernel, self.stride)
+        if self.pads_zeros and self.kind == "avg":
+            return F.avg_pool2d(F.pad(x, (*columns, *rows)), self.kernel, self.stride)
+        before = rows[0], columns[0]
+        if self.kernel == 2 and self.stride == 1:
+            # A window of two pixels over the edge has one pixel left: as good as two equal ones.
+            x, before = F.pad(x, (0, 1, 0, 1), mode="replicate"), (0, 0)
+        # ceil_mode lets the last window hang over the edge, which is the part of the padding that comes after.
+        if self.kind == "max":
+            return F.max_pool2d(x, self.kernel, self.stride, before, ceil_mode=True)
+        return F.avg_pool2d(x, self.kernel, self.stride, before, ceil_mode=True, count_include_pad=False)
 
     def extra_repr(self) -> str:
         """Show the options in the printed network."""

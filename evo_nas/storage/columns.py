@@ -12,12 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from evo_nas.storage.schema import CURVE, NOTE, TRIAL, Column, Table
-
-TRAINED: Final = "(told IS NOT NULL AND seconds IS NOT NULL)"
-"""Says in SQL whether a trial is an ended training, as for the budget of a run.
-
-What was reused, refused or answered with the failure of a quarantined network has no duration.
-"""
+from genotypes.individual import LONGEST
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +39,7 @@ class ColumnCheck:
         return self.most == math.inf or not ((array < 0) | (array > self.most)).any()
 
 
-_LARGEST: Final = {"fraction": 1, "seconds": 9e9, "clock": 9e9}
+LARGEST: Final = {"fraction": 1, "seconds": LONGEST, "clock": 9e9}
 """The highest value by unit; as a wall clock that is the year 2255, which nanoseconds in 64 bits can say."""
 
 
@@ -58,7 +53,7 @@ def _check_of(column: Column) -> ColumnCheck:
     if column.words:
         return ColumnCheck(f"{{}} IN {column.words}", (str, *missing), frozenset((*column.words, None)))
     if column.unit:
-        most = _LARGEST[column.unit]
+        most = LARGEST[column.unit]
         return ColumnCheck(f"{{}} BETWEEN 0 AND {most}", (int, float, type(None)), most=most)
     allowed = f"'{column.type.lower()}'" + (", 'null'" if column.may_miss else "")
     kind = {"INTEGER": int, "REAL": float, "TEXT": str}[column.type]
@@ -85,11 +80,6 @@ def select_metrics(connection: sqlite3.Connection) -> sqlite3.Cursor:
     return connection.execute(
         "SELECT trial.id, json_each.key, value FROM trial, json_each(trial.metrics) ORDER BY 1, 2"
     )
-
-
-def select_trainings(connection: sqlite3.Connection, names: Iterable[str], most: int) -> sqlite3.Cursor:
-    """Read columns of the first so many ended trainings, in the order told."""
-    return connection.execute(f"SELECT {', '.join(names)} FROM trial WHERE {TRAINED} ORDER BY told LIMIT ?", (most,))
 
 
 def select_cells(connection: sqlite3.Connection, ids: Sequence[int]) -> sqlite3.Cursor:

@@ -7,6 +7,11 @@ import sys
 from pathlib import Path
 from typing import Final
 
+from evo_nas.errors import HistoryError
+
+BESIDE_HISTORY: Final = ("-wal", "-shm", "-journal")
+"""Endings that SQLite adds to a history's name: such a file belongs to the file of that name and to no other."""
+
 LONGEST: Final = 16 << 20
 """Bytes of the longest text that is read or written, and of the longest row."""
 
@@ -30,10 +35,16 @@ def connect(
 
     ``mode`` is ``ro``, ``rw`` or ``rwc``; ``patience`` is in seconds; ``any_thread`` lets another thread use it, one
     at a time.
+
+    Raises:
+        HistoryError: if a pipe or a device stands in the place of one of its files: SQLite would wait for it.
     """
+    for file in (path, *(path.with_name(path.name + suffix) for suffix in BESIDE_HISTORY)):
+        if file.exists() and not file.is_file():
+            raise HistoryError(f"{file} is no file: remove it")
     uri = f"{path.absolute().as_uri()}?mode={mode}{'' if locks else '&nolock=1'}"
     connection = sqlite3.connect(uri, uri=True, timeout=patience, check_same_thread=not any_thread)
-    # A file can bring along triggers, views and columns that compute: schema.foreign refuses them, and where it was
+    # A file can bring along triggers, views and columns that compute: schema.difference finds them, and where it was
     # not asked they may call nothing. https://www.sqlite.org/security.html
     connection.execute("PRAGMA trusted_schema = OFF")
     if sys.version_info >= (3, 12):
@@ -42,11 +53,17 @@ def connect(
     # Python looks for signals only while it runs, and a query can take long.
     connection.set_progress_handler(lambda: False, _STEPS)
     if mode != "ro":
-        # NORMAL keeps a file whole that has a write-ahead log; a rollback journal, without locks, needs FULL for that.
-        # A commit ends with the removal of the journal, which a power cut takes back unless EXTRA syncs the folder.
-        level = "EXTRA" if durable else "NORMAL" if locks else "FULL"
-        connection.execute(f"PRAGMA synchronous = {level}")
+        set_durability(connection, locks, durable)
     return connection
+
+
+def set_durability(connection: sqlite3.Connection, locks: bool, durable: bool) -> None:
+    """Have every commit from now on the disk before it returns, or leave the file whole and the disk behind.
+
+    NORMAL keeps a file whole that has a write-ahead log; a rollback journal, without locks, needs FULL for that. A
+    commit ends with the removal of that journal, which a power cut takes back unless EXTRA syncs the folder.
+    """
+    connection.execute(f"PRAGMA synchronous = {'EXTRA' if durable else 'NORMAL' if locks else 'FULL'}")
 
 
 def heed_interrupt(error: Exception) -> None:

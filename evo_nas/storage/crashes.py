@@ -13,13 +13,16 @@ import os
 import re
 import stat
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Final
 
+from evo_nas.storage.replay import Replay
 from genotypes.genotype import shorten
+from genotypes.individual import Evaluation, Outcome
 
 _LONGEST: Final = 1 << 16
 """Bytes of a crash file that are looked at: faulthandler names 100 calls of a thread."""
@@ -119,6 +122,20 @@ class CrashFile:
     def _end(self) -> None:
         if _watching is self:
             _give_back()
+
+
+def take_crash(crash_file: CrashFile, history: Replay) -> dict[int, Evaluation]:
+    """Return how the attempt ended, by the id of its trial, that took the process of the last search down, if one did.
+
+    A crash counts once: one of an attempt that has an end, or that is not the last of its trial, is none any more.
+    """
+    crash = crash_file.read()
+    attempt = history.find_open_attempt(crash.trial) if crash else None
+    if crash is None or attempt is None or attempt[0] != crash.attempt:
+        crash_file.remove()
+        return {}
+    seconds = max(0.0, min(crash.at, time.time()) - attempt[1])
+    return {crash.trial: Evaluation.failed(Outcome.CRASH, crash.words, seconds=seconds)}
 
 
 _watching: CrashFile | None = None

@@ -5,30 +5,28 @@ The tables are documented, with types and units, in ``docs/history.md``; analyse
 
 from __future__ import annotations
 
-import json
+import ctypes
 import math
+import os
 import sqlite3
 import time
-from collections.abc import Mapping
-from contextlib import ExitStack, suppress
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
-from evo_nas.errors import RunFolderError
+from evo_nas.errors import RunFolderError, RunFolderMoved
 from evo_nas.storage import schema
-from evo_nas.storage.checksums import file_sum, row_sum, sum_file
-from evo_nas.storage.connection import connect
+from evo_nas.storage.checksums import file_sum, sum_file
+from evo_nas.storage.connection import connect, set_durability
+from evo_nas.storage.door import ASKED, ATTEMPTED, CURVE_POINT, NOTED, TOLD, spell_json, take_metric
 from evo_nas.storage.opening import explain_errors, looking_mode
 from evo_nas.storage.reader import HistoryReader
-from evo_nas.storage.replay import COSTS
 from evo_nas.storage.run_folder import resume_command
 from evo_nas.storage.schema import ASK, TELL
-from evo_nas.system.atomic import write_whole
+from evo_nas.system.atomic import sync, write_whole
 from evo_nas.system.failpoints import Failpoint, reach
-from genotypes.individual import Evaluation, Outcome, Proposal
-
-if TYPE_CHECKING:
-    pass
+from genotypes.individual import COSTS, Evaluation, Outcome, Proposal
 
 
 class History(HistoryReader):
@@ -43,6 +41,10 @@ class History(HistoryReader):
     in its write-ahead log is no reason to refuse it: from the first bad page on SQLite drops the log, as after a power
     cut, so that what opens is exactly what the history was some events before.
     """
+
+    def __init__(self, connection: sqlite3.Connection, path: Path, *, writes: bool) -> None:
+        super().__init__(connection, path, writes=writes)
+        self._stat = path.stat()
 
     @classmethod
     def create(cls, path: Path, *, locks: bool = True, durable: bool = True) -> History:
@@ -80,28 +82,67 @@ class History(HistoryReader):
     def _new(cls, path: Path, locks: bool, durable: bool) -> History:
         """Make the tables, all of them or none."""
         with explain_errors(path):
-            connection = connect(path, "rwc", locks, durable)
+            # Durable in any case: what is written beside it afterwards says that there is a history.
+            connection = connect(path, "rwc", locks, durable=True)
             # WAL lets readers look on while we write, but needs shared memory, which comes with locks only.
             connection.execute(f"PRAGMA journal_mode = {'WAL' if locks else 'DELETE'}")
             schema.make(connection)
+            set_durability(connection, locks, durable)
         reach(Failpoint.HISTORY_MADE)
         return cls(connection, path, writes=True)
 
+    def settle(self) -> bool:
+        """Have everything that is committed on the disk; return whether the file now holds all of it by itself."""
+        # A reader can hold the log back: then the next to open it reads it all.
+        with suppress(sqlite3.Error, OSError):
+            busy, *_ = self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            sync(self.path.parent)
+            return not busy and not self._db.in_transaction
+        return False
+
     def close(self) -> None:
         """Close the file; what is committed stays. If nobody stands in the way it gets the sum of its bytes."""
-        complete = False
+        if self._writes and not self.is_at(self.path):
+            # Closing it, SQLite would remove the log of whatever stands at the old name now; so it stays open.
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._db))
+            return
+        complete = self._writes and self.settle()
         if self._writes:
-            # A reader can hold the log back, a full disk the sum: then the next to open it reads it all.
-            with suppress(sqlite3.Error):
-                busy, *_ = self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
-                complete = not busy and not self._db.in_transaction
             reach(Failpoint.CHECKPOINTED)
         super().close()
         if complete:
-            with suppress(OSError):
+            with suppress(OSError):  # without a sum the next to open it reads it all
                 write_whole(sum_file(self.path), file_sum(self.path) + "\n")
 
     # Writing: one transaction an event ------------------------------------------------------------------------
+
+    def is_at(self, path: Path) -> bool:
+        """Return whether the file that is written to has this name; true also where the disk does not answer."""
+        try:
+            return os.path.samestat(self._stat, path.stat())
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        except OSError:
+            return True
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        """Commit what is written in the block, or nothing.
+
+        Raises:
+            RunFolderMoved: if the file is not where it was: SQLite writes on into one that was moved or removed.
+        """
+        try:
+            with explain_errors(self.path), self._db:
+                yield
+        except RunFolderError:
+            self._check_place()
+            raise
+        self._check_place()
+
+    def _check_place(self) -> None:
+        if not self.is_at(self.path):
+            raise RunFolderMoved(f"{self.path} was moved, removed or replaced while its search was writing to it")
 
     def ask(
         self,
@@ -119,23 +160,26 @@ class History(HistoryReader):
 
         In the same transaction, the first ``attempt`` if its training starts with it, or the tell, as the event after
         it, if it had its ``answer`` already.
+
+        Raises:
+            Refused: if a value would not come back equal, here and wherever something is recorded; nothing is, then.
         """
         now = time.time()
         row = {
             "id": id,
             "parent": proposal.parent,
             "genotype": str(proposal.genotype),
-            "key": str(key),
+            "key": key,
             "seed": seed,
-            "memo": _json(proposal.memo),
-            "brief": _json(brief),
+            "memo": spell_json("memo", proposal.memo),
+            "brief": spell_json("brief", brief),
             "asked": self._event + 1,
             "asked_at": now,
-            "cell": _json(cell),
+            "cell": spell_json("cell", cell),
         }
         assert tuple(row) == ASK
-        with explain_errors(self.path), self._db:
-            self._db.execute(_INSERT_ASK, (*row.values(), row_sum(*row.values())))
+        with self._transaction():
+            self._db.execute(_INSERT_ASK, ASKED.seal(row.values()))
             reach(Failpoint.ASKING)
             if attempt:
                 self._attempt(id, 1, now)
@@ -147,16 +191,15 @@ class History(HistoryReader):
     def attempt(self, id: int) -> None:
         """Record that a training starts; the number of the attempt counts from 1."""
         last = "SELECT coalesce(max(number), 0) FROM attempt WHERE trial = ?"  # a repair can have dropped earlier ones
-        with explain_errors(self.path), self._db:
+        with self._transaction():
             self._attempt(id, 1 + self._one(last, id), time.time())
 
     def _attempt(self, id: int, number: int, now: float) -> None:
-        row = (id, number, now, None, None)
-        self._db.execute(schema.ATTEMPT.insert(), (*row, row_sum(*row)))
+        self._db.execute(schema.ATTEMPT.insert(), ATTEMPTED.seal((id, number, now, None, None)))
 
     def record_crash(self, id: int) -> None:
         """Record that an attempt took its process down; the trial stays pending."""
-        with explain_errors(self.path), self._db:
+        with self._transaction():
             self._end_attempt(id, Outcome.CRASH, time.time())
         reach(Failpoint.CRASHED)
 
@@ -166,40 +209,39 @@ class History(HistoryReader):
             "SELECT number, started_at FROM attempt WHERE trial = ? ORDER BY number DESC LIMIT 1", (id,)
         ).fetchone()
         if last is not None:
-            row = (id, *last, now, str(outcome))
-            self._db.execute(schema.ATTEMPT.insert(verb="REPLACE"), (*row, row_sum(*row)))
+            self._db.execute(schema.ATTEMPT.insert(verb="REPLACE"), ATTEMPTED.seal((id, *last, now, outcome)))
 
     def tell(self, id: int, evaluation: Evaluation) -> None:
         """Record how an ask ended, with its learning curve and the end of its attempt, as the next event."""
-        with explain_errors(self.path), self._db:
+        with self._transaction():
             self._tell(id, evaluation, self._event + 1)
         self._event += 1
         reach(Failpoint.TOLD)
 
     def _tell(self, id: int, evaluation: Evaluation, event: int) -> None:
-        metrics = dict(evaluation.metrics)
-        costs = [int(metrics.pop(name)) if name in metrics else None for name in COSTS]
+        metrics = {name: take_metric(value) for name, value in evaluation.metrics.items()}
+        costs = [metrics.pop(name, None) for name in COSTS]
         now = time.time()
         row = {
             "id": id,
             "told": event,
-            "outcome": str(evaluation.outcome),
-            "fitness": _normalise(evaluation.fitness),
-            "test": _normalise(evaluation.test_fitness),
-            "seconds": _normalise(evaluation.seconds),
+            "outcome": evaluation.outcome,
+            "fitness": evaluation.fitness,
+            "test": evaluation.test_fitness,
+            "seconds": evaluation.seconds,
             "parameters": costs[0],
             "mult_adds": costs[1],
-            "metrics": _json(metrics),
-            "error": None if evaluation.error is None else str(evaluation.error),
+            "metrics": spell_json("metrics", metrics),
+            "error": evaluation.error,
             "told_at": now,
         }
         assert tuple(row) == TELL
-        curve = [(id, epoch, _normalise(accuracy)) for epoch, accuracy in enumerate(evaluation.curve, start=1)]
-        updated = self._db.execute(_UPDATE_TELL, {**row, "told_sum": row_sum(*row.values(), len(curve))})
+        curve = [CURVE_POINT.seal((id, *point)) for point in enumerate(evaluation.curve, start=1)]
+        _, *told = TOLD.seal(row.values(), len(curve))
+        updated = self._db.execute(_UPDATE_TELL, (*told, id))
         assert updated.rowcount == 1, f"trial {id} was told twice or never asked"
         reach(Failpoint.TELLING)
-        summed = [(*point, row_sum(*point)) for point in curve]
-        self._db.executemany(_INSERT_CURVE, summed)
+        self._db.executemany(_INSERT_CURVE, curve)
         if evaluation.seconds is not None:
             self._end_attempt(id, evaluation.outcome, now)
 
@@ -208,30 +250,14 @@ class History(HistoryReader):
 
         What is not finite is left out: a note is no reason to end a search, and no number to keep.
         """
-        rows = [(id, str(name), _normalise(float(value))) for name, value in notes.items() if math.isfinite(value)]
-        with explain_errors(self.path), self._db:
-            self._db.executemany(schema.NOTE.insert(verb="REPLACE"), [(*row, row_sum(*row)) for row in rows])
+        rows = [NOTED.seal((id, name, value)) for name, value in notes.items() if math.isfinite(value)]
+        with self._transaction():
+            self._db.executemany(schema.NOTE.insert(verb="REPLACE"), rows)
         reach(Failpoint.NOTED)
 
 
 _INSERT_ASK: Final = schema.TRIAL.insert((*ASK, "asked_sum"))
 _INSERT_CURVE: Final = schema.CURVE.insert()
 _UPDATE_TELL: Final = (
-    f"UPDATE trial SET {', '.join(f'{name} = :{name}' for name in (*TELL[1:], 'told_sum'))} "
-    "WHERE id = :id AND told IS NULL"
+    f"UPDATE trial SET {', '.join(f'{name} = ?' for name in (*TELL[1:], 'told_sum'))} WHERE id = ? AND told IS NULL"
 )
-
-
-def _normalise(value: float | None) -> float | None:
-    """Return a number as SQLite gives it back: it has no -0.0, and a checksum knows the difference."""
-    return None if value is None else value + 0.0
-
-
-_encode: Final = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
-"""Made once: ``dumps`` makes an encoder a call."""
-
-
-def _json(value: object) -> str:
-    """Write compact JSON that is JSON: NaN and infinity are refused."""
-    # Most memos, briefs and metrics are empty, and a history is written a million times.
-    return "[]" if value == () else "{}" if value == {} else _encode(value)

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from evo_nas.storage.connection import connect
 from evo_nas.storage.opening import describe_damage, explain_errors, has_tables
-from evo_nas.storage.replay import COSTS, Replay, metrics_of
+from evo_nas.storage.replay import Replay, metrics_of
 from evo_nas.storage.run_folder import RunFolder
+from genotypes.individual import COSTS
 
 if TYPE_CHECKING:
     import numpy as np
@@ -96,7 +97,7 @@ class HistoryReader(Replay):
             crashed.setdefault(str(row["key"]), (row["id"], str(row["genotype"])))
         return Counts(
             trained=self.count_trainings(),
-            outcomes=self._outcomes_by_index(),
+            outcomes=self.outcomes(),
             stopped_early=self.count_early_stops() if stops else 0,
             best=None if best is None else (best.id, float(best.fitness), str(best.genotype)),
             pending=tuple((row[0], row[1] or 0, row[2]) for row in self._rows(_PENDING)),
@@ -105,8 +106,8 @@ class HistoryReader(Replay):
             last_told=None if last is None else last[0],
         )
 
-    def _outcomes_by_index(self) -> dict[str, int]:
-        """Count by outcome, in a tenth of the time that a look at every row takes: with the help of indexes."""
+    def outcomes(self) -> dict[str, int]:
+        """Count the told asks by outcome: by indexes, in a tenth of the time that a look at every row takes."""
         failures = {str(outcome): count for outcome, count in self._rows(_FAILURES)}
         ok, told = (
             self._one("SELECT count(*) FROM trial WHERE outcome = 'ok'"),
@@ -120,21 +121,13 @@ class HistoryReader(Replay):
         # As text: reading JSON takes far longer.
         return int(self._one("SELECT count(*) FROM trial WHERE outcome = 'ok' AND instr(metrics, '\"stopped\":1.0')"))
 
-    def outcomes(self) -> dict[str, int]:
-        """Count the told asks by outcome."""
-        rows = self._rows("SELECT outcome, count(*) FROM trial WHERE told IS NOT NULL GROUP BY outcome")
-        return {row[0]: row[1] for row in rows}
-
     def seconds(self) -> float:
         """Sum the durations of all evaluations, in seconds."""
         return float(self._one("SELECT coalesce(sum(seconds), 0.0) FROM trial"))
 
     def top(self, k: int) -> list[TopTrial]:
         """List the best trials of ``k`` different networks, best first, earlier told first on ties."""
-        rows = self._rows(
-            "SELECT id, genotype, cell, key, fitness, parameters, mult_adds, seconds FROM trial "
-            "WHERE outcome = 'ok' ORDER BY fitness DESC, told"
-        )
+        rows = self._rows(f"{_SUCCESSES} ORDER BY fitness DESC, told")
         best: dict[str, TopTrial] = {}
         for row in rows:
             if len(best) == k:
@@ -144,12 +137,7 @@ class HistoryReader(Replay):
 
     def trial(self, id: int) -> TopTrial | None:
         """Find a trial that has succeeded; ``None`` if there is none with this id."""
-        rows = self._rows(
-            "SELECT id, genotype, cell, key, fitness, parameters, mult_adds, seconds FROM trial "
-            "WHERE outcome = 'ok' AND id = ?",
-            id,
-        )
-        row = next(rows, None)
+        row = next(self._rows(f"{_SUCCESSES} AND id = ?", id), None)
         return None if row is None else self._top_trial(row)
 
     def front(self, costs: Sequence[str]) -> list[FrontTrial]:
@@ -237,6 +225,9 @@ def count_trials(folder: RunFolder, *, is_live: bool, stops: bool) -> Counts:
         return history.counts(stops=stops)
 
 
+_SUCCESSES: Final = (
+    "SELECT id, genotype, cell, key, fitness, parameters, mult_adds, seconds FROM trial WHERE outcome = 'ok'"
+)
 # SQLite lets any column hold anything: a time that is none is passed over.
 _PENDING: Final = """
 SELECT id, number, CASE WHEN typeof(started_at) = 'real' THEN started_at END FROM trial LEFT JOIN attempt

@@ -7,7 +7,7 @@ import logging
 import math
 import os
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +21,7 @@ from evo_nas.storage.connection import connect
 from evo_nas.storage.opening import check, describe_damage, explain_errors, has_tables, looking_mode, was_begun
 from evo_nas.storage.run_folder import repair_command, resume_command
 from genotypes.genotype import Genotype
-from genotypes.individual import Individual, Outcome, Proposal
+from genotypes.individual import COSTS, Evaluation, Individual, Outcome, Proposal
 from genotypes.population import BEST_KEPT, Population
 
 _LARGE: Final = 100 << 20
@@ -41,6 +41,16 @@ class Pending:
 
 
 @dataclass(frozen=True, slots=True)
+class LastAsk:
+    """The youngest ask: its id and event, what was proposed, and the proposals that were pending then."""
+
+    id: int
+    event: int
+    proposal: Proposal
+    waiting: tuple[Proposal, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class KnownResult:
     """The result of a network that was evaluated before."""
 
@@ -49,6 +59,12 @@ class KnownResult:
     test_fitness: float | None
     metrics: Mapping[str, float]
     error: str | None
+
+    def answer(self, kept: Sequence[str]) -> Evaluation:
+        """Return the answer to another ask for it: its fitness and the metrics to be kept, or its failure."""
+        metrics = {name: self.metrics[name] for name in kept if name in self.metrics}
+        outcome = Outcome.REUSED if self.fitness is not None else self.outcome
+        return Evaluation(outcome, self.fitness, self.test_fitness, seconds=None, metrics=metrics, error=self.error)
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,9 +265,23 @@ class Replay:
             "SELECT id, genotype, parent, memo, key, brief FROM trial WHERE told IS NULL ORDER BY id"
         ):
             with explain_errors(self.path, row["id"]):
-                proposal = Proposal(Genotype.parse(row["genotype"]), row["parent"], tuple(json.loads(row["memo"])))
-                pending.append(Pending(row["id"], proposal, row["key"], tuple(json.loads(row["brief"]))))
+                pending.append(Pending(row["id"], _proposal_of(row), row["key"], tuple(json.loads(row["brief"]))))
         return pending
+
+    def find_last_ask(self) -> LastAsk | None:
+        """Return the youngest ask; ``None`` if there is none, or events are missing, as after a repair."""
+        asks, tells = (self._one(f"SELECT count({event}) FROM trial") for event in ("*", "told"))
+        if not asks or asks + tells != self._event:
+            return None
+        event = self._one("SELECT max(asked) FROM trial")
+        proposals = {}
+        for row in self._rows(
+            "SELECT id, genotype, parent, memo FROM trial WHERE told IS NULL OR told > ? ORDER BY id", event
+        ):
+            with explain_errors(self.path, row["id"]):
+                proposals[row["id"]] = _proposal_of(row)
+        id, proposal = proposals.popitem()
+        return LastAsk(id, event, proposal, tuple(proposals.values()))
 
     def find(self, key: str) -> KnownResult | None:
         """Return the result of the first training of this network; a success goes before a failure."""
@@ -320,8 +350,9 @@ class Replay:
 _NOTES: Final = "SELECT name, value FROM note WHERE trial = ? ORDER BY name"
 
 
-COSTS: Final = ("parameters", "mult_adds")
-"""The metrics that have columns of their own."""
+def _proposal_of(row: sqlite3.Row) -> Proposal:
+    """Put a proposal together again."""
+    return Proposal(Genotype.parse(row["genotype"]), row["parent"], tuple(json.loads(row["memo"])))
 
 
 def metrics_of(row: sqlite3.Row) -> dict[str, float]:

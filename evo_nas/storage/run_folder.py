@@ -14,15 +14,13 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, Final
 
-from evo_nas.errors import RunFolderError
+from evo_nas.errors import RunFolderError, RunFolderMoved
+from evo_nas.storage.connection import BESIDE_HISTORY
 from evo_nas.system.atomic import make_folder, write_whole
 from evo_nas.system.failpoints import Failpoint, reach
 from evo_nas.system.links import refuse_links
-from evo_nas.system.text import read_text
+from evo_nas.system.text import open_file, read_text
 from genotypes.measure import Measure
-
-BESIDE_HISTORY: Final = ("-wal", "-shm", "-journal")
-"""Endings that SQLite adds to a history's name: such a file belongs to the file of that name and to no other."""
 
 FILES: Final = (
     *("run.toml", "env.json", "log.jsonl", "run.lock", "alive.lock", "crash.txt", "history.db", "history.sum"),
@@ -70,6 +68,12 @@ class RunFolder:
     """
 
     def __init__(self, path: Path) -> None:
+        self.has_locks = True
+        self._is_new = False
+        self._lock: IO[str] | None = None
+        self._take_names(path)
+
+    def _take_names(self, path: Path) -> None:
         self.path = path
         self.config = path / "run.toml"
         self.environment = path / "env.json"
@@ -78,9 +82,6 @@ class RunFolder:
         self.crash = path / "crash.txt"
         self.weights = path / "weights"
         self.figures = path / "figures"
-        self.has_locks = True
-        self._is_new = False
-        self._lock: IO[str] | None = None
 
     @classmethod
     def create(cls, path: Path) -> RunFolder:
@@ -166,6 +167,26 @@ class RunFolder:
                 (self.path / name).mkdir(exist_ok=True)
             write_whole(self.environment, text)
 
+    def follow(self) -> None:
+        """Go on under the present name of a folder that was moved while it was open, on Linux.
+
+        Raises:
+            RunFolderMoved: if it is gone, or its new name cannot be found out.
+        """
+        assert self._lock is not None
+        if _stands_at(self._lock, self.path / "run.lock"):
+            return
+        with suppress(OSError):
+            lock = Path(f"/proc/self/fd/{self._lock.fileno()}").readlink()
+            if _stands_at(self._lock, lock):
+                self._take_names(lock.parent)
+                return
+        became = "its files were removed or replaced" if self.path.exists() else "it was removed"
+        raise RunFolderMoved(
+            f"the run folder {self.path} is gone: {became} while its search was writing to it, and what was recorded "
+            "went with it; put the folder back and resume it, or start a new run"
+        )
+
     def close(self) -> None:
         """Release the lock."""
         if self._lock is not None:
@@ -247,7 +268,7 @@ def _stands_at(file: IO[str], path: Path) -> bool:
 
 def lock_holder(path: Path) -> str | None:
     """Return who holds a lock of :func:`take_lock`; ``None`` if nobody does, or that cannot be known."""
-    with suppress(OSError), path.open(encoding="utf-8") as lock:
+    with suppress(OSError, ValueError), os.fdopen(open_file(path), encoding="utf-8") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -43,6 +43,22 @@ def write_whole(path: Path, text: str) -> None:
         partial.write_text(text, "utf-8")
 
 
+def require_writable(path: Path) -> None:
+    """Raise unless a file can be written there, before long work of which the result goes there.
+
+    Raises:
+        OSError: as :func:`replace_whole`; or if its folder cannot be made.
+    """
+    make_folder(path.parent)
+    with suppress(_WritableError), replace_whole(path) as partial:
+        partial.touch()
+        raise _WritableError
+
+
+class _WritableError(Exception):
+    """A file could be written, so that nothing has to be."""
+
+
 def make_folder(path: Path) -> None:
     """Make a folder, and those above it that are missing; after a power cut they are there too.
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import tempfile
 
 _SOCKET = 108
 """Bytes of the longest name of a socket, ``sun_path`` of unix(7)."""
@@ -13,8 +12,9 @@ def explain(error: BaseException) -> str:
     """Return why something failed, in one line, with the mend where one is known."""
     said, number = str(error), getattr(error, "errno", None)
     if said == "AF_UNIX path too long":
-        place = tempfile.gettempdir()
-        return f"TMPDIR ({place}) is too long for a socket, which may have {_SOCKET} bytes: set TMPDIR=/tmp"
+        from tempfile import gettempdir  # which loads a lot
+
+        return f"TMPDIR ({gettempdir()}) is too long for a socket, which may have {_SOCKET} bytes: set TMPDIR=/tmp"
     if number == errno.ENOENT and "temporary directory" in said:
         return f"no temporary folder can be written (tried {said.partition(' in ')[2]}): let TMPDIR name one that can"
     if number in (errno.EMFILE, errno.ENFILE):

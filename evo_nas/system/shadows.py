@@ -42,14 +42,6 @@ def refuse_shadows(home: str, names: Iterable[str] = NAMES) -> None:
             )
 
 
-def is_own_command() -> bool:
-    """Return whether this process is a command of evo_nas, which puts its own packages first: see ``__main__.py``."""
-    first = sys.argv[0] if sys.argv else ""
-    if first == "-m":  # Python looks for the module that it is to run
-        return not {"evo_nas", "evo_nas.__main__", "-mevo_nas"}.isdisjoint(sys.orig_argv)
-    return Path(first).name == "evo_nas"
-
-
 def _places(name: str) -> list[str]:
     """Return the folders of a package, or the file of a module; nothing if Python would find none."""
     if (module := sys.modules.get(name)) is not None:

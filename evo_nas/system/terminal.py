@@ -45,6 +45,38 @@ class _Forgiving:
         return getattr(self._stream, name)
 
 
+class _Output:
+    """A stream whose errors say that it is the output: those of an open file name none."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+
+    @property
+    def buffer(self) -> Any:
+        """The stream of bytes below a stream of text."""
+        return _Output(self._stream.buffer)
+
+    def write(self, words: Any) -> int:
+        """Write text, or bytes."""
+        with self._blame():
+            return int(self._stream.write(words))
+
+    def flush(self) -> None:
+        """Flush."""
+        with self._blame():
+            self._stream.flush()
+
+    @contextmanager
+    def _blame(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, "the output") from error
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
 def forgiving(stream: IO[str] | None) -> IO[str]:
     """Return a stream to which writing never fails; ``None`` stands for one that was closed before Python began."""
     return cast("IO[str]", _Forgiving(stream))
@@ -66,7 +98,7 @@ def safe_streams() -> Iterator[None]:
     if isinstance(out, io.TextIOWrapper):  # what its encoding lacks, or no encoding has, is spelled out
         out.reconfigure(errors="backslashreplace")
     with Path(os.devnull).open("w", encoding="utf-8") as nowhere:
-        sys.stdout = nowhere if out is None else out
+        sys.stdout = nowhere if out is None else cast("IO[str]", _Output(out))
         sys.stderr = forgiving(error)  # all that is used of it is there
         try:
             yield
@@ -94,14 +126,16 @@ class RenewedLine:
             from rich.console import Console
             from rich.live import Live
 
-            self._live = Live(console=Console(file=self._file), refresh_per_second=4, transient=True)
+            # Names are shown as they are, whatever they look like.
+            console = Console(file=self._file, markup=False, emoji=False, highlight=False)
+            self._live = Live(console=console, refresh_per_second=4, transient=True)
             self._live.start()
 
     def say(self, line: str, *, always: bool) -> None:
         """Show a line; ``always`` leaves it standing."""
         if self._live is not None:
             if always:
-                self._live.console.print(line, highlight=False, markup=False)
+                self._live.console.print(line)
             else:
                 self._live.update(line)
         elif always or time.monotonic() - self._printed >= SECONDS_BETWEEN_LINES:

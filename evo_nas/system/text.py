@@ -21,17 +21,25 @@ def read_text(path: Path, largest: int = LARGEST, *, errors: str = "strict") -> 
         ValueError: if it is no file (a pipe would be waited for, a device may have no end), is larger than ``largest``
             bytes, or is not in UTF-8.
     """
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # which waits for no pipe
-    try:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise ValueError("it is no file")
-        with os.fdopen(descriptor, "rb", closefd=False) as file:
-            content = file.read(largest + 1)
-    finally:
-        os.close(descriptor)
+    with os.fdopen(open_file(path), "rb") as file:
+        content = file.read(largest + 1)
     if len(content) > largest:
         raise ValueError(f"it has more than {largest:,} bytes")
     return decode_text(content, errors=errors)
+
+
+def open_file(path: Path) -> int:
+    """Return a descriptor from which a file can be read.
+
+    Raises:
+        OSError: if it cannot be opened.
+        ValueError: if it is no file.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # which waits for no pipe
+    if stat.S_ISREG(os.fstat(descriptor).st_mode):
+        return descriptor
+    os.close(descriptor)
+    raise ValueError("it is no file")
 
 
 def decode_text(content: bytes, *, errors: str = "strict") -> str:

@@ -19,11 +19,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class TrainingImages:
-    """The images of a task on the device; the test part is opened when it is asked for."""
+    """The images of a task on the device; the test part is put there when it is asked for.
+
+    ``check_test`` raises what ``test`` would, as far as that can be known without looking at the images.
+    """
 
     train: Data
     validation: Data | None
     test: Callable[[], Data]
+    check_test: Callable[[], object]
     classes: tuple[str, ...]
     mean: tuple[float, ...]
     std: tuple[float, ...]
@@ -71,6 +75,7 @@ class TrainingImages:
             examples(images.train, train),
             None if validation is None else examples(images.train, validation),
             lambda: examples(images.test),
+            lambda: images.test,  # which decodes them
             images.classes,
             images.mean,
             images.std,
@@ -106,6 +111,7 @@ class TrainingImages:
             stream("train", train),
             None if validation is None else stream("train", validation),
             lambda: stream("test"),
+            lambda: source.paths("test"),
             source.classes(),
             MEAN,
             STD,

@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from shutil import disk_usage
 from typing import TYPE_CHECKING, Any, Final
 
 from evo_nas.errors import DataError, EvoNasError, RunFolderError, UsageError
@@ -28,6 +29,7 @@ from evo_nas.phenotypes.transfer import load_fitting
 from evo_nas.storage.run_folder import take_lock
 from evo_nas.system.atomic import make_folder, write_whole
 from evo_nas.system.links import refuse_links
+from evo_nas.system.terminal import gigabytes
 from evo_nas.system.text import read_text
 from evo_nas.training.images import TrainingImages
 from evo_nas.training.train_task import VERSION, TrainPlacement, TrainTask
@@ -101,10 +103,11 @@ def train(
     """Train, or go on where a training of this task stopped, until all epochs are done; then measure the test accuracy.
 
     ``hear`` is called after each epoch with how many are done. A task that is finished gives its result again.
-    The test images are read once, at the end, and only if ``measure_test``.
+    The test images are looked at once, at the end, and only if ``measure_test``; that they are there and can be read is
+    checked before the first step.
 
     Raises:
-        RunFolderError: if the folder is in use, holds something else, or cannot be written.
+        RunFolderError: if the folder is in use, holds something else, cannot be written, or its disk has no room.
         UsageError: if another task was begun in this folder, or the start weights fit nowhere.
         DataError: if images, checkpoint or start weights are missing or damaged.
         EvoNasError: if the loss is no finite number any more.
@@ -120,6 +123,8 @@ def train(
     warn_of_faults(device)
     images = TrainingImages.open(task, place, device)
     task = images.complete(task)
+    if (known := result_of(path)) is None or known.test_accuracy is None:
+        images.check_test()
     with ExitStack() as stack:
         stack.enter_context(seed_torch(task.seed, device, place.threads))
         network = task.blueprint.network(**task.recipe.network_options(task.blueprint.image))
@@ -127,6 +132,7 @@ def train(
             for line in load_fitting(network, Path(task.start)).lines():
                 _log.info("%s: %s", task.start, line)
         stack.enter_context(_claim(path, task))
+        _require_room(path, network)
         progress = _read_progress(path)
         network.to(device)
         network.to(memory_format=torch.channels_last)
@@ -268,6 +274,21 @@ def _claim(path: Path, task: TrainTask) -> Iterator[None]:
             write_whole(path / "env.json", json.dumps(environment(), indent=2) + "\n")
             write_whole(path / "train.json", json.dumps(task.to_json(), indent=2) + "\n")
         yield
+
+
+def _require_room(path: Path, network: torch.nn.Module) -> None:
+    """Raise if the disk has no room for what a training keeps at least: twice weights and momentum, and two networks.
+
+    Raises:
+        RunFolderError: naming how much is needed, and how much there is.
+    """
+    needed = 6 * sum(tensor.nbytes for tensor in network.state_dict().values())
+    held = sum(file.stat().st_size for file in path.iterdir() if file.suffix == ".safetensors")
+    if needed - held > (free := disk_usage(path).free):
+        raise RunFolderError(
+            f"the checkpoints of this training take {gigabytes(needed)}, and the disk of {path} has {gigabytes(free)} "
+            "left: make room, or name another folder with --train-dir"
+        )
 
 
 def _save(path: Path, task: TrainTask, training: Training, progress: _Progress) -> None:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analysis.curves import add_groups, band_over_runs, best_so_far, mean_over_runs, moving_mean, top_mean
+from analysis.curves import add_groups, band_over_runs, best_so_far, moving_mean, top_mean
 from analysis.frames import load_history
 
 MakeRun = Callable[..., Path]
@@ -39,8 +39,8 @@ def test_between_its_points_a_run_holds_its_value_or_lies_on_a_line() -> None:
     )
     for kind in ("int64", "Int64", "float64"):
         curves = curves.astype({"sample": kind})
-        assert mean_over_runs(curves)["mean"].tolist() == pytest.approx([0.3, 0.6])
-        assert mean_over_runs(curves, steps=False)["mean"].tolist() == pytest.approx([(0.22 + 0.4) / 2, 0.6])
+        assert band_over_runs(curves)["mean"].tolist() == pytest.approx([0.3, 0.6])
+        assert band_over_runs(curves, steps=False)["mean"].tolist() == pytest.approx([(0.22 + 0.4) / 2, 0.6])
 
 
 def test_the_moving_mean_needs_a_window(mixed: Path) -> None:
@@ -53,11 +53,10 @@ def test_the_mean_over_runs_ends_with_the_shortest_run(make_run: MakeRun) -> Non
         make_run("a", [{"fitness": 0.2}, {"fitness": 0.4}, {"fitness": 0.9}]),
         make_run("b", [{"outcome": "oom"}, {"fitness": 0.6}]),
     ]
-    mean = mean_over_runs(best_so_far(load_history(runs)))
+    mean = band_over_runs(best_so_far(load_history(runs)))
     # b has no fitness at sample 1 and no sample 3.
     assert mean["sample"].tolist() == [2]
     assert mean.loc[0, ["mean", "low", "high"]].tolist() == pytest.approx([0.5, 0.4, 0.6])
-    assert mean.loc[0, "sd"] == pytest.approx(np.std([0.4, 0.6], ddof=1))
     assert mean.loc[0, "runs"] == 2
 
 
@@ -66,22 +65,22 @@ def test_a_best_holds_through_the_failures_that_follow_it(make_run: MakeRun) -> 
         make_run("a", [{"fitness": 0.5}, {"outcome": "oom"}, {"outcome": "nan"}]),
         make_run("b", [{"fitness": 0.3}, {"fitness": 0.7}, {"fitness": 0.1}]),
     ]
-    mean = mean_over_runs(best_so_far(load_history(runs)))
+    mean = band_over_runs(best_so_far(load_history(runs)))
     assert mean["mean"].tolist() == pytest.approx([0.4, 0.6, 0.6])
 
 
 def test_strategies_are_averaged_apart(make_run: MakeRun) -> None:
     runs = [make_run("a", [{"fitness": 0.2}]), make_run("b", [{"fitness": 0.6}], config='[run]\nstrategy = "x"\n')]
-    mean = mean_over_runs(best_so_far(load_history(runs)))
+    mean = band_over_runs(best_so_far(load_history(runs)))
     assert mean.set_index("strategy")["mean"].to_dict() == {"random": 0.2, "x": 0.6}
-    assert mean["sd"].isna().all()
+    assert mean["low"].isna().all()
 
 
 def test_a_run_of_failures_has_empty_curves(make_run: MakeRun) -> None:
     frame = load_history(make_run(trials=[{"outcome": "oom"}, {"outcome": "nan"}]))
     assert best_so_far(frame).empty
     assert moving_mean(frame).empty
-    assert mean_over_runs(best_so_far(frame)).empty
+    assert band_over_runs(best_so_far(frame)).empty
 
 
 def test_curves_over_time_are_averaged_where_every_run_was_going(make_run: MakeRun) -> None:
@@ -96,7 +95,7 @@ def test_curves_over_time_are_averaged_where_every_run_was_going(make_run: MakeR
         *(["a", 1.5, 0.2], ["a", 3.5, 0.4], ["a", 5.5, 0.9]),
         *(["b", 4.0, 0.6], ["b", 5.0, 0.7]),
     ]
-    mean = mean_over_runs(curves, "elapsed")
+    mean = band_over_runs(curves, "elapsed")
     # b has no fitness before 4 seconds, and was not going any more after 5.
     assert mean[["elapsed", "mean"]].to_numpy().ravel().tolist() == pytest.approx([4.0, 0.5, 5.0, 0.55])
 
@@ -173,9 +172,9 @@ def test_a_band_holds_its_mean_where_runs_differ_in_their_points_and_is_thinned_
     late = {"fitness": 0.6, "asked_at": 1_700_000_002.0, "told_at": 1_700_000_005.0}
     runs = [make_run("a", [{"fitness": 0.2 + i / 100} for i in range(30)]), make_run("b", [late, {"fitness": 0.7}])]
     curves = best_so_far(load_history(runs), "elapsed")
-    band, mean = band_over_runs(curves, "elapsed"), mean_over_runs(curves, "elapsed")
-    assert band["elapsed"].tolist() == mean["elapsed"].tolist()
-    assert band["mean"].tolist() == pytest.approx(mean["mean"].tolist())
+    band = band_over_runs(curves, "elapsed")
+    assert band[["elapsed", "mean"]].to_numpy().tolist() == [[pytest.approx(3.0), pytest.approx(0.45)]]
+    assert band["mean"].between(band["low"], band["high"]).all()
     few = band_over_runs(best_so_far(load_history(runs[0])), points=5)
     assert few["sample"].tolist() == [1, 8, 15, 23, 30]
     assert few["mean"].tolist() == pytest.approx([0.2, 0.27, 0.34, 0.42, 0.49])
@@ -190,4 +189,4 @@ def test_groups_are_strategies_or_what_is_given(make_run: MakeRun) -> None:
     frame = load_history([make_run("a", [{"fitness": 0.2}]), make_run("b", [{"fitness": 0.3}])])
     assert add_groups(frame)["group"].tolist() == ["random", "random"]
     assert add_groups(frame, {"a": "one", "b": "two"})["group"].tolist() == ["one", "two"]
-    assert mean_over_runs(add_groups(best_so_far(frame)), by=["group"])["mean"].tolist() == [0.25]
+    assert band_over_runs(add_groups(best_so_far(frame)), by=["group"])["mean"].tolist() == [0.25]

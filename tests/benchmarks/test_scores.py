@@ -12,8 +12,8 @@ from scipy import stats
 
 from analysis.frames import load_history, load_metrics
 from benchmarks.scores import correlations, main
+from evo_nas.api.searches import search
 from evo_nas.errors import EvoNasError
-from evo_nas.run import search
 
 TINY = ("space.blocks=1", "evaluator.epochs=1", "evaluator.filters=2", "evaluator.train_images=32")
 

@@ -12,11 +12,13 @@ from typing import Any, ClassVar
 
 import pytest
 
+from evo_nas import errors
 from evo_nas.config import SearchConfig
 from evo_nas.errors import TooManyFailures, UsageError
 from evo_nas.evaluators.base import Evaluator, Job
 from evo_nas.executors.serial import SerialExecutor
-from evo_nas.manager import PopulationManager, Reason
+from evo_nas.manager import PopulationManager
+from evo_nas.storage.endings import Reason
 from evo_nas.storage.history import History
 from genotypes.genotype import Genotype
 from genotypes.individual import Cost, Evaluation, Individual, Outcome, Proposal
@@ -373,11 +375,11 @@ def test_a_crash_of_main_does_not_reset_how_often_a_training_crashed(history: Hi
     class Killed(Table):
         def evaluate(self, job: Job) -> Evaluation:
             if self.seen:
-                raise KeyboardInterrupt
+                raise errors.Stopped
             self.seen.append(job.id)
             return Evaluation.failed(Outcome.CRASH, "the worker process died")
 
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(errors.Stopped):
         manager(history, DISTINCT[:1], Killed()).run()
     table = Crashing({1: 99})
     search = manager(history, DISTINCT[:1], table)

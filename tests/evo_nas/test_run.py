@@ -14,9 +14,10 @@ from typing import Any
 import pytest
 
 import evo_nas
+from evo_nas.api.searches import search
 from evo_nas.config import RunConfig, read_toml
 from evo_nas.errors import RunFolderError, UsageError
-from evo_nas.run import build, load_config, read_stored_config, resume, search
+from evo_nas.run import build, load_config, read_stored_config, resume
 from evo_nas.storage.history import History
 from evo_nas.storage.run_folder import RunFolder
 from tests.waiting import GATED

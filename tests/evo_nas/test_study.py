@@ -18,7 +18,7 @@ import pytest
 
 from analysis.frames import load_history
 from evo_nas.cli import main
-from evo_nas.commands.study import parse_strategies, print_with_rules
+from evo_nas.commands.study import parse_strategies
 from evo_nas.storage.run_folder import take_lock
 from evo_nas.study import is_finished
 from tests.waiting import GATED, wait_for
@@ -32,17 +32,17 @@ STUDY = ("study", *BOTH, "--seeds", "2", *SMALL, "--study-dir", "study")
 FOLDERS = ("random", "evolution(population=5,sample=2)")
 
 EVALUATORS = """
-import dataclasses, os, pathlib
+import dataclasses, os, pathlib, signal
 from dataclasses import dataclass
 from evo_nas.evaluators.toy import ToyEvaluator
 
 @dataclass
 class Interrupted(ToyEvaluator):
-    "Stops like Ctrl-C, once, in the middle of the second run."
+    "Presses Ctrl-C, once, in the middle of the second run."
     def evaluate(self, job):
         if job.id == 12 and job.seed == 1 and not pathlib.Path("interrupted").exists():
             pathlib.Path("interrupted").touch()
-            raise KeyboardInterrupt
+            signal.raise_signal(signal.SIGINT)
         return super().evaluate(job)
 
 @dataclass
@@ -143,9 +143,10 @@ def exists(group: int) -> bool:
 def test_every_run_of_a_study_is_an_ordinary_run(toy_run: Any, every_row: Any, capsys: Any, tmp_path: Path) -> None:
     assert main(STUDY) == 0
     out = capsys.readouterr().out.splitlines()
-    assert out[0].split() == ["strategy", "trials", "seeds", "best", "%", "regret", "pp", "test", "%", "distinct"]
-    assert [line.split()[:3] for line in out[1:3]] == [["random", "30", "2"], [FOLDERS[1], "30", "2"]]
-    assert out[3:] == ["study/figures/study.png"]
+    assert out[0].startswith("After 30 samples")
+    assert "regret" in out[2]
+    assert {line.split()[1] for line in out[3:7:2]} == {"random", "evolution"}, "a study ends in the table of compare"
+    assert out[-1] == "study/figures/study.png"
     assert not [line for line in out if "ended" in line]
     settings = ("space.blocks=2",)
     found = every_row()
@@ -165,24 +166,29 @@ def test_what_comes_out_does_not_depend_on_how_many_run_at_a_time(every_row: Any
     assert main([*STUDY, "--json"]) == 0
     serial, alone = json.loads(capsys.readouterr().out), every_row()
     assert main([*STUDY, "--json", "--study-dir", "other", "--jobs", "3"]) == 0
-    assert json.loads(capsys.readouterr().out) == serial
+    parallel = json.loads(capsys.readouterr().out)
+    for found in (serial, parallel):
+        del found["files"]
+        for row in found["strategies"]:
+            del row["seconds"], row["total_seconds"]
+    assert parallel == serial
     assert every_row("other") == alone
     environment = json.loads(Path("other/random-seed0/env.json").read_text())
     assert environment["command"] == sys.argv, "the parent's command"
 
 
-def test_the_json_is_a_list_of_rows(capsys: Any) -> None:
+def test_the_json_is_that_of_compare_with_the_regret(capsys: Any) -> None:
     assert main([*STUDY, "--trials", "60", "--json"]) == 0
-    captured = capsys.readouterr()
-    found = json.loads(captured.out)
-    assert [(row["strategy"], row["trials"]) for row in found] == [(name, n) for name in FOLDERS for n in (50, 60)]
-    for row in found:
-        assert set(row) >= {"strategy", "trials", "seeds", "mean_regret", "stderr_regret", "mean_test", "distinct"}
-        assert row["seeds"] == 2
-        assert row["mean_regret"] == pytest.approx(100 - row["mean_best"])
-        assert 0 < row["mean_test"] < 100
-        assert 1 < row["distinct"] <= row["trials"]
-    assert "study.png" in captured.err
+    found = json.loads(capsys.readouterr().out)
+    assert (found["budget"], found["optimum"], found["files"]) == (60, 1.0, ["study/figures/study.png"])
+    assert {row["group"] for row in found["strategies"]} == {"random", "evolution"}
+    for row in found["strategies"]:
+        assert (row["runs"], row["trials"]) == (2, 120)
+        assert row["regret"] == pytest.approx(1 - row["best"])
+        assert 0 < row["test"] < 1
+        assert 1 < row["networks"] <= row["trials"]
+    assert main(["compare", *(f"study/{name}-seed{seed}" for name in FOLDERS for seed in (0, 1)), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["strategies"] == found["strategies"]
     kept = json.loads(Path("study/study.json").read_text())
     assert kept["optimum"] == 1.0
     assert [entry["label"] for entry in kept["strategies"]] == list(FOLDERS)
@@ -244,8 +250,8 @@ def test_a_study_grows_by_seeds_strategies_and_trials(every_row: Any, capsys: An
     assert (
         main([*small, "--strategies", "random", "--first-seed", "1", "--seeds", "1", "--trials", "10", "--json"]) == 0
     )
-    (row,) = json.loads(capsys.readouterr().out)
-    assert (row["trials"], row["seeds"], row["stderr_regret"]) == (10, 1, None), "what is asked for is shown, no more"
+    (row,) = json.loads(capsys.readouterr().out)["strategies"]
+    assert (row["trials"], row["runs"], row["best_sd"]) == (10, 1, None), "what is asked for is shown, no more"
     assert len(json.loads(Path("study/study.json").read_text())["strategies"]) == 2
 
 
@@ -313,14 +319,6 @@ def test_options_go_to_the_strategies_that_have_them() -> None:
     assert Path("study/evolution(population=4)-seed0/history.db").is_file()
 
 
-def test_on_a_terminal_the_table_has_rules(capsys: Any) -> None:
-    print_with_rules([["strategy", "trials"], ["random", "50"], ["random", "100"], ["rl", "50"]])
-    lines = [line.strip() for line in capsys.readouterr().out.splitlines() if line.strip()]
-    assert lines[0].split() == ["strategy", "trials"]
-    assert set(lines[1]) <= {"─", "╶", "╴", " "}
-    assert [line.split() for line in lines if "0" in line] == [["random", "50"], ["100"], ["rl", "50"]]
-
-
 def test_a_list_of_strategies_is_read() -> None:
     assert parse_strategies(" random, evolution( population=20, sample=5 ),my.module:Class(ops=a+b)") == [
         ("random", {}),
@@ -340,10 +338,11 @@ def test_a_run_that_fails_does_not_lose_the_others(capsys: Any, jobs: str) -> No
     command = [*with_evaluator("Failing"), "--jobs", jobs, "--seeds", "3"]
     assert main([*command, "--json"]) == 5
     captured = capsys.readouterr()
-    assert {row["seeds"] for row in json.loads(captured.out)} == {2}
+    found = json.loads(captured.out)
+    assert {row["runs"] for row in found["strategies"]} == {2}
     assert "random seed 1 failed: 10 trainings in a row failed" in captured.err
     assert "the disk is full" in captured.err
-    assert "random: 1 of 3 seeds not finished and left out (1)." in captured.err
+    assert any("fewer than 30 samples: random-seed1 (" in note for note in found["notes"])
     assert captured.err.splitlines()[-1].startswith("evo_nas: 2 of 6 runs failed; the same command resumes them: ")
 
 
@@ -424,6 +423,7 @@ def test_a_study_is_run_by_one_process_at_a_time(capsys: Any) -> None:
         (("--set", "run.seed=3"), "each run of a study has its own"),
         (("--set", "hardware.workers=2"), "a run of a study has one worker"),
         (("-o", "study.docx"), "a picture ends in one of"),
+        (("-o", "/dev/null/study.png"), "cannot write /dev/null"),
     ],
 )
 def test_bad_input_gets_one_line_and_leaves_nothing(change: tuple[str, ...], line: str, capsys: Any) -> None:

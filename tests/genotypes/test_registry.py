@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
 
 from genotypes.catalogue import SPACES
 from genotypes.registry import OptionError, build_with_options, options_of
@@ -38,13 +40,26 @@ class Options:
         ("words", "a, b+c", ("a", "b", "c")),
         ("words", ["a", "b"], ("a", "b")),
         ("place", "x/y", Path("x/y")),
+        ("whole", np.int64(5), 5),
+        ("whole", np.float64(5), 5),
+        ("whole", torch.tensor(5), 5),
+        ("number", np.float32(0.5), 0.5),
+        ("number", torch.tensor(2), 2.0),
+        ("flag", np.True_, True),
+        ("flag", torch.tensor(False), False),
+        ("word", np.str_("b"), "b"),
+        ("words", [np.str_("b")], ("b",)),
+        ("perhaps", np.int8(7), 7),
         ("perhaps", "7", 7),
         ("perhaps", "none", None),
         ("perhaps", None, None),
     ],
 )
 def test_options_are_read_as_the_types_of_the_fields(name: str, given: object, value: object) -> None:
-    assert options_of(build_with_options(Options, "it", {name: given}))[name] == value
+    found = options_of(build_with_options(Options, "it", {name: given}))[name]
+    assert (found, type(found)) == (value, type(value))
+    if name == "words":
+        assert {*map(type, found)} == {str}
 
 
 @pytest.mark.parametrize(
@@ -52,7 +67,13 @@ def test_options_are_read_as_the_types_of_the_fields(name: str, given: object, v
     [
         ("whole", "5.0", "it: whole cannot be '5.0'; write a whole number"),
         ("whole", True, "write a whole number"),
+        ("whole", 5.0, "write a whole number"),
+        ("whole", np.float64(5.5), "write a whole number"),
+        ("whole", 2**63, "write a whole number"),
+        ("whole", "9" * 19, "write a whole number"),
         ("whole", "9" * 400, "write a whole number"),
+        ("number", np.True_, "write a number"),
+        ("number", np.array([1.0, 2.0]), "write a number"),
         ("number", "x", "write a number"),
         ("number", True, "write a number"),
         ("number", {"a": 1}, "write a number"),

@@ -27,7 +27,6 @@ import pytest
 import torch
 from PIL import Image
 
-from analysis.comparison.regret import load_study
 from analysis.frames import HistoryError
 from evo_nas.cli import main
 from evo_nas.commands.cell_sources import find_cells
@@ -38,6 +37,7 @@ from evo_nas.errors import DataError
 from evo_nas.phenotypes.blueprint import Blueprint, save_network
 from evo_nas.run import Run
 from evo_nas.storage.checksums import file_sum, sum_file
+from evo_nas.storage.study_record import read_study
 from evo_nas.training.resumable import _read_progress
 from genotypes.cell import Block, Cell, CellPair, Edge
 
@@ -811,7 +811,7 @@ def test_a_study_whose_runs_lie_elsewhere_is_refused(what: str, study: dict[str,
     said = refused(capsys, 3, *STUDY[:-1], "inside/study", says="inside/study/study.json is damaged")
     assert said.endswith("name another folder with --study-dir")  # before anything is run, not when it is looked at
     with pytest.raises(HistoryError, match=r"study\.json is damaged") as caught:
-        load_study("inside/study")
+        read_study(Path("inside/study"))
     assert str(caught.value).isprintable()
 
 
@@ -860,7 +860,7 @@ def test_a_study_that_is_nonsense_is_not_looked_back_on(change: dict[str, Any], 
         record = study | {"strategies": {"random": {}}}
     Path("inside/study/study.json").write_text(json.dumps(record))
     with pytest.raises(HistoryError, match=r"study\.json is damaged"):
-        load_study("inside/study")
+        read_study(Path("inside/study"))
 
 
 def test_a_study_that_is_code_or_no_text_is_refused(study: dict[str, Any], mark: Path, capsys: Capture) -> None:
@@ -868,7 +868,7 @@ def test_a_study_that_is_code_or_no_text_is_refused(study: dict[str, Any], mark:
         Path("inside/study/study.json").write_bytes(content)
         refused(capsys, 3, *STUDY[:-1], "inside/study", says="inside/study/study.json is damaged")
         with pytest.raises(HistoryError, match=r"study\.json is damaged"):
-            load_study("inside/study")
+            read_study(Path("inside/study"))
         assert not mark.exists()
 
 

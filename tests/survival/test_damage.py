@@ -19,11 +19,11 @@ import pytest
 
 from analysis.comparison.compare import compare, records
 from analysis.frames import HistoryError, load_curves, load_history, load_notes
+from evo_nas.api.searches import search
 from evo_nas.cli import main
 from evo_nas.evaluators.base import Job
 from evo_nas.evaluators.toy import ToyEvaluator
 from evo_nas.manager import Listener
-from evo_nas.run import search
 from evo_nas.storage.schema import ASK, TELL
 from genotypes.individual import Evaluation, Individual, Outcome, Proposal
 from genotypes.population import Population
@@ -36,8 +36,9 @@ KILLED_AT = 95
 """So many trainings had ended when the other run was killed."""
 
 REFUSAL = re.compile(
-    r"the history \S+history\.db is damaged: [^\n]+; "
-    r"(its trials are good up to number (?P<good>\d+)|none of its trials is known to be good); "
+    r"the history \S+history\.db is (damaged: [^\n]+; "
+    r"(its trials are good up to number (?P<good>\d+)|none of its trials is known to be good)"
+    r"|not as evo_nas makes one: [^\n]+; nothing in it was run); "
     r"save what can be read with: python -m evo_nas repair (?P<run>\S+)"
 )
 

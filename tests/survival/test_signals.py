@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from evo_nas.manager import Reason
 from evo_nas.signals import EXIT_CODES, EndedAtOnce, handle_signals
+from evo_nas.storage.endings import Reason
 from evo_nas.storage.history import History
+from evo_nas.system.stops import STOPS
 from tests.waiting import GATED, wait_for
 
 SEARCH = ("run", "--strategy", "random", "--run-dir", "run")
@@ -167,6 +168,91 @@ def test_a_search_goes_on_when_its_reader_goes_away(started: Started, tmp_path: 
     assert process.wait() == 0
     with History.read(tmp_path / "run" / "history.db") as history:
         assert history.count_trainings() == 30
+
+
+DEAF = """
+import itertools, sys, time
+from pathlib import Path
+from evo_nas.evaluators.toy import ToyEvaluator
+from strategies.random_search import RandomSearch
+
+def endless(word, last=False):
+    if Path(word).exists():
+        Path("there").touch()
+        if Path("interpreter").exists():
+            sum(itertools.repeat(0))  # in C, and without ever looking for a signal
+        time.sleep(3600)
+
+class Slow(RandomSearch):
+    name = "slow"
+    def start(self, space, rng):
+        endless("start")
+        super().start(space, rng)
+    def ask(self, population, waiting, rng):
+        if len(waiting) == 1:
+            endless("ask")
+        return super().ask(population, waiting, rng)
+    def tell(self, individual, rng):
+        endless("tell")
+        return super().tell(individual, rng)
+
+class Deliberate(ToyEvaluator):
+    name = "deliberate"
+    def bind(self, *arguments):
+        endless("bind")
+        super().bind(*arguments)
+    def prepare(self, directory):
+        endless("prepare")
+        super().prepare(directory)
+    def groundwork(self, hear):
+        endless("groundwork")
+"""
+
+PLUGINS = ("--strategy", "deaf:Slow", "--evaluator", "deaf:Deliberate")
+
+
+@pytest.fixture
+def busy(started: Started, tmp_path: Path) -> Started:
+    """Start a search whose plug-ins take for ever where the words say."""
+
+    def begin(*words: str) -> subprocess.Popen[str]:
+        (tmp_path / "deaf.py").write_text(DEAF)
+        for word in words:
+            (tmp_path / word).touch()
+        variables = {"PYTHONPATH": os.pathsep.join([str(tmp_path), str(Path(__file__).parents[2])])}
+        process = started("run", *PLUGINS, "--workers", "2", "--trials", "4", "--run-dir", "run", variables=variables)
+        wait_for(lambda: (tmp_path / "there").exists() or process.poll() is not None)
+        return process
+
+    return begin
+
+
+@pytest.mark.parametrize(
+    ("where", "number"),
+    [(where, signal.SIGTERM) for where in ("bind", "prepare", "groundwork", "start", "ask", "tell")]
+    + [("prepare", number) for number in (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)],
+)
+def test_a_signal_is_heeded_whatever_a_plug_in_does(
+    busy: Started, started: Started, tmp_path: Path, where: str, number: signal.Signals
+) -> None:
+    process = busy(where)
+    process.send_signal(number)
+    _, error = process.communicate()
+    assert process.returncode == STOPS[number], error
+    assert "Traceback" not in error
+    assert "stop" in error
+    (tmp_path / where).unlink()
+    again = ("resume", "run") if (tmp_path / "run" / "run.toml").exists() else ("run", "--run-dir", "run")
+    variables = {"PYTHONPATH": os.pathsep.join([str(tmp_path), str(Path(__file__).parents[2])])}
+    assert started(*again, *PLUGINS, "--workers", "2", "--trials", "4", variables=variables).wait() == 0
+
+
+@pytest.mark.parametrize("where", ["bind", "tell"])
+def test_a_second_signal_ends_even_code_that_keeps_the_interpreter(busy: Started, where: str) -> None:
+    process = busy(where, "interpreter")
+    process.send_signal(signal.SIGTERM)
+    process.send_signal(signal.SIGINT)  # another one: two of a kind that nobody has heeded are one
+    assert process.wait() == -signal.SIGKILL
 
 
 def test_the_first_signal_asks_and_the_second_insists() -> None:

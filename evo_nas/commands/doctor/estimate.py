@@ -13,9 +13,11 @@ from typing import Final
 import numpy as np
 
 from evo_nas.config import Hardware, RunConfig
+from evo_nas.errors import calling
 from evo_nas.evaluators.base import Evaluator
 from evo_nas.evaluators.pace import Pace
 from evo_nas.evaluators.proxy.evaluator import ProxyEvaluator
+from evo_nas.executors.choice import try_workers
 from evo_nas.run import Parts, fill_options
 from evo_nas.system.resources import processor_quota, usable_cores
 from evo_nas.system.terminal import duration, pluralize
@@ -67,13 +69,17 @@ def dry_run(config: RunConfig, parts: Parts) -> Iterator[str]:
 
     Raises:
         DataError: if the evaluator's data is missing or damaged.
+        WorkersError: if workers do not start.
     """
     candidates = draw_candidates(parts.space, config.run.seed)
     with TemporaryDirectory() as directory:
-        parts.evaluator.prepare(Path(directory))
+        with calling(parts.evaluator, "prepare", OSError):
+            parts.evaluator.prepare(Path(directory))
         yield fill_options(config, parts).to_toml()
-        costs = [cost for candidate in candidates if (cost := parts.evaluator.cost(candidate))]
-        seconds = parts.evaluator.expected_seconds(candidates)
+        with calling(parts.evaluator, "cost and expected_seconds"):
+            costs = [cost for candidate in candidates if (cost := parts.evaluator.cost(candidate))]
+            seconds = parts.evaluator.expected_seconds(candidates)
+    try_workers(config.hardware, parts.evaluator)
     if costs:
         parameters = sum(cost.parameters for cost in costs) / len(costs)
         mult_adds = sum(cost.mult_adds for cost in costs) / len(costs)
@@ -94,7 +100,8 @@ def spell_estimate(seconds: float, whole: float, config: RunConfig) -> str:
 def draw_candidates(space: SearchSpace, seed: int) -> list[Genotype]:
     """Return random candidates, by which the others are judged."""
     rng = np.random.default_rng(seed)
-    return [space.sample(rng) for _ in range(CANDIDATES)]
+    with calling(space, "sample"):
+        return [space.sample(rng) for _ in range(CANDIDATES)]
 
 
 def whole_seconds(seconds: float, config: RunConfig, evaluator: Evaluator) -> float:

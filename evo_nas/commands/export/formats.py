@@ -8,8 +8,8 @@ import io
 import json
 import keyword
 import re
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -20,7 +20,8 @@ from evo_nas.commands.count import read_size
 from evo_nas.errors import DataError, UsageError
 from evo_nas.phenotypes.blueprint import Blueprint, difference, load_whole, save_network
 from evo_nas.phenotypes.plan import plan_network
-from evo_nas.system.atomic import make_folder, replace_whole
+from evo_nas.system.atomic import replace_whole, require_writable
+from evo_nas.system.terminal import gigabytes
 from genotypes.cell import CellPair
 from genotypes.genotype import Genotype, shorten
 
@@ -42,6 +43,9 @@ FORMATS: Final[dict[str, tuple[str, str]]] = {
     "onnx": (".onnx", f"the network with its weights, opset {OPSET}; needs the extra onnx"),
 }
 """Name, as ``--format`` takes it -> how its file's name ends, and what is in it."""
+
+_LARGEST_ONNX: Final = 2**31
+"""Bytes that a message of protobuf holds, of which an ONNX file is one."""
 
 _NEED_SIZE: Final = {"module", "safetensors", "torch", "onnx"}
 _NEED_WEIGHTS: Final = {"safetensors", "torch", "onnx"}
@@ -206,9 +210,15 @@ def export(subject: Subject, files: Mapping[str, Path], draw: Callable[[CellPair
     """
     if "onnx" in files:
         _check_onnx()
+    with _explain_refusal():
+        for path in files.values():
+            require_writable(path)
     network = None
     if _NEED_WEIGHTS & files.keys():
         network = _network(subject, seed)
+        size = sum(tensor.nbytes for tensor in network.state_dict().values())
+        if "onnx" in files and size >= _LARGEST_ONNX:
+            raise UsageError(f"{gigabytes(size)} of weights do not fit into an ONNX file, which holds less than 2.1 GB")
     contents = {path: _content(name, subject, network, draw) for name, path in files.items()}
     _write(contents)
 
@@ -321,10 +331,15 @@ def _onnx(network: CellNetwork, blueprint: Blueprint) -> bytes:
 
 def _write(contents: Mapping[Path, bytes]) -> None:
     """Write every file beside its place, and put them there once all are complete."""
+    with _explain_refusal(), ExitStack() as stack:
+        for path, content in contents.items():
+            stack.enter_context(replace_whole(path)).write_bytes(content)
+
+
+@contextmanager
+def _explain_refusal() -> Iterator[None]:
+    """Turn the refusal to write a file into one line."""
     try:
-        with ExitStack() as stack:
-            for path, content in contents.items():
-                make_folder(path.parent)
-                stack.enter_context(replace_whole(path)).write_bytes(content)
+        yield
     except OSError as error:
         raise UsageError(f"cannot write {error.filename}: {error.strerror}; name another place with -o") from error

@@ -1,65 +1,108 @@
-"""A network as one Python file that needs torch alone: the sources of its modules, and its cells and layers as data.
+"""A network as one Python file that needs torch alone: our own modules, and as data what this network is.
 
-The modules are copied from :mod:`evo_nas.phenotypes` as they stand there, and of the operations only what this network
-uses. Parameters have the names that they have in :class:`evo_nas.phenotypes.network.CellNetwork`, so that its weights
-fit. An auxiliary classifier, dropout and drop path, which only training needs, are left out.
+Whatever the network needs of :mod:`evo_nas.phenotypes` is copied as it stands there, so that parameters have the same
+names and outputs are the same; tools that trace a network, as torch.fx does, can take it. An auxiliary classifier,
+dropout and the schedule of drop path, which only training needs, are left out.
 """
 
 from __future__ import annotations
 
+import ast
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Sequence
 from functools import partial
+from types import ModuleType
 from typing import Final
 
 import torch
 from torch import nn
 
-from evo_nas.commands.export.python_text import borrow, imports_of, literal, paragraph, statement, text_lines
 from evo_nas.phenotypes import cell, network, ops, plan
 from evo_nas.phenotypes.blueprint import Blueprint
-from evo_nas.phenotypes.network import CellNetwork, UnreadCell
-from evo_nas.phenotypes.ops import OPS, SamePool2d
-from evo_nas.phenotypes.plan import SMALLEST_IMAGE, output_channels
-from genotypes.cell import INPUTS, Cell
+from evo_nas.phenotypes.network import CellNetwork
+from evo_nas.phenotypes.plan import SMALLEST_IMAGE
+from genotypes.cell import INPUTS, Block, Cell
 
-_OWN: Final = '''\
+_WIDTH: Final = 100
+"""Where an expression is broken into lines; what stands around it may take 20 columns more."""
+
+_HEAD: Final = '''\
+"""A classifier of images, (n, {channels}, h, w), made of {cells} cells.
+
+Three stacks at F = {filters}, 2F and 4F filters, with reduction cells between them (Zoph et al. 2017, figure 2).
+
+    network = load("weights.safetensors")
+    logits = network(normalised(images))
+
+Written by `python -m evo_nas export`. What follows the constants is copied from evo_nas, Apache-2.0.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+CLASSES = {classes}
+"""The names of the classes, in the order of the logits."""
+
+MEAN = {mean}
+STD = {std}
+"""Mean and standard deviation of each channel, by which images with values in [0, 1] are normalised."""
+
+{genotype}CELLS = {pair}
+"""The cells, in the JSON form of evo_nas."""
+'''
+
+_CELL: Final = '''\
+INPUTS = {inputs}
+"""States that a cell is given: 0 is h_i, the output of the cell before; 1 is h_{{i-1}}, that of the one before."""
+
+
 class Edge(NamedTuple):
-    """An operation on a state of a cell."""
+    """An operation, and the state of the cell that it is applied to."""
 
     source: int
     op: str
 
 
 class Block(NamedTuple):
-    """Two edges, and how their results are joined."""
+    """Two edges, and how their results are joined to a new state."""
 
     left: Edge
     right: Edge
     combine: str
 
-    @property
-    def edges(self) -> tuple[Edge, Edge]:
-        """The left and the right edge."""
-        return self.left, self.right
-
+{edges}
 
 class Cell(NamedTuple):
-    """Blocks, and the states that are put out."""
+    """Blocks in order, and the states that are concatenated into the output."""
 
-    blocks: tuple[Block, ...]
-    output: tuple[int, ...]
+    blocks: list[Block]
+    output: list[int]
 
-{live_states}
+{live_states}'''
 
-def read_cell(record: dict) -> Cell:
-    """Return a cell of :data:`CELLS`."""
-    blocks = [Block(Edge(*block["left"]), Edge(*block["right"]), block["combine"]) for block in record["blocks"]]
-    return Cell(tuple(blocks), tuple(record["output"]))
+_NETWORK: Final = '''\
+OPS = {ops}
+"""Name -> a function of the channels, the filters and the stride that makes the operation."""
 
+NORMAL, REDUCTION = (
+    Cell(
+        [Block(Edge(*block["left"]), Edge(*block["right"]), block["combine"]) for block in CELLS[name]["blocks"]],
+        CELLS[name]["output"],
+    )
+    for name in ("normal", "reduction")
+)
 
-class DropPath(nn.Identity):
-    """The place where a training may leave a path out."""
+LAYERS = [
+    # The cell, filters, stride, how far back h_{{i-1}} lies, and whether it is larger than h_i.
+{layers}
+]
 
 
 class Network(nn.Module):
@@ -70,20 +113,16 @@ class Network(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.stem = Stem({channels}, {stem}, large={large}, strided={strided})
-        self.cells = nn.ModuleList(UnreadCell() if layer is None else self._cell(**layer) for layer in LAYERS)
-        self.classifier = nn.Linear({penultimate}, {classes})
-        self.apply(_initialize)
-{details}
-    @staticmethod
-    def _cell(cell: str, **options: int | None) -> CellModule:
-        return CellModule(read_cell(CELLS[cell]), **options, fits_always={fits_always})
+        self.stem = Stem({stem})
+        self.cells, outputs = build_cells(LAYERS, {stem_outputs}, {fits_always})
+        self.classifier = nn.Linear(outputs[-1], len(CLASSES))
+        settle(self, {epsilon}, "{average}")
 
     def forward(self, images: Tensor) -> Tensor:
-        """Map images, (n, {channels}, h, w), to logits, (n, {classes})."""
+        """Map images, (n, {channels}, h, w), to logits, (n, classes)."""
         outputs = self.stem(images)
-        for back, cell in zip(BACKS, self.cells, strict=True):
-            outputs = [*outputs[-2:], cell(outputs[-1], outputs[-back])]
+        for layer, cell in zip(LAYERS, self.cells, strict=True):
+            outputs = [*outputs[-2:], cell(outputs[-1], outputs[-layer.back])]
         return self.classifier(torch.relu(outputs[-1]).mean((2, 3)))
 
 
@@ -101,17 +140,10 @@ def load(path: str) -> Network:
     network.load_state_dict({{name: x for name, x in load_file(path).items() if not name.startswith("auxiliary.")}})
     return network.eval()
 '''
-"""What every file has of its own."""
-
-_ABOUT: Final = """\
-A classifier of images, (n, {channels}, h, w), made of {cells} cells{large}: three stacks at {f}, {f2} and {f4} filters,
-reduction cells between them (Zoph et al. 2017, figure 2). State 0 of a cell is h_i, the output of the cell before;
-state 1 is h_{{i-1}}, that of the cell before it; each block makes a new state.
-"""
 
 
 def standalone(blueprint: Blueprint, genotype: str | None = None) -> str:
-    """Write the Python file of a network: classes, constants, and ``load`` for weights that lie in a safetensors file.
+    """Write the Python file of a network: constants, classes, and ``load`` for weights that lie in a safetensors file.
 
     The same blueprint gives the same text.
 
@@ -121,127 +153,110 @@ def standalone(blueprint: Blueprint, genotype: str | None = None) -> str:
     """
     with torch.device("meta"):
         built = blueprint.network()
-    planned = built.plan
-    large = planned.macro == "imagenet"
-    own = _OWN.format(
+    own = _network(blueprint, built)
+    data = _CELL.format(
+        inputs=INPUTS,
+        edges=inspect.getsource(Block.edges.fget),  # type: ignore[attr-defined]
         live_states=inspect.getsource(Cell.live_states),
+    )
+    body = "\n\n".join([data, *_borrow(data + own, (ops, plan, cell, network)), own])
+    head = _head(blueprint, built, genotype)
+    if "partial(" not in body:
+        head = head.replace("from functools import partial\n", "")
+    return f"{head}\n{body}"
+
+
+def _head(blueprint: Blueprint, built: CellNetwork, genotype: str | None) -> str:
+    """Write docstring, imports and constants."""
+    classes = blueprint.classes
+    are_numbers = classes == tuple(map(str, range(len(classes))))
+    spelled = f"GENOTYPE = {_spell(genotype)}"
+    long = "  # noqa: E501" if len(spelled) > _WIDTH + 20 else ""
+    return _HEAD.format(
+        channels=blueprint.channels,
+        cells=len(built.plan.layers),
+        filters=blueprint.filters,
+        classes=f"tuple(map(str, range({len(classes)})))" if are_numbers else _spell(classes),
+        mean=_spell(blueprint.mean),
+        std=_spell(blueprint.std),
+        genotype=f'{spelled}{long}\n"""The genotype, as evo_nas reads it."""\n\n' if genotype is not None else "",
+        pair=_spell(blueprint.cells.to_json()),
+    )
+
+
+def _network(blueprint: Blueprint, built: CellNetwork) -> str:
+    """Write the network: its operations, its layers and how they are wired."""
+    planned, pair = built.plan, blueprint.cells
+    large = planned.macro == "imagenet"
+    live = {
+        edge.op
+        for one in (pair.normal, pair.reduction)
+        for state in one.live_states()
+        if state >= INPUTS
+        for edge in one.blocks[state - INPUTS].edges
+    }
+    rows = (
+        f"{'NORMAL' if layer.stride == 1 else 'REDUCTION'}, {layer.filters}, {layer.stride}, {layer.previous}, "
+        f"{layer.previous_is_larger}"
+        for layer in planned.layers
+    )
+    return _NETWORK.format(
+        ops="\n".join(["{", *(f"    {_spell(name)}: {_maker(name)}," for name in ops.OPS if name in live), "}"])
+        if live
+        else "{}",
+        layers="\n".join(f"    Layer({row})," for row in rows),
         image=blueprint.image,
         least=SMALLEST_IMAGE,
-        channels=blueprint.channels,
-        stem=planned.stem,
-        large=large,
-        strided=planned.has_strided_stem,
-        penultimate=planned.penultimate,
-        classes=len(blueprint.classes),
+        stem=f"{blueprint.channels}, {planned.stem}, large={large}, strided={planned.has_strided_stem}",
+        stem_outputs=planned.stem_outputs,
         fits_always=planned.stacking.fits_always,
-        details="".join(f"{line}\n" for line in _details(built)),
-    )
-    used = "\n".join(_operations(built))
-    body = "\n\n".join([*borrow(f"{own}\n{used}", (ops, plan, cell, network)), own])
-    about = _ABOUT.format(
+        epsilon=next(module.eps for module in built.modules() if isinstance(module, nn.BatchNorm2d)),
+        average=blueprint.average,
         channels=blueprint.channels,
-        cells=len(planned.layers),
-        large=", with a stem for large images" if large else "",
-        f=planned.filters,
-        f2=2 * planned.filters,
-        f4=4 * planned.filters,
     )
-    head = [
-        '"""A network of cells for images, as one file that needs torch alone.',
-        "",
-        *paragraph(" ".join(about.split())),
-        "",
-        '    network = load("weights.safetensors")',
-        "    logits = network(normalised(images))",
-        "",
-        "Written by `python -m evo_nas export`. The modules are copied from evo_nas, Apache-2.0.",
-        '"""',
-        "",
-    ]
-    constants = [*_constants(blueprint, genotype), *_layers(built)]
-    # Their padding depends on the size of an image, which nobody knows where a network is traced.
-    leaves = [f"fx.wrap({literal(name)})" for name in ("same_conv2d", "same_pool2d") if f"def {name}(" in body]
-    end = "\n".join([used, *([""] if leaves else []), *leaves])
-    return "\n".join([*head, imports_of(f"{body}\n{end}"), *constants, "", body, "", end, ""])
 
 
-def _operations(built: CellNetwork) -> Iterator[str]:
-    """Write the table of the operations that the network has."""
-    cells = {layer.cell for layer, module in zip(built.plan.layers, built.cells, strict=True) if _is_built(module)}
-    live = [one.blocks[state - INPUTS] for one in cells for state in one.live_states() if state >= INPUTS]
-    names = {edge.op for block in live for edge in block.edges}
-    rows = [f"    {literal(name)}: {_maker(OPS[name])}," for name in OPS if name in names]
-    yield from ["OPS = {", *rows, "}"] if rows else ["OPS = {}"]
-
-
-def _maker(make: Callable[..., nn.Module]) -> str:
-    """Spell what makes an operation: a function, perhaps with some of its options."""
+def _maker(name: str) -> str:
+    """Spell the function that makes an operation."""
+    make = ops.OPS[name]
     if not isinstance(make, partial):
         return make.__name__
-    options = [f"{name}={literal(value)}" for name, value in make.keywords.items()]
-    return f"partial({', '.join([make.func.__name__, *options])})"
+    return (
+        f"partial({make.func.__name__}, {', '.join(f'{key}={_spell(value)}' for key, value in make.keywords.items())})"
+    )
 
 
-def _is_built(module: nn.Module) -> bool:
-    return not isinstance(module, UnreadCell)
+def _borrow(text: str, files: Sequence[ModuleType]) -> list[str]:
+    """Return the source of what a text names and does not define, and of what this names, in the files' order."""
+    known = {
+        name: thing
+        for file in files
+        for name, thing in vars(file).items()
+        if (inspect.isclass(thing) or inspect.isfunction(thing)) and thing.__module__ == file.__name__
+    }
+    found: dict[str, str] = {}
+    waiting = [text]
+    while waiting:
+        named = {node.id for node in ast.walk(ast.parse(waiting.pop())) if isinstance(node, ast.Name)}
+        for name in (named & known.keys()) - found.keys():
+            found[name] = inspect.getsource(known[name])
+            waiting.append(found[name])
+    return [found[name] for name in known if name in found]
 
 
-def _layers(built: CellNetwork) -> Iterator[str]:
-    """Write what each layer is made of, and how they are wired."""
-    cells = {1: "normal", 2: "reduction"}
-    outputs = list(built.plan.stem_outputs)
-    rows: list[dict[str, object] | None] = []
-    for layer, module in zip(built.plan.layers, built.cells, strict=True):
-        if _is_built(module):
-            previous = None if layer.previous is None else outputs[-layer.previous]
-            row: dict[str, object] = {"cell": cells[layer.stride], "current": outputs[-1], "previous": previous}
-            row |= {"previous_is_larger": layer.previous_is_larger, "filters": layer.filters, "stride": layer.stride}
-            rows.append(row)
-            outputs.append(output_channels(layer.cell, layer.filters))
-        else:
-            rows.append(None)
-            outputs.append(outputs[-1])
-    yield from statement("LAYERS = ", literal(rows))
-    yield '"""What makes each cell; nothing makes one that nobody reads."""'
-    yield ""
-    yield from statement("BACKS = ", literal([layer.back for layer in built.plan.layers]))
-    yield '"""How far back from each cell the output lies that it reads as h_{i-1}; h_i is 1 back."""'
-    yield ""
-    yield f"INPUTS = {INPUTS}"
-    yield '"""States of a cell that its blocks do not make."""'
-    yield ""
-
-
-def _details(built: CellNetwork) -> Iterator[str]:
-    """Write what a network sets once all its layers are there."""
-    modules = list(built.modules())
-    (epsilon,) = {module.eps for module in modules if isinstance(module, nn.BatchNorm2d)}
-    if epsilon != nn.BatchNorm2d(1, device="meta").eps:
-        yield "        for module in self.modules():"
-        yield "            if isinstance(module, nn.BatchNorm2d):"
-        yield f"                module.eps = {epsilon}"
-    if any(pool.pads_zeros for pool in modules if isinstance(pool, SamePool2d)):
-        yield "        for module in self.modules():"
-        yield "            if isinstance(module, SamePool2d):"
-        yield "                module.pads_zeros = module.stride == 2"
-
-
-def _constants(blueprint: Blueprint, genotype: str | None) -> Iterator[str]:
-    classes = blueprint.classes
-    if classes == tuple(map(str, range(len(classes)))):
-        yield f"CLASSES = tuple(map(str, range({len(classes)})))"
-    else:
-        yield from statement("CLASSES = ", literal(classes))
-    yield '"""The names of the classes, in the order of the logits."""'
-    yield ""
-    yield f"MEAN = {literal(blueprint.mean)}"
-    yield f"STD = {literal(blueprint.std)}"
-    yield '"""Mean and standard deviation of each channel, by which images with values in [0, 1] are normalised."""'
-    yield ""
-    if genotype is not None:
-        yield from text_lines("GENOTYPE", genotype)
-        yield '"""The genotype, as evo_nas reads it."""'
-        yield ""
-    yield from statement("CELLS = ", literal(blueprint.cells.to_json()))
-    yield '"""The cells, in the JSON form of evo_nas."""'
-    yield ""
+def _spell(value: object, indent: str = "") -> str:
+    """Spell a value as Python, item by item if it is too long for a line; text, which can be anything, is escaped."""
+    inner = indent + "    "
+    match value:
+        case dict():
+            items, brackets = [f"{_spell(key)}: {_spell(item, inner)}" for key, item in value.items()], "{}"
+        case list() | tuple():
+            items, brackets = [_spell(item, inner) for item in value], "[]" if isinstance(value, list) else "()"
+        case str() if '"' not in value:
+            return '"' + repr("'" + value)[2:]  # repr takes double quotes for a text with a single one
+        case _:
+            return repr(value)
+    line = ", ".join(items) + ("," if isinstance(value, tuple) and len(items) == 1 else "")
+    if len(indent + line) <= _WIDTH and "\n" not in line:
+        return brackets[0] + line + brackets[1]
+    return "\n".join([brackets[0], *(f"{inner}{item}," for item in items), indent + brackets[1]])

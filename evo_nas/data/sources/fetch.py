@@ -27,6 +27,7 @@ from evo_nas.data.sources.check import miscounts
 from evo_nas.data.sources.layout import is_litter, list_folders, some
 from evo_nas.data.sources.locate import describe_absence, locate
 from evo_nas.errors import DataError, UsageError
+from evo_nas.system.atomic import sync
 from evo_nas.system.names import describe_missing
 from genotypes.genotype import shorten
 
@@ -109,7 +110,7 @@ def _scratch_in(root: Path) -> Iterator[Path]:
 
     What a fetch that was killed has left is removed first, where locks tell that it is dead.
     """
-    made = [folder for folder in (root, *root.parents) if not folder.exists()]
+    made = [folder for folder in (root, *root.parents) if not os.path.lexists(folder)]
     try:
         root.mkdir(parents=True, exist_ok=True)
         with contextlib.ExitStack() as stack:
@@ -127,8 +128,8 @@ def _scratch_in(root: Path) -> Iterator[Path]:
             yield Path(stack.enter_context(tempfile.TemporaryDirectory(prefix=_SCRATCH, dir=root)))
     except OSError as error:
         raise DataError(
-            f"{error.filename or root} cannot be read or written ({error.strerror or error}): make room there, or "
-            f"name another folder with --data-dir"
+            f"{error.filename or root} cannot be read or written ({error.strerror or error}): mend that, make room "
+            f"there, or name another folder with --data-dir"
         ) from None
     finally:
         for folder in made:
@@ -169,7 +170,11 @@ def _unpack(archive: Path, into: Path) -> int:
                 left_out += not member.is_folder
                 continue
             if not member.is_plain:
-                raise _refusal(archive, member, "is a link or a device, not a file or a folder")
+                raise _refusal(
+                    archive,
+                    member,
+                    "is a link or a device: pack files, as by tar --dereference --hard-dereference",
+                )
             if (room := room - member.size) < 0:
                 raise DataError(f"{archive} needs more than the {free:,} bytes that are free in {into.parent.parent}")
             place = into.joinpath(*parts)
@@ -247,9 +252,9 @@ def _recognise(known: DataSet, unpacked: Path, origin: str) -> ImageSource:
             return found[0]
         if found:
             places = some([source.place.replace(str(unpacked), origin) for source in found])
-            raise DataError(f"{origin} holds more than one {known.name}: {places}; make an archive of one of them")
+            raise DataError(f"{origin} holds more than one data set {known.name}: {places}; pack one of them")
         level = [place / name for place in level for name in list_folders(place)]
-    raise DataError(f"{origin} holds no {known.name}: {describe_absence(known, unpacked)}")
+    raise DataError(f"{origin} holds no data set {known.name} ({describe_absence(known, unpacked)})")
 
 
 def _incomplete(known: DataSet, source: ImageSource) -> str | None:
@@ -275,6 +280,7 @@ def _put(source: ImageSource, whole: Path, place: Path) -> None:
     os.sync()  # Otherwise a power cut could leave files without content in a set that has its name.
     try:
         whole.rename(place)
+        sync(place.parent)
     except OSError as error:
         if error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
             raise _in_the_way(place) from None

@@ -149,6 +149,8 @@ class ImageFolder(ImageSource):
         if len({look_of(name) for name in names}) < len(names):
             alike = [shown for name, shown in zip(names, spell_apart(names), strict=True) if name != shown]
             yield f"{folder} holds classes whose names look the same: {some(alike)}; rename or merge them"
+        if part == "test" and folder.resolve() == self._folder("train").resolve():
+            yield f"{folder} leads to the folder of the train part: test images must be others"
         # The train folder may be gone when the test part is opened.
         if part == "test" and (train := self._folder("train")).is_dir() and names != self.classes():
             differing = spell_apart(sorted(set(names) ^ set(self.classes())))
@@ -157,7 +159,7 @@ class ImageFolder(ImageSource):
                 f"{'is' if len(differing) == 1 else 'are'} in only one of them; give both the same class folders"
             )
         for name, files in found.classes.items():
-            if not files:
+            if not files and not any(fault.startswith(str(folder / name)) for fault in found.faults):
                 yield f"{folder / name} holds no image ({', '.join(SUFFIXES)}): add some, or remove the class folder"
 
     def _folder(self, part: Part) -> Path:

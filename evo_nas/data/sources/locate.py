@@ -6,7 +6,7 @@ from pathlib import Path
 
 from evo_nas.data.sources.base import DataSet, ImageSource
 from evo_nas.data.sources.catalogue import data_root, data_set
-from evo_nas.data.sources.layout import list_folders, some
+from evo_nas.data.sources.layout import is_litter, some
 from evo_nas.errors import DataError
 from evo_nas.system.names import describe_missing
 
@@ -30,18 +30,21 @@ def locate(dataset: str, data_dir: Path | None = None) -> ImageSource:
                 misfits += [misfit] if (misfit := source.misfit(known, place)) else []
         if not root.is_dir():
             raise DataError(f"{describe_missing('data folder', root)}; {_mend(known, root)}")
-    except PermissionError as error:
-        raise DataError(
-            f"{error.filename or root} cannot be read: mend its permissions, or name another folder"
-        ) from None
-    looked = "; ".join(misfits) or describe_absence(known, root)
+        looked = "; ".join(misfits) or describe_absence(known, root)
+    except OSError as error:
+        what = f"{error.filename or root} cannot be read ({error.strerror})"
+        raise DataError(f"{what}: mend that, or name another folder") from None
     raise DataError(f"there is no data set {known.name} in {root} ({looked}); {_mend(known, root)}")
 
 
 def describe_absence(known: DataSet, folder: Path) -> str:
-    """Return what of a set is not in a folder, and which folders are."""
+    """Return which forms of a set are not in a folder, and what is there, below folders that hold one folder alone."""
     forms = " and no ".join(source.form for source in known.sources)
-    return f"no {forms}" + (f"; it holds the folders {some(there)}" if (there := list_folders(folder)) else "")
+    while len(there := sorted(path.name for path in folder.iterdir() if not is_litter(path.name))) == 1:
+        if not (folder / there[0]).is_dir():
+            break
+        folder /= there[0]
+    return f"no {forms}" + (f"; it holds {some(there)}" if there else "")
 
 
 def _mend(known: DataSet, root: Path) -> str:

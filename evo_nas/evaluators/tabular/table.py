@@ -15,12 +15,16 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import IO, TYPE_CHECKING, Any, Final
 
 from evo_nas.errors import DataError, UsageError
+from evo_nas.system.names import describe_missing
 from evo_nas.system.text import decode_text, read_text
 from genotypes.genotype import Genotype, GenotypeError, shorten
 from genotypes.space import SearchSpace
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 UNITS: Final[dict[str, float]] = {"percent": 100.0, "fraction": 1.0}
 """Unit, as ``--table-unit`` takes it -> the largest result that there can be in it."""
@@ -29,7 +33,7 @@ ENUMERABLE: Final = 200_000
 """Genotypes of the largest space that is gone through for networks without a row."""
 
 LARGEST: Final = 2**29
-"""Bytes of the largest table in CSV, unpacked."""
+"""Bytes of the largest table, unpacked."""
 
 _PARQUET = (".parquet", ".pq")
 _COLUMNS_NAMED = 20  # by a message, at most
@@ -62,7 +66,7 @@ class TableFile:
             DataError: if there is no such file.
         """
         if not path.is_file():
-            raise DataError(f"there is no table {path}; name a CSV or parquet file with --table FILE")
+            raise DataError(f"{describe_missing('table', path)}; name a CSV or parquet file with --table FILE")
         stat = path.stat()
         version = stat.st_mtime_ns, stat.st_size
         return cls(path, version, key, column, test, unit, type(space), space.spelling, space)
@@ -205,10 +209,8 @@ def _csv_rows(source: TableFile) -> Iterator[tuple[int, str, Any, Any]]:
 
 def _parquet_rows(source: TableFile) -> Iterator[tuple[int, str, Any, Any]]:
     """Read the rows of a parquet file."""
-    import pandas as pd
-
     try:
-        frame = pd.read_parquet(source.path)
+        frame = _read_parquet(source.path)
     except ImportError as error:
         raise UsageError(
             f"reading {source.path} needs pyarrow: python -m pip install pyarrow, or write the table as CSV"
@@ -220,6 +222,33 @@ def _parquet_rows(source: TableFile) -> Iterator[tuple[int, str, Any, Any]]:
     columns = (frame.iloc[:, position].tolist() for position in _positions(source, list(map(str, frame.columns))))
     for row, (text, value, test) in enumerate(zip(*columns, strict=True), start=1):
         yield row, str(text), value, test
+
+
+def _read_parquet(path: Path) -> pd.DataFrame:
+    """Return a parquet file, in which a few bytes can stand for as many rows and letters as one likes.
+
+    Raises:
+        ImportError: if pyarrow is not installed.
+        ValueError: if it is too large.
+    """
+    from pyarrow import compute, parquet
+
+    about = parquet.read_metadata(path)
+    groups = sum(about.row_group(number).total_byte_size for number in range(about.num_row_groups))
+    _refuse_large(max(groups, 8 * about.num_rows * about.num_columns))
+    columns = map(about.schema.column, range(about.num_columns))
+    texts = [column.path for column in columns if column.physical_type == "BYTE_ARRAY"]
+    table = parquet.read_table(path, read_dictionary=texts)  # each text once
+    chunks = [chunk for column in table.columns for chunk in column.chunks if hasattr(chunk, "dictionary")]
+    lengths = (compute.binary_length(chunk.dictionary).take(chunk.indices) for chunk in chunks)
+    _refuse_large(sum(compute.sum(numbers).as_py() or 0 for numbers in lengths))
+    frame: pd.DataFrame = table.to_pandas()
+    return frame
+
+
+def _refuse_large(size: int) -> None:
+    if size > LARGEST:
+        raise ValueError(f"unpacked it has more than {LARGEST:,} bytes")
 
 
 def _positions(source: TableFile, header: Sequence[str]) -> tuple[int, int, int]:
@@ -247,8 +276,7 @@ def _text(path: Path) -> str:
         return read_text(path, LARGEST)
     with unpack(path, "rb") as file:
         content = file.read(LARGEST + 1)
-    if len(content) > LARGEST:
-        raise ValueError(f"unpacked it has more than {LARGEST:,} bytes")
+    _refuse_large(len(content))
     return decode_text(content)
 
 

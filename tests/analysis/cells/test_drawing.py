@@ -6,7 +6,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import PathPatch
 
-from analysis.cells.drawing import CellColumn, columns_figure, draw_cell, draw_pair, draw_text, pair_figure, read_cells
+from analysis.cells.drawing import CellColumn, columns_figure, draw_cell, pair_figure, read_cells
 from analysis.cells.layout import lay_out
 from genotypes.cell import Block, Cell, CellPair, Edge
 from genotypes.spaces.nasnet import NASNetSpace
@@ -81,8 +81,9 @@ def test_all_cells_of_a_comparison_have_one_scale() -> None:
 def test_a_cell_is_drawn_into_axes_that_are_given_and_handed_back() -> None:
     figure = Figure()
     axes = figure.subplots(1, 2)
-    assert list(draw_pair(NASNET_A, axes)) == list(axes)
-    assert [ax.texts[0].get_text() for ax in axes] == ["normal cell", "reduction cell"]
+    cells = (NASNET_A.normal, NASNET_A.reduction)
+    assert [draw_cell(cell, ax, title="cell") for cell, ax in zip(cells, axes, strict=True)] == list(axes)
+    assert [ax.texts[0].get_text() for ax in axes] == ["cell", "cell"]
     assert len(letters_of(figure)) == sum(
         len(box.text) for cell in (NASNET_A.normal, NASNET_A.reduction) for box in lay_out(cell).boxes
     )
@@ -98,8 +99,6 @@ def test_what_is_no_pair_of_cells_reads_as_none(text: str) -> None:
 
 
 def test_a_space_without_cells_gets_a_text_instead_of_a_picture() -> None:
-    ax = Figure().add_subplot()
-    assert draw_text("no cells to draw", ax).texts[0].get_text() == "no cells to draw"
     figure = columns_figure([CellColumn("random", "94 %", "no cells to draw")])
     assert not figure.axes
     assert "no cells to draw" in [text.get_text() for text in figure.texts]

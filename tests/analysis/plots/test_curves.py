@@ -8,11 +8,11 @@ import pytest
 from matplotlib.figure import Figure
 
 from analysis.frames import HistoryError, load_history
+from analysis.palette import STRATEGY_COLOURS, strategy_colours
 from analysis.plots.axes import ABSCISSAE
 from analysis.plots.curves import plot_accuracy
 from analysis.plots.files import save
 from analysis.plots.kinds import plot_kind
-from analysis.plots.palette import STRATEGY_COLOURS, strategy_colours
 
 MakeRun = Callable[..., Path]
 plot_runs = partial(plot_kind, "curve")
@@ -65,11 +65,6 @@ def test_the_axis_is_in_percent_and_names_what_it_leaves_out(make_run: MakeRun) 
     assert [text.get_text() for text in ax.texts] == ["1 of 61 trials lies below"]
 
 
-def test_the_moving_mean_is_drawn_on_request(mixed: Path) -> None:
-    ax = plot_accuracy(load_history(mixed), window=2)
-    assert "mean of the last 2" in ax.get_legend_handles_labels()[1]
-
-
 def test_a_given_axes_is_drawn_into(mixed: Path) -> None:
     ax = Figure().add_subplot()
     assert plot_accuracy(load_history(mixed), ax) is ax
@@ -100,11 +95,10 @@ def test_pictures_go_to_the_report_of_the_first_run(make_run: MakeRun, mixed: Pa
 
 def test_accuracy_is_drawn_against_time_on_request(make_run: MakeRun) -> None:
     run = make_run(trials=[{"fitness": 0.2}, {"fitness": 0.4}, {"fitness": 0.9}])
-    ax = plot_accuracy(load_history(run), x="seconds", window=2)
+    ax = plot_accuracy(load_history(run), x="seconds")
     assert line_named(ax, "random").tolist() == [[1.5, 0.2], [3.5, 0.4], [5.5, 0.9]]
     (dots,) = [line for line in ax.get_lines() if line.get_linestyle() == "None" and len(line.get_xdata())]
-    (means,) = [line for line in ax.get_lines() if line.get_linestyle() == "--" and len(line.get_xdata())]
-    assert dots.get_xdata().tolist() == means.get_xdata().tolist() == [1.5, 3.5, 5.5]
+    assert dots.get_xdata().tolist() == [1.5, 3.5, 5.5]
     assert ax.get_xlabel() == "seconds that the run was going for"
     assert [file.name for file in plot_runs(run, x="seconds")] == ["accuracy-seconds.png", "accuracy-seconds.svg"]
     with pytest.raises(ValueError, match="against trials or seconds, not 'hours'"):

@@ -12,8 +12,8 @@ import pytest
 from matplotlib.figure import Figure
 
 from analysis.frames import HistoryError
+from analysis.palette import STRATEGY_COLOURS
 from analysis.plots.front import load_costs, plot_front, plot_fronts
-from analysis.plots.palette import STRATEGY_COLOURS
 
 MakeRun = Callable[..., Path]
 EVOLUTION = '[run]\nstrategy = "evolution"\n[strategy]\nobjective = "pareto"\ncosts = ["latency", "mult_adds"]\n'

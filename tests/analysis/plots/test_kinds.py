@@ -13,10 +13,10 @@ from matplotlib.figure import Figure
 
 from analysis.diversity import living
 from analysis.frames import HistoryError, load_history
+from analysis.palette import MARKERS, STRATEGY_COLOURS
 from analysis.plots.axes import SIZE, legend, letters, marker_places, new_axes, new_figure
-from analysis.plots.curves import draw_runs, plot_best, plot_mean, plot_trials
+from analysis.plots.curves import draw_runs, plot_accuracy, plot_mean, plot_trials
 from analysis.plots.kinds import KINDS, plot_kind
-from analysis.plots.palette import MARKERS, STRATEGY_COLOURS
 from analysis.plots.population import plot_age, plot_diversity
 from analysis.plots.seed_bands import plot_seeds
 from analysis.plots.top_k import plot_top
@@ -108,7 +108,7 @@ def test_runs_of_other_settings_are_not_averaged_together(make_run: MakeRun, tmp
     assert picture.is_file()
     frame = load_history(made)
     groups = {"e0": "evolution(sample=2)", "e1": "evolution(sample=2)", "e2": "evolution(sample=3)"}
-    ax = plot_best(frame, groups=groups)
+    ax = plot_accuracy(frame, groups=groups, trials=False)
     assert sorted(labels(ax)) == ["evolution(sample=2) (mean of 2)", "evolution(sample=3)"]
 
 
@@ -175,14 +175,14 @@ def test_no_mean_goes_on_without_a_run_and_the_legend_counts_those_without_a_fit
     assert labels(ax)[0] == "random (mean of 3 of 4)"
     assert {float(line.get_xdata()[-1]) for line in ax.lines} == {7.0}, "the mean of 25 would be one of two runs"
     assert labels(plot_seeds(frame)) == ["random (3 of 4 seeds)"]
-    assert labels(plot_best(frame)) == ["random (mean of 3 of 4)"]
-    assert labels(plot_best(load_history([runs[1], failed]))) == ["random (1 of 2 runs)"]
+    assert labels(plot_accuracy(frame, trials=False)) == ["random (mean of 3 of 4)"]
+    assert labels(plot_accuracy(load_history([runs[1], failed]), trials=False)) == ["random (1 of 2 runs)"]
 
 
 def test_a_strategy_whose_name_begins_with_an_underscore_is_in_the_legend(make_run: MakeRun) -> None:
     config = '[run]\nstrategy = "_mine"\nspace = "nasnet"\ntrials = 10\n'
     frame = load_history(make_run("run", rising(0), config=config))
-    assert labels(plot_best(frame)) == labels(plot_trials(frame)) == [" _mine"]
+    assert labels(plot_accuracy(frame, trials=False)) == labels(plot_trials(frame)) == [" _mine"]
 
 
 def test_the_mean_of_lines_is_between_their_points_that_of_the_lines() -> None:
@@ -219,7 +219,7 @@ def test_letters_can_be_read_where_a_picture_is_printed_8_cm_wide() -> None:
 def test_nothing_is_cut_off_and_the_legend_leaves_room_for_the_curves(make_run: MakeRun, width: float | None) -> None:
     made = [make_run(f"e{i}", rising(i), config=EVOLUTION.format(i, 1 + i)) for i in range(12)]
     groups = {f"e{i}": f"evolution(sample={i + 1})" for i in range(12)}
-    ax = plot_best(load_history(made), new_figure(width).add_subplot(), groups=groups)
+    ax = plot_accuracy(load_history(made), new_figure(width).add_subplot(), groups=groups, trials=False)
     figure: Any = ax.figure
     figure.draw_without_rendering()
     box, tight = figure.bbox_inches, figure.get_tightbbox()
@@ -244,7 +244,7 @@ def test_a_full_legend_names_every_strategy_and_says_what_a_dot_is() -> None:
 
 
 def test_the_best_that_there_can_be_is_drawn_whole(make_run: MakeRun) -> None:
-    ax = plot_best(load_history(make_run(trials=[{"fitness": 0.5}, {"fitness": 1.0}])))
+    ax = plot_accuracy(load_history(make_run(trials=[{"fitness": 0.5}, {"fitness": 1.0}])), trials=False)
     assert 1.0 < ax.get_ylim()[1] < 1.05
 
 

@@ -207,7 +207,7 @@ def test_a_live_history_is_not_read_to_its_end(toy_run: Callable[..., Run], monk
     run = toy_run(trials=10)
     (run.path / "history.sum").unlink()
 
-    def damage(_: object) -> str:
+    def damage(*_: object) -> str:
         raise AssertionError("every row is read")
 
     monkeypatch.setattr("evo_nas.storage.opening.damage", damage)

@@ -31,6 +31,7 @@ from evo_nas.run import Run
 from evo_nas.system.atomic import write_whole
 from evo_nas.training import resumable
 from evo_nas.training.classification import Classification
+from evo_nas.training.images import TrainingImages
 from evo_nas.training.loop import Epoch
 from evo_nas.training.recipes import RECIPES, Recipe
 from evo_nas.training.resumable import load_task, train
@@ -251,11 +252,14 @@ def test_a_network_file_builds_the_measured_network_again(tmp_path: Path) -> Non
 def test_the_test_images_are_looked_at_once_and_only_at_the_end(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from evo_nas.data.images import ImageSet
-
     opened = []
-    test = ImageSet.test.func  # type: ignore[attr-defined]
-    monkeypatch.setattr(ImageSet, "test", property(lambda self: opened.append(1) or test(self)))
+    open_images = TrainingImages.open
+
+    def watched(*arguments: Any) -> TrainingImages:
+        images = open_images(*arguments)
+        return replace(images, test=lambda: opened.append(1) or images.test())
+
+    monkeypatch.setattr(TrainingImages, "open", watched)
     with pytest.raises(KeyboardInterrupt):
         train(small(), tmp_path / "here", TrainPlacement(), stopping_after(2))
     assert not opened
@@ -531,6 +535,55 @@ def test_evaluation_sees_the_centre_of_a_picture(tmp_path: Path) -> None:
     white = (1 - torch.tensor(MEAN)) / torch.tensor(STD)
     torch.testing.assert_close(images[0, :, 21, 21], white)
     assert images[0, 0, 0, 0] < white[0]
+
+
+def spoil(data: Path, how: str) -> None:
+    """Make the test part of an image folder unfit for a training on it."""
+    test = data / "test"
+    match how:
+        case "missing":
+            shutil.rmtree(test)
+        case "misnamed":
+            test.rename(data / "tests")
+        case "class more":
+            shutil.copytree(test / "class0", test / "class9")
+        case "class less":
+            shutil.rmtree(test / "class1")
+        case "damaged":
+            (test / "class0/0.png").write_bytes(b"no picture")
+
+
+@pytest.mark.parametrize("augmentation", ["crop", "imagenet"])
+@pytest.mark.parametrize("how", ["missing", "misnamed", "class more", "class less", "damaged"])
+def test_a_test_part_that_is_unfit_is_refused_before_the_first_step(
+    tmp_path: Path, how: str, augmentation: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if (how, augmentation) == ("damaged", "imagenet"):
+        pytest.skip("files that are read as they are needed are not decoded before")
+    spoil(data := pictures(tmp_path / "data", 2), how)
+    words = ["train", "--cell", "darts-v1", "--preset", "cpu", "--dataset", "folder", "--data-dir", str(data)]
+    words += ["--image-size", "8", "--filters", "4", "--epochs", "1", "--validation-images", "6"]
+    assert main([*words, "--set", f"augmentation={augmentation}", "--train-dir", str(tmp_path / "here")]) == 4
+    lines = capsys.readouterr().err.splitlines()
+    assert str(data / "test") in lines[-1]
+    assert not [line for line in lines if "epoch" in line]
+    assert not (tmp_path / "here").exists()
+
+
+def test_a_training_that_is_over_gives_its_result_without_test_images(tmp_path: Path) -> None:
+    data = pictures(tmp_path / "data", 2)
+    task = plan_training(CellSource(CELLS, "x"), replace(SMALL, dataset="folder", epochs=1, validation_images=4), "cpu")
+    result = train(task, tmp_path / "here", TrainPlacement(data_dir=data))
+    spoil(data, "missing")
+    assert train(task, tmp_path / "here", TrainPlacement(data_dir=data)) == result
+
+
+def test_a_disk_without_room_is_named_before_the_first_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resumable, "disk_usage", lambda path: shutil._ntuple_diskusage(100, 90, 10))
+    with pytest.raises(EvoNasError, match=r"take 0\.0 GB, and the disk of .* has 0\.0 GB left: make room, or name"):
+        train(small(), tmp_path / "here", TrainPlacement())
+    monkeypatch.undo()
+    assert train(small(), tmp_path / "here", TrainPlacement()).epochs == 3
 
 
 def test_a_picture_that_cannot_be_read_is_named(tmp_path: Path) -> None:

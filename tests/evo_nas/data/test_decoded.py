@@ -2,6 +2,7 @@ import json
 import logging
 import os
 import pickle
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -12,7 +13,7 @@ import pytest
 from PIL import Image
 
 from evo_nas.data import decoded as module
-from evo_nas.data.decoded import DecodedEntry, open_decoded_copy
+from evo_nas.data.decoded import DecodedEntry, is_decoded, open_decoded_copy
 from evo_nas.data.sources.image_folder import ImageFolder
 from evo_nas.errors import DataError
 
@@ -89,6 +90,62 @@ def test_damaged_entry_is_made_again_and_logged(
     assert (after.images == expected).all()
     assert f"the decoded copy {before.folder} is damaged" in caplog.text
     assert entries(cache) == [before.folder]
+
+
+def flip(folder: Path) -> None:
+    content = bytearray((folder / "images.npy").read_bytes())
+    content[-1] ^= 1
+    (folder / "images.npy").write_bytes(content)
+
+
+def relabel(folder: Path) -> None:
+    labels = np.load(folder / "labels.npy")
+    np.save(folder / "labels.npy", labels[::-1])
+
+
+def rename_class(folder: Path) -> None:
+    text = (folder / "manifest.json").read_text()
+    (folder / "manifest.json").write_text(text.replace('"cat"', '"cut"'))
+
+
+def become(make: Callable[[Path], object], *names: str) -> Callable[[Path], None]:
+    """Put something else into the place of files of an entry, or of the entry."""
+
+    def swap(folder: Path) -> None:
+        for path in [folder / name for name in names] or [folder]:
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+            make(path)
+
+    return swap
+
+
+ROT: dict[str, Callable[[Path], None]] = {
+    "a bit of a pixel": flip,
+    "other labels": relabel,
+    "another class": rename_class,
+    "pixels that a power cut took": lambda folder: (
+        os.truncate(folder / "images.npy", 128) or os.truncate(folder / "images.npy", 128 + 8 * 12 * 12 * 3)
+    ),
+    "a pipe for a manifest": become(os.mkfifo, "manifest.json"),
+    "a folder for each file": become(Path.mkdir, "manifest.json", "images.npy", "labels.npy"),
+    "a file for the folder": become(Path.touch),
+    "a pipe for the folder": become(os.mkfifo),
+    "a link to nowhere": become(lambda path: path.symlink_to("/nowhere")),
+}
+
+
+@pytest.mark.parametrize("kind", ROT)
+def test_an_entry_that_rotted_is_made_again(kind: str, make_folder: Make, cache: Path) -> None:
+    root = make_folder()
+    before = open_decoded_copy(ImageFolder(root), "train", None, 3)
+    expected = np.array(before.images), before.labels, before.manifest
+    ROT[kind](before.folder)
+    after = open_decoded_copy(ImageFolder(root), "train", None, 3)
+    assert (after.images == expected[0]).all()
+    assert (after.labels == expected[1]).all()
+    assert after.manifest == expected[2]
+    assert entries(cache) == [before.folder]
+    assert is_decoded(ImageFolder(root), "train", None, 3)
 
 
 def test_failed_decoding_leaves_nothing_behind(make_folder: Make, cache: Path) -> None:

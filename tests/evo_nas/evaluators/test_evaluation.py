@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import math
-import sys
-from dataclasses import dataclass
+import signal
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import pytest
 
+from evo_nas.errors import Stopped
 from evo_nas.evaluators.base import Evaluator, Job, evaluate_safely
 from evo_nas.evaluators.toy import ToyEvaluator
+from evo_nas.executors.serial import SerialExecutor
+from evo_nas.signals import EndedAtOnce
+from evo_nas.storage.endings import Reason
 from genotypes.catalogue import build_space
 from genotypes.genotype import Genotype, GenotypeError
 from genotypes.individual import Evaluation, Outcome
+from tests.evo_nas.evaluators.rude import DEEDS, Rude, check_deed
 
 SPACE = build_space("nasnet")
 JOB = Job(3, SPACE.sample(np.random.default_rng(0)), seed=5)
@@ -29,7 +34,13 @@ JOB = Job(3, SPACE.sample(np.random.default_rng(0)), seed=5)
         ({"outcome": Outcome.OK, "fitness": 93.1}, r"fraction in \[0, 1\]"),
         ({"outcome": Outcome.OK, "fitness": 0.5, "test_fitness": -0.1}, "test_fitness is a fraction"),
         ({"outcome": Outcome.OK, "fitness": 0.5, "seconds": math.inf}, "seconds must be finite"),
+        ({"outcome": Outcome.OK, "fitness": 0.5, "seconds": 1e10}, "seconds must be finite"),
         ({"outcome": Outcome.OK, "fitness": 0.5, "curve": (0.1, math.nan)}, "learning curve"),
+        ({"outcome": Outcome.OK, "fitness": 0.5, "curve": (93.1,)}, "learning curve"),
+        ({"outcome": "fine", "fitness": 0.5}, "'fine' is not a valid Outcome"),
+        ({"outcome": Outcome.OK, "fitness": 0.5, "metrics": {"parameters": 3.3}}, "a whole number of 64 bits, got 3.3"),
+        ({"outcome": Outcome.OK, "fitness": 0.5, "metrics": {"mult_adds": 2**63}}, "a whole number of 64 bits"),
+        ({"outcome": Outcome.OK, "fitness": 0.5, "metrics": {"\udcff": 1}}, "the name of a metric must be text that"),
         ({"outcome": Outcome.OK, "fitness": 0.5, "metrics": {"loss": math.inf}}, "metric 'loss'"),
     ],
 )
@@ -73,27 +84,44 @@ def test_numbers_of_other_libraries_become_floats() -> None:
     assert {type(value) for value in values} == {float}
 
 
-@pytest.mark.parametrize(
-    ("result", "outcome", "message"),
-    [
-        (lambda: None, Outcome.ERROR, "which is no Evaluation"),
-        (lambda: 0.9, Outcome.ERROR, "which is no Evaluation"),
-        (lambda: Evaluation(Outcome.OK, fitness=float("nan")), Outcome.NAN, "the fitness is no number"),
-        (lambda: Evaluation(Outcome.OK, fitness="much"), Outcome.ERROR, "could not convert"),
-        (lambda: sys.exit(3), Outcome.ERROR, "SystemExit: 3"),
-    ],
-)
-def test_an_evaluator_that_does_not_keep_its_word_fails_its_trial_only(
-    result: Any, outcome: Outcome, message: str
-) -> None:
-    @dataclass
-    class Careless(Evaluator):
-        def evaluate(self, job: Job) -> Evaluation:
-            return result()  # type: ignore[no-any-return]
+@pytest.mark.parametrize("id", range(1, len(DEEDS) + 1))
+def test_an_evaluator_that_does_not_keep_its_word_fails_its_trial_only(id: int) -> None:
+    check_deed(id, evaluate_safely(Rude(), replace(JOB, id=id)))
 
-    evaluation = evaluate_safely(Careless(), JOB)
-    assert evaluation.outcome is outcome
-    assert message in (evaluation.error or "")
+
+@pytest.mark.parametrize("error", [EndedAtOnce(Reason.INTERRUPTED), Stopped()])
+def test_signals_to_us_are_no_failures_of_a_trial(error: BaseException) -> None:
+    @dataclass
+    class Signalled(Evaluator):
+        def evaluate(self, job: Job) -> Evaluation:
+            raise error
+
+    with pytest.raises(Stopped):
+        evaluate_safely(Signalled(), JOB)
+
+
+def test_ctrl_c_ends_a_search_in_this_process_and_what_an_evaluator_raises_does_not() -> None:
+    @dataclass
+    class Interrupted(Evaluator):
+        def evaluate(self, job: Job) -> Evaluation:
+            if job.id == 1:
+                raise KeyboardInterrupt
+            signal.raise_signal(signal.SIGINT)
+            raise AssertionError("not reached")
+
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        executor = SerialExecutor(Interrupted())
+        executor.submit(replace(JOB, id=1))
+        ((_, evaluation),) = executor.next(None)
+        assert evaluation.outcome is Outcome.ERROR
+        executor.submit(replace(JOB, id=2))
+        with pytest.raises(KeyboardInterrupt):
+            executor.next(None)
+        executor.close()
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def test_the_toy_landscape_is_known() -> None:

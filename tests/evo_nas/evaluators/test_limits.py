@@ -16,7 +16,8 @@ from evo_nas.errors import UsageError
 from evo_nas.evaluators.base import Evaluator, Job
 from evo_nas.evaluators.limits import Limits
 from evo_nas.executors.serial import SerialExecutor
-from evo_nas.manager import PopulationManager, Reason
+from evo_nas.manager import PopulationManager
+from evo_nas.storage.endings import Reason
 from evo_nas.storage.history import History
 from genotypes.genotype import Genotype
 from genotypes.individual import Cost, Evaluation, Outcome, Proposal
@@ -197,7 +198,7 @@ def test_a_limit_is_a_number_of_at_least_one(flag: str, capsys: pytest.CaptureFi
 
 
 def test_the_same_from_python(tmp_path: Path) -> None:
-    from evo_nas.run import search
+    from evo_nas.api.searches import search
 
     flags: dict[str, Any] = {"strategy": "random", "dataset": "digits", "device": "cpu", "trials": 2}
     with pytest.raises(UsageError, match=r"nothing was trained: 3 networks in a row were refused"):

@@ -17,7 +17,7 @@ from analysis.plots.seed_bands import plot_seeds
 from analysis.plots.top_k import plot_top
 from evo_nas.cli import main
 from evo_nas.listeners.progress import Progress
-from evo_nas.manager import Reason
+from evo_nas.storage.endings import Reason
 from genotypes.measure import ACCURACY, FITNESS, Measure, common_measure
 
 PLUGIN = "tests.evo_nas.evaluators.precise:Precise"

@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmarks import stopping as bench
+from evo_nas.api.searches import search
 from evo_nas.cli import main
 from evo_nas.evaluators.base import Job, Placement
 from evo_nas.evaluators.proxy.evaluator import ProxyEvaluator
@@ -27,7 +28,7 @@ from evo_nas.evaluators.stopping import (
     SuccessiveHalving,
     stopping_rule,
 )
-from evo_nas.run import Run, read_stored_config, resume, search
+from evo_nas.run import Run, read_stored_config, resume
 from evo_nas.run import build as built
 from evo_nas.storage.history import History
 from evo_nas.storage.run_folder import RunFolder

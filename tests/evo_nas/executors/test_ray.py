@@ -28,6 +28,7 @@ from evo_nas.executors.ray import RayExecutor
 from evo_nas.executors.serial import SerialExecutor
 from genotypes.catalogue import build_space
 from genotypes.individual import Evaluation, Outcome
+from tests.evo_nas.evaluators.rude import DEEDS, Rude, check_deed
 from tests.waiting import is_alive, wait_for
 
 pytestmark = pytest.mark.slow
@@ -81,8 +82,6 @@ class Hostile(ToyEvaluator):
                 time.sleep(3600)
             case 104:
                 return Evaluation(Outcome.OK, fitness=0.5, metrics={"process": float(os.getpid())})
-            case 105:
-                return Unsendable(Outcome.OK, fitness=0.5)
             case 106:
                 names = ("CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS")
                 return Evaluation.failed(Outcome.ERROR, json.dumps({name: os.environ.get(name) for name in names}))
@@ -92,13 +91,6 @@ class Hostile(ToyEvaluator):
                 while not (self.directory / "go").exists():
                     time.sleep(0.02)
         return super().evaluate(job)
-
-
-class Unsendable(Evaluation):
-    """Cannot be pickled."""
-
-    def __reduce__(self) -> str:
-        raise RuntimeError("not for travelling")
 
 
 def job(id: int) -> Job:
@@ -147,8 +139,8 @@ def make(cluster: Cluster, tmp_path: Path) -> Iterator[Callable[..., RayExecutor
     """Make an executor of two slots on the cluster."""
     made = []
 
-    def executor(**options: Any) -> RayExecutor:
-        made.append(RayExecutor(bound(tmp_path), 2, address=cluster.address, **options))
+    def executor(evaluator: Evaluator | None = None, **options: Any) -> RayExecutor:
+        made.append(RayExecutor(bound(tmp_path, evaluator), 2, address=cluster.address, **options))
         return made[-1]
 
     yield executor
@@ -156,8 +148,8 @@ def make(cluster: Cluster, tmp_path: Path) -> Iterator[Callable[..., RayExecutor
         one.close()
 
 
-def bound(directory: Path) -> Evaluator:
-    evaluator = Hostile()
+def bound(directory: Path, evaluator: Evaluator | None = None) -> Evaluator:
+    evaluator = evaluator or Hostile()
     evaluator.bind(SPACE)
     evaluator.prepare(directory)
     return evaluator
@@ -192,10 +184,16 @@ def test_a_worker_that_dies_costs_its_trial_only(
     for id in (1, 2):
         executor.submit(job(id))
     assert {evaluation.outcome for evaluation in drain(executor, 2).values()} == {Outcome.OK}
-    executor.submit(job(105))
-    ((_, unsendable),) = drain(executor, 1).items()
-    assert (unsendable.outcome, unsendable.error) == (Outcome.ERROR, "RuntimeError: not for travelling")
     assert capfd.readouterr() == ("", ""), "standard output is for results"
+
+
+def test_nothing_that_an_evaluation_raises_returns_or_prints_ends_more_than_its_trial(
+    make: Callable[..., RayExecutor],
+) -> None:
+    executor = make(Rude())
+    for id in range(1, len(DEEDS) + 1):
+        executor.submit(job(id))
+        check_deed(id, drain(executor, 1)[id])
 
 
 def test_a_trial_that_takes_too_long_is_killed_with_its_children(

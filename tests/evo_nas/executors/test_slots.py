@@ -23,18 +23,12 @@ from evo_nas.executors.serial import SerialExecutor
 from evo_nas.executors.slots import SlotsExecutor, try_worker
 from genotypes.catalogue import build_space
 from genotypes.individual import Evaluation, Outcome
+from tests.evo_nas.evaluators.rude import DEEDS, Rude, check_deed
 from tests.waiting import is_alive, wait_for
 
 pytestmark = pytest.mark.slow
 
 SPACE = build_space("nasnet(blocks=1)")
-
-
-class Unsendable(Evaluation):
-    """Cannot be pickled."""
-
-    def __reduce__(self) -> str:
-        raise RuntimeError("not for travelling")
 
 
 @dataclass
@@ -51,8 +45,6 @@ class Hostile(ToyEvaluator):
                 raise RuntimeError("a fault of the evaluator")
             case 103:
                 time.sleep(3600)
-            case 105:
-                return Unsendable(Outcome.OK, fitness=0.5)
             case 106:
                 import numpy  # noqa: F401
                 from threadpoolctl import threadpool_info
@@ -164,11 +156,11 @@ def test_a_worker_that_dies_while_idle_is_replaced(slots: SlotsExecutor) -> None
     assert drain(slots, 1)[1].outcome is Outcome.OK
 
 
-def test_a_result_that_cannot_be_sent_fails_its_trial_only(slots: SlotsExecutor) -> None:
-    slots.submit(job(105))
-    assert drain(slots, 1)[105].outcome is Outcome.ERROR
-    slots.submit(job(1))
-    assert drain(slots, 1)[1].outcome is Outcome.OK
+def test_nothing_that_an_evaluation_raises_returns_or_prints_ends_more_than_its_trial() -> None:
+    with closing(SlotsExecutor(bound(Rude()), slots=1)) as slots:
+        for id in range(1, len(DEEDS) + 1):
+            slots.submit(job(id))
+            check_deed(id, drain(slots, 1)[id])
 
 
 def test_a_worker_has_its_share_of_the_cores_and_one_of_the_gpus() -> None:

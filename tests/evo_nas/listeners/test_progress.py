@@ -13,7 +13,7 @@ from types import SimpleNamespace
 import pytest
 
 from evo_nas.listeners.progress import Progress
-from evo_nas.manager import WHY, Reason
+from evo_nas.storage.endings import WHY, Reason
 from evo_nas.system.terminal import duration
 from genotypes.genotype import Genotype
 from genotypes.individual import Evaluation, Individual, Outcome

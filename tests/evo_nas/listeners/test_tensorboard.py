@@ -8,13 +8,13 @@ from typing import IO
 
 import pytest
 
+from evo_nas.api.searches import search
 from evo_nas.cli import main
 from evo_nas.evaluators.base import Job
 from evo_nas.evaluators.toy import ToyEvaluator
 from evo_nas.executors.serial import SerialExecutor
 from evo_nas.listeners.tensorboard import TensorBoard
 from evo_nas.manager import MEAN_OF, Listener, PopulationManager
-from evo_nas.run import search
 from evo_nas.storage.history import History
 from genotypes.individual import Evaluation, Individual, Outcome
 from genotypes.population import Population

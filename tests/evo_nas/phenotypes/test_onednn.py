@@ -26,8 +26,8 @@ from evo_nas.phenotypes.fast.network import FastNetwork
 from evo_nas.phenotypes.fast.shortcuts import apply
 from evo_nas.phenotypes.fast.states import HiddenState, layers_of
 from evo_nas.phenotypes.network import CellNetwork
-from evo_nas.phenotypes.onednn import SafeConvolutions
-from evo_nas.phenotypes.ops import OPS, SameConv2d, conv2d
+from evo_nas.phenotypes.onednn import SafeConvolutions, conv2d
+from evo_nas.phenotypes.ops import OPS, SameConv2d
 from evo_nas.training.devices import seed_torch, warn_of_faults
 from genotypes.catalogue import build_space
 from genotypes.cell import CellPair

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from evo_nas.system.atomic import make_folder, replace_whole, write_whole
+from evo_nas.system.atomic import make_folder, replace_whole, require_writable, write_whole
 
 
 def test_what_goes_wrong_leaves_the_file_as_it_was_and_is_said_of_its_name(tmp_path: Path) -> None:
@@ -100,3 +100,15 @@ def test_a_disk_that_fails_is_said_and_a_file_system_that_syncs_no_folders_is_no
         make_folder(tmp_path / "a")
     with pytest.raises(OSError, match=os.strerror(number)):
         write_whole(tmp_path / "file", "text")
+
+
+def test_a_place_is_tried_without_a_trace(tmp_path: Path) -> None:
+    (tmp_path / "old").write_text("old")
+    for name in ("old", "new", "folder/new"):
+        require_writable(tmp_path / name)
+    assert {path.name for path in tmp_path.iterdir()} == {"old", "folder"}
+    assert (tmp_path / "old").read_text() == "old"
+    with pytest.raises(FileExistsError):
+        require_writable(tmp_path / "old" / "file")
+    with pytest.raises(IsADirectoryError):
+        require_writable(tmp_path / "folder")

@@ -35,6 +35,12 @@ def test_a_link_is_refused_wherever_it_leads(target: str, tmp_path: Path) -> Non
     assert (tmp_path / "file").read_text() == "mine"
 
 
+def test_a_pipe_is_refused_before_it_is_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "log.jsonl")
+    with pytest.raises(RunFolderError, match=r"log.jsonl is a pipe or a device, which would be waited for: remove it$"):
+        refuse_links(tmp_path, NAMES)
+
+
 def test_a_folder_on_the_way_is_looked_at_too(tmp_path: Path) -> None:
     (tmp_path / "weights").symlink_to(tmp_path)
     with pytest.raises(RunFolderError, match=r"weights is a link to .*: put the weights itself there"):

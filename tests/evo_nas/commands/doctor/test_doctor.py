@@ -84,7 +84,7 @@ def test_advice_comes_only_where_it_applies(report: Findings) -> None:
     limited = replace(report.config, hardware=replace(report.config.hardware, time_limit=report.seconds))
     assert "--time-limit" not in found(report)
     assert "--time-limit ends the search after about 1 of 100 trials" in found(replace(report, config=limited))
-    longer = replace(report, config=limited, whole=100 * (report.seconds or 0.0) * (1 + 1e-15))
+    longer = replace(report, config=limited, seconds=(report.seconds or 0.0) * (1 + 1e-15))
     assert "after about 1 of 100 trials" in found(longer), "the last bit of a float is no trial"
 
 

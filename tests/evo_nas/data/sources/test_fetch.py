@@ -136,15 +136,23 @@ def test_names_that_macos_writes_in_utf_8_without_saying_so_are_read(
 def test_two_sets_in_an_archive_are_named(make_folder: Make, tmp_path: Path, target: Path) -> None:
     for name in ("made/one", "made/two"):
         make_folder(name)
-    with pytest.raises(DataError, match=r"tar holds more than one folder: \S+tar/one, \S+tar/two; make an archive of"):
+    with pytest.raises(DataError, match=r"more than one data set folder: \S+tar/one, \S+tar/two; pack one of them"):
         fetch("folder", target, packed(tmp_path, tmp_path / "made", "tar"))
     assert not target.parent.exists()
+
+
+def test_an_archive_of_archives_says_what_is_in_it(make_folder: Make, tmp_path: Path, target: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "outer.zip", "w") as outer:
+        outer.write(packed(tmp_path, make_folder(), "zip"), "kaggle/train.zip")
+        outer.writestr("kaggle/labels.csv", "")
+    with pytest.raises(DataError, match=r"no images in train/<class>/; it holds labels.csv, train.zip\)$"):
+        fetch("folder", target, tmp_path / "outer.zip")
 
 
 @pytest.mark.parametrize(
     ("missing", "says"),
     [
-        ("train", "holds no folder: no images in train/<class>/; it holds the folders test"),
+        ("train", r"holds no data set folder \(no images in train/<class>/; it holds cat, dog\)"),
         ("test", "there is no .*archive.tar/test: .* or val/<class>/; .*archive.tar holds train"),
         ("test/dog", "test has other classes than .*archive.tar/train: dog is in only one of them"),
         ("train/dog/*", "archive.tar/train/dog holds no image"),
@@ -215,6 +223,12 @@ def killed(moment: int, work: Callable[[], object]) -> bool:
     return os.WIFSIGNALED(os.waitpid(child, 0)[1])
 
 
+def test_a_name_that_no_file_system_takes_is_a_data_error(make_folder: Make, tmp_path: Path) -> None:
+    archive = packed(tmp_path, make_folder(), "tar")
+    with pytest.raises(DataError, match=r"cannot be read or written \(File name too long\): mend that, make room"):
+        fetch("folder", tmp_path / ("x" * 300), archive)
+
+
 def test_two_fetches_do_not_disturb_each_other(make_folder: Make, tmp_path: Path, target: Path) -> None:
     archive = packed(tmp_path, make_folder(), "tar")
     (target / ".fetch-other").mkdir(parents=True)
@@ -236,7 +250,7 @@ def test_incomplete_archive_is_not_taken_over(make_cifar_folder: Make, tmp_path:
 
 
 def test_archive_of_something_else_is_not_taken_over(make_folder: Make, tmp_path: Path, target: Path) -> None:
-    with pytest.raises(DataError, match=r"archive.tar holds no cifar10"):
+    with pytest.raises(DataError, match=r"archive.tar holds no data set cifar10 "):
         fetch("cifar10", target, packed(tmp_path, make_folder(), "tar"))
     assert not target.parent.exists()
 
@@ -275,7 +289,7 @@ def test_tar_member_that_reaches_outside_is_refused(name: str, tmp_path: Path, t
 def test_tar_member_that_is_no_file_is_refused(kind: bytes, tmp_path: Path, target: Path) -> None:
     member = tarfile.TarInfo("train/cat/1.png")
     member.type, member.linkname = kind, "2.png"
-    with pytest.raises(DataError, match=r"its member 'train/cat/1.png' is a link or a device"):
+    with pytest.raises(DataError, match=r"its member 'train/cat/1.png' is a link or a device: pack files"):
         fetch("folder", target, evil_tar(tmp_path / "evil.tar", member))
     assert not target.parent.exists()
 

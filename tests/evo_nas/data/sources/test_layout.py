@@ -153,6 +153,14 @@ def test_everything_that_is_wrong_is_found_at_once(make_folder: Make) -> None:
         ImageFolder(root).labels("train")
 
 
+def test_a_test_part_that_is_the_train_part_is_refused(make_folder: Make) -> None:
+    root = make_folder()
+    (root / "test").rename(root / "elsewhere")
+    (root / "test").symlink_to("train")
+    with pytest.raises(DataError, match=rf"^{root}/test leads to the folder of the train part"):
+        ImageFolder(root).labels("test")
+
+
 def test_classes_that_only_look_the_same_are_told_apart(make_folder: Make) -> None:
     root = make_folder(train={NFC: 1, "dog": 1}, test={NFD: 1, "dog": 1})
     with pytest.raises(DataError, match=r"test has other classes than .*train: ") as raised:

@@ -14,6 +14,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
+from evo_nas.api.searches import search
 from evo_nas.data.images import open_images
 from evo_nas.errors import DataError, UsageError
 from evo_nas.evaluators.base import Job, Placement, evaluate_safely, weights_file
@@ -21,7 +22,6 @@ from evo_nas.evaluators.proxy.evaluator import ProxyEvaluator
 from evo_nas.evaluators.proxy.presets import PRESETS
 from evo_nas.executors.slots import SlotsExecutor
 from evo_nas.phenotypes.cost import cost_of
-from evo_nas.run import search
 from genotypes.catalogue import build_space
 from genotypes.individual import Outcome
 

@@ -15,12 +15,12 @@ from scipy.spatial.distance import cdist
 from torch import Tensor, nn
 
 from analysis.frames import load_metrics
+from evo_nas.api.searches import search
 from evo_nas.errors import UsageError
 from evo_nas.evaluators.base import Job, Placement, weights_file
 from evo_nas.evaluators.proxy.evaluator import ProxyEvaluator
 from evo_nas.evaluators.proxy.scores import IMAGES, SCORES, measure_scores, mini_batch, naswot, synflow
 from evo_nas.phenotypes.network import CellNetwork
-from evo_nas.run import search
 from evo_nas.training.loop import Examples
 from genotypes.catalogue import build_space
 

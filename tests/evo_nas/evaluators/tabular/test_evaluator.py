@@ -106,6 +106,22 @@ def test_parquet_is_read_with_the_genotypes_as_a_column_or_as_the_index(tmp_path
     assert looked_up(prepared(tmp_path / "t.parquet")) == EXPECTED
 
 
+@pytest.mark.parametrize("what", ["rows", "letters"])
+def test_a_parquet_file_that_unpacks_to_too_much_is_refused_before_it_is_unpacked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    pa = pytest.importorskip("pyarrow", reason="pandas reads parquet with pyarrow")
+    from pyarrow import parquet
+
+    monkeypatch.setattr(table, "LARGEST", 10**7)
+    rows, text = (10**6, "1") if what == "rows" else (1000, "1" * 20_000)
+    texts = pa.array([text]).dictionary_encode().take(pa.array([0] * rows))
+    parquet.write_table(pa.table({"net": texts, "val": pa.array([1.0] * rows)}), tmp_path / "t.parquet")
+    assert (tmp_path / "t.parquet").stat().st_size < 10_000
+    with pytest.raises(DataError, match=r"cannot read the table .*: unpacked it has more than 10,000,000 bytes"):
+        prepared(tmp_path / "t.parquet", test_column=None)
+
+
 def test_a_damaged_parquet_row_is_named(tmp_path: Path) -> None:
     pytest.importorskip("pyarrow", reason="pandas reads parquet with pyarrow: python -m pip install 'evo_nas[parquet]'")
     import pandas as pd

@@ -3,7 +3,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from analysis.fidelity import FIDELITY_TABLE, fidelity_table, kendall_tau, spearman_correlation
+from benchmarks.fidelity_table import FIDELITY_TABLE, fidelity_table, kendall_tau, spearman_correlation
 
 
 def trained(accuracies: dict[str, list[list[float]]], cpu_seconds: dict[str, float] | None = None) -> pd.DataFrame:

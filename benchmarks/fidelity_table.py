@@ -13,7 +13,8 @@ from typing import Final, TypeAlias
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
+
+from analysis.curves import Floats, bootstrap_counts
 
 FIDELITY_TABLE: Final[dict[str, str]] = {
     "setting": "how the genotypes were trained",
@@ -42,7 +43,6 @@ Beside ``tau``, ``spearman``, ``mean_tau``, ``mean_spearman``, ``seeds_tau`` and
 _INTERVALS: Final = ("tau", "spearman", "mean_tau", "mean_spearman", "seeds_tau", "gain")
 _FEWEST: Final = 3  # genotypes: of two there is one ranking, or its opposite
 
-Floats = NDArray[np.float64]
 _Correlation: TypeAlias = Callable[[Floats, Floats, Floats], Floats]
 
 
@@ -125,12 +125,6 @@ def spearman_correlation(a: Floats, b: Floats, counts: Floats) -> Floats:
     with np.errstate(invalid="ignore"):
         spread = np.sqrt((counts * first**2).sum(axis=1) * (counts * second**2).sum(axis=1))
         return np.asarray((counts * first * second).sum(axis=1) / spread)
-
-
-def bootstrap_counts(individuals: int, resamples: int, rng: np.random.Generator) -> Floats:
-    """Return counts of shape (1 + resamples, individuals): the sample as it is, then draws with replacement."""
-    drawn = rng.multinomial(individuals, np.full(individuals, 1 / individuals), size=resamples)
-    return np.vstack([np.ones((1, individuals)), drawn])
 
 
 def percentile_interval(values: Floats) -> tuple[float, float]:

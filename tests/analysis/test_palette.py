@@ -5,7 +5,7 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from analysis.plots.palette import MARKERS, STRATEGY_COLOURS, looks, mix, strategy_colours, strategy_markers
+from analysis.palette import MARKERS, STRATEGY_COLOURS, looks, mix, strategy_colours, strategy_markers
 from strategies.catalogue import STRATEGIES
 
 # Machado et al. 2009, severity 1: what is seen without cones for red, green or blue, in linear light.
