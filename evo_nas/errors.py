@@ -76,13 +76,13 @@ class calling:
     def __init__(self, part: object, method: str, *allowed: type[Exception]) -> None:
         self._part = part
         self._method = method
-        self._passes = (*allowed, EvoNasError, Stopped, KeyboardInterrupt)
+        self._allowed = allowed
 
     def __enter__(self) -> None:
         return None
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if error is None or isinstance(error, self._passes):
+        if error is None or isinstance(error, (*self._allowed, EvoNasError, Stopped, KeyboardInterrupt)):
             return
         from genotypes.genotype import (  # a foreign genotypes may hide ours: system/shadows.py says so
             printable,

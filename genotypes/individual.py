@@ -7,7 +7,6 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from functools import partial
 from typing import Final
 
 from genotypes.genotype import Genotype, shorten
@@ -93,15 +92,22 @@ class Evaluation:
     error: str | None = None
 
     def __post_init__(self) -> None:
-        take = partial(object.__setattr__, self)
-        take("outcome", Outcome(self.outcome))
+        take = object.__setattr__
+        if type(self.outcome) is not Outcome:
+            take(self, "outcome", Outcome(self.outcome))
         for name in ("fitness", "test_fitness", "seconds"):
-            if (value := getattr(self, name)) is not None:
-                take(name, _number(name, value))
-        take("curve", tuple([_number("a learning curve", value) for value in self.curve]))
-        take("metrics", {str(name): _number(f"metric {name!r}", value) for name, value in self.metrics.items()})
+            value = getattr(self, name)
+            if type(value) is not float and value is not None:
+                take(self, name, _number(name, value))
+        if not (type(self.curve) is tuple and set(map(type, self.curve)) <= {float}):
+            take(self, "curve", tuple([_number("a learning curve", value) for value in self.curve]))
+        metrics = {name if type(name) is str else str(name): value for name, value in self.metrics.items()}
+        for name, value in metrics.items():
+            if type(value) is not float:
+                metrics[name] = _number(f"metric {name!r}", value)
+        take(self, "metrics", metrics)
         if self.error is not None:
-            take("error", readable(self.error))
+            take(self, "error", readable(self.error))
         if self.fitness is not None and math.isnan(self.fitness):
             raise NotANumber("the fitness is no number")
         if self.outcome.has_fitness != (self.fitness is not None):
@@ -120,7 +126,7 @@ class Evaluation:
                 raise ValueError(f"metric {name!r} must be finite, got {value}")
             if name in COSTS and not (value.is_integer() and abs(value) < 2**63):
                 raise ValueError(f"metric {name!r} must be a whole number of 64 bits, got {value}")
-            if readable(name) != name:
+            if not name.isascii() and readable(name) != name:
                 raise ValueError(f"the name of a metric must be text that UTF-8 can hold, got {name!r}")
 
     @classmethod

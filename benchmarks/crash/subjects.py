@@ -11,10 +11,11 @@ import errno
 import fcntl
 import os
 import shutil
+import sqlite3
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext, redirect_stdout
+from contextlib import closing, contextmanager, nullcontext, redirect_stdout
 from dataclasses import dataclass, replace
 from functools import cached_property
 from io import StringIO
@@ -151,6 +152,33 @@ def _record(path: Path) -> Record:
     record = recorded(path)
     assert record is not None
     return record
+
+
+class Repair(Subject):
+    """A repair of a damaged history."""
+
+    name = "repair"
+
+    def prepare(self, root: Path) -> None:
+        """Search, and damage the results of three trials."""
+        Search("run")._start(root / "run", 8, lambda id: None)
+        with closing(sqlite3.connect(root / "run" / "history.db")) as connection:
+            connection.executescript("UPDATE trial SET fitness = fitness / 2 WHERE id IN (2, 5, 6)")
+
+    def act(self, root: Path, mark: Mark) -> None:
+        """Repair, and mark that it is done."""
+        from evo_nas.storage.repair import repair
+
+        repair(root / "run")
+        mark("repaired")
+
+    def problems(self, root: Path, marks: Sequence[str], whole: Path) -> list[str]:
+        """Check that all is saved, by this repair or another."""
+        if not marks:
+            self.act(root, lambda text: None)
+        record = recorded(root / "run")
+        same = record is not None and record.damage is None and record.trial == _record(whole / "run").trial
+        return [] if same else ["other trials are saved"]
 
 
 class Study(Subject):
@@ -364,6 +392,7 @@ SUBJECTS: Final[Mapping[str, Subject]] = {
         Search("resume-after-kill", "kill"),
         Search("resume-after-kill-without-locks", "kill", locks=False, strategy="evolution"),
         Search("resume-after-end", "end"),
+        Repair(),
         Study(),
         Train(),
         Outputs(),

@@ -29,7 +29,6 @@ import numpy as np
 from evo_nas.data.sources.base import ImageSource, Part
 from evo_nas.data.sources.catalogue import find_decoded_root
 from evo_nas.errors import DataError
-from evo_nas.system.atomic import sync
 from evo_nas.system.text import read_text
 
 VERSION: Final = 1
@@ -179,8 +178,6 @@ def _decode(source: ImageSource, part: Part, size: int | None, channels: int, fo
             new = Path(scratch) / "entry"
             new.mkdir()
             manifest = _write(source, part, size, channels, new)
-            for file in new.iterdir():  # a power cut may keep names and sizes, by which an entry is taken for whole
-                sync(file)
             _put(new, folder, Path(scratch))
     except OSError as error:
         raise DataError(

@@ -87,7 +87,6 @@ def removals(before: Operation, now: Operation) -> bool:
         ("train", folders, "was trained again"),
         ("output", files, "is a part"),
         ("output", folders, "is gone"),
-        ("caches", files, "other images were decoded"),
         ("fetch", folders, "is another"),
     ],
 )

@@ -118,6 +118,7 @@ def test_ctrl_c_ends_a_search_in_this_process_and_what_an_evaluator_raises_does_
         executor.submit(replace(JOB, id=2))
         with pytest.raises(KeyboardInterrupt):
             executor.next(None)
+        executor.close()
         assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     finally:
         signal.signal(signal.SIGINT, before)

@@ -243,6 +243,13 @@ def test_a_library_that_was_cut_off_is_made_again(fresh: Path) -> None:
     assert isinstance(library.library("float"), ctypes.CDLL)
 
 
+def test_their_code_is_on_the_disk_before_they_have_their_name(fresh: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced = []
+    monkeypatch.setattr(library, "sync", lambda file: synced.append((file.read_bytes()[:4], list(fresh.glob("*.so")))))
+    assert isinstance(library.library("float"), ctypes.CDLL)
+    assert synced == [(b"\x7fELF", [])]
+
+
 @pytest.mark.usefixtures("fresh")
 @pytest.mark.parametrize(
     ("name", "value", "reason"),
