@@ -6,7 +6,7 @@ import io
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import pytest
 
@@ -27,8 +27,11 @@ def terminal(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
         patch.setattr(sys, "stdout", stream)
         patch.setattr(sys, "stderr", stream)
         yield written
-        stream.flush()
-        written += os.read(keyboard, 2**16).decode("utf-8").splitlines()
+    blocks = []
+    with suppress(OSError):  # Linux says so that the other side is closed and all is read
+        while block := os.read(keyboard, 2**16):
+            blocks.append(block)
+    written += b"".join(blocks).decode("utf-8").splitlines()
     os.close(keyboard)
 
 
@@ -43,6 +46,8 @@ def test_a_terminal_shows_what_renews_itself(monkeypatch: pytest.MonkeyPatch, al
     with terminal(monkeypatch) as written:
         line = RenewedLine()
         line.say(NAME, always=always)
+        assert line._live is not None
+        line._live.refresh()  # as its thread does now and then
         line.close()
     assert any(SHOWN in line for line in written)
 
