@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 from evo_nas.errors import UsageError
 from evo_nas.phenotypes.widths.cost import CostModel
@@ -85,5 +86,22 @@ class SparsityTerm:
 
     def _measure(self, rows: Tensor) -> Tensor:
         count, share = rows.shape[1], self._l1
-        l2: Tensor = torch.linalg.vector_norm(rows, dim=1) / math.sqrt(count)
+        l2: Tensor = _RowNorms.apply(rows) / math.sqrt(count)
         return l2 if share == 0 else (1 - share) * l2 + share * rows.abs().mean(1)
+
+
+class _RowNorms(torch.autograd.Function):
+    """The length of each row, with a gradient of one pass over the rows; torch's own takes twice as long."""
+
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor) -> Tensor:
+        norms: Tensor = torch.linalg.vector_norm(rows, dim=1)
+        ctx.save_for_backward(rows, norms)
+        return norms
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        rows, norms = ctx.saved_tensors
+        slopes: Tensor = torch.where(norms > 0, grad / norms, 0).unsqueeze(1)
+        return rows * slopes

@@ -146,6 +146,24 @@ def test_lasso_is_the_norm_of_the_weights_that_make_a_channel(network: Worked, l
         assert values[0] == 0
 
 
+def test_gradient_of_lasso_is_that_of_the_formula(layout: Layout) -> None:
+    network = Worked()
+    network.conv3.weight.data[2] = 0  # where torch has the gradient 0, too
+    network.depthwise.weight.data *= 9  # the largest members of their group
+    cost = CostModel(layout, "flops")
+    term = SparsityTerm(network, cost, gates="lasso")
+    term.term().backward()
+    slopes = torch.from_numpy(np.asarray(cost.slopes(term.alive()).sum(axis=0)))
+    for module, layers in ((network.conv3, ("conv3",)), (network.depthwise, ("conv1", "conv2"))):
+        weight = module.weight.detach().clone().requires_grad_()
+        classes = next(group.classes for group in layout.groups if group.layers == layers)
+        values = torch.linalg.vector_norm(weight.flatten(1), dim=1) / math.sqrt(weight[0].numel())
+        (values * slopes[classes]).sum().backward()
+        assert module.weight.grad is not None
+        assert torch.allclose(module.weight.grad, weight.grad)
+        assert module.weight.grad.abs().max() > 0
+
+
 def test_term_falls_when_it_is_followed_and_channels_die(layout: Layout) -> None:
     network = Worked()
     term = SparsityTerm(network, CostModel(layout, "flops"), threshold=0.01)
