@@ -103,5 +103,5 @@ class _RowNorms(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> Tensor:
         rows, norms = ctx.saved_tensors
-        slopes: Tensor = torch.where(norms > 0, grad / norms, 0).unsqueeze(1)
-        return rows * slopes
+        product: Tensor = rows * torch.where(norms > 0, grad / norms, 0).unsqueeze(1)
+        return product
