@@ -297,9 +297,8 @@ class Outputs(Subject):
             old = b"what was there before\n" if name == "old.csv" else None
             is_there = (root / name).read_bytes() if (root / name).exists() else None
             if is_there != (whole / name).read_bytes() and (name in marks or is_there != old):
-                found.append(
-                    f"{name} is {'gone' if is_there is None else 'the old one' if is_there == old else 'a part'}"
-                )
+                what = "gone" if is_there is None else "the old one" if is_there == old else "a part"
+                found.append(f"{name} is {what}")
         return found
 
 
