@@ -28,6 +28,7 @@ from evo_nas.storage.columns import CHECKS, ColumnCheck, find_unsound, first_gen
 from evo_nas.storage.opening import open_to_read
 from evo_nas.storage.run_folder import measure_of, read_environment
 from evo_nas.storage.schema import CURVE, NOTE, TRIAL, Table
+from evo_nas.system.cache import expand_home
 from evo_nas.system.text import read_text
 from genotypes.genotype import printable, shorten
 from genotypes.measure import ACCURACY, common_measure
@@ -238,7 +239,7 @@ def _histories(path: Path) -> list[Path]:
         return [path.resolve()]
     if not glob.has_magic(str(path)):
         raise HistoryError(f"there is no run at {path}")
-    matches = [Path(match) for match in sorted(glob.glob(str(path.expanduser())))]  # noqa: PTH207  # may be absolute
+    matches = [Path(match) for match in sorted(glob.glob(str(expand_home(path))))]  # noqa: PTH207  # may be absolute
     found = [match / "history.db" for match in matches if (match / "history.db").is_file()]
     found += [match for match in matches if match.is_file() and match.suffix == ".db"]
     if not found:

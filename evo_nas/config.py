@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
@@ -20,6 +19,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from evo_nas.errors import UsageError
+from evo_nas.system.cache import expand_home
 from evo_nas.system.text import read_text
 from genotypes.genotype import shorten
 from genotypes.ranges import check_ranges
@@ -136,7 +136,7 @@ class Hardware:
 
     def __post_init__(self) -> None:
         if self.data_dir is not None:
-            object.__setattr__(self, "data_dir", Path(os.path.expanduser(self.data_dir)).absolute())  # noqa: PTH111
+            object.__setattr__(self, "data_dir", expand_home(self.data_dir).absolute())
         check_ranges(
             self, workers="[1, 1024]", keep_weights="[0, 100]", trial_timeout="(0, inf)", time_limit="(0, inf)"
         )

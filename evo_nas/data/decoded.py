@@ -180,11 +180,29 @@ def _decode(source: ImageSource, part: Part, size: int | None, channels: int, fo
             manifest = _write(source, part, size, channels, new)
             _put(new, folder, Path(scratch))
     except OSError as error:
-        raise DataError(
-            f"the decoded images cannot be written to {folder.parent} ({error.strerror or error}): make room there, or "
-            f"let EVO_NAS_CACHE name another folder"
-        ) from None
+        raise _cannot_write(folder.parent, error) from None
     return DecodedEntry(folder, manifest)
+
+
+def try_writing(folder: Path) -> None:
+    """Write something into the folder of decoded copies, and take it back.
+
+    Raises:
+        DataError: if that cannot be.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(bytes(2**16))
+    except OSError as error:
+        raise _cannot_write(folder, error) from None
+
+
+def _cannot_write(folder: Path, error: OSError) -> DataError:
+    return DataError(
+        f"the decoded images cannot be written to {folder} ({error.strerror or error}): make room there, or "
+        f"let EVO_NAS_CACHE name another folder"
+    )
 
 
 def _put(new: Path, folder: Path, scratch: Path) -> None:

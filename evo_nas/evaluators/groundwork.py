@@ -19,7 +19,7 @@ from typing import Any, Final
 
 from evo_nas.errors import DataError
 from evo_nas.system.atomic import write_whole
-from evo_nas.system.cache import user_cache
+from evo_nas.system.cache import writable_cache
 from evo_nas.system.links import refuse_links
 from evo_nas.system.text import read_text
 from genotypes.genotype import shorten
@@ -41,7 +41,7 @@ def build_once(name: str, key: Mapping[str, Any], build: Callable[[Path], None],
         DataError: if the cache cannot be written, or what lies there is damaged.
     """
     spelled = json.dumps(key, sort_keys=True)
-    place = user_cache() / "groundwork" / f"{name}-{hashlib.sha256(spelled.encode()).hexdigest()[:24]}"
+    place = writable_cache() / "groundwork" / f"{name}-{hashlib.sha256(spelled.encode()).hexdigest()[:24]}"
     partial = place.with_name(f"{place.name}.partial")
     try:
         place.parent.mkdir(parents=True, exist_ok=True)

@@ -22,7 +22,7 @@ from typing import Final
 import torch
 
 from evo_nas.system.atomic import write_whole
-from evo_nas.system.cache import user_cache
+from evo_nas.system.cache import writable_cache
 from evo_nas.system.resources import processor
 from evo_nas.system.text import read_text
 from evo_nas.system.version import __version__
@@ -51,7 +51,7 @@ def find_fault(name: str, probe: Callable[[], str | None], depends: str = "") ->
     that choose torch's code, and ``depends``. Where the probe could not be run to its end nothing is kept, and that is
     the fault: memory may be short this time only.
     """
-    place = user_cache() / "self-check" / f"{name}-{_key(depends)}.json"
+    place = writable_cache() / "self-check" / f"{name}-{_key(depends)}.json"
     with suppress(OSError, ValueError, TypeError, KeyError):  # none there, or damaged: then it is made again
         kept = json.loads(read_text(place))["fault"]
         if kept is None or (isinstance(kept, str) and kept.isprintable() and len(kept) <= _LONGEST):

@@ -17,6 +17,7 @@ from evo_nas.errors import calling
 from evo_nas.evaluators.base import Evaluator
 from evo_nas.evaluators.pace import Pace
 from evo_nas.evaluators.proxy.evaluator import ProxyEvaluator
+from evo_nas.executors.choice import try_workers
 from evo_nas.run import Parts, fill_options
 from evo_nas.system.resources import processor_quota, usable_cores
 from evo_nas.system.terminal import duration, pluralize
@@ -68,6 +69,7 @@ def dry_run(config: RunConfig, parts: Parts) -> Iterator[str]:
 
     Raises:
         DataError: if the evaluator's data is missing or damaged.
+        WorkersError: if workers do not start.
     """
     candidates = draw_candidates(parts.space, config.run.seed)
     with TemporaryDirectory() as directory:
@@ -77,6 +79,7 @@ def dry_run(config: RunConfig, parts: Parts) -> Iterator[str]:
         with calling(parts.evaluator, "cost and expected_seconds"):
             costs = [cost for candidate in candidates if (cost := parts.evaluator.cost(candidate))]
             seconds = parts.evaluator.expected_seconds(candidates)
+    try_workers(config.hardware, parts.evaluator)
     if costs:
         parameters = sum(cost.parameters for cost in costs) / len(costs)
         mult_adds = sum(cost.mult_adds for cost in costs) / len(costs)

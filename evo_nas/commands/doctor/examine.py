@@ -12,11 +12,14 @@ from evo_nas.commands.doctor.estimate import draw_candidates, try_out
 from evo_nas.commands.doctor.facts import Images, look_at_images, look_at_machine, look_at_place
 from evo_nas.commands.doctor.findings import Findings, T
 from evo_nas.config import RunConfig
+from evo_nas.data.decoded import try_writing
 from evo_nas.errors import EvoNasError, UsageError, calling
 from evo_nas.evaluators.base import Evaluator
 from evo_nas.evaluators.proxy.evaluator import ProxyEvaluator
 from evo_nas.executors.capacity import memory_demand, memory_remedy
+from evo_nas.executors.choice import try_workers
 from evo_nas.run import build, new_folder
+from evo_nas.system.reasons import explain
 
 
 def examine(config: RunConfig, run_dir: Path | None, hear: Callable[[str], None]) -> Findings:
@@ -35,6 +38,9 @@ def examine(config: RunConfig, run_dir: Path | None, hear: Callable[[str], None]
         if run_dir is None:
             report = replace(report, place=_try(lambda: look_at_place(new_folder(config, parts)), problems))
         report = _with_evaluator(replace(report, parts=parts), parts.evaluator, problems, hear)
+        if not problems:
+            hear("starting a worker")
+            _try(lambda: try_workers(config.hardware, parts.evaluator), problems)
     report = replace(report, problem=problems[0] if problems else None)
     return replace(report, advice=tuple(advise(report)))
 
@@ -77,7 +83,9 @@ def _try(action: Callable[[], T], problems: list[EvoNasError]) -> T | None:
         return action()
     except EvoNasError as error:
         problems.append(error)
-        return None
+    except OSError as error:  # such as no temporary folder
+        problems.append(EvoNasError(explain(error)))
+    return None
 
 
 def _images_of(evaluator: ProxyEvaluator) -> Images:
@@ -85,7 +93,10 @@ def _images_of(evaluator: ProxyEvaluator) -> Images:
     assert dataset is not None, "settled by bind()"
     assert size is not None, "settled by bind()"
     assert channels is not None, "settled by bind()"
-    return look_at_images(dataset, evaluator.placement.data_dir, size, channels)
+    images = look_at_images(dataset, evaluator.placement.data_dir, size, channels)
+    if not images.is_decoded:
+        try_writing(images.decoded.parent)
+    return images
 
 
 def _fit_evaluator(evaluator: ProxyEvaluator, images: Images) -> bool:

@@ -11,7 +11,7 @@ from evo_nas.data.sources.cifar import SETS
 from evo_nas.data.sources.digits import DIGITS
 from evo_nas.data.sources.image_folder import FOLDER
 from evo_nas.errors import UsageError
-from evo_nas.system.cache import user_cache
+from evo_nas.system.cache import expand_home, user_cache, writable_cache
 
 DATA_SETS: Final[dict[str, DataSet]] = {known.name: known for known in (*SETS, DIGITS, FOLDER)}
 """Name, as ``--dataset`` takes it -> the facts of the set.
@@ -34,12 +34,12 @@ def data_set(name: str) -> DataSet:
 def data_root(data_dir: Path | None = None) -> Path:
     """Return the folder in which image sets are looked for: the argument, else ``EVO_NAS_DATA``, else the XDG cache."""
     if data_dir is not None:
-        return Path(data_dir).expanduser()
+        return expand_home(data_dir)
     named = os.environ.get("EVO_NAS_DATA")
-    return Path(named).expanduser() if named else user_cache() / "data"
+    return expand_home(named) if named else user_cache() / "data"
 
 
 def find_decoded_root() -> Path:
     """Return the folder of the decoded copies: ``EVO_NAS_CACHE``, else the XDG cache."""
     named = os.environ.get("EVO_NAS_CACHE")
-    return Path(named).expanduser() if named else user_cache() / "decoded"
+    return expand_home(named) if named else writable_cache() / "decoded"

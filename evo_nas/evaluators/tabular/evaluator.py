@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any, ClassVar
 from evo_nas.errors import DataError
 from evo_nas.evaluators.base import Evaluator, Job, Placement
 from evo_nas.evaluators.tabular.table import UNITS, BenchmarkTable, TableFile, read_table
+from evo_nas.system.cache import expand_home
 from genotypes.genotype import Genotype, shorten
 from genotypes.individual import Evaluation, Outcome
 from genotypes.space import SearchSpace
@@ -45,7 +45,7 @@ class TabularEvaluator(Evaluator):
         if self.table_unit not in UNITS:
             raise ValueError(f"table_unit must be {' or '.join(UNITS)}, not {shorten(self.table_unit)!r}")
         if self.table is not None:
-            self.table = Path(os.path.expanduser(self.table)).absolute()  # noqa: PTH111
+            self.table = expand_home(self.table).absolute()
         self._held: BenchmarkTable | None = None
 
     @property

@@ -17,11 +17,11 @@ from contextlib import suppress
 from ctypes import POINTER, Structure, c_double, c_int, c_long, c_void_p
 from functools import cache
 from pathlib import Path
-from tempfile import TemporaryDirectory, gettempdir
+from tempfile import TemporaryDirectory
 from typing import Final
 
 from evo_nas.system.atomic import sync
-from evo_nas.system.cache import user_cache
+from evo_nas.system.cache import spare_cache, writable_cache
 
 SWITCH: Final = "EVO_NAS_KERNELS"
 _ON: Final = ("", "on", "1", "yes", "true")
@@ -111,18 +111,24 @@ def _compile(real: str) -> Path:
     command, macros = _compiler()
     sources = [path.read_bytes() for path in sorted(_SOURCES.glob("*.[ch]"))]
     key = hashlib.sha256(b"\0".join((*sources, macros, repr(command).encode()))).hexdigest()
-    name = f"kernels-{key[:16]}-{real}.so"
+    name = f"kernels-{key[:16]}-{real}"
     for directory in _directories():
-        path = directory / name
-        if path.is_file():
-            return path
+        for path in directory.glob(f"{name}-*.so"):
+            if path.name == _name_by_content(name, path):
+                return path
+            path.unlink()  # a damaged one may load, and crash
         with suppress(PermissionError, FileExistsError, NotADirectoryError), TemporaryDirectory(dir=directory) as made:
-            fresh = Path(made, name)
+            fresh = Path(made, f"{name}.so")
             _run([*command, f"-DREAL={real}", str(_SOURCES / "kernels.c"), "-lm", "-o", str(fresh)])
-            sync(fresh)  # of a part of its code nobody would notice that it is none
+            sync(fresh)
+            path = directory / _name_by_content(name, fresh)
             fresh.replace(path)  # at once: another process may be about to load it
             return path
     raise OSError("neither the user's cache nor the folder for temporary files can be written")
+
+
+def _name_by_content(name: str, library: Path) -> str:
+    return f"{name}-{hashlib.sha256(library.read_bytes()).hexdigest()[:16]}.so"
 
 
 def _compiler() -> tuple[list[str], bytes]:
@@ -144,7 +150,7 @@ def _compiler() -> tuple[list[str], bytes]:
 
 def _directories() -> Iterator[Path]:
     """Return the folders in which libraries are kept, those that are there and are this user's alone."""
-    for directory in (user_cache() / "kernels", Path(gettempdir(), f"evo_nas-{os.getuid()}")):
+    for directory in (writable_cache() / "kernels", spare_cache()):
         with suppress(OSError):
             directory.mkdir(parents=True, exist_ok=True, mode=0o700)
             if directory.stat().st_uid == os.getuid() and not directory.stat().st_mode & 0o022:

@@ -234,13 +234,17 @@ def test_they_are_compiled_once_and_kept(fresh: Path, monkeypatch: pytest.Monkey
     assert len(list(fresh.iterdir())) == 2
 
 
-def test_a_library_that_was_cut_off_is_made_again(fresh: Path) -> None:
+@pytest.mark.parametrize("damage", ["cut off", "cut in half", "filled with zeros"])
+def test_a_damaged_library_is_made_again(fresh: Path, damage: str) -> None:
     assert isinstance(library.library("float"), ctypes.CDLL)
     [kept] = fresh.iterdir()
+    whole = kept.read_bytes()
+    half = len(whole) // 2
     kept.unlink()  # not written over: it is in use
-    kept.write_bytes(b"\x7fELF")
+    kept.write_bytes({"cut off": b"\x7fELF", "cut in half": whole[:half]}.get(damage, whole[:half] + bytes(half)))
     library.library.cache_clear()
     assert isinstance(library.library("float"), ctypes.CDLL)
+    assert [path.read_bytes() == whole for path in fresh.iterdir()] == [True]
 
 
 def test_their_code_is_on_the_disk_before_they_have_their_name(fresh: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -294,6 +298,7 @@ def test_where_the_cache_cannot_be_written_they_are_kept_among_temporary_files(
 ) -> None:
     fresh.parent.mkdir()
     fresh.write_text("a file in its place")
-    monkeypatch.setattr(library, "gettempdir", lambda: str(tmp_path))
+    monkeypatch.setattr(library, "spare_cache", lambda: tmp_path / "evo_nas-0")
+    (tmp_path / "evo_nas-0").mkdir(mode=0o700)
     assert trust.why_not() is None
     assert len(list(tmp_path.glob("evo_nas-*/kernels-*.so"))) == 1
