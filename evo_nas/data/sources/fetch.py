@@ -63,7 +63,7 @@ def fetch(dataset: str, data_dir: Path | None = None, archive: Path | None = Non
 
     ``archive`` is a tar (plain, gz, bz2, xz) or zip file of torchvision's files or of an image folder, at any depth,
     with anything beside it. All is made ready in a hidden folder first, which is removed whatever happens (after a
-    kill: by the next fetch), and gets its name in one step. Nothing is overwritten.
+    kill: by the next fetch that gets something), and gets its name in one step. Nothing is overwritten.
 
     Raises:
         UsageError: if no data set has that name, or there is nothing to get it from.
