@@ -32,6 +32,7 @@ SHOWN: Final = ("run", "id", "parent", "outcome", "fitness", "test", "parameters
 """Columns that a table for the eye has by default, and the genotype behind them; those without a value are left out."""
 
 _ROWS: Final = 10_000  # at a time: `head` on a million rows waits for the first block alone
+_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet computes begins so (OWASP, "CSV Injection")
 _FRACTIONS: Final = ("fitness", "test", "best_so_far")
 _SECONDS: Final = ("seconds", "elapsed")
 _LEAST: Final = 12  # characters that a text keeps, however narrow the terminal
@@ -95,7 +96,8 @@ def write_table(
     """Write a frame of :func:`select` to a file, in UTF-8 where it is text; an empty one has its headings alone.
 
     ``width`` is that of a terminal, to which the last text column of a ``table`` is cut. ``plain`` is for CSV on a
-    terminal: control characters in the text of an error are written as ``?``. Times are UTC, in CSV
+    terminal: control characters in the text of an error are written as ``?``. In CSV a text that a spreadsheet would
+    compute, such as ``=1+1``, begins with a quotation mark: a run can come from anybody. Times are UTC, in CSV
     and JSON as ``2026-01-31T12:00:00.000000Z``. Missing values are empty in CSV, ``null`` in JSON, where the readable
     cell is an object. Parquet keeps the types, and what the columns mean among the attributes of the frame.
 
@@ -140,10 +142,12 @@ def _with_iso_times(block: pd.DataFrame) -> pd.DataFrame:
 def _csv(frame: pd.DataFrame, plain: bool) -> Iterator[str]:
     for number, block in enumerate(_blocks(frame)):
         block = _with_iso_times(block)
-        if plain:
-            texts = [name for name, dtype in block.dtypes.items() if dtype in ("string", "category")]
-            shown = {str(name): block[name].astype("string").map(printable, na_action="ignore") for name in texts}
-            block = block.assign(**shown)
+        for name in [name for name, dtype in block.dtypes.items() if dtype in ("string", "category")]:
+            texts = block[name].astype("string")
+            if (formulas := texts.str.startswith(_FORMULA).fillna(False)).any():
+                block = block.assign(**{str(name): (texts := texts.where(~formulas, "'" + texts))})
+            if plain:
+                block = block.assign(**{str(name): texts.map(printable, na_action="ignore")})
         yield block.to_csv(index=False, header=number == 0, lineterminator="\n")
 
 

@@ -53,7 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         # A notebook's backend may not be installed where we are; pictures are written, never shown.
         os.environ["MPLBACKEND"] = "agg"
     try:
-        with heed_stops(raise_stop, raise_stop):
+        with heed_stops(_stop, raise_stop):
             arguments = build_parser().parse_args(argv)
             arguments.words = sys.argv[1:] if argv is None else list(argv)
             with _log_on_stderr():
@@ -65,9 +65,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"evo_nas: {printable(error)}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt as error:
-        number = error.number if isinstance(error, StoppedBySignal) else signal.SIGINT
-        print(f"evo_nas: stopped ({signal_name(number)})", file=sys.stderr)
-        return STOPS[signal.Signals(number)]
+        return STOPS[signal.Signals(error.number if isinstance(error, StoppedBySignal) else signal.SIGINT)]
     except BrokenPipeError:
         # Whoever read our output has gone; keep Python from complaining once more when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -78,6 +76,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         with suppress(OSError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+
+
+def _stop(number: int) -> None:
+    """Print that the command is stopped, before it says how to resume it, and raise."""
+    with suppress(OSError):  # not print(): the main thread may be in the middle of one
+        os.write(2, f"evo_nas: stopped ({signal_name(number)})\n".encode())
+    raise_stop(number)
 
 
 @contextmanager

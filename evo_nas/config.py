@@ -22,6 +22,7 @@ from evo_nas.errors import UsageError
 from evo_nas.system.cache import expand_home
 from evo_nas.system.text import read_text
 from genotypes.genotype import shorten
+from genotypes.plain import plain, plain_in_json
 from genotypes.ranges import check_ranges
 from genotypes.registry import OptionError, build_with_options
 
@@ -331,12 +332,13 @@ def _toml_value(value: object) -> str:
     Raises:
         UsageError: if the value is of a kind that no option of a run can have.
     """
+    value = plain(value)
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)  # inf, -inf and nan are TOML's words too
     if isinstance(value, Path):
         value = str(value)
     try:
-        text = json.dumps(list(value) if isinstance(value, tuple) else value, ensure_ascii=False)
+        text = json.dumps(value, ensure_ascii=False, default=plain_in_json)
         text.encode()
     except (TypeError, UnicodeEncodeError) as error:
         raise UsageError(f"{shorten(value)} cannot be written to run.toml: {error}") from error

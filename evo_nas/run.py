@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
+from traceback import format_exc
 from typing import Any
 
 from evo_nas.config import (
@@ -418,10 +419,9 @@ def _search(
     try:
         with handle_signals(manager.stop) if heeds_signals else nullcontext(), tensorboard or nullcontext():
             reason = manager.run()
-    except RunFolderMoved:  # at the old place nothing is ours
-        raise
     except BaseException as error:
-        folder.log("stop", error=f"{type(error).__name__}: {error}")
+        if not isinstance(error, RunFolderMoved):  # at the old place nothing is ours
+            folder.log("stop", error=f"{type(error).__name__}: {error}", traceback=format_exc())
         raise
     finally:
         executor.close()

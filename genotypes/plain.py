@@ -18,6 +18,17 @@ def plain(value: Any) -> Any:
     return value
 
 
+def plain_in_json(value: object) -> Any:
+    """Return Python's own scalar for one of another library: the ``default`` of an encoder of JSON.
+
+    Raises:
+        TypeError: if it is none.
+    """
+    if (number := plain(value)) is value:
+        raise TypeError(f"{type(value).__name__} is no kind of JSON")
+    return number
+
+
 def whole(value: object) -> int:
     """Return a whole number of any library as an ``int``.
 

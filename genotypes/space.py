@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Final, overload
 import numpy as np
 
 from genotypes.genotype import Genotype, GenotypeError, shorten
-from genotypes.plain import check_names, plain, readable
+from genotypes.plain import check_names, plain_in_json, readable
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -215,7 +215,7 @@ class SearchSpace(ABC):
         return _replace(parent, position, draw + (draw >= parent.choices[position]))
 
 
-_encode: Final = json.JSONEncoder(default=plain).encode
+_encode: Final = json.JSONEncoder(default=plain_in_json).encode
 """Made once: ``dumps`` makes an encoder per call."""
 
 

@@ -38,6 +38,7 @@ class SearchStrategy(ABC):
       pending proposals and of the generator. It changes nothing, so that asking twice gives the same answer.
     * ``tell`` is the only place where state is built. So a strategy is restored by telling it the history
       again, or as much of it as its :attr:`lookback` says: there is no other format in which it is stored.
+    * Numbers may be those of numpy, torch or pandas. What the contract does not allow ends the run in a line.
     * The same calls give the same answers, on the same machine and library versions, to the last bit.
 
     Example: with ``population=2``, regularized evolution answers asks 1 and 2 with random genotypes. Told 1 (0.6) and

@@ -297,7 +297,8 @@ class Outputs(Subject):
             old = b"what was there before\n" if name == "old.csv" else None
             is_there = (root / name).read_bytes() if (root / name).exists() else None
             if is_there != (whole / name).read_bytes() and (name in marks or is_there != old):
-                found.append(f"{name} is {'gone' if is_there is None else 'a part'}")
+                what = "gone" if is_there is None else "the old one" if is_there == old else "a part"
+                found.append(f"{name} is {what}")
         return found
 
 
@@ -386,20 +387,21 @@ class Caches(Subject):
 SUBJECTS: Final[Mapping[str, Subject]] = {
     subject.name: subject
     for subject in (
+        Caches(),
+        Fetch(),
+        Outputs(),
+        Train(),
+        Repair(),
+        Search("resume-after-kill", "kill"),
+        Search("resume-after-end", "end"),
         Search("run"),
         # Without notes the last commit of a trial is the one by which it ended.
-        Search("run-without-locks", locks=False, strategy="evolution"),
-        Search("resume-after-kill", "kill"),
         Search("resume-after-kill-without-locks", "kill", locks=False, strategy="evolution"),
-        Search("resume-after-end", "end"),
-        Repair(),
+        Search("run-without-locks", locks=False, strategy="evolution"),
         Study(),
-        Train(),
-        Outputs(),
-        Fetch(),
-        Caches(),
     )
 }
+"""Those first that have the fewest states."""
 
 if __name__ == "__main__":
     SUBJECTS[sys.argv[1]].act(Path(sys.argv[2]), mark)

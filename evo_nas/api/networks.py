@@ -21,6 +21,7 @@ from evo_nas.training.resumable import Result
 from evo_nas.training.resumable import train as train_task
 from evo_nas.training.train_task import TrainPlacement
 from genotypes.genotype import shorten
+from genotypes.plain import plain
 
 if TYPE_CHECKING:
     from evo_nas.training.loop import Epoch
@@ -59,9 +60,9 @@ def train(
     _refuse_unknown_flags(wanted, trainings.TrainOptions, "train")
     start = None if start is None else Path(start)
     is_named = source is not None or cell is not None or start is None
-    found = find_cells(None if source is None else os.fspath(source), cell, trial) if is_named else None
+    found = find_cells(None if source is None else os.fspath(source), cell, plain(trial)) if is_named else None
     task = trainings.plan_training(
-        found, trainings.TrainOptions(image=image_size, start=start, settings=tuple(settings), **wanted), device
+        found, trainings.TrainOptions(image=plain(image_size), start=start, settings=tuple(settings), **wanted), device
     )
     images = None if data_dir is None else Path(data_dir)
     if images is None and wanted.get("dataset") is None and found is not None:
@@ -99,8 +100,8 @@ def export(
     names = exports.parse_formats([format] if isinstance(format, str) else format)
     weights = None if weights is None else Path(weights)
     is_named = source is not None or cell is not None or weights is None
-    found = find_cells(None if source is None else os.fspath(source), cell, trial) if is_named else None
-    subject = exports.subject_of(found, weights, exports.Size(image=image_size, **size), names)
+    found = find_cells(None if source is None else os.fspath(source), cell, plain(trial)) if is_named else None
+    subject = exports.subject_of(found, weights, exports.Size(image=plain(image_size), **size), names)
     files = exports.targets(Path(output), subject, names, force=force)
     exports.export(subject, files, pair_dot, seed=seed)
     return files

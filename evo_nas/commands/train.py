@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from evo_nas.commands.base import Parser, add_cells, add_json, add_size, spell_command, whole
 from evo_nas.errors import RunFolderError, UsageError
+from genotypes.genotype import printable
 
 if TYPE_CHECKING:
     from evo_nas.commands.cell_sources import CellSource
@@ -125,8 +126,8 @@ def _train_aloud(arguments: argparse.Namespace, path: Path, go: Callable[[OnEpoc
     def hear(task: TrainTask, epoch: Epoch, done: int) -> None:
         accuracy = "" if epoch.score is None else f"  validation {100 * epoch.score:.2f} %"
         seconds = epoch.train_seconds + epoch.validation_seconds
-        words = f"{task.label}: epoch {done}/{task.recipe.epochs}  loss {epoch.loss:.4f}{accuracy}  {seconds:.1f} s"
-        print(words, file=sys.stderr, flush=True)
+        words = f"epoch {done}/{task.recipe.epochs}  loss {epoch.loss:.4f}{accuracy}  {seconds:.1f} s"
+        print(f"{printable(task.label)}: {words}", file=sys.stderr, flush=True)
 
     print(f"training folder {path}", file=sys.stderr, flush=True)
     try:

@@ -147,8 +147,10 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], **metadata: str) -> 
     from safetensors.torch import save
 
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    # A name of a folder may hold bytes that UTF-8 has not.
+    told = {name: text.encode("utf-8", "backslashreplace").decode("utf-8") for name, text in metadata.items()}
     with replace_whole(path) as partial:
-        partial.write_bytes(save(plain, metadata))
+        partial.write_bytes(save(plain, told))
 
 
 def load_network(path: Path) -> tuple[Blueprint | None, dict[str, Tensor]]:

@@ -15,7 +15,7 @@ from evo_nas.storage.checksums import row_sum
 from evo_nas.storage.columns import LARGEST
 from evo_nas.storage.schema import ATTEMPT, CURVE, NOTE, TRIAL, Column, Table
 from genotypes.genotype import shorten
-from genotypes.plain import LONGEST_TEXT, plain, readable, real, whole
+from genotypes.plain import LONGEST_TEXT, plain_in_json, readable, real, whole
 
 
 class Refused(ValueError):
@@ -130,11 +130,5 @@ def spell_json(column: str, value: object) -> str:
         raise Refused(column, "finite numbers and texts that UTF-8 can hold", value) from None
 
 
-def _plain_number(value: object) -> object:
-    if (number := plain(value)) is value:
-        raise TypeError
-    return number
-
-
-_encode: Final = json.JSONEncoder(separators=(",", ":"), allow_nan=False, default=_plain_number).encode
+_encode: Final = json.JSONEncoder(separators=(",", ":"), allow_nan=False, default=plain_in_json).encode
 """Made once: ``dumps`` makes an encoder a call."""

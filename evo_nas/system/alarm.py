@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+# The public module turns handlers into enums, which took most of the time of a limit, and a trial has three of them.
+import _signal  # type: ignore[import-not-found]
 import signal
 import threading
 from collections.abc import Iterator
@@ -37,9 +39,9 @@ class Alarm:
         if threading.current_thread() is not threading.main_thread():
             yield
             return
-        before = {signal.SIGALRM: signal.signal(signal.SIGALRM, self._ring)}
-        if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-            before[signal.SIGINT] = signal.signal(signal.SIGINT, lambda number, frame: raise_stop(number))
+        before = {signal.SIGALRM: _signal.signal(signal.SIGALRM, self._ring)}
+        if _signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+            before[signal.SIGINT] = _signal.signal(signal.SIGINT, lambda number, frame: raise_stop(number))
         try:
             self._is_set = True
             if seconds is not None:
@@ -49,7 +51,7 @@ class Alarm:
             self._is_set = False
             signal.setitimer(signal.ITIMER_REAL, 0)
             for number, handler in before.items():
-                signal.signal(number, handler)
+                _signal.signal(number, handler)
 
     def ring_in(self, seconds: float) -> None:
         """Let the block that runs now, if one does, take so many seconds more. May be called from a signal handler."""

@@ -22,6 +22,8 @@ def spell_apart(names: Sequence[str]) -> list[str]:
 
 def describe_missing(what: str, path: Path) -> str:
     """Return that ``what``, such as "archive", is not at ``path``, and which name that looks the same is there."""
+    if path.exists():
+        return f"{path} is no {what}"
     for place in reversed((path, *path.parents)):
         if not place.exists():
             break

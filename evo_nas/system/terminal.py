@@ -11,6 +11,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Final, cast
 
+from genotypes.genotype import printable
+
 if TYPE_CHECKING:
     from rich.live import Live
 
@@ -46,7 +48,10 @@ class _Forgiving:
 
 
 class _Output:
-    """A stream whose errors say that it is the output: those of an open file name none."""
+    """A stream whose errors say that it is the output: those of an open file name none.
+
+    A terminal only shows what is written: names can come from anybody. A file or a pipe gets them as they are.
+    """
 
     def __init__(self, stream: Any) -> None:
         self._stream = stream
@@ -58,6 +63,8 @@ class _Output:
 
     def write(self, words: Any) -> int:
         """Write text, or bytes."""
+        if isinstance(words, str) and self._stream.isatty():
+            words = "".join(letter if letter.isprintable() or letter in "\n\t\r" else "?" for letter in words)
         with self._blame():
             return int(self._stream.write(words))
 
@@ -133,6 +140,7 @@ class RenewedLine:
 
     def say(self, line: str, *, always: bool) -> None:
         """Show a line; ``always`` leaves it standing."""
+        line = printable(line)
         if self._live is not None:
             if always:
                 self._live.console.print(line)

@@ -3,7 +3,7 @@ from __future__ import annotations
 import builtins
 import json
 from collections.abc import Callable
-from io import BytesIO
+from io import BytesIO, StringIO
 from pathlib import Path
 from typing import Any
 
@@ -173,3 +173,14 @@ def test_there_are_no_other_formats(mixed: Path) -> None:
 def test_what_is_no_run_is_said(tmp_path: Path) -> None:
     with pytest.raises(HistoryError, match="there is no run at"):
         for_the_eye(tmp_path / "nowhere")
+
+
+def test_a_text_that_a_spreadsheet_would_compute_is_marked_in_csv_alone() -> None:
+    texts = ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "1=1", None, "'=1"]
+    frame = pd.DataFrame({"error": pd.array(texts, "string"), "run": pd.Categorical(texts), "seconds": -1.0})
+    read = pd.read_csv(StringIO(text(frame, "csv")))
+    expected = ["'=1+1", "'+1", "'-1", "'@SUM(A1)", "'\t=1", "1=1", None, "'=1"]
+    assert read["error"].astype(object).where(read["error"].notna(), None).tolist() == expected
+    assert read["run"].astype(object).where(read["run"].notna(), None).tolist() == expected
+    assert read["seconds"].tolist() == [-1.0] * len(texts)
+    assert [row["error"] for row in json.loads(text(frame, "json"))] == texts

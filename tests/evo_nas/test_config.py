@@ -7,7 +7,9 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -82,3 +84,12 @@ def test_a_variable_that_has_another_name_now_is_refused() -> None:
     assert from_environment({"EVO_NAS_STOPPING": "", "EVO_NAS_EARLY_STOPPING": "median"}) == {
         "evaluator": {"early_stopping": "median"}
     }
+
+
+def test_options_may_be_numbers_of_any_library() -> None:
+    options = {"a": np.float32(0.5), "b": np.int64(3), "c": (np.str_("x"), "y"), "d": torch.tensor(2)}
+    options |= {"e": np.float64("inf")}
+    read = tomllib.loads(RunConfig(strategy=options).to_toml())["strategy"]
+    assert read == {"a": 0.5, "b": 3, "c": ["x", "y"], "d": 2, "e": float("inf")}
+    with pytest.raises(UsageError, match=r"cannot be written to run\.toml: object is no kind of JSON"):
+        RunConfig(strategy={"a": object()}).to_toml()

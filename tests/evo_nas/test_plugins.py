@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -177,3 +178,11 @@ def test_errors_of_ours_and_signals_are_no_faults_of_a_plug_in() -> None:
         raise KeyError("a")
     with pytest.raises(KeyError), calling(object(), "ask", KeyError):
         raise KeyError("a")
+
+
+def test_a_plug_in_s_traceback_is_in_the_log(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    fail(capsys, tmp_path / "run", [*TOY, "--strategy", f"{HERE}:Strategy", "--set", "strategy.how=tell raises"])
+    entry = json.loads((tmp_path / "run" / "log.jsonl").read_text("utf-8").splitlines()[-1])
+    assert entry["event"] == "stop"
+    assert "ZeroDivisionError: division by zero" in entry["traceback"]
+    assert "broken.py" in entry["traceback"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import pickle
 import warnings
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ import numpy as np
 from evo_nas.data.sources.base import DataSet, ImageSource, Part, pixels
 from evo_nas.data.sources.image_folder import ImageFolder
 from evo_nas.errors import DataError
+from evo_nas.system.text import open_file
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,9 +131,11 @@ class CifarFiles(ImageSource):
     def _bytes(self, name: str) -> bytes:
         """Read a file, and hold it to its checksum."""
         try:
-            blob = (self.folder / name).read_bytes()
-        except OSError as error:
-            raise DataError(self._bad(name, error.strerror or "unreadable")) from None
+            with os.fdopen(open_file(self.folder / name), "rb") as file:
+                blob = file.read()
+        except (OSError, ValueError) as error:
+            reason = error.strerror if isinstance(error, OSError) else str(error)
+            raise DataError(self._bad(name, reason or "unreadable")) from None
         found = hashlib.md5(blob, usedforsecurity=False).hexdigest()
         if found != checksums(self.layout)[name]:
             raise DataError(self._bad(name, f"its md5 is {found}, not {checksums(self.layout)[name]}"))

@@ -63,7 +63,7 @@ def fetch(dataset: str, data_dir: Path | None = None, archive: Path | None = Non
 
     ``archive`` is a tar (plain, gz, bz2, xz) or zip file of torchvision's files or of an image folder, at any depth,
     with anything beside it. All is made ready in a hidden folder first, which is removed whatever happens (after a
-    kill: by the next fetch), and gets its name in one step. Nothing is overwritten.
+    kill: by the next fetch that gets something), and gets its name in one step. Nothing is overwritten.
 
     Raises:
         UsageError: if no data set has that name, or there is nothing to get it from.
@@ -110,7 +110,7 @@ def _scratch_in(root: Path) -> Iterator[Path]:
 
     What a fetch that was killed has left is removed first, where locks tell that it is dead.
     """
-    made = [folder for folder in (root, *root.parents) if not folder.exists()]
+    made = [folder for folder in (root, *root.parents) if not os.path.lexists(folder)]
     try:
         root.mkdir(parents=True, exist_ok=True)
         with contextlib.ExitStack() as stack:
@@ -128,8 +128,8 @@ def _scratch_in(root: Path) -> Iterator[Path]:
             yield Path(stack.enter_context(tempfile.TemporaryDirectory(prefix=_SCRATCH, dir=root)))
     except OSError as error:
         raise DataError(
-            f"{error.filename or root} cannot be read or written ({error.strerror or error}): make room there, or "
-            f"name another folder with --data-dir"
+            f"{error.filename or root} cannot be read or written ({error.strerror or error}): mend that, make room "
+            f"there, or name another folder with --data-dir"
         ) from None
     finally:
         for folder in made:

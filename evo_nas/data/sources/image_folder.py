@@ -159,7 +159,7 @@ class ImageFolder(ImageSource):
                 f"{'is' if len(differing) == 1 else 'are'} in only one of them; give both the same class folders"
             )
         for name, files in found.classes.items():
-            if not files:
+            if not files and not any(fault.startswith(str(folder / name)) for fault in found.faults):
                 yield f"{folder / name} holds no image ({', '.join(SUFFIXES)}): add some, or remove the class folder"
 
     def _folder(self, part: Part) -> Path:

@@ -30,11 +30,10 @@ def locate(dataset: str, data_dir: Path | None = None) -> ImageSource:
                 misfits += [misfit] if (misfit := source.misfit(known, place)) else []
         if not root.is_dir():
             raise DataError(f"{describe_missing('data folder', root)}; {_mend(known, root)}")
-    except PermissionError as error:
-        raise DataError(
-            f"{error.filename or root} cannot be read: mend its permissions, or name another folder"
-        ) from None
-    looked = "; ".join(misfits) or describe_absence(known, root)
+        looked = "; ".join(misfits) or describe_absence(known, root)
+    except OSError as error:
+        what = f"{error.filename or root} cannot be read ({error.strerror})"
+        raise DataError(f"{what}: mend that, or name another folder") from None
     raise DataError(f"there is no data set {known.name} in {root} ({looked}); {_mend(known, root)}")
 
 

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Final
 
 from evo_nas.errors import DataError, UsageError
+from evo_nas.system.names import describe_missing
 from evo_nas.system.text import decode_text, read_text
 from genotypes.genotype import Genotype, GenotypeError, shorten
 from genotypes.space import SearchSpace
@@ -65,7 +66,7 @@ class TableFile:
             DataError: if there is no such file.
         """
         if not path.is_file():
-            raise DataError(f"there is no table {path}; name a CSV or parquet file with --table FILE")
+            raise DataError(f"{describe_missing('table', path)}; name a CSV or parquet file with --table FILE")
         stat = path.stat()
         version = stat.st_mtime_ns, stat.st_size
         return cls(path, version, key, column, test, unit, type(space), space.spelling, space)

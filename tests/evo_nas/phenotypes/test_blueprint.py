@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import save_file
 
 from evo_nas.errors import DataError
-from evo_nas.phenotypes.blueprint import Blueprint, load_network, save_network
+from evo_nas.phenotypes.blueprint import Blueprint, load_network, save_network, save_tensors
 from genotypes.zoo import AMOEBANET_A, DARTS_V2, NASNET_A
 
 SMALL = Blueprint(NASNET_A, cells_per_stack=1, filters=4, classes=("cat", "dog"))
@@ -187,3 +188,10 @@ def test_a_blueprint_knows_the_size_of_its_network() -> None:
     )
     counted = cost_of(blueprint.cells, image=blueprint.image, classes=7, **blueprint.size)
     assert counted.parameters == sum(parameter.numel() for parameter in blueprint.network().parameters())
+
+
+def test_a_label_that_utf8_cannot_hold_is_spelled_out(tmp_path: Path) -> None:
+    """As the name of a folder from another system can be."""
+    save_tensors(tmp_path / "w.safetensors", {"x": torch.zeros(1)}, label="run-\udcff")
+    with safe_open(tmp_path / "w.safetensors", framework="pt") as file:
+        assert file.metadata() == {"label": "run-\\udcff"}

@@ -25,5 +25,7 @@ def test_a_missing_path_is_described_by_what_looks_like_it(tmp_path: Path) -> No
         "rename it"
     )
     assert describe_missing("folder", tmp_path / "dog") == f"there is no folder {tmp_path}/dog"
+    (tmp_path / "cat").touch()
+    assert describe_missing("folder", tmp_path / "cat") == f"{tmp_path}/cat is no folder"
     (tmp_path / "cow").symlink_to("/nowhere")
     assert describe_missing("folder", tmp_path / "cow").endswith("cow is a link to /nowhere, which is not there")

@@ -97,7 +97,7 @@ def test_a_folder_without_init_hides_nothing(tmp_path: Path) -> None:
 def test_ours_through_a_link_are_ours(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(ROOT)
     done = python("-c", "import evo_nas; print(evo_nas.search.__module__)", cwd=tmp_path, path=str(tmp_path / "link"))
-    assert done.stdout == "evo_nas.run\n", done.stderr
+    assert done.stdout == "evo_nas.api.searches\n", done.stderr
 
 
 def test_a_zip_archive_is_an_installation_too(tmp_path: Path) -> None:

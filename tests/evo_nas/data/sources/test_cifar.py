@@ -1,3 +1,4 @@
+import os
 import pickle
 from collections.abc import Callable
 from pathlib import Path
@@ -55,6 +56,15 @@ def test_file_with_a_wrong_checksum_is_never_unpickled(make_cifar_files: Make, t
         source.labels("train")
     assert not (tmp_path / "boom").exists()
     assert len(list(source.faults("train"))) == 1
+
+
+def test_a_pipe_in_the_place_of_a_file_is_not_waited_for(make_cifar_files: Make) -> None:
+    root = make_cifar_files("cifar10")
+    batch = root / "cifar-10-batches-py" / "data_batch_1"
+    batch.unlink()
+    os.mkfifo(batch)
+    with pytest.raises(DataError, match=rf"^{batch} is missing or damaged \(it is no file\)"):
+        CifarFiles("cifar10", root).labels("train")
 
 
 def test_stamp_changes_with_a_file_of_its_part_alone(make_cifar_files: Make) -> None:

@@ -223,6 +223,12 @@ def killed(moment: int, work: Callable[[], object]) -> bool:
     return os.WIFSIGNALED(os.waitpid(child, 0)[1])
 
 
+def test_a_name_that_no_file_system_takes_is_a_data_error(make_folder: Make, tmp_path: Path) -> None:
+    archive = packed(tmp_path, make_folder(), "tar")
+    with pytest.raises(DataError, match=r"cannot be read or written \(File name too long\): mend that, make room"):
+        fetch("folder", tmp_path / ("x" * 300), archive)
+
+
 def test_two_fetches_do_not_disturb_each_other(make_folder: Make, tmp_path: Path, target: Path) -> None:
     archive = packed(tmp_path, make_folder(), "tar")
     (target / ".fetch-other").mkdir(parents=True)

@@ -175,6 +175,8 @@ def test_unreadable_class_folder_is_named(make_folder: Make, monkeypatch: pytest
     monkeypatch.setattr(os, "scandir", refuse)
     with pytest.raises(DataError, match=rf"^{root}/train/dog/? cannot be read \(Permission denied\)"):
         ImageFolder(root).listing("train")
+    assert len(list(ImageFolder(root).faults("train"))) == 1, "and it is not said to be empty"
+    assert ImageFolder(root).counts("train") == {"cat": 5, "dog": 0}
 
 
 def test_train_part_opens_and_lists_no_test_file(make_folder: Make, tmp_path: Path) -> None:

@@ -82,7 +82,7 @@ def test_folder_without_train_says_what_belongs_there_and_what_is(tmp_path: Path
 
 def test_file_in_the_place_of_the_folder_is_a_data_error(tmp_path: Path) -> None:
     (tmp_path / "data").write_text("")
-    with pytest.raises(DataError, match="there is no data folder"):
+    with pytest.raises(DataError, match=rf"^{tmp_path}/data is no data folder; get it with"):
         locate("cifar10", tmp_path / "data")
 
 
@@ -91,8 +91,14 @@ def test_unreadable_folder_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         raise PermissionError(13, "Permission denied", str(path))
 
     monkeypatch.setattr(Path, "is_dir", refuse)
-    with pytest.raises(DataError, match=rf"^{tmp_path}/\S+ cannot be read: mend its permissions"):
+    with pytest.raises(DataError, match=rf"^{tmp_path}/\S+ cannot be read \(Permission denied\): mend that, or"):
         locate("cifar10", tmp_path)
+
+
+def test_a_name_that_no_file_system_takes_is_a_data_error(tmp_path: Path) -> None:
+    for name in ("cifar10", "folder"):
+        with pytest.raises(DataError, match=r"cannot be read \(File name too long\)"):
+            locate(name, tmp_path / ("x" * 300))
 
 
 def test_unknown_name_is_a_usage_error(tmp_path: Path) -> None:
