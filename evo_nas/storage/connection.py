@@ -8,9 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from evo_nas.errors import HistoryError
-
-BESIDE_HISTORY: Final = ("-wal", "-shm", "-journal")
-"""Endings that SQLite adds to a history's name: such a file belongs to the file of that name and to no other."""
+from evo_nas.storage.run_folder import BESIDE_HISTORY
 
 LONGEST: Final = 16 << 20
 """Bytes of the longest text that is read or written, and of the longest row."""

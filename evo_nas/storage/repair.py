@@ -15,9 +15,9 @@ from typing import Any
 from evo_nas.errors import DamagedHistory, RunFolderError
 from evo_nas.storage import schema
 from evo_nas.storage.checksums import damage, file_sum, row_sum, sum_file
-from evo_nas.storage.connection import BESIDE_HISTORY, connect
+from evo_nas.storage.connection import connect
 from evo_nas.storage.history import History
-from evo_nas.storage.run_folder import FILES, RunFolder, resume_command, take_lock
+from evo_nas.storage.run_folder import BESIDE_HISTORY, FILES, RunFolder, resume_command, take_lock
 from evo_nas.storage.salvage import Salvage, salvage
 from evo_nas.storage.schema import ASK, ATTEMPT, CURVE, NOTE, TELL, TRIAL, Table
 from evo_nas.system.atomic import replace_whole, sync, write_whole

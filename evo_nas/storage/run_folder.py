@@ -15,12 +15,14 @@ from pathlib import Path
 from typing import IO, Any, Final
 
 from evo_nas.errors import RunFolderError, RunFolderMoved
-from evo_nas.storage.connection import BESIDE_HISTORY
 from evo_nas.system.atomic import make_folder, write_whole
 from evo_nas.system.failpoints import Failpoint, reach
 from evo_nas.system.links import refuse_links
 from evo_nas.system.text import open_file, read_text
 from genotypes.measure import Measure
+
+BESIDE_HISTORY: Final = ("-wal", "-shm", "-journal")
+"""Endings that SQLite adds to a history's name: such a file belongs to the file of that name and to no other."""
 
 FILES: Final = (
     *("run.toml", "env.json", "log.jsonl", "run.lock", "alive.lock", "crash.txt", "history.db", "history.sum"),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import multiprocessing
 import os
 from pathlib import Path
 from typing import Final
@@ -37,7 +36,9 @@ def writable_cache() -> Path:
     cache, spare = user_cache(), spare_cache()
     if _is_ours(cache, shared=True) or not _is_ours(spare):
         return cache
-    if cache not in _told and multiprocessing.parent_process() is None:
+    from multiprocessing import parent_process  # which a help does without
+
+    if cache not in _told and parent_process() is None:
         _told.add(cache)
         _log.warning("note: the cache %s cannot be written; %s is used, or what XDG_CACHE_HOME names", cache, spare)
     return spare

@@ -209,6 +209,7 @@ def result_of(path: Path) -> Result | None:
     Raises:
         RunFolderError: if it is damaged.
     """
+    refuse_links(path, ["result.json"])
     try:
         result = Result(**json.loads(read_text(path / "result.json")))
         whole = (result.epochs, result.parameters, result.best_epoch or 0)
