@@ -343,7 +343,6 @@ PLANTED: dict[str, Callable[[Path], object]] = {
     "cut short": lambda path: path.write_text(BLAMED[:40]),
     "garbage": lambda path: path.write_bytes(os.urandom(4096)),
     "no header": lambda path: path.write_text(BLAMED.partition("\n")[2]),
-    "a pipe": os.mkfifo,
     "a folder": Path.mkdir,
 }
 
