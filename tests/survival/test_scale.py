@@ -91,7 +91,10 @@ def test_a_slot_is_not_looked_at_every_so_often(tmp_path: Path, monkeypatch: pyt
         for job in jobs:
             executor.submit(job)
             assert [id for id, _ in executor.next(None)] == [job.id]
-    assert set(waits) == {None}, "it waits for what happens, however long"
+    # A worker that is being started has a limit; the rest has none.
+    assert all(wait is None or wait > SlotsExecutor.start_limit / 2 for wait in waits), (
+        "it waits for what happens, however long"
+    )
     assert len(waits) <= 2 * len(jobs), "a job begins and ends"
 
 
@@ -131,7 +134,8 @@ def test_resuming_tells_no_more_than_the_strategy_remembers(
 
     with RunFolder.open(parts.path) as folder:
         resume(config, folder, parts_again, listeners=[Ear()])
-    assert told == list(range(61 - {"evolution": 6, "random": 1}[strategy], 61))
+    # One more than it remembers: the last ask is asked again, in the state that it was asked in.
+    assert told == list(range(60 - {"evolution": 6, "random": 1}[strategy], 61))
     assert rows(parts.path) == rows(whole.path)
     first = sorted(rows(whole.path)[:60], key=lambda row: (-row["fitness"], row["told"]))
     assert [individual.id for individual in populations[0]] == [row["id"] for row in first[:20]]
