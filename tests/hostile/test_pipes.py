@@ -49,5 +49,5 @@ def test_no_command_waits_for_a_pipe_in_a_run_folder(
 )
 def test_no_reader_waits_for_a_pipe(name: str, read: Callable[[Path], object], tmp_path: Path) -> None:
     os.mkfifo(tmp_path / name)
-    with pytest.raises(EvoNasError, match="it is no file|is a pipe or a device"):
+    with pytest.raises(EvoNasError, match=r"it is no file|is a pipe or a device"):
         read(tmp_path)
