@@ -26,7 +26,7 @@ from evo_nas.config import (
     read_toml,
 )
 from evo_nas.errors import RunFolderError, RunFolderMoved, UsageError, calling
-from evo_nas.evaluators.base import Evaluator, Placement, check_evaluator
+from evo_nas.evaluators.base import Evaluator, Placement, check_evaluator, prepare_evaluator
 from evo_nas.evaluators.catalogue import EVALUATORS
 from evo_nas.evaluators.limits import advise_on_limits
 from evo_nas.executors.capacity import check_memory
@@ -202,8 +202,7 @@ def start(
         TooManyFailures: if trial after trial failed.
     """
     try:
-        with calling(parts.evaluator, "prepare", OSError):
-            parts.evaluator.prepare(folder.path)
+        prepare_evaluator(parts.evaluator, folder.path)
         check_memory(config.hardware, parts.evaluator)
         folder.write_config(fill_options(config, parts).to_toml())
     except BaseException:
@@ -234,8 +233,7 @@ def resume(
         TooManyFailures: if trial after trial failed.
     """
     with ExitStack() as stack:
-        with calling(parts.evaluator, "prepare", OSError):
-            parts.evaluator.prepare(folder.path)
+        prepare_evaluator(parts.evaluator, folder.path)
         check_memory(config.hardware, parts.evaluator)
         if folder.history.exists():
             _lay_groundwork(parts.evaluator, listeners)
@@ -371,7 +369,7 @@ def _search_anywhere(
                 raise
         folder.log("moved", to=str(folder.path))
         print(f"evo_nas: the run folder was moved; the search continues in {folder.path}", file=sys.stderr)
-        parts.evaluator.prepare(folder.path)
+        prepare_evaluator(parts.evaluator, folder.path)
         if limit := config.hardware.time_limit:
             left = max(0.0, limit - (time.monotonic() - began))
             config, began = replace(config, hardware=replace(config.hardware, time_limit=left)), time.monotonic()

@@ -12,7 +12,7 @@ from typing import ClassVar, Final
 
 import numpy as np
 
-from evo_nas.errors import Stopped
+from evo_nas.errors import Stopped, calling
 from genotypes.genotype import Genotype, GenotypeError, shorten
 from genotypes.individual import Cost, Evaluation, NotANumber, Outcome
 from genotypes.measure import ACCURACY, Measure
@@ -169,6 +169,16 @@ class Evaluator(ABC):
     @abstractmethod
     def evaluate(self, job: Job) -> Evaluation:
         """Evaluate one genotype. An exception becomes a failed evaluation, so none needs to be caught."""
+
+
+def prepare_evaluator(evaluator: Evaluator, folder: Path) -> None:
+    """Have an evaluator prepare what it needs for the run in a folder.
+
+    Raises:
+        PluginError: naming the evaluator, if that raises what is no error of ours.
+    """
+    with calling(evaluator, "prepare", OSError):
+        evaluator.prepare(folder)
 
 
 def check_evaluator(evaluator: Evaluator) -> None:
