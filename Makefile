@@ -7,10 +7,12 @@ BIN = $(VENV)/bin
 PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check
 USER_READY = $(VENV)/.evo_nas-ready
 DEVELOPER_READY = $(VENV)/.evo_nas-developer-ready
+# Each of the hundred processes that the tests start would compile the project anew.
+unexport PYTHONDONTWRITEBYTECODE
 DEMO := runs/demo-$(shell date +%Y%m%d-%H%M%S)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo check test browser crash lint format clean
+.PHONY: help demo check test browser docs crash lint format clean
 
 help: ## list these commands
 	@grep -E '^[a-z]+:.* ## ' $(firstword $(MAKEFILE_LIST)) | sed -E 's/^([a-z]+):.* ## /\1\t/' | \
@@ -24,15 +26,20 @@ demo: $(USER_READY) ## install what a user needs, and search cells for handwritt
 	@$(BIN)/python -m evo_nas plot $(DEMO)
 	@$(BIN)/python -m evo_nas compare $(DEMO) | grep figures/
 
-check: lint ## lint, types, and the tests that are neither slow, hostile nor of survival: what to run after each change
-	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m "not slow and not hostile and not survival"
+check: lint ## lint, types, and the tests that are not slow, without hostile/ and survival/: what to run after each change
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m "not slow" --ignore tests/hostile --ignore tests/survival
 
 test: lint ## lint, types and every test: what CI runs
 	$(BIN)/python -m pytest -q -n 2 --dist loadfile
 
-browser: $(DEVELOPER_READY) ## try the report in Chromium (apt-get install chromium); without one it is skipped
+browser: $(DEVELOPER_READY) ## try the report and the documentation in Chromium (apt-get install chromium); without one it is skipped
 	$(PIP) --editable '.[browser]'
 	$(BIN)/python -m pytest -q tests/browser
+
+docs: $(BIN)/python ## the documentation as a site in build/site: strict, searchable, no request to another host
+	$(PIP) 'mkdocs-material>=9.6' 'mkdocstrings[python]>=0.30'
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+	@echo "build/site/index.html; with search: $(BIN)/python -m http.server --directory build/site"
 
 crash: $(DEVELOPER_READY) ## cut the power at 2,000 moments of searches, trainings and outputs: minutes, needs a C compiler
 	$(BIN)/python -m benchmarks.crash --states 2000
@@ -49,11 +56,13 @@ format: $(DEVELOPER_READY) ## write the code as ruff wants it
 clean: ## remove what builds and tools leave behind
 	rm -rf build dist .mypy_cache .pytest_cache .ruff_cache
 
-$(USER_READY): pyproject.toml
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(USER_READY): pyproject.toml | $(BIN)/python
 	$(PIP) --editable .
 	touch $@
 
-$(DEVELOPER_READY): $(USER_READY)
+$(DEVELOPER_READY): pyproject.toml | $(BIN)/python
 	$(PIP) --editable '.[dev]'
-	touch $@
+	touch $(USER_READY) $@

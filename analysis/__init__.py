@@ -24,6 +24,7 @@ Means and regret over seeds: :mod:`analysis.plots.seed_bands`
 Means of the best few:    :mod:`analysis.plots.top_k`
 Rewards and entropy:      :mod:`analysis.plots.controller`
 Age and diversity:        :mod:`analysis.plots.population`
+Widths of a network:      :mod:`analysis.plots.widths`
 Any of these, by name:    :mod:`analysis.plots.kinds`
 Accuracy against costs:   :mod:`analysis.plots.front`
 All of it on one page:    :mod:`analysis.report`

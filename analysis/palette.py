@@ -1,4 +1,4 @@
-"""The look of strategies in every picture: a colour and a marker each, and shades and dashes for their settings.
+"""The look of strategies and classes in every picture: a colour each; markers, shades and dashes of strategies.
 
 The colours are those of Okabe and Ito (2008), safe for the colour-blind; markers and dashes tell apart what a grey
 print or a very narrow line does not.
@@ -27,13 +27,17 @@ STRATEGY_COLOURS: Final[dict[str, str]] = {
     "pnas": "#009e73",
     "local": "#56b4e9",
     "guided": "#cc79a7",
+    "optuna": "#a8c773",
+    "morphnet": "#e69f00",
+    "multiplier": "#8b5a2b",
+    "genetic": "#9030f0",
 }
 """The colours of our own strategies, the same in every picture."""
 
-MARKERS: Final = ("s", "^", "D", "v", "P", "X", "<", ">", "p", "h")
+MARKERS: Final = ("s", "^", "D", "v", "P", "X", "<", ">", "p", "h", "*", "d", "H", "8")
 """Markers of strategies: first those of our own in the order of their colours; none is the disc of a single trial."""
 
-_OTHER_COLOURS: Final = ("#e69f00", "#000000", "#8b5a2b", "#6a51a3")
+_OTHER_COLOURS: Final = ("#000000", "#6a51a3", "#882255", "#44aa99")
 _SETTINGS: Final[tuple[tuple[Any, str, float], ...]] = (
     ("-", INK, 0.0),
     ((0, (5, 1.6)), INK, 0.5),
@@ -41,6 +45,11 @@ _SETTINGS: Final[tuple[tuple[Any, str, float], ...]] = (
     ((0, (6, 1.5, 1.4, 1.5)), INK, 0.75),
 )
 """Dashes, and what the colour of the strategy is mixed with, how much: for its settings in the order listed."""
+
+_CLASS_COLOURS: Final = (
+    *("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9"),
+    *("#6a51a3", "#8b5a2b", "#882255", "#44aa99"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +93,22 @@ def looks(strategies: Mapping[str, str]) -> dict[str, Style]:
         marker = MARKERS[(MARKERS.index(markers[name]) + again) % len(MARKERS)]
         found[label] = Style(mix(colours[name], other, share), dashes, marker)
     return found
+
+
+def class_colours(count: int) -> list[str]:
+    """Return a colour per class, by ascending label; from the eleventh on they come again, darker, then lighter."""
+    found = []
+    for label in range(count):
+        again, place = divmod(label, len(_CLASS_COLOURS))
+        ground = (INK, "#ffffff")[again % 2 == 0]
+        found.append(mix(_CLASS_COLOURS[place], ground, 0.45 if again else 0.0))
+    return found
+
+
+def ink_on(colour: str) -> str:
+    """Return the colour of text, dark or white, that is read best on a ground ``#rrggbb``, by its luminance."""
+    red, green, blue = bytes.fromhex(colour[1:])
+    return INK if 0.299 * red + 0.587 * green + 0.114 * blue > 140 else "#ffffff"
 
 
 def mix(colour: str, other: str, share: float) -> str:

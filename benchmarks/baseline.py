@@ -15,7 +15,6 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
-from torchvision.transforms import v2
 
 from evo_nas.phenotypes.network import CellNetwork
 from evo_nas.training.loop import Epoch, Examples
@@ -50,23 +49,27 @@ class Loaded:
 
         The order comes from the generator, crops and flips from torch's default one.
         """
-        size = self.examples.images.shape[-2:]
-        augmentation: list[nn.Module] = [v2.RandomCrop(size, padding=recipe.padding)] if recipe.padding else []
-        if recipe.flip:
-            augmentation.append(v2.RandomHorizontalFlip())
-        transform = v2.Compose([*augmentation, *self._scaled()])
+        transform = self._build_transform(recipe.padding, recipe.flip)
         loader = DataLoader(self.images, batch_size, shuffle=True, drop_last=True, generator=generator)
         for images, labels in loader:
             yield transform(images), labels
 
     def in_order(self) -> Iterator[Batch]:
         """Yield all images as they are."""
-        transform = v2.Compose(self._scaled())
+        transform = self._build_transform()
         for images, labels in DataLoader(self.images, self.evaluation_batch):
             yield transform(images), labels
 
-    def _scaled(self) -> list[nn.Module]:
-        return [v2.ToDtype(torch.float32, scale=True), v2.Normalize(self.examples.mean, self.examples.std)]
+    def _build_transform(self, padding: int = 0, flip: bool = False) -> nn.Module:
+        from torchvision.transforms import v2  # not at load: it takes a second or two
+
+        size = self.examples.images.shape[-2:]
+        augmentation: list[nn.Module] = [v2.RandomCrop(size, padding=padding)] if padding else []
+        if flip:
+            augmentation.append(v2.RandomHorizontalFlip())
+        scaled = v2.ToDtype(torch.float32, scale=True), v2.Normalize(self.examples.mean, self.examples.std)
+        transform: nn.Module = v2.Compose([*augmentation, *scaled])
+        return transform
 
 
 def train_plainly(

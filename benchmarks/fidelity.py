@@ -35,7 +35,8 @@ from evo_nas.config import RunConfig, from_flags
 from evo_nas.errors import EvoNasError, UsageError
 from evo_nas.evaluators.proxy.evaluator import ProxyEvaluator
 from evo_nas.listeners.progress import Progress
-from evo_nas.run import build, load_config, read_stored_config, resume, start
+from evo_nas.run.parts import build, load_config, read_stored_config
+from evo_nas.run.search import resume, start
 from evo_nas.signals import EXIT_CODES, EndedAtOnce
 from evo_nas.storage.endings import WHY
 from evo_nas.storage.run_folder import RunFolder

@@ -23,25 +23,30 @@ from collections.abc import Callable
 from contextlib import closing, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, ClassVar
 
 import numpy as np
 
-from evo_nas.evaluators.base import Job
+from evo_nas.evaluators.base import Job, Placement
 from evo_nas.evaluators.toy import ToyEvaluator
-from evo_nas.run import build, read_stored_config
+from evo_nas.run.parts import build, read_stored_config
 from evo_nas.storage.checksums import damage
 from evo_nas.storage.schema import ASK
 from evo_nas.system.failpoints import VARIABLE
 from genotypes.genotype import Genotype
-from genotypes.individual import Evaluation, Individual, Outcome, Proposal
+from genotypes.individual import Cost, Evaluation, Individual, Outcome, Proposal
 from genotypes.population import Population
+from genotypes.space import SearchSpace
+from genotypes.spaces.widths import WidthsSpace
+from genotypes.widths import ALIVE
 from strategies.evolution import RegularizedEvolution
 
 ROOT = Path(__file__).parents[1]
-EVALUATOR, DIARIST = f"{__name__}:Witnessed", f"{__name__}:Diarist"
+EVALUATOR, EVALUATOR_OF_WIDTHS, DIARIST = (f"{__name__}:{name}" for name in ("Witnessed", "Narrowed", "Diarist"))
+PLUG_INS = (EVALUATOR, EVALUATOR_OF_WIDTHS, DIARIST)
 MARK = "KILLS_MARK"
 """A variable in the environment of a run's processes, by which its orphans are found too."""
 SECONDS_TO_DIE = 120.0
@@ -50,7 +55,7 @@ took is in the tally."""
 SECONDS_TO_LIVE = 600.0
 """How long a life may last that nobody ends: much longer than any of these, so it hangs."""
 
-SPACES = {"pnas": "pnas"}
+SPACES = {"pnas": "pnas", "morphnet": "widths", "multiplier": "widths"}
 """Where a strategy searches, if not on the small space of most."""
 OPTIONS: dict[str, dict[str, object]] = {
     "random": {},
@@ -59,6 +64,10 @@ OPTIONS: dict[str, dict[str, object]] = {
     "pnas": {"beam": 8, "ensemble": 2, "epochs": 2},
     "local": {"starts": 3},
     "guided": {"initial": 5, "children": 20, "strangers": 5, "memory": 10},
+    "genetic": {"population": 8, "parents": 3},
+    "optuna": {"memory": 10},
+    "morphnet": {},
+    "multiplier": {},
 }
 """Options with which a strategy learns, and forgets, within few trials."""
 
@@ -136,6 +145,34 @@ class Witnessed(ToyEvaluator):
 
 
 @dataclass
+class Narrowed(Witnessed):
+    """The same for widths: what they cost, and how many channels are alive after a training, drawn with its seed."""
+
+    name: ClassVar[str] = "narrowed"
+
+    def complete(self, space: SearchSpace, placement: Placement) -> SearchSpace:
+        assert isinstance(space, WidthsSpace)
+        return WidthsSpace.of(space.network, {f"group{i}": 8 * i for i in range(1, 6)})
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        assert isinstance(self.space, WidthsSpace)
+        return ("parameters", "depth", *(f"{ALIVE}{group}" for group in self.space.seed))
+
+    def cost(self, genotype: Genotype) -> Cost:
+        assert isinstance(self.space, WidthsSpace)
+        widths = self.space.widths(genotype)
+        return Cost(sum(widths), sum(before * after for before, after in pairwise(widths)))
+
+    def evaluate(self, job: Job) -> Evaluation:
+        assert isinstance(self.space, WidthsSpace)
+        evaluation, rng = super().evaluate(job), job.rng()
+        widths = self.space.decode(job.genotype).widths
+        alive = {f"{ALIVE}{group}": float(rng.integers(1, width + 1)) for group, width in widths.items()}
+        return replace(evaluation, metrics={**evaluation.metrics, **alive})
+
+
+@dataclass
 class Diarist(RegularizedEvolution):
     """Evolution that notes what it was told, to have every table of a history filled without torch."""
 
@@ -182,7 +219,7 @@ class Search:
         return {
             "space": self.space or SPACES.get(self.strategy, "nasnet(blocks=1)"),
             "strategy": DIARIST if self.strategy == "diarist" else self.strategy,
-            "evaluator": EVALUATOR,
+            "evaluator": EVALUATOR_OF_WIDTHS if SPACES.get(self.strategy) == "widths" else EVALUATOR,
             "seed": self.seed,
             "trials": self.trials,
             "workers": self.workers,
@@ -403,7 +440,7 @@ def random_moment(rng: np.random.Generator, duration: float, search: Search) -> 
     """Draw a moment: of the whole duration of a run, start-up included, or, as often, while it trains."""
     if rng.random() < 0.5:
         return after(rng.uniform(0.0, duration))
-    return at_training(int(rng.integers(1, search.trials // 2)), rng.uniform(0.0, 2 * search.seconds))
+    return at_training(int(rng.integers(1, max(2, search.trials // 2))), rng.uniform(0.0, 2 * search.seconds))
 
 
 @dataclass
@@ -525,8 +562,9 @@ class Killed:
 
 def replayed(folder: Path, record: Record) -> list[str]:
     """Tell a strategy the recorded sequence of events, and list what it does not decide as the run did."""
-    config = read_stored_config(folder, {}, (EVALUATOR, DIARIST))
+    config = read_stored_config(folder, {}, PLUG_INS)
     parts = build(config)
+    parts.strategy.use_cost(parts.space, parts.evaluator.cost)
     strategy, seed = parts.strategy, config.run.seed
     strategy.start(parts.space, np.random.default_rng([seed]))
     population = Population(strategy.window)
@@ -551,7 +589,13 @@ def replayed(folder: Path, record: Record) -> list[str]:
         pending.remove(id)
         proposal = proposals[id]
         individual = Individual(
-            id, proposal.genotype, Outcome(told["outcome"]), told["fitness"], proposal.parent, proposal.memo
+            id,
+            proposal.genotype,
+            Outcome(told["outcome"]),
+            told["fitness"],
+            proposal.parent,
+            proposal.memo,
+            json.loads(told["metrics"]),
         )
         population.add(individual)
         said = strategy.tell(individual, np.random.default_rng([seed, id, 2])) or {}

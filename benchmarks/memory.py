@@ -18,7 +18,7 @@ from typing import Any, Final
 
 from evo_nas.executors.slots import SlotsExecutor
 from evo_nas.manager import Listener, PopulationManager
-from evo_nas.run import build, load_config
+from evo_nas.run.parts import build, load_config
 from evo_nas.storage.history import History
 from genotypes.individual import Evaluation, Individual
 from genotypes.population import Population

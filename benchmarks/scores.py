@@ -27,7 +27,7 @@ from analysis.curves import Floats, bootstrap_counts
 from analysis.frames import HistoryError, find_runs, load_history, load_metrics
 from benchmarks.fidelity_table import kendall_tau, percentile_interval, spearman_correlation
 from evo_nas.errors import EvoNasError
-from evo_nas.evaluators.proxy.scores import SCORES
+from evo_nas.evaluators.scores.catalogue import SCORES
 
 SIZES: Final = ("parameters", "mult_adds")
 """What any score has to beat; the first is the baseline of the gain."""

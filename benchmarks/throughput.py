@@ -41,7 +41,7 @@ from evo_nas.evaluators.base import Evaluator, Job, Placement
 from evo_nas.evaluators.proxy.evaluator import ProxyEvaluator
 from evo_nas.executors.slots import SlotsExecutor
 from evo_nas.phenotypes.network import CellNetwork
-from evo_nas.run import usable_cores
+from evo_nas.system.resources import usable_cores
 from evo_nas.training import devices
 from evo_nas.training.devices import seed_torch
 from genotypes.catalogue import build_space
@@ -107,7 +107,7 @@ class BaselineEvaluator(Forgetful):
         seed = int(job.rng().integers(2**62))
         start, cpu_start = time.perf_counter(), time.process_time()
         with seed_torch(seed, train.device, self.placement.threads):
-            network = CellNetwork(self.space.decode(job.genotype), **self._size())
+            network = CellNetwork(self.space.decode(job.genotype), **self.size())
             epochs = list(train_plainly(network, recipe, train, validation))
         curve = tuple(epoch.score for epoch in epochs if epoch.score is not None)
         return Evaluation(

@@ -7,7 +7,10 @@ Everything that a notebook needs::
     evo_nas.plot("mean", run)
     evo_nas.compare([run, "runs/other"])
     evo_nas.train(run, preset="cpu")
+    evo_nas.predict("runs/train-A/best.safetensors", "photos")  # or detect, with the weights of a detector
     evo_nas.export(run, format="json")
+
+In a loop of one's own, without a run folder: ``evo_nas.AskTell(space, strategy)``.
 """
 
 from __future__ import annotations
@@ -28,31 +31,38 @@ if TYPE_CHECKING:
     from analysis.frames import load_history, load_metrics
     from analysis.plots.compare_report import compare_runs as compare
     from analysis.plots.kinds import plot_kind as plot
-    from evo_nas.api.networks import export, train
+    from evo_nas.api.ask_tell import AskTell
+    from evo_nas.api.networks import detect, export, predict, train
+    from evo_nas.api.runs import Run
     from evo_nas.api.searches import resume, search
-    from evo_nas.run import Run
 
 __all__ = [
+    "AskTell",
     "HiddenPackageError",
     "Run",
     "__version__",
     "compare",
+    "detect",
     "export",
     "load_history",
     "load_metrics",
     "plot",
+    "predict",
     "resume",
     "search",
     "train",
 ]
 
 _HOMES = {
-    "Run": ("evo_nas.run", "Run"),
+    "AskTell": ("evo_nas.api.ask_tell", "AskTell"),
+    "Run": ("evo_nas.api.runs", "Run"),
     "compare": ("analysis.plots.compare_report", "compare_runs"),
+    "detect": ("evo_nas.api.networks", "detect"),
     "export": ("evo_nas.api.networks", "export"),
     "load_history": ("analysis.frames", "load_history"),
     "load_metrics": ("analysis.frames", "load_metrics"),
     "plot": ("analysis.plots.kinds", "plot_kind"),
+    "predict": ("evo_nas.api.networks", "predict"),
     "resume": ("evo_nas.api.searches", "resume"),
     "search": ("evo_nas.api.searches", "search"),
     "train": ("evo_nas.api.networks", "train"),

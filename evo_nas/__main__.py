@@ -10,9 +10,31 @@ _HOME = str(Path(__file__).resolve().parent.parent)
 sys.path.insert(0, _HOME)
 os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [_HOME, os.environ.get("PYTHONPATH")]))
 
+_OLDEST = (3, 11, 4)
+_NEEDED = {
+    *("deap", "jinja2", "joblib", "matplotlib", "networkx", "numpy", "pandas", "PIL", "rich", "safetensors"),
+    *("scipy", "sklearn", "threadpoolctl", "torch", "torchvision"),
+}
+"""What is installed with evo_nas, by the names that are imported."""
+
 
 def main() -> int:
     """Return the exit code of the command that the command line names."""
+    if sys.version_info < _OLDEST:
+        oldest, ours = (".".join(map(str, version[:3])) for version in (_OLDEST, sys.version_info))
+        print(f"evo_nas: it needs Python {oldest} or newer, and {sys.executable} is {ours}", file=sys.stderr)
+        return 2
+    try:
+        return _run()
+    except ModuleNotFoundError as error:
+        if error.name not in _NEEDED:
+            raise
+        mend = "activate its environment (. .venv/bin/activate), or install it: python -m pip install --editable ."
+        print(f"evo_nas: {sys.executable} has no {error.name}, which evo_nas needs: {mend}", file=sys.stderr)
+        return 2
+
+
+def _run() -> int:
     from evo_nas.system.shadows import HiddenPackageError, refuse_shadows
     from evo_nas.system.stops import set_watcher
 

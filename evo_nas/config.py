@@ -73,6 +73,7 @@ class SearchConfig:
     takes its fitness over, ``retrain`` trains it again, as Real et al. 2018 do. ``max_repeats`` asks in a row that need
     no training end the run as converged, ``max_consecutive_failures`` failed trainings in a row end it as failed.
     ``max_parameters`` and ``max_mult_adds`` (of one image), if not ``None``, refuse larger networks.
+    Of ``screen`` proposals of the strategy the one with the best scores before training is tried; ``None`` for one.
 
     Raises:
         ValueError: if a number is out of range or ``repeats`` is neither.
@@ -80,7 +81,7 @@ class SearchConfig:
 
     strategy: str = option("evolution", "a name of `list strategies`, or package.module:Class", "NAME", default=None)
     space: str = option("nasnet", "search space, or package.module:Class", "NAME")
-    evaluator: str = option("proxy", "proxy, tabular, toy, or package.module:Class", "NAME")
+    evaluator: str = option("proxy", "a name of `list evaluators`, or package.module:Class", "NAME", default="by space")
     seed: int = option(0, "seed of everything random", "K")
     trials: int = option(1000, "trainings of a run in all, failed ones counted", "N")
     target_accuracy: float | None = option(None, "end at this fitness, a fraction in [0, 1]", "A")
@@ -89,10 +90,11 @@ class SearchConfig:
     max_parameters: int | None = option(None, "refuse networks with more parameters", "M")
     max_mult_adds: int | None = option(None, "refuse networks with more mult-adds per image", "M")
     max_consecutive_failures: int = option(10, "end after F failed trials in a row", "F")
+    screen: int | None = option(None, "try the best-scored of M proposals, without training the others", "M")
 
     def __post_init__(self) -> None:
         counts = ("trials", "max_repeats", "max_parameters", "max_mult_adds", "max_consecutive_failures")
-        check_ranges(self, target_accuracy="[0, 1]", **dict.fromkeys(counts, "[1, inf)"))
+        check_ranges(self, target_accuracy="[0, 1]", screen="[2, inf)", **dict.fromkeys(counts, "[1, inf)"))
         if not 0 <= self.seed < 2**63:
             raise ValueError(f"seed must be from 0 to 2^63 - 1, not {self.seed}")
         if self.repeats not in ("reuse", "retrain"):
@@ -170,13 +172,15 @@ FLAGS: Final[Mapping[str, Mapping[str, Flag]]] = {
         "batch": Flag("rl: architectures per update of the controller", "B", "20"),
     },
     "evaluator": {
-        "dataset": Flag("cifar10, cifar100, digits, or folder", "NAME", "cifar10"),
-        "preset": Flag("settings of the proxy trainer: digits, cpu or gpu", "NAME", "by data set and device"),
+        "dataset": Flag("cifar10, digits, folder, ...; with boxes plates, scenes, ...", "NAME", "by space"),
+        "preset": Flag("settings of the trainer: a name of `list presets`", "NAME", "by data set and device"),
+        "metric": Flag("proxy: accuracy, balanced_accuracy, f1_macro, auroc, or package.module:function", "NAME"),
         "early_stopping": Flag("stop trainings that fall behind: none, median or halving", "RULE", "none"),
         "table": Flag("tabular: benchmark table, CSV or parquet", "FILE"),
         "column": Flag("tabular: column that the search sees", "NAME"),
         "test_column": Flag("tabular: column of the test fitness, which no search sees", "NAME"),
         "table_unit": Flag("tabular: percent or fraction", "UNIT", "fraction"),
+        "benchmark": Flag("tabular: a published table instead, as nasbench201/cifar10", "NAME"),
     },
     "hardware": flags_of(Hardware),
 }

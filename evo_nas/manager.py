@@ -6,8 +6,7 @@ import logging
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
@@ -23,7 +22,7 @@ from evo_nas.storage.history import History
 from evo_nas.storage.replay import LastAsk, Pending
 from evo_nas.system.alarm import Alarm, TimeIsUp
 from evo_nas.system.failpoints import Failpoint, reach
-from genotypes.genotype import GenotypeError, shorten
+from genotypes.genotype import Genotype, GenotypeError, shorten
 from genotypes.individual import Evaluation, Individual, Outcome, Proposal
 from genotypes.measure import Measure
 from genotypes.plain import real, whole
@@ -44,7 +43,7 @@ _RESTORED_AT_ONCE: Final = 100  # individuals
 MEAN_OF: Final = 100
 """Individuals of the mean that is shown while a strategy without a population of its own searches."""
 
-_ASK, _TELL = 1, 2  # tags of the generators; a training has 3 (evo_nas.evaluators.base.Job)
+ASK, TELL = 1, 2  # tags of the generators; a training has 3 (evo_nas.evaluators.base.Job)
 
 
 CRASHES: Final = 2
@@ -53,6 +52,13 @@ CRASHES: Final = 2
 
 HEEDING: Final = 1.5
 """Seconds that code of a plug-in may go on after the search was stopped: a signal is heeded within two."""
+
+
+def draw_for(seed: int, *event: int) -> np.random.Generator:
+    """Return the generator of one event: a function of the search's seed, the id and the kind, ``ASK`` or ``TELL``."""
+    import numpy as np
+
+    return np.random.default_rng([seed, *event])
 
 
 class Listener:
@@ -122,6 +128,7 @@ class PopulationManager:
         self.config = config = replace(config or SearchConfig(), **settings)
         self.reuse = config.repeats == "reuse"
         self.limits = Limits(config.max_parameters, config.max_mult_adds)
+        strategy.use_cost(space, evaluator.cost, self._allows)
         self.time_limit = time_limit
         self.grace = grace
         self.listeners = listeners
@@ -130,7 +137,7 @@ class PopulationManager:
         self._clock = clock
         self._started = clock()
         self._stop: Reason | None = None
-        self._alarm = Alarm()
+        self._alarm = Alarm()  # for code of the strategy
         self._deadline = math.inf  # when the grace is over
         self._pending: dict[int, Pending] = {}  # asked and not told, by ascending id
         self._running: set[int] = set()  # those of them that are being trained
@@ -184,6 +191,11 @@ class PopulationManager:
                 reach(Failpoint.EVALUATED)
                 self._end(id, evaluation)
 
+    def _allows(self, genotype: Genotype) -> bool:
+        """Return whether the limits allow the network of a genotype."""
+        cost = self.evaluator.cost(genotype) if self.limits else None
+        return cost is None or self.limits.refusal(cost) is None
+
     @property
     def _window(self) -> int:
         """Number of the youngest that the population keeps: the longest look back decides."""
@@ -207,7 +219,7 @@ class PopulationManager:
         What the strategy would have forgotten is left out: see :attr:`strategies.base.SearchStrategy.lookback`.
         """
         history, lookback, ask = self.history, self.strategy.lookback, self.history.find_last_ask()
-        with calling(self.strategy, "start"), self._limit_time():
+        with calling(self.strategy, "start"), self._alarm.limit():
             self.strategy.start(self.space, self._rng())
         later = history.count_tells(ask.event) if ask else 0
         after = 0 if lookback is None else history.horizon(max(whole(lookback), self._window, 1) + later)
@@ -242,7 +254,7 @@ class PopulationManager:
     def _ask_again(self, ask: LastAsk) -> None:
         """Warn if the strategy does not ask what it asked before in the same state: it will not go on as it began."""
         with calling(self.strategy, "ask"):
-            again = check_proposal(self.strategy.ask(self.population, ask.waiting, self._rng(ask.id, _ASK)), ask.id - 1)
+            again = check_proposal(self.strategy.ask(self.population, ask.waiting, self._rng(ask.id, ASK)), ask.id - 1)
         if again is None or (again.genotype, again.parent) != (ask.proposal.genotype, ask.proposal.parent):
             _log.warning(_IMPURE, type(self.strategy).__name__, ask.id)
 
@@ -259,8 +271,8 @@ class PopulationManager:
             id = self._last_id + 1
             waiting = [pending.proposal for pending in self._pending.values()]
             try:
-                with calling(self.strategy, "ask"), self._limit_time():
-                    answer = self.strategy.ask(self.population, waiting, self._rng(id, _ASK))
+                with calling(self.strategy, "ask"), self._alarm.limit():
+                    answer = self.strategy.ask(self.population, waiting, self._rng(id, ASK))
                     proposal = check_proposal(answer, self._last_id)
             except TimeIsUp:
                 break
@@ -268,18 +280,6 @@ class PopulationManager:
                 return None if self._running else self._because_of_the_limits() or Reason.EXHAUSTED
             self._ask(id, proposal)
         return self._stop
-
-    @contextmanager
-    def _limit_time(self) -> Iterator[None]:
-        """End the code of a plug-in that goes on for long after the search was stopped.
-
-        Raises:
-            TimeIsUp: in the block.
-        """
-        with self._alarm.limit():
-            if self._stop:
-                self._alarm.ring_in(HEEDING)
-            yield
 
     def _because_of_the_limits(self) -> Reason | None:
         """Return whether it is the limits that leave nothing to train: they refused the last asks, all of them."""
@@ -402,10 +402,7 @@ class PopulationManager:
 
     def _hear(self, id: int, evaluation: Evaluation) -> None:
         """Inform population, strategy and listeners of how an ask ended, which is recorded."""
-        proposal = self._pending.pop(id).proposal
-        genotype, parent, memo = proposal.genotype, proposal.parent, proposal.memo
-        outcome, fitness = evaluation.outcome, evaluation.fitness
-        individual = Individual(id, genotype, outcome, fitness, parent, memo, evaluation.metrics, evaluation.curve)
+        individual = Individual.of(id, self._pending.pop(id).proposal, evaluation)
         notes = self._learn(individual)
         reach(Failpoint.LEARNED)
         if notes:
@@ -432,11 +429,8 @@ class PopulationManager:
                 f"{individual.id} has {has}: start a new run with one of these, or with another evaluator"
             )
         self.population.add(individual)
-        with calling(self.strategy, "tell"), self._limit_time():
-            return check_notes(self.strategy.tell(individual, self._rng(individual.id, _TELL)))
+        with calling(self.strategy, "tell"), self._alarm.limit():
+            return check_notes(self.strategy.tell(individual, self._rng(individual.id, TELL)))
 
     def _rng(self, *ids: int) -> np.random.Generator:
-        """Make the generator of one event: a function of the run's seed, the id and the kind of event."""
-        import numpy as np
-
-        return np.random.default_rng([self.config.seed, *ids])
+        return draw_for(self.config.seed, *ids)

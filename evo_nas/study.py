@@ -21,7 +21,8 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from evo_nas.config import OPTION_TABLES, RunConfig, Tables, differences, read_setting
 from evo_nas.errors import EvoNasError, RunFolderError, UsageError, calling
 from evo_nas.manager import Listener
-from evo_nas.run import Parts, build, fill_options, load_config, read_stored_config, resume, start
+from evo_nas.run.parts import Parts, build, fill_options, load_config, read_stored_config
+from evo_nas.run.search import resume, start
 from evo_nas.storage.endings import Reason
 from evo_nas.storage.history import History
 from evo_nas.storage.log import read_log
@@ -119,8 +120,8 @@ def plan_study(
     An option of ``[strategy]`` goes to every strategy that has it; those in a strategy's brackets to it alone.
 
     Raises:
-        UsageError: as :func:`evo_nas.run.load_config` does; if a strategy is listed twice; or if something is set that
-            is the study's own, such as the seed.
+        UsageError: as :func:`evo_nas.run.parts.load_config` does; if a strategy is listed twice; or if something is
+            set that is the study's own, such as the seed.
     """
     for table, name, _ in map(read_setting, settings):
         if table == "run" and name in ("strategy", "seed"):

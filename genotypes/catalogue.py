@@ -21,6 +21,10 @@ SPACES: Final = Registry(
         "bits": "genotypes.spaces.bits:BitsSpace",
         "nasbench201": "genotypes.spaces.nasbench201:NASBench201Space",
         "natsbench-size": "genotypes.spaces.natsbench:NATSBenchSizeSpace",
+        "fcnet": "genotypes.spaces.fcnet:FCNetSpace",
+        "widths": "genotypes.spaces.widths:WidthsSpace",
+        "nasfpn": "genotypes.spaces.nasfpn:NASFPNSpace",
+        "detnas": "genotypes.spaces.detnas:DetNASSpace",
     },
 )
 """A new space is a file beside ``nasnet.py`` and a line here."""

@@ -152,6 +152,13 @@ class Individual:
     metrics: Mapping[str, float] = field(default_factory=dict, hash=False)
     curve: tuple[float, ...] = ()
 
+    @classmethod
+    def of(cls, id: int, proposal: Proposal, evaluation: Evaluation) -> Individual:
+        """Return what a proposal, asked under this id, has become with its evaluation."""
+        genotype, parent, memo = proposal.genotype, proposal.parent, proposal.memo
+        outcome, fitness = evaluation.outcome, evaluation.fitness
+        return cls(id, genotype, outcome, fitness, parent, memo, evaluation.metrics, evaluation.curve)
+
     @property
     def ok(self) -> bool:
         """Whether it has a fitness: trained, or taken over from the same network."""

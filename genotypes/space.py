@@ -48,7 +48,8 @@ class SearchSpace(ABC):
     * :meth:`network`, where what it describes is no pair of cells and it is to be trained all the same;
     * :meth:`key`, where several genotypes mean the same network;
     * :meth:`words`, where genotypes have parts that can be compared wherever they stand, such as paths;
-    * :meth:`neighbours`, where :meth:`check` refuses some combinations.
+    * :meth:`neighbours`, where :meth:`check` refuses some combinations;
+    * :meth:`crossover`, where :meth:`check` refuses some, or a decision means something else after another one.
 
     Randomness arrives as a ``numpy.random.Generator``; a space draws from nothing else and holds no state.
     """
@@ -131,6 +132,22 @@ class SearchSpace(ABC):
         position = self._open[int(rng.random() * len(self._open))]
         step = 1 + int(rng.random() * (self._sizes[position] - 1))
         return _replace(parent, position, (parent.choices[position] + step) % self._sizes[position])
+
+    @property
+    def has_crossover(self) -> bool:
+        """Whether :meth:`crossover` makes valid children only: by default where every combination is valid."""
+        kind = type(self)
+        return kind.check is SearchSpace.check or kind.crossover is not SearchSpace.crossover
+
+    def crossover(self, first: Genotype, second: Genotype, rng: np.random.Generator, share: float = 0.5) -> Genotype:
+        """Return a child of two parents: each decision is the second's with probability ``share``, else the first's.
+
+        This is uniform crossover (Syswerda 1989). With a random genotype as the second parent each decision is drawn
+        again with that probability.
+        """
+        draws = rng.random(len(first.choices)).tolist()
+        pairs = zip(first.choices, second.choices, draws, strict=True)
+        return Genotype.without_check(self.spelling, tuple([b if u < share else a for a, b, u in pairs]))
 
     def neighbours(self, genotype: Genotype) -> Sequence[Genotype]:
         """Return every valid genotype that differs in one decision, in a fixed order; made when they are looked at.

@@ -1,4 +1,4 @@
-"""The published cells, as pairs with the output lists and the stacking of their released networks.
+"""The published cells, as pairs with the output lists and the stacking of their released networks; pyramids, chains.
 
 The cells are those that the released code builds. Where a transcription of a paper's figure differs from it, the
 published counts of parameters and mult-adds decide (see docs/networks.md).
@@ -9,6 +9,8 @@ from __future__ import annotations
 from typing import Final
 
 from genotypes.cell import Block, Cell, CellPair, Edge
+from genotypes.chain import Chain, ChainSize
+from genotypes.pyramid import Merge, Pyramid
 
 _OPS: Final = {
     "id": "identity",
@@ -105,3 +107,34 @@ CELLS: Final[dict[str, CellPair]] = {
     "darts-v2": DARTS_V2,
 }
 """Name, as ``--cell`` takes it -> the published pair of cells."""
+
+NAS_FPN: Final = Pyramid(
+    (
+        Merge(4, "attention", (1, 3)),
+        Merge(4, "sum", (1, 5)),
+        Merge(3, "sum", (0, 6)),
+        Merge(4, "sum", (6, 7)),
+        Merge(5, "attention", (7, 8)),
+        Merge(7, "attention", (6, 9)),
+        Merge(6, "attention", (9, 10)),
+    )
+)
+"""The pyramid of NAS-FPN at 7 merging cells (Ghiasi et al. 2019), as released (tensorflow/tpu, detection/nasfpn.py)."""
+
+PYRAMIDS: Final[dict[str, Pyramid]] = {"nas-fpn": NAS_FPN}
+"""Name, as ``--cell`` takes it -> the published feature pyramid."""
+
+_LARGE: Final = (8, 8, 16, 8)
+_LARGE_GENE: Final = "0 0 3 1 2 1 0 2 | 0 3 1 2 3 3 2 0 | 2 1 1 3 2 0 2 2 2 1 3 1 0 3 3 3 | 1 3 3 3 3 3 3 3"
+CHAINS: Final[dict[str, Chain]] = {
+    "detnas-coco-fpn-300m": Chain.of_gene("2 1 2 0 | 2 1 1 2 | 3 3 1 3 0 0 3 1 | 3 1 3 2"),
+    "detnas-coco-retinanet-300m": Chain.of_gene("2 3 1 1 | 3 2 1 3 | 3 1 1 1 3 3 2 0 | 3 3 3 3"),
+    "detnas-coco-fpn-1.3g": Chain.of_gene(_LARGE_GENE, ChainSize(_LARGE, (96, 240, 480, 960), stem=48)),
+    "detnas-coco-fpn-3.8g": Chain.of_gene(_LARGE_GENE, ChainSize(_LARGE, (172, 432, 864, 1728), stem=72, last=1728)),
+    "single-path-one-shot": Chain.of_gene("2 1 0 1 | 2 0 2 0 | 2 0 2 3 0 0 0 0 | 3 2 3 3"),
+}
+"""Name, as ``--cell`` takes it -> the published chain.
+
+DetNAS (Chen et al. 2019) as released (megvii-model/DetNAS, configs), and the network of single path one-shot (Guo et
+al. 2019; megvii-model/SinglePathOneShot, README).
+"""

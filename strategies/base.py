@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import ClassVar, Self
 
 import numpy as np
 
 from genotypes.genotype import Genotype, shorten
-from genotypes.individual import Individual, Proposal
+from genotypes.individual import Cost, Individual, Proposal
 from genotypes.plain import check_count, check_names, real
 from genotypes.population import Population
 from genotypes.space import SearchSpace
@@ -25,7 +25,7 @@ class SearchStrategy(ABC):
     The caller promises:
 
     * ``suited`` is called first, before anything is written, and the search uses the strategy that it returns; then
-      :attr:`window` is read; then ``start`` is called, once.
+      :attr:`window` is read; then ``use_cost`` is called; then ``start``, once.
     * ``ask`` and ``tell`` each get a generator of their own, a function of the run's seed and of the id that the
       ask will get or the tell has. Nothing else may be drawn from.
     * an individual with a fitness carries the metrics that :attr:`needs` names.
@@ -61,6 +61,14 @@ class SearchStrategy(ABC):
         return ()
 
     @property
+    def evaluator_options(self) -> Mapping[str, object]:
+        """Options that an evaluator must have for this strategy, where the user leaves them open; by default none.
+
+        Those that the evaluator does not have are passed over.
+        """
+        return {}
+
+    @property
     def lookback(self) -> int | None:
         """The number of youngest individuals with a fitness that determine all later asks; by default ``None``: all.
 
@@ -80,6 +88,21 @@ class SearchStrategy(ABC):
             ValueError: naming what the space lacks, and which spaces have it.
         """
         return self
+
+    def use_cost(  # noqa: B027
+        self,
+        space: SearchSpace,
+        cost: Callable[[Genotype], Cost | None],
+        allows: Callable[[Genotype], bool] = lambda genotype: True,
+    ) -> None:
+        """Take the evaluator's count of a network that is not trained, a pure function; by default do without it.
+
+        It says ``None`` where costs have no meaning. ``allows`` says whether a network is within the limits of the
+        search: one that is not is refused, without training. Both take milliseconds, and more for a large network.
+
+        Raises:
+            ValueError: if this strategy can do nothing with it; it says why.
+        """
 
     def start(self, space: SearchSpace, rng: np.random.Generator) -> None:
         """Prepare to search ``space``; by default store it as ``self.space``."""

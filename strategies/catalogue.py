@@ -17,6 +17,10 @@ STRATEGIES: Final = Registry(
         "pnas": "strategies.progressive:ProgressiveSearch",
         "local": "strategies.local:LocalSearch",
         "guided": "strategies.guided:GuidedEvolution",
+        "genetic": "strategies.genetic:GeneticSearch",
+        "optuna": "strategies.optuna_sampler:OptunaSampler",
+        "morphnet": "strategies.morphnet:MorphNet",
+        "multiplier": "strategies.morphnet:Multiplier",
     },
 )
 """A new strategy is a file beside this one and a line here."""

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import bisect
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Final
 
 import numpy as np
 
 from genotypes.genotype import Genotype, GenotypeError
-from genotypes.individual import Individual, Proposal
+from genotypes.individual import Cost, Individual, Proposal
 from genotypes.population import Population
 from genotypes.ranges import check_ranges
 from genotypes.space import SearchSpace
@@ -35,6 +35,9 @@ from strategies.models.gaussian_process import (
 
 _GROWTH: Final = 1.2
 """Factor by which the number of examples grows between two choices of the kernel."""
+
+_MOST_LOOKS: Final = 200
+"""Candidates of which one within the limits is sought; each is counted, in milliseconds."""
 
 _LAST_RESORT: Final = 100
 """Random genotypes to look through for a new one where all children are known."""
@@ -68,8 +71,18 @@ class GuidedEvolution(SearchStrategy):
     memory: int = 500
 
     def __post_init__(self) -> None:
+        self._allows: Callable[[Genotype], bool] = lambda genotype: True
         check_ranges(self, initial="[2, inf)", parents="[1, inf)", children="[1, inf)")
         check_ranges(self, strangers="[0, inf)", memory="[10, inf)", further="[0, 1)")
+
+    def use_cost(
+        self,
+        space: SearchSpace,
+        cost: Callable[[Genotype], Cost | None],
+        allows: Callable[[Genotype], bool] = lambda genotype: True,
+    ) -> None:
+        """Take what says which candidates are within the limits: of the others nothing can be learned."""
+        self._allows = allows
 
     def start(self, space: SearchSpace, rng: np.random.Generator) -> None:
         """Draw the first candidates, and scale the distances between genotypes."""
@@ -97,15 +110,19 @@ class GuidedEvolution(SearchStrategy):
         if asked < self.initial:
             return Proposal(self._design[asked])
         if len(self._examples) < 2:
-            return Proposal(self.space.sample(rng))
+            samples = [self.space.sample(rng) for _ in range(_MOST_LOOKS)]
+            return Proposal(next(filter(self._allows, samples), samples[0]))
         known = self._keys | {self.space.key(proposal.genotype) for proposal in pending}
         ranking = self._rank(self._candidates(rng), [proposal.genotype for proposal in pending])
         strangers = (Proposal(self.space.sample(rng)) for _ in range(_LAST_RESORT))
         proposal = Proposal(self.space.sample(rng))
-        # Keys are dear: only those of the most promising are spelled.
+        looks = 0
+        # Keys and costs are dear: only those of the most promising are looked at.
         for proposal in itertools.chain(ranking, strangers):
             if self.space.key(proposal.genotype) not in known:
-                break
+                looks += 1
+                if looks == _MOST_LOOKS or self._allows(proposal.genotype):
+                    break
         return proposal
 
     def tell(self, individual: Individual, rng: np.random.Generator) -> None:

@@ -5,6 +5,7 @@ Hypothesis has no deadlines, and no test has one: what hangs is ended by the tim
 
 from __future__ import annotations
 
+import gc
 import os
 import resource
 import subprocess
@@ -17,7 +18,7 @@ import pytest
 from hypothesis import settings
 
 if TYPE_CHECKING:
-    from evo_nas.run import Run
+    from evo_nas.run.search import Run
 
 ROOT = Path(__file__).parents[1]
 
@@ -33,16 +34,10 @@ settings.register_profile("evo_nas", deadline=None, database=None, derandomize=T
 settings.load_profile("evo_nas")
 
 
-PROMISES = ("hostile", "survival")
-"""Folders whose tests hold promises, and are marked by the folder's name; ``make check`` leaves them out."""
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark tests by the folder they lie in."""
-    for item in items:
-        folder = item.path.relative_to(ROOT / "tests").parts[0] if item.path.is_relative_to(ROOT / "tests") else ""
-        if folder in PROMISES:
-            item.add_marker(folder)
+def pytest_collection_finish() -> None:
+    """Spare the garbage collector torch, pandas and thousands of tests, which all stay: a tenth of a test's time."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -82,7 +77,8 @@ def toy_run(tmp_path: Path) -> Callable[..., Run]:
 
     def begin(name: str = "run", settings: tuple[str, ...] = (), **flags: Any) -> Run:
         flags = {"strategy": "random", "evaluator": "toy", "trials": 10, **flags}
-        from evo_nas.run import build, load_config, start
+        from evo_nas.run.parts import build, load_config
+        from evo_nas.run.search import start
         from evo_nas.storage.run_folder import RunFolder
 
         config = load_config(flags, settings=settings, environ={})

@@ -6,6 +6,7 @@ import sqlite3
 import zlib
 from contextlib import closing
 from pathlib import Path
+from struct import pack
 
 from evo_nas.storage.schema import INDEXES, TABLES
 
@@ -24,9 +25,33 @@ UPDATE attempt SET sum = row_sum(trial, number, started_at, ended_at, outcome);
 """The checksums, as docs/history.md has them."""
 
 
+def row_sum(*values: object) -> int:
+    """Sum up the values of a row, byte by byte as docs/history.md spells them."""
+    return zlib.crc32(b"(" + pack("<i", len(values)) + b"".join(map(_spell, values)))
+
+
+def _spell(value: object) -> bytes:
+    match value:
+        case None:
+            return b"N"
+        case float():
+            return b"g" + pack("<d", value)
+        case str():
+            data = value.encode()
+            return b"u" + pack("<i", len(data)) + data
+        case bytes():  # there is none but in what is damaged
+            return b"s" + pack("<i", len(value)) + value
+        case int() if -(2**31) <= value < 2**31:
+            return b"i" + pack("<i", value)
+        case int():
+            digits = [abs(value) >> shift & 0x7FFF for shift in range(0, abs(value).bit_length(), 15)]
+            return b"l" + pack(f"<i{len(digits)}H", len(digits) if value > 0 else -len(digits), *digits)
+    raise AssertionError(f"no value of a history: {value!r}")
+
+
 def add_sums(connection: sqlite3.Connection) -> None:
     """Give every row the sum of what stands in it."""
-    connection.create_function("row_sum", -1, lambda *values: zlib.crc32(ascii(values).encode()))
+    connection.create_function("row_sum", -1, row_sum)
     connection.executescript(SUMS)
 
 

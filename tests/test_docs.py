@@ -1,4 +1,4 @@
-"""Every command and every piece of Python in the README and in the guides is run, and the tables are true."""
+"""Every command and every piece of Python in the guides is run, and the tables are true."""
 
 from __future__ import annotations
 
@@ -21,73 +21,18 @@ from evo_nas.commands.list import reference
 from evo_nas.errors import EvoNasError
 from evo_nas.evaluators.proxy.evaluator import ProxyEvaluator
 from evo_nas.evaluators.proxy.presets import PRESETS
+from evo_nas.evaluators.tabular.published import BENCHMARKS
 from evo_nas.signals import EXIT_CODES
 from evo_nas.storage.history import History
 from evo_nas.training.recipes import RECIPES, Recipe
 from genotypes.catalogue import SPACES, build_space
 from genotypes.stacking import STACKINGS
 from genotypes.zoo import CELLS
+from tests.pages import ROOT, blocks, commands, examples, run, shown
 
 pytestmark = pytest.mark.slow
 
-ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
-
-
-def blocks(file: str, language: str) -> list[str]:
-    """Fenced blocks of one language; those marked `no-test` need a network or data that is not there."""
-    return re.findall(rf"```{language}\n(.*?)```", (ROOT / file).read_text("utf-8"), flags=re.DOTALL)
-
-
-def commands(file: str) -> list[str]:
-    lines = [line for block in blocks(file, "bash") for line in block.splitlines()]
-    return [line for line in lines if line.startswith("python -m evo_nas ")]
-
-
-def shown(file: str) -> tuple[str, str]:
-    """Return the command with which a guide opens, and the output that it shows."""
-    opening = re.search(
-        r"```bash\n(python .*)\n```\n\n```text\n(.*?)```", (ROOT / file).read_text("utf-8"), flags=re.DOTALL
-    )
-    assert opening, f"{file} opens with no command and its output"
-    return opening[1], opening[2]
-
-
-def examples(file: str) -> dict[str, str]:
-    """Python files that a guide shows whole: name, on the first line, -> text."""
-    found = {}
-    for text in blocks(file, "python"):
-        name = re.match(r"# ([\w/]+\.py)\n", text)
-        assert name, "an example starts with the name of its file"
-        found[name[1]] = text
-    return found
-
-
-def run(folder: Path, *command: str) -> subprocess.CompletedProcess[str]:
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(folder), str(ROOT)])}
-    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, f"{shlex.join(command)}\n{done.stdout}{done.stderr}"
-    return done
-
-
-def test_every_command_of_the_readme_works(tmp_path: Path) -> None:
-    found = commands("README.md")
-    assert len(found) >= 7
-    for line in found:
-        _, *arguments = shlex.split(line)
-        # As printed, but for the budget, which would take minutes: of two --trials the last counts.
-        if arguments[2] == "run":
-            arguments += ["--trials", "2", "--set", "evaluator.epochs=1"]
-        elif arguments[2] == "resume":
-            arguments += ["--trials", "3"]
-        run(tmp_path, sys.executable, *arguments)
-
-
-def test_the_python_of_the_readme_works(tmp_path: Path) -> None:
-    (code,) = blocks("README.md", "python")
-    assert len(code.strip().splitlines()) <= 6
-    out = run(tmp_path, sys.executable, "-c", code).stdout
-    assert out.count("nasnet:") == 5
 
 
 def test_the_examples_of_contributing_work(tmp_path: Path) -> None:
@@ -108,13 +53,30 @@ def test_a_benchmark_of_ones_own_is_searched_as_the_guide_says(tmp_path: Path) -
     (text,) = examples("docs/benchmarks.md").values()
     (tmp_path / "bench").mkdir()
     (tmp_path / "bench" / "mine.py").write_text(text)
-    found = commands("docs/benchmarks.md")
+    found = [line for line in commands("docs/benchmarks.md") if "runs/towers" in line]
     assert len(found) == 3
     for line in found:
         done = run(tmp_path, sys.executable, *shlex.split(line)[1:])
         if " show " in line:
             assert "200 ok" in done.stdout
             assert "right2: " in done.stdout, "the readable form of a space without cells"
+
+
+def test_a_published_benchmark_is_searched_as_the_guide_says(tmp_path: Path) -> None:
+    found = [line for line in commands("docs/benchmarks.md") if "runs/towers" not in line]
+    assert len(found) == 3
+    *_, best, front = (run(tmp_path, sys.executable, *shlex.split(line)[1:]).stdout for line in found)
+    assert "500 ok" in best
+    assert "latency" in front
+    text = (DOCS / "benchmarks.md").read_text("utf-8")
+    assert [name for name in BENCHMARKS if f"| `{name}` |" not in text] == []
+
+
+def test_the_search_on_a_supernet_of_the_guide_works(tmp_path: Path) -> None:
+    running, showing = commands("docs/supernet.md")
+    budget = ("--trials", "3", "--set", "evaluator.epochs=1", "--set", "evaluator.train_images=64")
+    run(tmp_path, sys.executable, *shlex.split(running)[1:], *budget)
+    assert "3 ok" in run(tmp_path, sys.executable, *shlex.split(showing)[1:]).stdout
 
 
 def test_the_study_of_the_guide_works(tmp_path: Path) -> None:
@@ -186,14 +148,19 @@ def trimmed(text: str) -> list[str]:
 
 def test_the_cells_of_the_guide_are_drawn_and_compared(tmp_path: Path) -> None:
     found = commands("docs/cells.md")
-    assert len(found) == 7
+    assert len(found) == 8
     for line in found:
         run(tmp_path, sys.executable, *shlex.split(line)[1:])
     (code,) = blocks("docs/cells.md", "python")
     assert "graph edit distance 22" in run(tmp_path, sys.executable, "-c", code).stdout
-    names = ("published.svg", "column.pdf", "nasnet.dot", "diff.png", "diff.svg", "drift.png")
+    names = ("published.svg", "column.pdf", "nasnet.dot", "nas-fpn.pdf", "diff.png", "diff.svg", "drift.png")
     reports = [f"runs/cells/figures/{name}.png" for name in ("cells", "operations")]
     assert all((tmp_path / name).stat().st_size > 1000 for name in (*names, *reports))
+
+
+def test_the_boxes_of_the_guide_open(tmp_path: Path) -> None:
+    code = next(block for block in blocks("docs/detection.md", "python") if "open_boxes" in block)
+    assert run(tmp_path, sys.executable, "-c", code).stdout.startswith("torch.Size([24, 1, 64, 64]) 4 ")
 
 
 def test_the_training_of_the_guide_works(tmp_path: Path) -> None:
@@ -265,7 +232,9 @@ def test_the_front_of_the_guide_is_found_shown_and_drawn(tmp_path: Path) -> None
 
 
 def test_the_study_of_the_guide_to_strategies_ends_as_it_shows(tmp_path: Path) -> None:
-    (line,) = commands("docs/strategies.md")
+    line, *others = commands("docs/strategies.md")
+    for other in others:
+        run(tmp_path, sys.executable, *shlex.split(other)[1:])
     printed = run(tmp_path, sys.executable, *shlex.split(line)[1:]).stdout.splitlines()
     (shown,) = blocks("docs/strategies.md", "text")
     assert trimmed(shown) == printed[2:11]
@@ -284,13 +253,16 @@ def test_the_table_of_presets_is_true(tmp_path: Path) -> None:
 
 
 def test_the_table_of_spaces_is_true(tmp_path: Path) -> None:
-    listed, searched = commands("docs/spaces.md")
+    listed, searched, *of_pyramids = commands("docs/spaces.md")
     assert all(name in run(tmp_path, sys.executable, *shlex.split(listed)[1:]).stdout for name in SPACES)
-    run(tmp_path, sys.executable, *shlex.split(searched)[1:])
+    for line in (searched, *of_pyramids):
+        run(tmp_path, sys.executable, *shlex.split(line)[1:])
     text = (ROOT / "docs" / "spaces.md").read_text("utf-8")
     rows = re.findall(r"^\| `([\w-]+)` \| (\S+) \| (\S+) \|", text, flags=re.MULTILINE)
     assert [name for name, *_ in rows] == list(SPACES)
     for name, decisions, size in rows:
+        if name == "widths":  # they are the network's
+            continue
         space = build_space(name)
         assert (decisions, size) == (str(len(space.decisions)), f"{space.size:{',' if space.size < 1e6 else '.2e'}}")
         assert f"**{name}**" in text, "its mutation"

@@ -7,6 +7,7 @@ imports count, also those inside a function and those for types alone. docs/arch
 from __future__ import annotations
 
 import ast
+import functools
 import sys
 from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import dataclass
@@ -15,13 +16,13 @@ from pathlib import Path
 import pytest
 
 from benchmarks.house import count_sql, find_functions, find_paraphrases, find_participle, find_tables
-from benchmarks.sources import read_product
+from benchmarks.sources import Source, read_product
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("genotypes", "strategies", "evo_nas", "analysis")
 ALLOWED = {
     "genotypes": {"numpy"},
-    "strategies": {"numpy", "torch", "deap", "scipy", "sklearn", "threadpoolctl"},
+    "strategies": {"numpy", "torch", "deap", "scipy", "sklearn", "threadpoolctl", "optuna"},
     "analysis": {"numpy", "pandas", "matplotlib", "scipy", "jinja2", "networkx", "pyarrow"},
 }
 """What of other people's a package may import, beside the standard library."""
@@ -57,6 +58,7 @@ HOMES = {
     "strategies": {
         "torch": {"models/controller.py", "models/lstm_surrogate.py", "reinforcement.py"},
         "deap": {"evolution.py", "objectives.py"},
+        "optuna": {"optuna_sampler.py", "models/optuna_study.py"},
     },
     "evo_nas": {"ray": {"executors/ray.py"}},
     "analysis": {"pyarrow": {"frames.py"}},
@@ -90,6 +92,7 @@ def files_of(package: str) -> list[Path]:
     return sorted((ROOT / package).rglob("*.py"))
 
 
+@functools.cache
 def path_of(module: str) -> str | None:
     """Return the file of one of our modules."""
     if module.split(".")[0] in PACKAGES:
@@ -100,37 +103,46 @@ def path_of(module: str) -> str | None:
     return None
 
 
-def imports() -> Iterator[Import]:
-    for package in PACKAGES:
-        for path in files_of(package):
-            yield from imports_of(path)
+@functools.cache
+def sources() -> list[Source]:
+    found, _ = read_product(ROOT)
+    return found
 
 
-def imports_of(path: Path) -> Iterator[Import]:
-    file = path.relative_to(ROOT).as_posix()
+@functools.cache
+def imports() -> list[Import]:
+    found = [each for source in sources() for each in imports_of(source)]
+    assert len(found) > 200
+    return found
 
+
+@functools.cache
+def arrows() -> list[tuple[Import, str]]:
+    """Return the imports of our files by others, each with the file that is imported."""
+    found = [(i, target) for i in imports() if (target := path_of(i.module)) is not None and target != i.file]
+    assert len(found) > 400
+    return found
+
+
+def imports_of(source: Source) -> Iterator[Import]:
     def visit(node: ast.AST, at_load: bool, for_types: bool) -> Iterator[Import]:
         for child in ast.iter_child_nodes(node):
             if isinstance(child, ast.Import):
                 for name in child.names:
-                    yield Import(file, name.name, child.lineno, at_load, for_types)
+                    yield Import(source.file, name.name, child.lineno, at_load, for_types)
             elif isinstance(child, ast.ImportFrom):
-                assert child.level == 0, f"{file}:{child.lineno}: write the whole name"
+                assert child.level == 0, f"{source.file}:{child.lineno}: write the whole name"
                 # `from evo_nas import run, Run` imports the modules evo_nas.run and evo_nas.
                 names = {f"{child.module}.{name.name}" for name in child.names}
                 modules = {name if path_of(name) else child.module or "" for name in names}
                 for module in sorted(modules):
-                    yield Import(file, module, child.lineno, at_load, for_types)
+                    yield Import(source.file, module, child.lineno, at_load, for_types)
             else:
                 types = isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test)
                 inside = isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef)
                 yield from visit(child, at_load and not inside, for_types or types)
 
-    yield from visit(ast.parse(path.read_text("utf-8")), True, False)
-
-
-IMPORTS = list(imports())
-assert len(IMPORTS) > 200
+    yield from visit(source.tree, True, False)
 
 
 def broken(rule: str, found: list[Import]) -> str:
@@ -150,32 +162,37 @@ def floor_of(room: str) -> int:
     raise AssertionError(f"{room} stands on no floor: add it to FLOORS, and to docs/architecture.md")
 
 
-ARROWS = [(i, target) for i in IMPORTS if (target := path_of(i.module)) is not None and target != i.file]
-assert len(ARROWS) > 400
-
-
 @pytest.mark.parametrize("package", ALLOWED)
 def test_a_package_imports_only_the_libraries_that_it_is_about(package: str) -> None:
     allowed = ALLOWED[package] | set(PACKAGES) | set(sys.stdlib_module_names)
-    found = [i for i in IMPORTS if i.file.startswith(f"{package}/") and i.module.split(".")[0] not in allowed]
+    found = [i for i in imports() if i.file.startswith(f"{package}/") and i.module.split(".")[0] not in allowed]
     assert not found, broken(f"{package} may import {sorted(ALLOWED[package])} and the standard library", found)
 
 
 @pytest.mark.parametrize(("package", "library"), [(p, name) for p, libraries in HOMES.items() for name in libraries])
 def test_a_library_stays_at_home(package: str, library: str) -> None:
     homes = {f"{package}/{file}" for file in HOMES[package][library]}
-    users = [i for i in IMPORTS if i.file.startswith(f"{package}/") and i.module.split(".")[0] == library]
+    users = [i for i in imports() if i.file.startswith(f"{package}/") and i.module.split(".")[0] == library]
     assert {i.file for i in users} == homes, broken(f"{library} has its homes: {sorted(homes)}", users)
 
 
-def test_the_home_of_ray_is_imported_inside_functions() -> None:
-    found = [i for i, target in ARROWS if target == "evo_nas/executors/ray.py" and i.at_load]
-    assert not found, broken("ray is an extra", found)
+@pytest.mark.parametrize("home", ["evo_nas/executors/ray.py", "strategies/models/optuna_study.py"])
+def test_the_home_of_an_extra_is_imported_inside_functions(home: str) -> None:
+    found = [i for i, target in arrows() if target == home and i.at_load]
+    assert not found, broken("an extra may be missing", found)
+
+
+@pytest.mark.parametrize("extra", ["optuna"])
+def test_an_extra_of_strategies_is_imported_inside_functions(extra: str) -> None:
+    used = [i for i in imports() if i.module.split(".")[0] == extra and i.file != "strategies/models/optuna_study.py"]
+    assert used
+    found = [i for i in used if i.at_load and not i.for_types]
+    assert not found, broken("an extra may be missing", found)
 
 
 def test_every_import_runs_down() -> None:
     found = []
-    for i, target in ARROWS:
+    for i, target in arrows():
         above, below = room_of(i.file), room_of(target)
         may_see = SEEN_BY.get(above, {below})
         if above != below and (floor_of(above) >= floor_of(below) or below not in may_see):
@@ -197,7 +214,7 @@ def test_no_circle(depth: int | None) -> None:
         return file if depth is None else parts[: min(depth, len(parts) - 1)] if len(parts) > depth else parts
 
     graph: dict[Hashable, set[Hashable]] = {}
-    for i, target in ARROWS:
+    for i, target in arrows():
         if node(i.file) != node(target):
             graph.setdefault(node(i.file), set()).add(node(target))
     done: set[Hashable] = set()
@@ -229,28 +246,27 @@ def test_no_file_is_long() -> None:
 
 
 def test_sql_on_a_history_stands_in_storage_alone() -> None:
-    sources, _ = read_product(ROOT)
-    tables = find_tables(sources)
+    tables = find_tables(sources())
     assert {"trial", "curve", "note", "attempt"} <= set(tables)
-    found = count_sql(sources, tables)
+    found = count_sql(sources(), tables)
     assert sum(found.values()) > 20
     assert not [file for file in found if not file.startswith("evo_nas/storage/")], found
 
 
 def test_the_catalogues_are_read_by_the_composition_root_alone() -> None:
     readers = {
-        "evo_nas/run.py",
+        "evo_nas/run/parts.py",
         "evo_nas/commands/list.py",
         "evo_nas/commands/cell_sources.py",
         "evo_nas/commands/run.py",
     }
     catalogues = {"strategies.catalogue", "genotypes.catalogue", "evo_nas.evaluators.catalogue"}
-    found = [i for i in IMPORTS if i.module in catalogues and i.file not in readers]
+    found = [i for i in imports() if i.module in catalogues and i.file not in readers]
     assert not found, broken(f"catalogues are read by {sorted(readers)}", found)
 
 
 def test_the_manager_sees_interfaces_only() -> None:
-    seen = {i.module for i in IMPORTS if i.file == "evo_nas/manager.py" and i.module.split(".")[0] in PACKAGES}
+    seen = {i.module for i in imports() if i.file == "evo_nas/manager.py" and i.module.split(".")[0] in PACKAGES}
     assert seen <= {
         "evo_nas.config",
         "evo_nas.errors",
@@ -274,7 +290,7 @@ def test_the_manager_sees_interfaces_only() -> None:
 
 
 def test_analysis_is_imported_by_commands_and_the_face_alone_not_at_load() -> None:
-    found = [i for i in IMPORTS if i.file.startswith("evo_nas/") and i.module.split(".")[0] == "analysis"]
+    found = [i for i in imports() if i.file.startswith("evo_nas/") and i.module.split(".")[0] == "analysis"]
     assert found
     may = ("evo_nas/commands/", "evo_nas/api/", "evo_nas/__init__.py")
     wrong = [i for i in found if not i.file.startswith(may) or (i.at_load and not i.for_types)]
@@ -282,15 +298,15 @@ def test_analysis_is_imported_by_commands_and_the_face_alone_not_at_load() -> No
 
 
 def test_files_are_imported_and_not_faces() -> None:
-    found = [i for i in IMPORTS if i.module in PACKAGES]
+    found = [i for i in imports() if i.module in PACKAGES]
     assert not found, broken("write `from genotypes.cell import Cell`", found)
 
 
 def test_every_package_is_typed_and_every_file_says_what_it_is() -> None:
     for package in PACKAGES:
         assert (ROOT / package / "py.typed").exists()
-        for path in (ROOT / package).rglob("*.py"):
-            assert ast.get_docstring(ast.parse(path.read_text("utf-8"))), f"{path} has no docstring"
+    for source in sources():
+        assert ast.get_docstring(source.tree), f"{source.file} has no docstring"
 
 
 def test_no_file_is_named_after_nothing() -> None:
@@ -299,15 +315,13 @@ def test_no_file_is_named_after_nothing() -> None:
 
 
 def test_functions_are_named_by_what_they_do() -> None:
-    sources, _ = read_product(ROOT)
-    functions = [each for each in find_functions(sources) if not each.is_property and find_participle(each.name)]
+    functions = [each for each in find_functions(sources()) if not each.is_property and find_participle(each.name)]
     assert {each.name for each in functions} >= PARTICIPLES, "one is no more: take it from the list"
     wrong = [f"{each.file}:{each.line} {each.path}" for each in functions if each.name not in PARTICIPLES]
     assert not wrong, "\n".join(["name it by a verb: plan_layers() and not planned()", *wrong])
 
 
 def test_docstrings_open_with_a_verb_or_a_noun() -> None:
-    sources, _ = read_product(ROOT)
-    found = list(find_paraphrases(sources))
+    found = list(find_paraphrases(sources()))
     rule = "write `Return ...` for a function, a noun for a class or a module; not `What ...` or `How ...`"
     assert not found, "\n".join([rule, *found])

@@ -194,6 +194,7 @@ def _draw(layout: Layout, ax: Axes, title: str | None, marked: Marks) -> Axes:
     area = ax.get_window_extent()
     # Lines and arrowheads have no size in inches of the layout: they are scaled as the boxes will be.
     scale = min(area.width / layout.width, area.height / layout.height) / ax.figure.dpi
+    # The limits stand: add_patch would work out the extent of each curve and letter for them, most of the time of all.
     for wire in layout.wires:
         _draw_wire(wire, ax, scale)
     for box in layout.boxes:
@@ -221,7 +222,7 @@ def _draw_wire(wire: Wire, ax: Axes, scale: float) -> None:
         middle = (y0 + y1) / 2
         points += [(x0, middle), (x1, middle), (x1, y1)]
         codes += [Path.CURVE4] * 3
-    ax.add_patch(
+    ax.add_artist(
         FancyArrowPatch(
             path=Path(points, codes),
             arrowstyle="-|>" if wire.arrow else "-",
@@ -246,7 +247,7 @@ def _draw_box(box: Box, ax: Axes, scale: float, *, marked: bool) -> None:
         edge = ink = _IDLE
         fill = "#ffffff"
     radius = 0.05 if box.kind in ("op", "concat") else box.height / 2
-    ax.add_patch(
+    ax.add_artist(
         FancyBboxPatch(
             (box.x - box.width / 2, box.y - box.height / 2),
             box.width,
@@ -259,7 +260,7 @@ def _draw_box(box: Box, ax: Axes, scale: float, *, marked: bool) -> None:
         )
     )
     for line, y in zip(box.text, baselines(box), strict=True):
-        ax.add_patch(PathPatch(letters(line, box, y), facecolor=ink, linewidth=0, zorder=3))
+        ax.add_artist(PathPatch(letters(line, box, y), facecolor=ink, linewidth=0, zorder=3))
 
 
 def baselines(box: Box) -> list[float]:

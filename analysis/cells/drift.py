@@ -11,6 +11,7 @@ from typing import Any, Final
 import numpy as np
 import pandas as pd
 
+from analysis.cells.designs import read_chain, read_pyramid, read_widths
 from analysis.frames import HistoryError
 from genotypes.cell import INPUTS, Cell, CellPair
 from genotypes.genotype import GenotypeError, shorten
@@ -80,7 +81,8 @@ def operation_drift(frame: pd.DataFrame, window: int | None = None) -> pd.DataFr
     matrix, names = _matrix([_counts_of_text(text) for text in texts])
     if not names:
         spaces = ", ".join(shorten(space, 40) for space in trained["space"].unique())
-        raise HistoryError(f"there are no operations to follow: {spaces} describes none")
+        mend = "; --kind widths draws widths" if any(read_widths(text) for text in texts) else ""
+        raise HistoryError(f"there are no operations to follow: {spaces} describes none{mend}")
     cells = np.array([cell for cell, _ in names])
     rows: list[tuple[Any, ...]] = []
     places = trained.assign(row=codes, window=(trained["sample"].astype("int64") - 1) // width)
@@ -111,15 +113,22 @@ def _count(cell: Cell) -> Counter[str]:
 
 
 def _counts_of_text(text: str) -> Counter[tuple[str, str]]:
-    """Count the operations in the text of a cell: of a pair of cells, or of an object whose values name some."""
+    """Count the operations in the text of a cell: of a pair of cells, or of an object whose values name some.
+
+    Those of a feature pyramid are its combinations, each with the level of what it makes; those of a chain its blocks.
+    """
     try:
         record = json.loads(text)
     except (json.JSONDecodeError, RecursionError, TypeError):
         return Counter()
+    if (pyramid := read_pyramid(text)) is not None:
+        return Counter(("cell", f"{merge.combine}_P{merge.level}") for merge in pyramid.merges)
+    if (chain := read_chain(text)) is not None:
+        return Counter(("cell", block) for block in chain.blocks)
     try:
         pair = CellPair.from_json(record)
     except (GenotypeError, RecursionError):
-        values = record.values() if isinstance(record, dict) else ()
+        values = record.values() if isinstance(record, dict) and not read_widths(text) else ()
         return Counter(("cell", value) for value in values if isinstance(value, str) and _is_word(value))
     sides = (("normal", pair.normal), ("reduction", pair.reduction))
     return Counter({(name, op): count for name, cell in sides for op, count in _count(cell).items()})

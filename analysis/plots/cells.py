@@ -11,24 +11,30 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from analysis.cells.chains import chain_dot, chains_figure
 from analysis.cells.difference import Difference
 from analysis.cells.dot import pair_dot
 from analysis.cells.drawing import CellColumn, columns_figure, pair_figure
 from analysis.cells.drift import operation_drift
+from analysis.cells.edges import edges_dot, edges_figure
 from analysis.cells.layout import op_text
+from analysis.cells.pyramids import PyramidColumn, pyramid_dot, pyramids_figure
 from analysis.frames import HistoryError, Paths, find_runs, load_history
 from analysis.palette import GRID, INK
 from analysis.plots.axes import legible, plain
 from analysis.plots.files import figure_file, save
 from evo_nas.system.atomic import make_folder, write_whole
 from genotypes.cell import CellPair
+from genotypes.chain import Chain
+from genotypes.edge_cell import EdgeCell
 from genotypes.genotype import shorten
+from genotypes.pyramid import Pyramid
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-Named: TypeAlias = tuple[str, str, CellPair]
-"""A pair of cells: its name, what else is said of it, and the pair."""
+Named: TypeAlias = tuple[str, str, CellPair | EdgeCell | Chain | Pyramid]
+"""A pair of cells, a chain of blocks or a feature pyramid: its name, what else is said of it, and itself."""
 
 _COLOURS: Final = ("#0072b2", "#e69f00", "#009e73", "#cc79a7")  # Okabe and Ito 2008: safe for the colour-blind
 _MAP: Final = "Blues"  # one hue, white is none: as safe
@@ -189,30 +195,54 @@ def difference_figure(difference: Difference) -> Figure:
     return figure
 
 
+def design_dot(design: CellPair | EdgeCell | Chain | Pyramid) -> str:
+    """Return a pair of cells, a cell of edges, a chain or a feature pyramid in DOT, the language of Graphviz."""
+    if isinstance(design, EdgeCell | Chain):
+        return edges_dot(design) if isinstance(design, EdgeCell) else chain_dot(design)
+    return pyramid_dot(design) if isinstance(design, Pyramid) else pair_dot(design)
+
+
 def plot_cells(named: Sequence[Named], output: Path, *, width: float | None = None) -> list[Path]:
     """Draw pairs of cells, each under its name; of ``output`` ending in .dot or .gv write a graph. Give the files.
 
-    ``width`` in inches is that of the picture of a single pair.
+    In place of pairs of cells there may be cells of edges, chains of blocks, or feature pyramids. ``width`` in inches
+    is that of the picture of one.
 
     Raises:
-        ValueError: if ``output`` is no picture, several pairs should become one graph or be of a width, or there are
-            too many.
+        ValueError: if ``output`` is no picture, several pairs should become one graph or be of a width, there are
+            too many, or they are of several kinds.
     """
+    kinds = {type(drawn) for _, _, drawn in named}
+    if len(kinds) > 1:
+        raise ValueError(
+            "pairs of cells, cells of edges, chains of blocks and feature pyramids need a picture each: name those of "
+            "one kind"
+        )
     if len(named) > 1 and width is not None:
         raise ValueError("a width is for one pair of cells: name one, or leave the width out")
     if output.suffix.lower() in (".dot", ".gv"):
         if len(named) > 1:
             raise ValueError(f"{output} holds one pair of cells: name one, or write a picture")
         make_folder(output.parent)
-        write_whole(output, pair_dot(named[0][2]))
+        write_whole(output, design_dot(named[0][2]))
         return [output]
     if len(named) > _MOST:
         raise ValueError(f"a picture has room for {_MOST} pairs of cells, not {len(named)}: name fewer")
-    if len(named) == 1:
-        name, said, pair = named[0]
+    pyramids = [PyramidColumn(shorten(name, 40), said, one) for name, said, one in named if isinstance(one, Pyramid)]
+    if pyramids:
+        return save(pyramids_figure(pyramids, width=width), output)
+    chains = [(shorten(name, 40), said, one) for name, said, one in named if isinstance(one, Chain)]
+    if chains:
+        return save(chains_figure(chains, width=width), output)
+    edges = [(shorten(name, 34), said, one) for name, said, one in named if isinstance(one, EdgeCell)]
+    if edges:
+        return save(edges_figure(edges, width=width), output)
+    pairs = [(name, said, pair) for name, said, pair in named if isinstance(pair, CellPair)]
+    if len(pairs) == 1:
+        name, said, pair = pairs[0]
         title = shorten(name, 40) if width is None else shorten(name, max(8, round(9 * width)))
         return save(pair_figure(pair, f"{title}  {said}".strip(), width=width), output)
-    return save(columns_figure([CellColumn(shorten(name, 34), said, pair) for name, said, pair in named]), output)
+    return save(columns_figure([CellColumn(shorten(name, 34), said, pair) for name, said, pair in pairs]), output)
 
 
 def _spell_op(op: str) -> str:

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
+from analysis.cells.designs import read_pyramid, read_widths
 from analysis.comparison.compare import Comparison, comparison_of, records
 from analysis.comparison.wording import join_words
 from analysis.frames import HistoryError, Paths, find_runs, load_history
@@ -28,7 +29,7 @@ def compare_runs(
     target: float | None = None,
     trials: int | None = None,
 ) -> Comparison:
-    """Compare runs as :func:`comparison_of` does and draw the best cells of the groups beside each other.
+    """Compare runs as :func:`comparison_of` does and draw the best cells or widths of the groups beside each other.
 
     The picture goes to ``output``, or to ``figures/compare.png`` and ``.svg`` of the first run.
 
@@ -38,7 +39,10 @@ def compare_runs(
     """
     # Drawing is loaded here, so that tables come without matplotlib.
     from analysis.cells.drawing import columns_figure
+    from analysis.cells.pyramids import pyramids_figure
+    from analysis.plots.axes import new_figure
     from analysis.plots.files import figure_file, picture_files, save
+    from analysis.plots.widths import WIDTH_COLUMNS, draw_widths
 
     place = Path(output) if output else figure_file(find_runs(paths)[0].folder, "compare.png")
     picture_files(place)  # a wrong suffix is said before anything is read
@@ -47,7 +51,18 @@ def compare_runs(
     if len(table) > _DRAWN:
         notes = (*notes, f"The picture shows the best {_DRAWN} of {len(table)} groups.")
     said = [f"after {comparison.budget:,} samples", *(s for s in comparison.conclusions[:1] if len(s) <= _FOOTER)]
-    figure = columns_figure([_column(row) for row in records(table.head(_DRAWN))], footer=" · ".join(said))
+    shown = table.head(_DRAWN)
+    if (found := [read_widths(text) for text in shown["best_cell"].dropna()]) and all(found):
+        labels = zip(comparison.runs["run"], comparison.runs["group"], strict=True)
+        groups = {run: label for run, label in labels if label in set(shown["group"])}
+        frame = load_history(paths, columns=WIDTH_COLUMNS)
+        frame = frame[frame["run"].isin(groups) & (frame["sample"] <= comparison.budget)]
+        figure = new_figure()
+        draw_widths(frame, figure, groups=groups)
+    elif any(read_pyramid(text) for text in shown["best_cell"].dropna()):
+        figure = pyramids_figure([_pyramid_column(row) for row in records(shown)], footer=" · ".join(said))
+    else:
+        figure = columns_figure([_column(row) for row in records(shown)], footer=" · ".join(said))
     return replace(comparison, notes=notes, files=tuple(save(figure, place)))
 
 
@@ -98,6 +113,16 @@ def compare_study(
     plot_seeds(frame, figure.add_subplot(), groups=groups, optimum=record["optimum"], until=trials)
     files = save(figure, Path(output) if output else figure_file(path, "study.png"))
     return replace(comparison, notes=notes, files=tuple(files))
+
+
+def _pyramid_column(row: Mapping[str, Any]) -> Any:
+    """Make the column of a group whose best cell is a feature pyramid."""
+    from analysis.cells.pyramids import PyramidColumn
+
+    column = _column(row)
+    pyramid = read_pyramid(json.dumps(row["best_cell"]))
+    content = column.content if isinstance(column.content, str) else "no pyramid to draw: it is a pair of cells"
+    return PyramidColumn(column.head, column.subhead, pyramid or content)
 
 
 def _column(row: Mapping[str, Any]) -> Any:

@@ -26,8 +26,8 @@ def figure_file(folder: Path, name: str) -> Path:
     return figures / name
 
 
-def save(figure: Figure, path: Path) -> list[Path]:
-    """Write a figure; beside a PNG also the same as SVG; other suffixes mean that format alone. Give the files.
+def save(figure: Figure, path: Path, *, twin: bool = True) -> list[Path]:
+    """Write a figure, and return the files: beside a PNG its ``twin``, the same as SVG; other suffixes stand alone.
 
     Each is written whole or not at all. One that is a symbolic link is replaced, not what it leads to: a run folder may
     have come from anybody.
@@ -36,7 +36,7 @@ def save(figure: Figure, path: Path) -> list[Path]:
         OSError: if a file cannot be written.
         ValueError: if the suffix is no format of a picture.
     """
-    files = picture_files(path)
+    files = picture_files(path)[: 2 if twin else 1]
     make_folder(path.parent)
     # A fixed salt and no date: the same figure gives the same bytes.
     with mpl.rc_context({"svg.hashsalt": "evo_nas"}), warnings.catch_warnings():

@@ -155,13 +155,15 @@ def _dress(alive: pd.DataFrame, cost: str, lowest: float, measure: Measure, ax: 
         ax.set_xscale("log")
         ax.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
         ax.xaxis.set_minor_formatter(NullFormatter())
-    is_time = cost == "latency" or cost.endswith("seconds")
+    is_time = cost in ("latency", "ort_latency") or cost.endswith("seconds")
     if is_time or spent.max() >= 1000:
         ax.xaxis.set_major_formatter(EngFormatter(unit="s" if is_time else "", sep=" "))
     else:  # 500 m would be metres
         ax.xaxis.set_major_formatter("{x:g}")
     fence(ax, gained, [lowest])
-    called = {**COUNTED, "latency": "latency of one image"}.get(cost, shorten(cost))
+    called = {**COUNTED, "latency": "latency of one image", "ort_latency": "latency of the deployed network"}.get(
+        cost, shorten(cost)
+    )
     dress(ax, measure.title)
     ax.set_xlabel(called, color=INK, fontsize=letters(ax), parse_math=False)
     percents(ax)

@@ -22,6 +22,7 @@ from analysis.plots.files import figure_file, save
 from analysis.plots.population import plot_age, plot_diversity
 from analysis.plots.seed_bands import plot_seeds
 from analysis.plots.top_k import plot_top
+from analysis.plots.widths import WIDTH_COLUMNS, draw_widths
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -41,6 +42,7 @@ class PlotRequest:
     groups: dict[str, str]
     x: str
     window: int | None
+    width: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +76,22 @@ def plot_kind(
         HistoryError: if there is no such run, nothing in it to draw, or a damaged one.
         ValueError: if the suffix is no format of a picture, or an argument is unknown or not of this kind.
     """
+    figure = draw_kind(kind, paths, x=x, window=window, width=width)
+    if output:
+        return save(figure, Path(output))
+    stem = KINDS[kind].file if x == "trials" else f"{KINDS[kind].file}-{x}"
+    return save(figure, figure_file(find_runs(paths)[0].folder, f"{stem}.png"))
+
+
+def draw_kind(
+    kind: str, paths: Paths, *, x: str = "trials", window: int | None = None, width: float | None = None
+) -> Figure:
+    """Return the picture that :func:`plot_kind` writes to files, with its arguments.
+
+    Raises:
+        HistoryError: if there is no such run, nothing in it to draw, or a damaged one.
+        ValueError: if an argument is unknown or not of this kind.
+    """
     chosen = KINDS.get(kind)
     if chosen is None:
         raise ValueError(f"a picture is one of {', '.join(KINDS)}, not {kind!r}")
@@ -89,9 +107,8 @@ def plot_kind(
     frame = load_history([run.history for run in runs], columns={*chosen.columns, at})
     refuse_empty(frame, runs)
     figure = new_figure(width, chosen.panels)
-    chosen.draw(PlotRequest(runs, frame, labels_of(runs, frame), x, window), figure)
-    stem = chosen.file if x == "trials" else f"{chosen.file}-{x}"
-    return save(figure, Path(output) if output else figure_file(runs[0].folder, f"{stem}.png"))
+    chosen.draw(PlotRequest(runs, frame, labels_of(runs, frame), x, window, width), figure)
+    return figure
 
 
 def _best(order: PlotRequest, figure: Figure) -> None:
@@ -155,6 +172,12 @@ KINDS: Final[dict[str, Kind]] = {
         panels=2,
         takes_x=False,
         takes_window=True,
+    ),
+    "widths": Kind(
+        "widths",
+        lambda o, figure: draw_widths(o.frame, figure, groups=o.groups, width=o.width),
+        columns=WIDTH_COLUMNS,
+        takes_x=False,
     ),
 }
 """Name of a kind -> how it is drawn. A new one is a line here, and one in ``evo_nas/commands/plot.py``."""

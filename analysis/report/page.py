@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import os
 import re
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
@@ -21,13 +22,18 @@ import matplotlib as mpl
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from matplotlib.figure import Figure
 
+from analysis.cells.chains import chains_figure
+from analysis.cells.designs import read_chain, read_pyramid, read_widths
 from analysis.cells.drawing import place_cell, read_cells
 from analysis.cells.layout import lay_out
-from analysis.frames import Paths
+from analysis.cells.pyramids import PyramidColumn, pyramids_figure
+from analysis.frames import Paths, find_runs
 from analysis.palette import looks, mix
+from analysis.plots.files import figure_file
+from analysis.plots.widths import plot_widths
 from analysis.report.contents import TOP, report_of
+from evo_nas.system.atomic import make_folder, write_whole
 from evo_nas.system.terminal import duration
-from genotypes.cell import Cell
 from genotypes.genotype import printable, shorten
 from genotypes.measure import Measure
 
@@ -99,6 +105,25 @@ def report_page(paths: Paths, *, top: int = TOP, command: Sequence[str] = ()) ->
     return render(report_of(paths, top=top), command)
 
 
+def write_report(
+    paths: Paths, output: str | os.PathLike[str] | None = None, *, top: int = TOP, command: Sequence[str] = ()
+) -> Path:
+    """Return the file that :func:`report_page` was written to: by default ``figures/report.html`` of the first run.
+
+    Raises:
+        HistoryError: as :func:`~analysis.report.contents.report_of` does.
+        ValueError: as that does, and if ``output`` does not end in .html or .htm.
+        OSError: if the file cannot be written.
+    """
+    file = Path(output) if output else figure_file(find_runs(paths)[0].folder, "report.html")
+    if file.suffix.lower() not in (".html", ".htm"):
+        raise ValueError(f"{file} is no name of a report: let it end in .html")
+    page = report_page(paths, top=top, command=command)
+    make_folder(file.parent)
+    write_whole(file, page)
+    return file
+
+
 def render(report: Mapping[str, Any], command: Sequence[str] = ()) -> str:
     """Write what :func:`~analysis.report.contents.report_of` gathered as HTML."""
     environment = Environment(
@@ -119,7 +144,7 @@ def render(report: Mapping[str, Any], command: Sequence[str] = ()) -> str:
         data=embed(_gather_curves(report, [_dashes(look.dashes) for look in styles.values()])),
         cards=_cards(report),
         tables={table.id: table for table in _tables(report)},
-        pictures=[_pictures(entry) for entry in report["cells"]],
+        pictures=[draw_network(entry) for entry in report["cells"]],
         commands=[_commands(entry) for entry in report["commands"]],
         again=shlex.join(map(printable, command)),
         percent=_percent,
@@ -238,10 +263,22 @@ def _texts(rows: Sequence[Sequence[str]]) -> list[list[PageEntry]]:
     return [[PageEntry(text) for text in row] for row in rows]
 
 
-def _pictures(entry: Mapping[str, Any]) -> dict[str, Any]:
-    """Draw the cells of a trial; where there are none to draw, give what the space describes as lines."""
+def draw_network(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """Draw the cells, the widths, the pyramid or the chain of a trial; of others give what the space describes."""
     trial = f"{entry['run']}:{entry['id']}"
-    said = {name: entry[name] for name in ("group", "fitness", "genotype")} | {"trial": trial}
+    said = {name: entry[name] for name in ("group", "fitness", "genotype")} | {"trial": trial, "legend": ""}
+    if (widths := read_widths(entry["cell"])) is not None:
+        figure = plot_widths([widths]).figure
+        assert isinstance(figure, Figure)
+        name = f"widths of {shorten(widths.network)} over those of the original network"
+        drawn = [{"name": name, **_encode(figure)}]
+        return said | {"cells": drawn, "lines": [*widths.lines()], "legend": "As a table"}
+    if (pyramid := read_pyramid(entry["cell"])) is not None:
+        drawn = [{"name": "feature pyramid", **_encode(pyramids_figure([PyramidColumn("", "", pyramid)]))}]
+        return said | {"cells": drawn, "lines": [*pyramid.lines()], "legend": "As a table"}
+    if (chain := read_chain(entry["cell"])) is not None:
+        drawn = [{"name": "chain of blocks", **_encode(chains_figure([("", "", chain)]))}]
+        return said | {"cells": drawn, "lines": [*chain.lines()], "legend": "As a table"}
     pair = read_cells(entry["cell"])
     if pair is None:
         return said | {"cells": [], "lines": _lines(entry["cell"])}
@@ -250,23 +287,24 @@ def _pictures(entry: Mapping[str, Any]) -> dict[str, Any]:
     drawn = []
     for name, cell in cells:
         if len(cell.blocks) <= _LARGEST:
-            source, width, height = _picture(cell)
-            drawn.append({"name": name, "source": source, "width": width, "height": height, "text": str(cell)})
-    return said | {"cells": drawn, "lines": [shorten(printable(line), 200) for line in lines]}
+            layout = lay_out(cell, _ABREAST)
+            figure = Figure(figsize=(layout.width, layout.height))
+            place_cell(layout, figure, (0.0, 0.0))
+            drawn.append({"name": name, **_encode(figure)})
+    lines = [shorten(printable(line), 200) for line in lines]
+    return said | {"cells": drawn, "lines": lines, "legend": "As text (0 is h_i, 1 is h_i-1)"}
 
 
-def _picture(cell: Cell) -> tuple[str, int, int]:
-    """Draw a cell as an SVG in a data URI; give its width and height in pixels of CSS as well."""
-    layout = lay_out(cell, _ABREAST)
-    figure = Figure(figsize=(layout.width, layout.height))
-    place_cell(layout, figure, (0.0, 0.0))
+def _encode(figure: Figure) -> dict[str, Any]:
+    """Return a figure as an SVG in a data URI, ``source``, and its ``width`` and ``height`` in pixels of CSS."""
     file = BytesIO()
     with mpl.rc_context({"svg.hashsalt": "evo_nas"}):
         figure.savefig(file, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
     # A hundredth of a point is as good as a millionth, at half the size.
     text = re.sub(r"(\d\.\d\d)\d+", r"\1", file.getvalue().decode())
     source = "data:image/svg+xml;base64," + base64.b64encode(text.encode()).decode()
-    return source, round(96 * layout.width), round(96 * layout.height)
+    width, height = figure.get_size_inches()
+    return {"source": source, "width": round(96 * width), "height": round(96 * height)}
 
 
 def _lines(text: str) -> list[str]:

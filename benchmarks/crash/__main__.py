@@ -22,7 +22,8 @@ from tempfile import TemporaryDirectory
 from benchmarks.crash.cuts import Recording
 from benchmarks.crash.disk import State
 from benchmarks.crash.recording import compile_recorder
-from benchmarks.crash.subjects import SUBJECTS, Subject
+from benchmarks.crash.subject import Subject
+from benchmarks.crash.subjects import SUBJECTS
 
 
 @dataclass

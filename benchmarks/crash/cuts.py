@@ -9,7 +9,7 @@ from pathlib import Path
 
 from benchmarks.crash.disk import State, choose_states, read_tree, replay
 from benchmarks.crash.recording import CannotRecord, Operation, record
-from benchmarks.crash.subjects import Subject
+from benchmarks.crash.subject import Subject
 
 
 @dataclass(frozen=True)

@@ -7,259 +7,21 @@ does what the subject of that name does, below a folder: this is what is recorde
 
 from __future__ import annotations
 
-import errno
-import fcntl
 import os
 import shutil
-import sqlite3
 import sys
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager, nullcontext, redirect_stdout
-from dataclasses import dataclass, replace
-from functools import cached_property
+from collections.abc import Mapping, Sequence
+from contextlib import redirect_stderr, redirect_stdout
 from io import StringIO
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 from unittest.mock import patch
 
 from benchmarks.crash.disk import read_tree
 from benchmarks.crash.recording import mark
-from benchmarks.kills import DIARIST, Record, recorded
-from evo_nas.manager import Listener
-from evo_nas.run import build, load_config, read_stored_config, resume, start
-from evo_nas.storage.run_folder import RunFolder
-from genotypes.individual import Evaluation, Individual
-from genotypes.population import Population
-
-Mark = Callable[[str], object]
-
-
-class Subject(ABC):
-    """Something that writes, and what it promises."""
-
-    name: str
-
-    def prepare(self, root: Path) -> None:  # noqa: B027  # most have nothing to do
-        """Make what lies on the disk before; nothing by default."""
-
-    @abstractmethod
-    def act(self, root: Path, mark: Mark) -> None:
-        """Do it, and mark what is promised from then on."""
-
-    @abstractmethod
-    def problems(self, root: Path, marks: Sequence[str], whole: Path) -> list[str]:
-        """List what is wrong after a power cut: open what is there, go on with it, compare it with the whole."""
-
-
-# Searches ------------------------------------------------------------------------------------------------------------
-
-
-class Told(Listener):
-    """Tells which trials have ended, once it is said to everybody."""
-
-    def __init__(self, tell: Callable[[int], object]) -> None:
-        self._tell = tell
-
-    def told(self, individual: Individual, evaluation: Evaluation, population: Population, trained: int) -> None:
-        """Tell of a trial."""
-        self._tell(individual.id)
-
-
-@contextmanager
-def without_locks() -> Iterator[None]:
-    """Have a file system without locks."""
-
-    def flock(*_: object) -> None:
-        raise OSError(errno.ENOLCK, "No locks available")
-
-    with patch.object(fcntl, "flock", flock), patch("sys.stderr", StringIO()):
-        yield
-
-
-@dataclass
-class Search(Subject):
-    """A search: a new one, or one that goes on after ``before``, a ``kill`` or the ``end`` of a smaller budget."""
-
-    name: str
-    before: str = ""
-    locks: bool = True
-    strategy: str = DIARIST
-    trials: int = 12
-
-    def prepare(self, root: Path) -> None:
-        """Search half of the way."""
-        half = self.trials // 2
-
-        def kill(id: int) -> None:
-            if self.before == "kill" and id == half:  # what a kill would leave
-                shutil.copytree(root / "before", root / "run", ignore=shutil.ignore_patterns("*-shm"))
-
-        if self.before:
-            with self._file_system():
-                self._start(root / "before", half if self.before == "end" else self.trials, kill)
-            if self.before == "end":
-                (root / "before").rename(root / "run")
-            else:
-                shutil.rmtree(root / "before")
-
-    def act(self, root: Path, mark: Mark) -> None:
-        """Search, and mark each trial that ended."""
-        self._go_on(root / "run", lambda id: mark(str(id)))
-
-    def problems(self, root: Path, marks: Sequence[str], whole: Path) -> list[str]:
-        """Check that what was told is there, and is not trained again; and that the search becomes the same."""
-        acknowledged, path = set(map(int, marks)), root / "run"
-        whole_record, record = _record(whole / "run"), recorded(path)
-        if acknowledged and record is None:
-            return ["the history is gone"]
-        if record is not None:
-            lost = [id for id in acknowledged if record.told.get(id) != whole_record.told[id]]
-            if lost:
-                return [f"lost: trials {lost}"]
-        told: list[int] = []
-        self._go_on(path, told.append)
-        found = [f"trial {id} was trained again" for id in acknowledged.intersection(told)]
-        after, before = _record(path).science(), whole_record.science()
-        return found + [f"table {name} is that of another search" for name in before if after[name] != before[name]]
-
-    def _go_on(self, path: Path, tell: Callable[[int], object]) -> None:
-        with self._file_system():
-            if not (path / "run.toml").exists():
-                self._start(path, self.trials, tell)
-                return
-            config = read_stored_config(path, {"run": {"trials": self.trials}}, (DIARIST,))
-            with RunFolder.open(path) as folder:
-                resume(config, folder, build(config), listeners=[Told(tell)])
-
-    def _start(self, path: Path, trials: int, tell: Callable[[int], object]) -> None:
-        flags = {
-            "strategy": self.strategy,
-            "evaluator": "toy",
-            "space": "nasnet(blocks=1)",
-            "trials": trials,
-            "workers": 1,
-        }
-        config = load_config(flags, settings=["strategy.population=4", "strategy.sample=2"], environ={})
-        with RunFolder.create(path) as folder:
-            start(config, folder, build(config), listeners=[Told(tell)])
-
-    def _file_system(self) -> Any:
-        return nullcontext() if self.locks else without_locks()
-
-
-def _record(path: Path) -> Record:
-    record = recorded(path)
-    assert record is not None
-    return record
-
-
-class Repair(Subject):
-    """A repair of a damaged history."""
-
-    name = "repair"
-
-    def prepare(self, root: Path) -> None:
-        """Search, and damage the results of three trials."""
-        Search("run")._start(root / "run", 8, lambda id: None)
-        with closing(sqlite3.connect(root / "run" / "history.db")) as connection:
-            connection.executescript("UPDATE trial SET fitness = fitness / 2 WHERE id IN (2, 5, 6)")
-
-    def act(self, root: Path, mark: Mark) -> None:
-        """Repair, and mark that it is done."""
-        from evo_nas.storage.repair import repair
-
-        repair(root / "run")
-        mark("repaired")
-
-    def problems(self, root: Path, marks: Sequence[str], whole: Path) -> list[str]:
-        """Check that all is saved, by this repair or another."""
-        if not marks:
-            self.act(root, lambda text: None)
-        record = recorded(root / "run")
-        same = record is not None and record.damage is None and record.trial == _record(whole / "run").trial
-        return [] if same else ["other trials are saved"]
-
-
-class Study(Subject):
-    """A study of two strategies, of which both have tried everything before their trials are spent."""
-
-    name = "study"
-
-    def act(self, root: Path, mark: Mark) -> None:
-        """Run the study."""
-        from evo_nas.study import list_open_tasks, open_study, plan_study, run_all
-
-        flags = {"evaluator": "toy", "space": "bits(length=3)", "trials": 30, "max_repeats": 20}
-        strategies: list[tuple[str, Mapping[str, Any]]] = [("random", {}), ("local", {})]
-        study = plan_study(strategies, flags, seeds=range(1), environ={})
-        with open_study(study, root / "studies" / "study") as filled:
-            ended = run_all(list_open_tasks(filled, root / "studies" / "study"), 1, lambda result, left: None)
-        for result in ended:
-            if result.error:
-                raise RuntimeError(result.error)
-
-    def problems(self, root: Path, marks: Sequence[str], whole: Path) -> list[str]:
-        """Check that the study ends as it would have; the last events of its runs may be repeated."""
-        self.act(root, lambda text: None)
-        runs = sorted(path.parent.relative_to(whole) for path in whole.glob("studies/study/*/history.db"))
-        assert len(runs) == 2
-        return [
-            f"{run} is another search"
-            for run in runs
-            if _record(root / run).science() != _record(whole / run).science()
-        ]
-
-
-# Trainings -----------------------------------------------------------------------------------------------------------
-
-
-class Train(Subject):
-    """A training of three epochs."""
-
-    name = "train"
-
-    def act(self, root: Path, mark: Mark) -> None:
-        """Train, and mark each epoch and the result."""
-        from evo_nas.training.resumable import train
-        from evo_nas.training.train_task import TrainPlacement
-
-        train(self._task, root / "deep" / "train", TrainPlacement(), lambda epoch, done: mark(f"epoch {done}"))
-        mark("result")
-
-    def problems(self, root: Path, marks: Sequence[str], whole: Path) -> list[str]:
-        """Check that no epoch is trained again, and that the training becomes the same."""
-        from evo_nas.phenotypes.blueprint import load_network
-        from evo_nas.training.resumable import result_of
-
-        known = result_of(root / "deep" / "train")
-        again: list[str] = []
-        self.act(root, again.append)
-        found = [f"{text} was trained again" for text in marks if text in again and text != "result"]
-        here, there = (path / "deep" / "train" for path in (root, whole))
-        a, b = result_of(here), result_of(there)
-        assert a is not None
-        assert b is not None
-        if replace(a, seconds=0) != replace(b, seconds=0) or ("result" in marks and known != b):
-            found.append("the result is another")
-        for file in there.glob("*.safetensors"):
-            (_, mine), (_, true) = load_network(here / file.name), load_network(file)
-            if mine.keys() != true.keys() or not all(mine[name].equal(true[name]) for name in true):
-                found.append(f"{file.name} is another")
-        left = {path.name for path in here.iterdir()} - {path.name for path in there.iterdir()}
-        return found + [f"{name} is left behind" for name in sorted(left)]
-
-    @cached_property
-    def _task(self) -> Any:
-        from evo_nas.commands.cell_sources import CellSource
-        from evo_nas.commands.training_plan import TrainOptions, plan_training
-        from genotypes.cell import Block, Cell, CellPair, Edge
-
-        pools = Cell.join_leaves([Block(Edge(0, "max_pool_3x3"), Edge(1, "identity"))])
-        small = {"cells_per_stack": 1, "filters": 2, "epochs": 3, "train_images": 64, "validation_images": 20}
-        wanted = TrainOptions(preset="cpu", dataset="digits", image=8, **small)
-        return plan_training(CellSource(CellPair(pools, pools), "pools"), wanted)
-
+from benchmarks.crash.searches import Repair, Search, Study
+from benchmarks.crash.subject import Mark, Subject
+from benchmarks.crash.trainings import Train, TrainTop, Weights
 
 # Outputs -------------------------------------------------------------------------------------------------------------
 
@@ -268,32 +30,35 @@ class Outputs(Subject):
     """Files that are made with ``-o``: new ones in new folders, and one that is there already."""
 
     name = "output"
+    made: Final[Mapping[str, Sequence[str]]] = {
+        "old.csv": ["table"],
+        "new/table.json": ["table"],
+        "new/deep/report.html": ["report"],
+        "pictures/curve.svg": ["plot"],
+        "exports/cell.dot": ["export", "--format", "dot"],
+        "exports/net.safetensors": ["export", "--format", "safetensors", "--cells-per-stack", "1", "--filters", "2"],
+        "exports/deep/net.py": ["export", "--format", "module", "--cells-per-stack", "1", "--filters", "2"],
+    }
 
     def prepare(self, root: Path) -> None:
         """Search, and make the older file."""
-        Search("run")._start(root / "run", 6, lambda id: None)
+        Search("run").begin(root / "run", 6, lambda id: None)
         (root / "old.csv").write_text("what was there before\n")
 
     def act(self, root: Path, mark: Mark) -> None:
         """Make every output, and mark those that are made."""
         from evo_nas.cli import main
 
-        commands = {
-            "old.csv": "table",
-            "new/table.json": "table",
-            "new/deep/report.html": "report",
-            "pictures/curve.svg": "plot",
-        }
-        for name, command in commands.items():
-            with redirect_stdout(StringIO()):
-                if code := main([command, str(root / "run"), "-o", str(root / name)]):
+        for name, (command, *flags) in self.made.items():
+            with redirect_stdout(StringIO()), redirect_stderr(StringIO()):
+                if code := main([command, str(root / "run"), *flags, "-o", str(root / name)]):
                     raise RuntimeError(f"{command} ended with {code}")
             mark(name)
 
     def problems(self, root: Path, marks: Sequence[str], whole: Path) -> list[str]:
         """Check that every file is the old or the new one, and the new one if it was told to be made."""
         found = []
-        for name in ("old.csv", "new/table.json", "new/deep/report.html", "pictures/curve.svg"):
+        for name in self.made:
             old = b"what was there before\n" if name == "old.csv" else None
             is_there = (root / name).read_bytes() if (root / name).exists() else None
             if is_there != (whole / name).read_bytes() and (name in marks or is_there != old):
@@ -391,6 +156,7 @@ SUBJECTS: Final[Mapping[str, Subject]] = {
         Fetch(),
         Outputs(),
         Train(),
+        TrainTop(),
         Repair(),
         Search("resume-after-kill", "kill"),
         Search("resume-after-end", "end"),
@@ -399,6 +165,7 @@ SUBJECTS: Final[Mapping[str, Subject]] = {
         Search("resume-after-kill-without-locks", "kill", locks=False, strategy="evolution"),
         Search("run-without-locks", locks=False, strategy="evolution"),
         Study(),
+        Weights(),
     )
 }
 """Those first that have the fewest states."""

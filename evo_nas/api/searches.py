@@ -7,10 +7,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from evo_nas import run as runs
+from evo_nas.api.runs import Run
 from evo_nas.config import from_environment, from_flags, merge
 from evo_nas.errors import UsageError
 from evo_nas.manager import Listener
+from evo_nas.run.parts import build, load_config, new_folder, read_stored_config
+from evo_nas.run.search import resume as resume_run
+from evo_nas.run.search import start
 from evo_nas.storage.run_folder import RunFolder
 
 
@@ -20,7 +23,7 @@ def search(
     settings: Sequence[str] = (),
     listeners: Sequence[Listener] = (),
     **flags: Any,
-) -> runs.Run:
+) -> Run:
     """Return a finished run, which ``analysis.load_history`` turns into a DataFrame.
 
     The keywords are the flags of ``python -m evo_nas run``, as in ``search(strategy="evolution", dataset="digits",
@@ -30,12 +33,12 @@ def search(
     Raises:
         UsageError: if a flag, a name or an option is unknown, or a value impossible.
         RunFolderError: if ``run_dir`` is not empty, in use or cannot be made.
-        EvoNasError: for whatever else ends a run: see :func:`evo_nas.run.start`.
+        EvoNasError: for whatever else ends a run: see :func:`evo_nas.run.search.start`.
     """
-    config = runs.load_config(flags, settings=settings)
-    parts = runs.build(config)
-    with RunFolder.create(Path(run_dir) if run_dir else runs.new_folder(config, parts)) as folder:
-        return runs.start(config, folder, parts, listeners=listeners)
+    config = load_config(flags, settings=settings)
+    parts = build(config)
+    with RunFolder.create(Path(run_dir) if run_dir else new_folder(config, parts)) as folder:
+        return Run.of(start(config, folder, parts, listeners=listeners))
 
 
 def resume(
@@ -44,7 +47,7 @@ def resume(
     settings: Sequence[str] = (),
     listeners: Sequence[Listener] = (),
     **flags: Any,
-) -> runs.Run:
+) -> Run:
     """Return a run, resumed where it stopped, after its budget is used up.
 
     The keywords are the flags of ``python -m evo_nas resume``, as in ``resume("runs/a", trials=200, workers=2)``;
@@ -53,7 +56,7 @@ def resume(
     Raises:
         UsageError: if a flag is unknown, would change the search, or a plug-in is not named.
         RunFolderError: if the folder holds no run, is damaged or in use.
-        EvoNasError: for whatever else ends a run: see :func:`evo_nas.run.resume`.
+        EvoNasError: for whatever else ends a run: see :func:`evo_nas.run.search.resume`.
     """
     path = Path(run_dir)
     if any((path / name).is_file() for name in ("train.json", "top.json")):
@@ -62,5 +65,5 @@ def resume(
     # As on the command line: variables of hardware count, those of science would only be refused.
     variables = {"hardware": from_environment(os.environ).get("hardware", {})}
     with RunFolder.open(path) as folder:
-        config = runs.read_stored_config(path, merge(variables, from_flags(flags, settings)), plugins)
-        return runs.resume(config, folder, runs.build(config), listeners=listeners)
+        config = read_stored_config(path, merge(variables, from_flags(flags, settings)), plugins)
+        return Run.of(resume_run(config, folder, build(config), listeners=listeners))

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Final, NoReturn
 
 from evo_nas import config
-from evo_nas.errors import EvoNasError, UsageError
+from evo_nas.errors import DataError, EvoNasError, UsageError
 from evo_nas.storage.run_folder import RECORDS
 from genotypes.genotype import printable
 
@@ -65,12 +65,21 @@ def add_costs(parser: argparse.ArgumentParser) -> None:
 
 
 def add_cells(parser: argparse.ArgumentParser) -> None:
-    """Add the ways to say which cells are meant."""
+    """Add the ways to say which cells, or which widths, are meant."""
     parser.add_argument(
-        "source", nargs="?", help="run folder, genotype text, or JSON file of a genotype or a pair of cells"
+        "source", nargs="?", help="run folder, genotype text, or JSON file of a genotype, a pair of cells or widths"
     )
     parser.add_argument("--cell", metavar="NAME", help="a published cell: see list cells")
     parser.add_argument("--trial", metavar="ID", type=whole(10**9), help="of a run: this trial, not the best")
+    parser.add_argument("--network", metavar="NAME", help="of widths: your own package.module:make, if it is one")
+
+
+def add_weights(parser: argparse.ArgumentParser) -> None:
+    """Add a trained network, and where it runs; the images that it is shown follow as positional arguments."""
+    parser.add_argument("weights", metavar="WEIGHTS", type=Path, help="trained network: best.safetensors of a training")
+    parser.add_argument("--network", metavar="NAME", help="your own package.module:make, if the network is of it")
+    parser.add_argument("--device", metavar="NAME", default="auto", help="auto (default), cpu, cuda, cuda:N or mps")
+    parser.add_argument("--threads", metavar="T", type=whole(1024), help="threads (default: the cores)")
 
 
 def add_size(parser: argparse.ArgumentParser, macro: str | None = "cifar") -> None:
@@ -147,6 +156,18 @@ def translate_errors() -> Iterator[None]:
         raise UsageError(str(error)) from error
     except OSError as error:
         raise cannot_write(error) from error
+
+
+def refuse_unread(faults: Sequence[str], count: int) -> None:
+    """Raise if some of ``count`` images could not be read; called when the others are done.
+
+    Raises:
+        DataError: with the first few of the faults.
+    """
+    if faults:
+        from evo_nas.data.sources.layout import some
+
+        raise DataError(f"{len(faults)} of {count} images cannot be read: {some(faults)}")
 
 
 def cannot_write(error: OSError) -> UsageError:

@@ -5,10 +5,13 @@ from __future__ import annotations
 import argparse
 from collections.abc import Container, Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
-from evo_nas.commands.base import time_span
+from evo_nas.commands.base import name_list, time_span
 from evo_nas.config import BUDGET, FLAGS, Flag
+
+MEASURED_ON_REQUEST: Final = ("latency", "ort_latency")
+"""Costs that an evaluator measures only if its option of that name is true."""
 
 
 def add_science(parser: argparse.ArgumentParser) -> None:
@@ -16,8 +19,30 @@ def add_science(parser: argparse.ArgumentParser) -> None:
     add_flags(parser, "run", but=("strategy", "seed", *BUDGET))
     add_flags(parser, "evaluator")
     add_flags(parser, "strategy")
+    parser.add_argument(
+        "--cost",
+        metavar="LIST",
+        dest="set",
+        action=_WeighCosts,
+        default=[],
+        help="evolution: search the front of fitness and these costs: mult-adds, parameters, latency, ort-latency, or "
+        "any metric (sets objective, costs and what measures them)",
+    )
     parser.add_argument("--config", metavar="FILE", type=Path, help="TOML file with the tables of a run.toml")
     parser.add_argument("--set", metavar="TABLE.FIELD=VALUE", action="append", default=[], help="set any option")
+
+
+class _WeighCosts(argparse.Action):
+    """Turns names of costs into the settings of strategy and evaluator that a search for their front needs."""
+
+    def __call__(self, parser: Any, namespace: argparse.Namespace, values: Any, option: str | None = None) -> None:
+        """Append the settings to those of ``--set``."""
+        names = [name.replace("-", "_") for name in name_list(values)]
+        if not names:
+            parser.error("argument --cost: name at least one cost, as in ort-latency")
+        settings = ["strategy.objective=pareto", f"strategy.costs={','.join(names)}"]
+        settings += [f"evaluator.{name}=true" for name in names if name in MEASURED_ON_REQUEST]
+        namespace.set = [*(namespace.set or []), *settings]
 
 
 def add_budget_and_hardware(parser: argparse.ArgumentParser) -> None:

@@ -1,4 +1,4 @@
-"""The command ``data``: fetch or check an image set."""
+"""The command ``data``: fetch or check an image set, of labelled images or of images with boxes."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import argparse
 from pathlib import Path
 
 from evo_nas.commands.base import Parser
-from evo_nas.errors import DataError
+from evo_nas.errors import DataError, UsageError
+from genotypes.genotype import printable
 
 
 def add_arguments(parser: Parser) -> None:
@@ -18,7 +19,10 @@ def add_arguments(parser: Parser) -> None:
         command = actions.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
         command.set_defaults(action=action)
         command.add_argument(
-            "--dataset", metavar="NAME", default="cifar10", help="cifar10 (default), cifar100, digits, folder"
+            "--dataset",
+            metavar="NAME",
+            default="cifar10",
+            help="cifar10 (default), cifar100, digits, folder; with boxes: voc, coco, scenes, plates",
         )
         command.add_argument(
             "--data-dir", metavar="DIR", type=Path, help="where it lies (default: EVO_NAS_DATA, or the cache)"
@@ -28,20 +32,37 @@ def add_arguments(parser: Parser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Fetch or check."""
+    """Fetch or check.
+
+    Raises:
+        UsageError: if no data set has the name.
+    """
+    from evo_nas.data.boxes.catalogue import BOX_SETS
+    from evo_nas.data.sources.catalogue import DATA_SETS
+
+    if arguments.dataset not in (*DATA_SETS, *BOX_SETS):
+        names = f"{', '.join(DATA_SETS)}, and with boxes {', '.join(BOX_SETS)}"
+        raise UsageError(f"there is no data set {arguments.dataset!r}; the data sets are: {names}")
     arguments.action(arguments)
 
 
 def _fetch(arguments: argparse.Namespace) -> None:
-    from evo_nas.data.sources.fetch import fetch
+    from evo_nas.data.boxes.catalogue import BOX_SETS
+    from evo_nas.data.sources.fetch import fetch, fetch_set
 
-    print(fetch(arguments.dataset, arguments.data_dir, arguments.archive))
+    if arguments.dataset in BOX_SETS:
+        print(fetch_set(BOX_SETS[arguments.dataset], arguments.data_dir, arguments.archive))
+    else:
+        print(fetch(arguments.dataset, arguments.data_dir, arguments.archive))
 
 
 def _check(arguments: argparse.Namespace) -> None:
+    from evo_nas.data.boxes.catalogue import BOX_SETS
+    from evo_nas.data.boxes.check import check_boxes
     from evo_nas.data.sources.check import check
 
-    report = check(arguments.dataset, arguments.data_dir)
-    print("\n".join(report.lines))
+    examine = check_boxes if arguments.dataset in BOX_SETS else check
+    report = examine(arguments.dataset, arguments.data_dir)
+    print("\n".join(map(printable, report.lines)))
     if not report.sound:
         raise DataError("; ".join(report.faults))

@@ -11,7 +11,7 @@ from evo_nas.commands.config_flags import flag_name
 from evo_nas.config import FLAGS, Flag
 from evo_nas.errors import UsageError
 from genotypes.registry import Registry, options_of
-from genotypes.zoo import CELLS
+from genotypes.zoo import CELLS, CHAINS, PYRAMIDS
 
 
 def add_arguments(parser: Parser) -> None:
@@ -49,15 +49,26 @@ def listing(what: str) -> dict[str, str]:
     if what == "options":
         return {f"{table}.{name}": _flag_words(name, flag) for table in FLAGS for name, flag in FLAGS[table].items()}
     if what == "presets":
+        from evo_nas.evaluators.detection.presets import PRESETS as OF_DETECTORS
         from evo_nas.evaluators.proxy.presets import PRESETS
 
-        return {name: preset.summary() for name, preset in PRESETS.items()}
+        return {name: preset.summary() for name, preset in PRESETS.items()} | {
+            f"{name} (detection)": preset.summary() for name, preset in OF_DETECTORS.items()
+        }
     if what == "recipes":
         from evo_nas.training.recipes import RECIPES
 
         return {name: preset.summary() for name, preset in RECIPES.items()}
     if what == "cells":
-        return {name: _counts(name) for name in CELLS}
+        chain = "chain of {} blocks in {} stages, a classifier or the backbone of a detector"
+        return {
+            **{name: _counts(name) for name in CELLS},
+            **{
+                name: f"feature pyramid of {len(pyramid.merges)} merging cells, for detectors"
+                for name, pyramid in PYRAMIDS.items()
+            },
+            **{name: chain.format(len(one.blocks), len(one.stages)) for name, one in CHAINS.items()},
+        }
     catalogue = _catalogues()[what]
     return {name: _describe(catalogue.find(name)) for name in catalogue}
 

@@ -7,15 +7,18 @@ from pathlib import Path
 
 from evo_nas.commands.base import Parser, add_costs, add_output, translate_errors, whole
 from evo_nas.errors import UsageError
+from genotypes.chain import Chain
+from genotypes.edge_cell import EdgeCell
+from genotypes.pyramid import Pyramid
 
 KINDS_OFFERED = (
-    *("curve", "best", "mean", "trials", "seeds", "top", "controller", "population"),
+    *("curve", "best", "mean", "trials", "seeds", "top", "controller", "population", "widths"),
     *("front", "cells", "operations"),
 )
 _KINDS_HELP = (
     "curve (default): best so far and trials; best; mean: of the last P; trials; seeds: mean and band over seeds; "
     "top: best 1, 5 and 25; controller: reward and entropy; population: age and diversity; front: accuracy against "
-    "costs; cells: the best; operations: how they drift"
+    "costs; cells, widths: of the best; operations: how they drift"
 )
 
 
@@ -85,5 +88,8 @@ def _plot_cells(arguments: argparse.Namespace) -> list[Path]:
             raise UsageError("these cells have no run folder to draw them into: name a file with -o FILE")
         output = figure_file(Path(texts[0]), "cells.png")
     said = ["" if source.fitness is None else f"{100 * source.fitness:.2f} %" for source in sources]
-    named = [(source.label, words, source.cells) for source, words in zip(sources, said, strict=True)]
+    named = [
+        (source.label, words, source.design if isinstance(source.design, EdgeCell | Chain | Pyramid) else source.cells)
+        for source, words in zip(sources, said, strict=True)
+    ]
     return plot_cells(named, output, width=arguments.width and arguments.width / 2.54)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 
 from evo_nas.commands.base import Parser, add_output, translate_errors, whole
-from evo_nas.errors import UsageError
 
 
 def add_arguments(parser: Parser) -> None:
@@ -19,16 +18,8 @@ def add_arguments(parser: Parser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Write the report, and print its name."""
-    from analysis.frames import find_runs
-    from analysis.plots.files import figure_file
-    from analysis.report.page import report_page
-    from evo_nas.system.atomic import make_folder, write_whole
+    from analysis.report.page import write_report
 
+    command = ["python", "-m", "evo_nas", *arguments.words]
     with translate_errors():
-        file = arguments.output or figure_file(find_runs(arguments.runs)[0].folder, "report.html")
-        if file.suffix.lower() not in (".html", ".htm"):
-            raise UsageError(f"{file} is no name of a report: let it end in .html")
-        page = report_page(arguments.runs, top=arguments.top, command=["python", "-m", "evo_nas", *arguments.words])
-        make_folder(file.parent)
-        write_whole(file, page)
-    print(file)
+        print(write_report(arguments.runs, arguments.output, top=arguments.top, command=command))

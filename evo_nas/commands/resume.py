@@ -17,7 +17,7 @@ from evo_nas.storage.run_folder import RunFolder
 
 if TYPE_CHECKING:
     from evo_nas.manager import Listener
-    from evo_nas.run import Run
+    from evo_nas.run.search import Run
 
 
 def add_arguments(parser: Parser) -> None:
@@ -35,7 +35,8 @@ def add_arguments(parser: Parser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Resume a search, and return its exit code."""
-    from evo_nas.run import build, read_stored_config, resume
+    from evo_nas.run.parts import build, read_stored_config
+    from evo_nas.run.search import resume
 
     path = arguments.run
     if any((path / name).is_file() for name in ("train.json", "top.json")):

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from evo_nas.commands.show import Summary
     from evo_nas.config import RunConfig
     from evo_nas.manager import Listener
-    from evo_nas.run import Parts, Run
+    from evo_nas.run.parts import Parts
+    from evo_nas.run.search import Run
 
 
 EPILOG = """\
@@ -47,7 +48,8 @@ def add_arguments(parser: Parser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Start a search, and return its exit code."""
-    from evo_nas.run import build, load_config, new_folder, start
+    from evo_nas.run.parts import build, load_config, new_folder
+    from evo_nas.run.search import start
 
     if not (arguments.strategy or arguments.config or os.environ.get("EVO_NAS_STRATEGY")):
         from strategies.catalogue import STRATEGIES
@@ -142,6 +144,8 @@ def _next_commands(summary: Summary) -> Iterator[str]:
     yield f"plot {path}"
     if summary.front:
         yield f"plot {path} --kind front"
+    if summary.best_widths:
+        yield f"plot {path} --kind widths"
     yield f"compare {path} ANOTHER_RUN"
     if summary.top and summary.best_pair:
         yield f"count '{summary.top[0].genotype}' --cells-per-stack 6 --filters 32"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -16,8 +16,11 @@ from evo_nas.errors import RunFolderError, UsageError
 from evo_nas.storage.run_folder import RunFolder
 from evo_nas.system.terminal import duration
 from genotypes.cell import CellPair
+from genotypes.chain import Chain
 from genotypes.genotype import GenotypeError, printable, shorten
 from genotypes.measure import ACCURACY, Measure
+from genotypes.pyramid import Pyramid
+from genotypes.widths import Widths
 
 if TYPE_CHECKING:
     from evo_nas.storage.reader import FrontTrial, TopTrial
@@ -36,6 +39,7 @@ def add_arguments(parser: Parser) -> None:
     """Add the flags."""
     parser.add_argument("run", metavar="RUN", type=Path, help="run folder")
     parser.add_argument("--top", metavar="K", type=whole(10**6), default=5, help="how many (default: 5)")
+    parser.add_argument("--trial", metavar="N", type=whole(2**53), help="describe trial N and not the best")
     parser.add_argument("--front", action="store_true", help="the Pareto front too, as for --objective pareto")
     add_costs(parser)
     add_json(parser)
@@ -43,7 +47,8 @@ def add_arguments(parser: Parser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Print the summary."""
-    summary = summarise(arguments.run, arguments.top, front=arguments.front, costs=arguments.costs)
+    flags = {"front": arguments.front, "costs": arguments.costs, "trial": arguments.trial}
+    summary = summarise(arguments.run, arguments.top, **flags)
     print(json.dumps(summary.to_json(), indent=2) if arguments.json else "\n".join(summary.lines()))
 
 
@@ -80,8 +85,9 @@ class Front:
 class Summary:
     """A run in short: the best trials of different networks, counts by outcome, seconds of all evaluations.
 
-    ``stopped_early`` is how many of those that went well a stopping rule ended before their last epoch. ``front`` is
-    there where the fitness is not all that counts, or where it was asked for.
+    ``stopped_early`` is how many of those that went well a stopping rule ended before their last epoch. ``shown`` is
+    the trial that is described, the best where none was asked for, and ``metrics`` are its. ``front`` is there where
+    the fitness is not all that counts, or where it was asked for.
     """
 
     path: Path
@@ -91,6 +97,8 @@ class Summary:
     stopped_early: int = 0
     front: Front | None = None
     measure: Measure = ACCURACY
+    shown: TopTrial | None = None
+    metrics: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def counts(self) -> dict[str, int]:
@@ -104,6 +112,11 @@ class Summary:
         """The pair of cells of the best trial; ``None`` where the space describes something else."""
         return _pair(self.top[0].cell) if self.top else None
 
+    @property
+    def best_widths(self) -> Widths | None:
+        """The widths of the best trial; ``None`` where the space describes something else."""
+        return _widths(self.top[0].cell) if self.top else None
+
     def to_json(self) -> dict[str, Any]:
         """Return the form of ``show --json``; ``best`` is null while no trial has succeeded."""
         rows = [{k: v for k, v in asdict(trial).items() if k != "cell"} for trial in self.top]
@@ -114,6 +127,7 @@ class Summary:
             "stopped_early": self.stopped_early,
             "seconds": self.seconds,
             "top": rows,
+            "shown": None if self.shown is None else {**asdict(self.shown), "metrics": dict(self.metrics)},
             "front": None if self.front is None else self.front.to_json(),
             "measure": self.measure.to_json(),
         }
@@ -138,28 +152,39 @@ class Summary:
                 f"{_number(trial.mult_adds):>13} {trial.seconds or 0:>8.1f}  {_printable(trial.genotype)}"
             )
         yield ""
-        states = " (0 is h_i, 1 is h_i-1)" if self.best_pair else ""
-        yield f"the best cell, of trial {self.top[0].id}{states}:"
-        yield from cell_lines(self.top[0].cell)
+        assert self.shown is not None, "some trial has succeeded"
+        best, of = "best " if self.shown == self.top[0] else "", f", of trial {self.shown.id}"
+        if widths := _widths(self.shown.cell):
+            yield f"the {best}widths of {_printable(widths.network)}{of}:"
+        elif _pyramid(self.shown.cell):
+            yield f"the {best}pyramid{of} (P3 to P7 are its inputs):"
+        elif _chain(self.shown.cell):
+            yield f"the {best}chain of blocks{of}:"
+        else:
+            yield f"the {best}cell{of}{' (0 is h_i, 1 is h_i-1)' if _pair(self.shown.cell) else ''}:"
+        yield from _describe(self.shown.cell, self.metrics)
         yield ""
         if self.front:
             yield from self.front.lines()
             yield ""
         yield f"every trial: {RunFolder(self.path).history}"
-        file = weights_file(self.path, self.top[0].id)
+        file = weights_file(self.path, self.shown.id)
         if file.exists():
-            yield f"the weights of the best: {file}"
+            yield f"{'the weights of the best' if best else 'its weights'}: {file}"
 
 
-def summarise(path: Path, top: int, *, front: bool = False, costs: Sequence[str] = ()) -> Summary:
+def summarise(
+    path: Path, top: int, *, front: bool = False, costs: Sequence[str] = (), trial: int | None = None
+) -> Summary:
     """Read a run, finished or live, without getting in the way of whoever writes it.
 
     The front of a search for one is always read, that of others if ``front``, or ``costs`` are named. ``costs`` are
-    metrics, the smaller the better; by default those of the strategy, where it has any, else mult-adds.
+    metrics, the smaller the better; by default those of the strategy, where it has any, else mult-adds. The trial with
+    the id ``trial`` is described, by default the best.
 
     Raises:
         RunFolderError: if the folder holds no run, or what it says of its best trials is of the wrong kind.
-        UsageError: if no trial has the costs that were asked for.
+        UsageError: if no trial has the costs that were asked for, or none with that id has succeeded.
     """
     from evo_nas.storage.history import History
 
@@ -169,7 +194,11 @@ def summarise(path: Path, top: int, *, front: bool = False, costs: Sequence[str]
     names = tuple(costs) or own
     with History.read(folder.history, checked=folder.holder() is None) as history:
         counts = history.outcomes(), history.seconds(), history.count_early_stops()
-        summary = Summary(path, history.top(top), *counts, measure=measure)
+        best = history.top(top)
+        shown = next(iter(best), None) if trial is None else history.trial(trial)
+        summary = Summary(path, best, *counts, measure=measure, shown=shown)
+        if shown is not None:
+            summary = replace(summary, metrics=history.metrics(shown.id))
         if is_asked or is_pareto:
             summary = replace(summary, front=Front(names, history.front(names), measure))
         if is_asked and summary.top and summary.front and not summary.front.trials:
@@ -178,15 +207,15 @@ def summarise(path: Path, top: int, *, front: bool = False, costs: Sequence[str]
                 f"no trial of {path} has {' and '.join(map(shorten, names))} to weigh {measure.name} against; name "
                 f"another metric with --costs: {has}"
             )
-    for trial in summary.top:  # SQLite lets any column hold anything
+    for one in (*best, *filter(None, [shown])):  # SQLite lets any column hold anything
         if not (
-            isinstance(trial.genotype, str)
-            and all(value is None or isinstance(value, int) for value in (trial.parameters, trial.mult_adds))
-            and isinstance(trial.fitness, float)
-            and (trial.seconds is None or isinstance(trial.seconds, float))
-            and isinstance(trial.cell, dict)
+            isinstance(one.genotype, str)
+            and all(value is None or isinstance(value, int) for value in (one.parameters, one.mult_adds))
+            and isinstance(one.fitness, float)
+            and (one.seconds is None or isinstance(one.seconds, float))
+            and isinstance(one.cell, dict)
         ):
-            raise RunFolderError(f"trial {trial.id} of {path} is damaged: what stands in its row is of another kind")
+            raise RunFolderError(f"trial {one.id} of {path} is damaged: what stands in its row is of another kind")
     return summary
 
 
@@ -202,9 +231,15 @@ def _objective(folder: RunFolder) -> tuple[bool, tuple[str, ...]]:
     return options.get("objective") == "pareto", tuple(dict.fromkeys(costs))
 
 
-def cell_lines(cell: Mapping[str, Any]) -> Iterator[str]:
-    """Write a readable cell: a pair side by side, anything else one line an entry."""
-    pair = _pair(cell)
+def _describe(cell: Mapping[str, Any], metrics: Mapping[str, float]) -> Iterator[str]:
+    """Write what a space describes: a pair of cells side by side, a table, or anything else by its entries."""
+    pair, widths, graph = _pair(cell), _widths(cell), _pyramid(cell) or _chain(cell)
+    if graph is not None:
+        yield from (f"  {line}" for line in graph.lines())
+        return
+    if widths is not None:
+        yield from (f"  {line}" for line in widths.lines(metrics))
+        return
     if pair is None:
         yield from (f"  {_printable(name)}: {_printable(str(value))}" for name, value in cell.items())
         return
@@ -216,6 +251,27 @@ def cell_lines(cell: Mapping[str, Any]) -> Iterator[str]:
 def _pair(cell: Mapping[str, Any]) -> CellPair | None:
     try:
         return CellPair.from_json(cell)
+    except GenotypeError:
+        return None
+
+
+def _widths(cell: Mapping[str, Any]) -> Widths | None:
+    try:
+        return Widths.from_json(cell)
+    except GenotypeError:
+        return None
+
+
+def _pyramid(cell: Mapping[str, Any]) -> Pyramid | None:
+    try:
+        return Pyramid.from_json(cell)
+    except GenotypeError:
+        return None
+
+
+def _chain(cell: Mapping[str, Any]) -> Chain | None:
+    try:
+        return Chain.from_json(cell)
     except GenotypeError:
         return None
 

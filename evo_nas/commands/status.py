@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from evo_nas.commands.base import Parser, add_json
-from evo_nas.config import OPTION_TABLES, RunConfig, read_toml
+from evo_nas.config import RunConfig, read_toml
 from evo_nas.errors import RunFolderError, UsageError
 from evo_nas.storage.log import Log, read_log
 from evo_nas.storage.run_folder import RunFolder, resume_command
@@ -291,9 +291,9 @@ class Status:
 
 def resuming(path: Path, config: RunConfig) -> str:
     """Spell the command that resumes a run, with the plug-ins that have to be named again."""
-    parts = {part: getattr(config.run, part) for part in OPTION_TABLES}
-    plugins = [f" --{part} {shlex.quote(name)}" for part, name in parts.items() if ":" in name]
-    return resume_command(path) + "".join(plugins)
+    from evo_nas.run.parts import plugins_of
+
+    return resume_command(path) + "".join(f" {flag}{shlex.quote(name)}" for flag, name in plugins_of(config))
 
 
 def status_of(path: Path, clock: Callable[[], float] = time.time) -> Status:

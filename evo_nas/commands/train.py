@@ -1,4 +1,4 @@
-"""The command ``train``: cells from anywhere at their final size, one pair or a run's best."""
+"""The command ``train``: cells at their final size or found widths, one network or a run's best."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from evo_nas.commands.base import Parser, add_cells, add_json, add_size, spell_command, whole
+from evo_nas.commands.confusion_lines import draw_confusion_file
+from evo_nas.commands.precision_lines import draw_precision_file, spell_share
 from evo_nas.errors import RunFolderError, UsageError
 from genotypes.genotype import printable
 
@@ -25,6 +27,8 @@ examples:
   python -m evo_nas train runs/RUN --preset cpu --data-dir DATA
   python -m evo_nas train runs/RUN --top 5 --preset cifar-short
   python -m evo_nas train --cell nasnet-a --size 6@768 --preset cifar-paper --device cuda
+  python -m evo_nas train --cell nas-fpn --dataset plates
+  python -m evo_nas train --neck fpn --backbone torchvision:resnet18 --dataset voc --data-dir DATA
   python -m evo_nas train --from runs/train-A/last.safetensors --dataset folder --data-dir IMAGES --image-size 64
 
 The same command resumes a training that was stopped.
@@ -43,8 +47,10 @@ def add_arguments(parser: Parser) -> None:
         default=None,
         help="after a reduction, read what it read as h_i-1 (default: as published)",
     )
+    parser.add_argument("--neck", metavar="NAME", help="of a detector, instead of a pyramid: none or fpn")
+    parser.add_argument("--backbone", metavar="NAME", help="of a detector: full, thin, torchvision:resnet18, ...")
     parser.add_argument("--image-size", metavar="PIXELS", type=whole(1024), help="side of the images (default: preset)")
-    parser.add_argument("--dataset", metavar="NAME", help="cifar10, cifar100, digits, folder (default: the run's)")
+    parser.add_argument("--dataset", metavar="NAME", help="cifar10, folder, plates, voc, ... (default: the run's)")
     parser.add_argument("--epochs", metavar="E", type=whole(10**5), help="epochs (default: preset)")
     parser.add_argument("--train-images", metavar="N", type=whole(10**9, 0), help="of the train part; 0 for all")
     parser.add_argument("--validation-images", metavar="N", type=whole(10**9, 0), help="held out of the train part")
@@ -70,15 +76,16 @@ def _add_place(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Train, and print the results."""
-    from evo_nas.commands.cell_sources import best_of_run, find_cells
+    from evo_nas.commands.cell_sources import best_of_run, find_design
+    from evo_nas.commands.train_options import TrainOptions
     from evo_nas.commands.training_plan import (
-        TrainOptions,
         default_folder,
         plan_top,
         plan_training,
         train_one,
         train_top,
     )
+    from evo_nas.phenotypes.named import refuse_foreign
 
     wanted = TrainOptions(
         image=arguments.image_size,
@@ -86,15 +93,19 @@ def run(arguments: argparse.Namespace) -> None:
         settings=tuple(arguments.set),
         **{
             name: getattr(arguments, name)
-            for name in ("preset", "dataset", "macro", "size", "filters", "stem", "skip_reduction_input")
+            for name in (
+                *("preset", "dataset", "macro", "size", "filters", "stem", "skip_reduction_input", "network", "neck"),
+                *("epochs", "train_images", "validation_images", "seed", "start", "backbone"),
+            )
         },
-        **{name: getattr(arguments, name) for name in ("epochs", "train_images", "validation_images", "seed", "start")},
     )
     if arguments.top is not None:
         if arguments.source is None or arguments.cell or arguments.trial:
             raise UsageError("--top takes the best of a run: name its folder, and no cell or trial")
         run = Path(arguments.source)
         sources = best_of_run(run, arguments.top)
+        for each in sources:
+            refuse_foreign(each.design, arguments.network)
         tasks = plan_top(sources, wanted, arguments.device)
         place = _place_of(arguments, sources[0])
         name = f"{run.resolve().name}-top{arguments.top}"
@@ -102,7 +113,8 @@ def run(arguments: argparse.Namespace) -> None:
         results = _train_aloud(arguments, path, lambda hear: train_top(tasks, path, place, hear))
     else:
         named = arguments.source is not None or arguments.cell is not None or arguments.start is None
-        source = find_cells(arguments.source, arguments.cell, arguments.trial) if named else None
+        named = named and not (arguments.neck and arguments.source is None and arguments.cell is None)
+        source = find_design(arguments.source, arguments.cell, arguments.trial, arguments.network) if named else None
         task = plan_training(source, wanted, arguments.device)
         place = _place_of(arguments, source)
         path = arguments.train_dir or default_folder(task.label, task.dataset, task.seed)
@@ -124,7 +136,8 @@ def _train_aloud(arguments: argparse.Namespace, path: Path, go: Callable[[OnEpoc
     """Train, with a line per epoch on stderr; when interrupted, say how to go on."""
 
     def hear(task: TrainTask, epoch: Epoch, done: int) -> None:
-        accuracy = "" if epoch.score is None else f"  validation {100 * epoch.score:.2f} %"
+        what = "validation AP" if "ap" in epoch.measures else "validation"
+        accuracy = "" if epoch.score is None else f"  {what} {100 * epoch.score:.2f} %"
         seconds = epoch.train_seconds + epoch.validation_seconds
         words = f"epoch {done}/{task.recipe.epochs}  loss {epoch.loss:.4f}{accuracy}  {seconds:.1f} s"
         print(f"{printable(task.label)}: {words}", file=sys.stderr, flush=True)
@@ -144,21 +157,22 @@ def _print_results(arguments: argparse.Namespace, path: Path, results: Sequence[
         print(json.dumps({"folder": str(path), "results": [result.to_json() for result in results]}, indent=2))
         return
     print("\n".join(result_lines(results)))
+    for name, draw in (("precision.json", draw_precision_file), ("confusion.json", draw_confusion_file)):
+        for file in sorted(path.rglob(name)):  # of several trainings, that of the winner alone
+            print(*draw(file), sep="\n")
     if arguments.top is None:
         print(f"weights: {path / 'last.safetensors'}, of the best epoch: {path / 'best.safetensors'}")
 
 
 def result_lines(results: Sequence[Result]) -> Iterator[str]:
     """Write a table of results, the winner first."""
-    width = max(len("cells"), *(len(result.label) for result in results))
-    yield f"{'cells':<{width}}  {'parameters':>11}  {'epochs':>6}  {'validation':>10}  {'test':>8}  {'seconds':>9}"
+    width = max(len("network"), *(len(result.label) for result in results))
+    first, second = ("validation AP", "test AP") if results[0].goal == "ap" else ("validation", "test")
+    yield f"{'network':<{width}}  {'parameters':>11}  {'epochs':>6}  {first:>10}  {second:>8}  {'seconds':>9}"
     for result in results:
-        validation, test = _percent(result.validation_accuracy), _percent(result.test_accuracy)
+        validation, test = spell_share(result.validation_accuracy), spell_share(result.test_accuracy)
         yield (
-            f"{result.label:<{width}}  {result.parameters:>11,}  {result.epochs:>6}  {validation:>10}  {test:>8}  "
+            f"{result.label:<{width}}  {result.parameters:>11,}  {result.epochs:>6}  {validation:>{len(first)}}  "
+            f"{test:>8}  "
             f"{result.seconds:>9.1f}"
         )
-
-
-def _percent(accuracy: float | None) -> str:
-    return "-" if accuracy is None else f"{100 * accuracy:.2f} %"

@@ -1,53 +1,44 @@
-"""Plans of trainings: cells from anywhere at their final size, one pair or a run's best, and how each plan is done."""
+"""Plans of trainings: cells at their final size or widths, one network or a run's best, and how each plan is done."""
 
 from __future__ import annotations
 
 import json
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evo_nas.commands.cell_sources import CellSource
-from evo_nas.commands.count import read_size
+from evo_nas.commands.count import read_edge_size, read_size, refuse_cell_size
+from evo_nas.commands.detector_plan import is_detector, name_neck, plan_detector, refuse_detector
+from evo_nas.commands.train_options import TrainOptions
 from evo_nas.data.sources.catalogue import data_set
 from evo_nas.errors import RunFolderError, UsageError
-from evo_nas.phenotypes.blueprint import Blueprint, load_whole
+from evo_nas.phenotypes.blueprint import (
+    Blueprint,
+    CellBlueprint,
+    ChainBlueprint,
+    EdgeBlueprint,
+    WidthsBlueprint,
+    load_whole,
+)
 from evo_nas.system.atomic import make_folder, write_whole
 from evo_nas.system.links import refuse_links
 from evo_nas.training.recipes import RECIPES, Preset, Recipe
 from evo_nas.training.resumable import Result, train
 from evo_nas.training.train_task import TrainPlacement, TrainTask
+from genotypes.chain import Chain
+from genotypes.edge_cell import EdgeCell
 from genotypes.genotype import shorten
 from genotypes.registry import build_with_options
+from genotypes.widths import Widths
 
 if TYPE_CHECKING:
     from evo_nas.training.loop import Epoch
 
 OnEpoch = Callable[[TrainTask, "Epoch", int], None]
 """Called after each epoch with what is trained, what the epoch came to, and how many are done."""
-
-
-@dataclass(frozen=True)
-class TrainOptions:
-    """The options of a training on the command line; ``None`` is the preset's, or that of the file ``start``."""
-
-    preset: str | None = None
-    dataset: str | None = None
-    macro: str | None = None
-    size: str | None = None
-    cells_per_stack: int | None = None
-    filters: int | None = None
-    stem: int | None = None
-    skip_reduction_input: bool | None = None
-    image: int | None = None
-    epochs: int | None = None
-    train_images: int | None = None
-    validation_images: int | None = None
-    seed: int = 0
-    start: Path | None = None
-    settings: tuple[str, ...] = ()
 
 
 def plan_training(source: CellSource | None, wanted: TrainOptions, device: str = "auto") -> TrainTask:
@@ -57,25 +48,35 @@ def plan_training(source: CellSource | None, wanted: TrainOptions, device: str =
         UsageError: if a name is unknown, a number impossible, or there are no cells.
         DataError: if the start weights are missing or damaged.
     """
-    from evo_nas.phenotypes.cost import cost_of
-
-    given = None if wanted.start is None else load_whole(wanted.start)[0]
+    given = None if wanted.start is None else load_whole(wanted.start, wanted.network)[0]
+    if wanted.neck is not None:
+        if source is not None:
+            raise UsageError(f"--neck {shorten(wanted.neck)} is a neck of its own: leave {shorten(source.label)} out")
+        source = name_neck(wanted.neck)
     if source is None:
         if given is None:
             raise UsageError(
                 "name cells: a run, a genotype or a JSON file, --cell NAME, or --from a file that has them"
             )
-        source = CellSource(given.cells, shorten(wanted.start.stem, 255) if wanted.start else "")
+        source = CellSource(given.design, shorten(wanted.start.stem, 255) if wanted.start else "")
+    if is_detector(source, given, wanted.dataset):
+        return plan_detector(source, wanted, given, device)
+    refuse_detector(given, wanted.start)
+    if wanted.backbone is not None:
+        raise UsageError(f"--backbone is for detectors, and {shorten(source.label)} is a classifier")
     preset = _preset(wanted.preset, device)
     dataset = wanted.dataset or source.dataset or "cifar10"
     channels = data_set(dataset).channels
+    # Names, means and deviations are those of the images, which are opened later.
+    images = {"classes": ("?",), "channels": channels, "mean": (0.5,) * channels, "std": (0.5,) * channels}
+    images["image"] = wanted.image or (given or preset).image
+    plan = _plan_cells
+    if isinstance(source.design, Widths | Chain):
+        plan = _plan_without_cells
+    elif isinstance(source.design, EdgeCell):
+        plan = _plan_edges
     try:
-        size = _size(source, wanted, preset, given)
-        # Names, means and deviations are those of the images, which are opened later.
-        unknown = (0.5,) * channels
-        blueprint = Blueprint(source.cells, classes=("?",), channels=channels, mean=unknown, std=unknown, **size)
-        recipe = _recipe(preset.recipe, wanted)
-        cost_of(blueprint.cells, image=blueprint.image, **blueprint.size, **recipe.network_options(blueprint.image))
+        blueprint, recipe = plan(source, wanted, preset, given, images)
     except ValueError as error:
         raise UsageError(str(error)) from error
     return TrainTask(
@@ -107,10 +108,61 @@ def _preset(name: str | None, device: str) -> Preset:
     return RECIPES[name]
 
 
-def _size(source: CellSource, wanted: TrainOptions, preset: Preset, given: Blueprint | None) -> dict[str, Any]:
+def _plan_cells(
+    source: CellSource, wanted: TrainOptions, preset: Preset, given: Blueprint | None, images: dict[str, Any]
+) -> tuple[Blueprint, Recipe]:
+    from evo_nas.phenotypes.cost import cost_of
+
+    size = _size(source, wanted, preset, given if isinstance(given, CellBlueprint) else None)
+    blueprint = CellBlueprint(source.cells, **size, **images)
+    recipe = _recipe(preset.recipe, wanted)
+    cost_of(blueprint.cells, image=blueprint.image, **blueprint.size, **recipe.network_options(blueprint.image))
+    return blueprint, recipe
+
+
+def _plan_without_cells(
+    source: CellSource, wanted: TrainOptions, preset: Preset, given: Blueprint | None, images: dict[str, Any]
+) -> tuple[Blueprint, Recipe]:
+    """Plan with the recipe of the preset but for what only networks of cells can do."""
+    names = ("macro", "size", "cells_per_stack", "filters", "stem", "skip_reduction_input")
+    refuse_cell_size(source, **{name: getattr(wanted, name) for name in names})
+    if isinstance(source.design, Chain):
+        return ChainBlueprint(source.design, **images), _plain_recipe(source, wanted, preset, "of a chain of blocks")
+    assert isinstance(source.design, Widths)
+    return WidthsBlueprint(source.design, **images), _plain_recipe(source, wanted, preset, "of widths")
+
+
+def _plan_edges(
+    source: CellSource, wanted: TrainOptions, preset: Preset, given: Blueprint | None, images: dict[str, Any]
+) -> tuple[Blueprint, Recipe]:
+    """Plan as without cells, at a size that is wanted, else that of the weights to begin with, else the preset's."""
+    assert isinstance(source.design, EdgeCell)
+    model = given if isinstance(given, EdgeBlueprint) else preset
+    names = ("macro", "size", "stem", "skip_reduction_input")
+    size = read_edge_size(
+        source,
+        cells_per_stack=wanted.cells_per_stack or model.cells_per_stack,
+        filters=wanted.filters or model.filters,
+        **{name: getattr(wanted, name) for name in names},
+    )
+    images |= size
+    return EdgeBlueprint(source.design, **images), _plain_recipe(source, wanted, preset, "of a cell of edges")
+
+
+def _plain_recipe(source: CellSource, wanted: TrainOptions, preset: Preset, kind: str) -> Recipe:
+    """Make the recipe of a network that has no auxiliary classifier and drops nothing."""
+    plain = replace(preset.recipe, auxiliary_weight=0.0, dropout=0.0, drop_path_keep=1.0)
+    recipe = _recipe(plain, wanted)
+    for name in ("auxiliary_weight", "dropout", "drop_path_keep"):
+        if getattr(recipe, name) != getattr(plain, name):
+            raise UsageError(f"{name} is for networks of cells, and {shorten(source.label)} is one {kind}")
+    return recipe
+
+
+def _size(source: CellSource, wanted: TrainOptions, preset: Preset, given: CellBlueprint | None) -> dict[str, Any]:
     """Settle the size of the network: as wanted, else that of the weights to begin with, else the preset's."""
     model = preset if given is None else given
-    size = {"macro": wanted.macro or model.macro, "image": wanted.image or (given or preset).image}
+    size: dict[str, Any] = {"macro": wanted.macro or model.macro}
     for name in ("stem", "skip_reduction_input"):
         size[name] = getattr(given, name, None) if getattr(wanted, name) is None else getattr(wanted, name)
     if given is not None:

@@ -10,6 +10,8 @@ Sources:             :mod:`evo_nas.data.sources.base`, :mod:`evo_nas.data.source
                      :mod:`evo_nas.data.sources.locate`
 Decoded, shared:     :mod:`evo_nas.data.decoded`, :mod:`evo_nas.data.images`
 For a training:      :mod:`evo_nas.data.split`, :mod:`evo_nas.data.augment`
+With boxes:          :mod:`evo_nas.data.boxes.source`, :mod:`evo_nas.data.boxes.value`,
+                     :mod:`evo_nas.data.boxes.augment`
 Commands:            :mod:`evo_nas.data.sources.fetch`, :mod:`evo_nas.data.sources.check`
 
 Nothing is imported here: the command line reads the catalogue without paying for numpy or torch.

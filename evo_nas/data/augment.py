@@ -65,13 +65,13 @@ def random_crop(images: torch.Tensor, padding: int, generator: torch.Generator) 
     rows = offsets[0, :, None, None] + torch.arange(height, device=images.device)[:, None]  # (n, h, 1)
     columns = offsets[1, :, None, None] + torch.arange(width, device=images.device)  # (n, 1, w)
     picked = torch.arange(n, device=images.device)[:, None, None]
-    return _like(padded[picked, rows, columns].permute(0, 3, 1, 2), images)
+    return keep_format(padded[picked, rows, columns].permute(0, 3, 1, 2), images)
 
 
 def random_flip(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
     """Mirror each image left to right with probability 1/2."""
     flips = torch.rand(len(images), generator=generator, device=generator.device).to(images.device) < 0.5
-    return _like(torch.where(flips[:, None, None, None], images.flip(3), images), images)
+    return keep_format(torch.where(flips[:, None, None, None], images.flip(3), images), images)
 
 
 def cutout(images: torch.Tensor, length: int, generator: torch.Generator) -> torch.Tensor:
@@ -117,7 +117,7 @@ def _mark_spans(centres: torch.Tensor, extent: int, length: int) -> torch.Tensor
     return (distance >= 0) & (distance < length)
 
 
-def _like(images: torch.Tensor, model: torch.Tensor) -> torch.Tensor:
-    """Return the images in the memory format of ``model``."""
+def keep_format(images: torch.Tensor, model: torch.Tensor) -> torch.Tensor:
+    """Return the images in the memory format of ``model``, channels_last or contiguous."""
     last = model.is_contiguous(memory_format=torch.channels_last)
     return images.contiguous(memory_format=torch.channels_last if last else torch.contiguous_format)

@@ -1,8 +1,9 @@
 """The decoded cache: the images of one part of a set as uint8 pixels in a file that all processes map into memory.
 
-An entry is a folder ``<decoded root>/<key>/`` with ``images.npy`` (uint8, shape (n, h, w, c)), ``labels.npy`` (int64,
-shape (n,)) and ``manifest.json``. Train and test are entries of their own. The key is a hash of the source's stamp
-(names, sizes and times of its files), so that changed files make a new entry and an entry never changes.
+An entry is a folder ``<decoded root>/<key>/`` with ``images.npy`` (uint8, shape (n, h, w, c)), an array for each column
+of the source, such as ``labels.npy`` (int64, shape (n,)), and ``manifest.json``. Every part is an entry of its own. The
+key is a hash of the source's stamp (names, sizes and times of its files), so that changed files make a new entry and an
+entry never changes.
 
 Pixels stand in the order (h, w, c) because ``permute(0, 3, 1, 2)`` of it is PyTorch's channels_last, at no cost.
 """
@@ -18,7 +19,7 @@ import logging
 import math
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -26,7 +27,7 @@ from typing import Final
 
 import numpy as np
 
-from evo_nas.data.sources.base import ImageSource, Part
+from evo_nas.data.sources.base import Part, PixelSource
 from evo_nas.data.sources.catalogue import find_decoded_root
 from evo_nas.errors import DataError
 from evo_nas.system.text import read_text
@@ -43,9 +44,9 @@ _log = logging.getLogger(__name__)
 class Manifest:
     """The content of ``manifest.json``.
 
-    ``mean`` and ``std`` are fractions in [0, 1], one per channel, over every pixel of the part. ``fingerprint`` is a
-    SHA-256 of class names, labels and pixels: the same on every machine where the images are the same. ``bytes``
-    holds the lengths of the two arrays' files, by which a truncated one is recognised.
+    ``mean`` and ``std`` are fractions in [0, 1], one per channel, over every pixel of the part that is no padding.
+    ``fingerprint`` is a SHA-256 of class names, columns and pixels: the same on every machine where these are the same.
+    ``bytes`` holds the lengths of the arrays' files, by which a truncated one is recognised.
     """
 
     part: Part
@@ -88,8 +89,12 @@ class DecodedEntry:
     @cached_property
     def labels(self) -> np.ndarray:
         """The labels, int64 of shape (n,)."""
+        return self.column("labels")
+
+    def column(self, name: str) -> np.ndarray:
+        """Return a copy of one of the arrays beside the pixels."""
         # Mapped first: of a file that lies about its length nothing is allocated.
-        array: np.ndarray = np.array(np.load(self.folder / "labels.npy", mmap_mode="r", allow_pickle=False))
+        array: np.ndarray = np.array(np.load(self.folder / f"{name}.npy", mmap_mode="r", allow_pickle=False))
         return array
 
     def __getstate__(self) -> dict[str, object]:
@@ -97,7 +102,7 @@ class DecodedEntry:
         return {"folder": self.folder, "manifest": self.manifest}
 
 
-def open_decoded_copy(source: ImageSource, part: Part, size: int | None, channels: int) -> DecodedEntry:
+def open_decoded_copy(source: PixelSource, part: Part, size: int | None, channels: int) -> DecodedEntry:
     """Open the decoded copy of one part of a source, and decode it first if there is none.
 
     A damaged entry is replaced, with a warning in the log. Processes that decode the same at the same time do
@@ -107,7 +112,7 @@ def open_decoded_copy(source: ImageSource, part: Part, size: int | None, channel
         DataError: if files of the source are missing or damaged, or the copy cannot be written.
     """
     folder = entry_folder(source, part, size, channels)
-    entry = _read_entry(folder)
+    entry = _read_entry(source, folder)
     if entry is None:
         if os.path.lexists(folder):
             _log.warning("the decoded copy %s is damaged and is made again from %s", folder, source.place)
@@ -116,16 +121,16 @@ def open_decoded_copy(source: ImageSource, part: Part, size: int | None, channel
     return entry
 
 
-def is_decoded(source: ImageSource, part: Part, size: int | None, channels: int) -> bool:
+def is_decoded(source: PixelSource, part: Part, size: int | None, channels: int) -> bool:
     """Return whether there is a decoded copy that seems to be whole; nothing is decoded, and no pixel read.
 
     Raises:
         DataError: if files of the source are missing.
     """
-    return _read_entry(entry_folder(source, part, size, channels), has_pixels_read=False) is not None
+    return _read_entry(source, entry_folder(source, part, size, channels), has_pixels_read=False) is not None
 
 
-def entry_folder(source: ImageSource, part: Part, size: int | None, channels: int) -> Path:
+def entry_folder(source: PixelSource, part: Part, size: int | None, channels: int) -> Path:
     """Return the folder of the decoded copy of one part of a source, which may not exist.
 
     Raises:
@@ -135,30 +140,31 @@ def entry_folder(source: ImageSource, part: Part, size: int | None, channels: in
     return find_decoded_root() / hashlib.sha256("\n".join(words).encode("utf-8", "surrogateescape")).hexdigest()[:32]
 
 
-def _read_entry(folder: Path, *, has_pixels_read: bool = True) -> DecodedEntry | None:
+def _read_entry(source: PixelSource, folder: Path, *, has_pixels_read: bool = True) -> DecodedEntry | None:
     """Return the entry of a folder, or ``None`` if it is missing, damaged, or differs from its manifest.
 
     All that is trained on is compared with the fingerprint: a disk, or a power cut, can change what lies there.
     """
     try:
         manifest = Manifest.read(folder / "manifest.json")
-        for name in ("images.npy", "labels.npy"):
+        for name in ("images.npy", *(f"{name}.npy" for name in source.columns)):
             if (folder / name).stat().st_size != manifest.bytes[name]:
                 return None
         entry = DecodedEntry(folder, manifest)
         with np.errstate(over="ignore"):  # a shape beyond all numbers is no reason to warn, but to make it again
-            images, labels = entry.images, entry.labels
+            images, columns = entry.images, {name: entry.column(name) for name in source.columns}
         n, height, _, channels = images.shape
         is_whole = (
             (n, height, channels) == (manifest.images, manifest.size, manifest.channels)
-            and (labels.shape, str(images.dtype), str(labels.dtype)) == ((n,), "uint8", "int64")
+            and str(images.dtype) == "uint8"
+            and {name: (str(column.dtype), column.shape[1:]) for name, column in columns.items()} == source.columns
             and images.flags.c_contiguous
             and len(manifest.mean) == len(manifest.std) == channels
             and all(0 <= value <= 1 for value in manifest.mean)
             and all(0 < value <= 1 for value in manifest.std)
         )
         if is_whole and has_pixels_read:
-            digest = _begin_digest(manifest.classes, labels, images.shape)
+            digest = _begin_digest(manifest.classes, columns, images.shape)
             with (folder / "images.npy").open("rb") as file:
                 file.seek(-images.nbytes, os.SEEK_END)
                 while block := file.read(_BLOCK):
@@ -169,7 +175,7 @@ def _read_entry(folder: Path, *, has_pixels_read: bool = True) -> DecodedEntry |
     return entry if is_whole else None
 
 
-def _decode(source: ImageSource, part: Part, size: int | None, channels: int, folder: Path) -> DecodedEntry:
+def _decode(source: PixelSource, part: Part, size: int | None, channels: int, folder: Path) -> DecodedEntry:
     """Decode into a folder beside the entry's, then rename it: no process ever sees half an entry."""
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -178,7 +184,7 @@ def _decode(source: ImageSource, part: Part, size: int | None, channels: int, fo
             new = Path(scratch) / "entry"
             new.mkdir()
             manifest = _write(source, part, size, channels, new)
-            _put(new, folder, Path(scratch))
+            _put(source, new, folder, Path(scratch))
     except OSError as error:
         raise _cannot_write(folder.parent, error) from None
     return DecodedEntry(folder, manifest)
@@ -205,7 +211,7 @@ def _cannot_write(folder: Path, error: OSError) -> DataError:
     )
 
 
-def _put(new: Path, folder: Path, scratch: Path) -> None:
+def _put(source: PixelSource, new: Path, folder: Path, scratch: Path) -> None:
     """Rename a finished entry to its place, unless another process was faster; a damaged one there makes way."""
     for attempt in itertools.count():
         try:
@@ -214,35 +220,37 @@ def _put(new: Path, folder: Path, scratch: Path) -> None:
         except OSError as error:
             if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
                 raise
-        if _read_entry(folder) is not None:
+        if _read_entry(source, folder) is not None:
             return
         # The scratch folder takes the damaged one along when it is removed; another process may have taken it first.
         with contextlib.suppress(FileNotFoundError):
             folder.rename(scratch / f"damaged{attempt}")
 
 
-def _write(source: ImageSource, part: Part, size: int | None, channels: int, new: Path) -> Manifest:
+def _write(source: PixelSource, part: Part, size: int | None, channels: int, new: Path) -> Manifest:
     """Decode a part, a batch at a time, into an empty folder."""
-    classes, labels = source.classes(), source.labels(part)
+    classes, n, columns = source.name_classes(part), source.count_images(part), source.arrays(part)
     # Counts of the 256 levels give mean and deviation exactly, whatever the batches.
     levels = np.zeros((channels, 256), dtype=np.int64)
     written = 0
     with (new / "images.npy").open("wb") as file:
         for batch in source.batches(part, size, channels):
             if not written:
-                shape = (len(labels), *batch.shape[1:])
+                shape = (n, *batch.shape[1:])
                 # Written as a stream: a full disk is then an error, where a mapped file would be a SIGBUS.
                 np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
-                digest = _begin_digest(classes, labels, shape)
+                digest = _begin_digest(classes, columns, shape)
             pixels = np.ascontiguousarray(batch)
             file.write(pixels.data)
             digest.update(pixels.data)
             for channel in range(channels):
                 levels[channel] += np.bincount(pixels[..., channel].ravel(), minlength=256)
             written += len(pixels)
-    if written != len(labels):
-        raise DataError(f"{source.place} holds {written} {part} images but {len(labels)} labels: fetch the set again")
-    np.save(new / "labels.npy", labels)
+    if not written or written != n:
+        raise DataError(f"{source.place} holds {written} {part} images but {n} labels: fetch the set again")
+    for name, column in columns.items():
+        np.save(new / f"{name}.npy", column)
+    levels[:, 0] -= source.count_padding(part, size)
     mean, std = _moments(levels)
     manifest = Manifest(
         part=part,
@@ -254,16 +262,17 @@ def _write(source: ImageSource, part: Part, size: int | None, channels: int, new
         mean=mean,
         std=std,
         fingerprint=digest.hexdigest(),
-        bytes={name: (new / name).stat().st_size for name in ("images.npy", "labels.npy")},
+        bytes={f"{name}.npy": (new / f"{name}.npy").stat().st_size for name in ("images", *columns)},
     )
     (new / "manifest.json").write_text(json.dumps(asdict(manifest), indent=1) + "\n", encoding="utf-8")
     return manifest
 
 
-def _begin_digest(classes: Sequence[str], labels: np.ndarray, shape: tuple[int, ...]) -> hashlib._Hash:
+def _begin_digest(classes: Sequence[str], columns: Mapping[str, np.ndarray], shape: tuple[int, ...]) -> hashlib._Hash:
     """Return the digest of a part, to be updated with its pixels."""
     digest = hashlib.sha256(json.dumps(classes).encode())
-    digest.update(labels.astype("<i8").tobytes())
+    for column in columns.values():
+        digest.update(column.astype(column.dtype.newbyteorder("<")).tobytes())
     digest.update(repr(shape).encode())
     return digest
 

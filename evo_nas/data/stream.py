@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import torch
 from torch import Tensor
@@ -12,6 +12,9 @@ from torch.utils.data import DataLoader, Dataset
 
 from evo_nas.data.augment import Augmentation
 from evo_nas.data.sources.base import open_picture
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 MEAN: Final = (0.485, 0.456, 0.406)
 STD: Final = (0.229, 0.224, 0.225)
@@ -85,11 +88,25 @@ class _Files(Dataset[tuple[Tensor, Tensor]]):
 
     def __getitem__(self, position: int) -> tuple[Tensor, Tensor]:
         index, seed = self.places[position]
-        with open_picture(self.paths[index]) as file:
-            picture = file.convert("RGB")
+        picture = _read_colours(self.paths[index])
         with torch.random.fork_rng([]):
             torch.manual_seed(seed)
             return self.transform(picture), self.labels[index]
+
+
+def read_centre(path: Path, size: int) -> Tensor:
+    """Return the centre of a picture, float32 of shape (3, size, size), as evaluation sees it.
+
+    Raises:
+        DataError: naming the file, if it cannot be decoded.
+    """
+    centre: Tensor = _for_evaluation(size)(_read_colours(path))
+    return centre
+
+
+def _read_colours(path: Path) -> Image:
+    with open_picture(path) as file:
+        return file.convert("RGB")
 
 
 def _for_training(size: int, flip: bool) -> Any:

@@ -13,6 +13,7 @@ from typing import ClassVar, Final
 import numpy as np
 
 from evo_nas.errors import Stopped, calling
+from evo_nas.system.terminal import keep_streams
 from genotypes.genotype import Genotype, GenotypeError, shorten
 from genotypes.individual import Cost, Evaluation, NotANumber, Outcome
 from genotypes.measure import ACCURACY, Measure
@@ -60,9 +61,11 @@ class Evaluator(ABC):
 
     A subclass is a dataclass: its fields are its options, each with a default, checked in ``__post_init__`` (which
     raises ``ValueError`` with the rule and the value). It is pickled into worker processes, so heavy state, such
-    as data on a device, is loaded lazily, once per process, and left out of the pickle.
+    as data on a device, is loaded lazily, once per process, and left out of the pickle. An option ``seed`` whose
+    default is ``None`` gets the seed of the run where the user leaves it open.
 
-    The caller promises to call ``bind``, then ``prepare``, before any ``cost``, and ``groundwork`` before ``evaluate``.
+    The caller promises to call ``complete``, ``bind``, then ``prepare``, before any ``cost``, and ``groundwork`` before
+    ``evaluate``.
     An implementation promises that ``evaluate`` depends on the job and the options alone, and that it writes nothing
     but files named after the job's id below the directory that ``prepare`` was given.
     """
@@ -108,6 +111,14 @@ class Evaluator(ABC):
         A run is resumed on the same data only.
         """
         return {}
+
+    def complete(self, space: SearchSpace, placement: Placement) -> SearchSpace:
+        """Return the space with what only the evaluator can find out filled in, before ``bind``; by default as it is.
+
+        Raises:
+            ValueError: if it cannot be found out.
+        """
+        return space
 
     def bind(self, space: SearchSpace, placement: Placement | None = None) -> None:
         """Take the space whose genotypes will come, and where to run; by default remember both.
@@ -212,14 +223,14 @@ def evaluate_safely(evaluator: Evaluator, job: Job, *, in_worker: bool = False) 
     """
     start = time.monotonic()
     try:
-        return _copy(evaluator.evaluate(job), f"{type(evaluator).__name__}.evaluate")
+        with keep_streams():
+            return _copy(evaluator.evaluate(job), f"{type(evaluator).__name__}.evaluate")
     except Stopped:
         raise
     except BaseException as error:  # an evaluator that exits ends its trial, not the search
         outcome = Outcome.ERROR
         last = "".join(traceback.format_exception(error)[-3:]).strip()
-        kind_and_words = traceback.format_exception_only(error)[0].strip()  # not str(error), which may raise another
-        words = kind_and_words.partition(": ")[2]
+        kind_and_words, words = _spell(error)
         if isinstance(error, BaseExceptionGroup):  # the last line is what is shown
             last += f"\n{kind_and_words}"
         if _is_out_of_memory(error, words):
@@ -250,6 +261,18 @@ def _copy(answer: object, method: str) -> Evaluation:
 
 
 _FIELDS: Final = fields(Evaluation)
+
+
+def is_fault_of_machine(error: BaseException) -> bool:
+    """Return whether memory ran out or the device was lost, which says nothing about a network."""
+    words = _spell(error)[1]
+    return _is_out_of_memory(error, words) or _is_device_lost(error, words)
+
+
+def _spell(error: BaseException) -> tuple[str, str]:
+    """Return the kind of an error with its words, and the words alone; ``str(error)`` may raise another."""
+    kind_and_words = traceback.format_exception_only(error)[0].strip()
+    return kind_and_words, kind_and_words.partition(": ")[2]
 
 
 def _is_out_of_memory(error: BaseException, words: str) -> bool:

@@ -59,6 +59,8 @@ def build_once(name: str, key: Mapping[str, Any], build: Callable[[Path], None],
         raise DataError(f"cannot build the groundwork {place}: {error.strerror}") from error
     if digest_of(place) != _digest(place):
         raise DataError(f"the groundwork {place} is damaged; remove that folder, and it is built again")
+    if _read_record(place).get("key") != json.loads(spelled):
+        raise DataError(f"the groundwork {place} is of other settings; remove that folder, and it is built again")
     return place
 
 
@@ -68,8 +70,18 @@ def digest_of(place: Path) -> str:
     Raises:
         DataError: if the folder holds no groundwork.
     """
+    return str(_read_record(place)["digest"])
+
+
+def _read_record(place: Path) -> dict[str, Any]:
+    """Read the record of a groundwork, which has a digest.
+
+    Raises:
+        DataError: if the folder holds no groundwork.
+    """
     try:
-        return str(json.loads(read_text(place / _RECORD))["digest"])
+        record = json.loads(read_text(place / _RECORD))
+        return {**record, "digest": record["digest"]}
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         said = shorten(str(error), 100)
         raise DataError(

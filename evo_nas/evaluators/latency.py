@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import statistics
 import time
+from collections.abc import Sequence
 from typing import Final
 
 import torch
@@ -46,7 +47,11 @@ def measure_latency(network: nn.Module, image: Tensor, *, workers: int) -> dict[
             network(image)
             synchronize(device)
             seconds.append(time.perf_counter() - start)
-    quarter, median, three_quarters = statistics.quantiles(seconds[WARM_UP:], n=4)
+    return dict(zip(METRICS, summarise_times(seconds[WARM_UP:], workers), strict=True))
+
+
+def summarise_times(seconds: Sequence[float], workers: int) -> tuple[float, float, float]:
+    """Return median, spread and noisiness of measured times, as :func:`measure_latency` has them."""
+    quarter, median, three_quarters = statistics.quantiles(seconds, n=4)
     spread = (three_quarters - quarter) / median
-    is_noisy = workers > 1 or spread > STEADY
-    return dict(zip(METRICS, (median, spread, float(is_noisy)), strict=True))
+    return median, spread, float(workers > 1 or spread > STEADY)

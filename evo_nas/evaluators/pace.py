@@ -10,7 +10,7 @@ from torch import nn
 
 from evo_nas.training.loop import Examples, Training
 from evo_nas.training.recipes import Recipe
-from evo_nas.training.task import Task
+from evo_nas.training.task import HeldData, Task
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Pace:
 
 
 def measure_pace(
-    networks: Iterable[nn.Module], task: Task, recipe: Recipe, train: Examples, validation: Examples, steps: int
+    networks: Iterable[nn.Module], task: Task, recipe: Recipe, train: HeldData, validation: HeldData, steps: int
 ) -> Pace:
     """Time so many steps of each network, and the validation of a batch."""
     few = train.first(steps * recipe.batch_size)

@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from torch import nn
 
     from evo_nas.evaluators.pace import Pace
-    from evo_nas.training.loop import Epoch, Examples
+    from evo_nas.training.loop import Epoch
     from evo_nas.training.recipes import Recipe
-    from evo_nas.training.task import Task
+    from evo_nas.training.task import HeldData, Task
 
 
 @dataclass(frozen=True)
@@ -30,8 +30,8 @@ class OnDevice:
     """The data of a process, which it keeps between trials."""
 
     device: torch.device
-    train: Examples
-    validation: Examples
+    train: HeldData
+    validation: HeldData
 
 
 @dataclass
@@ -141,8 +141,8 @@ class TrainingEvaluator(Evaluator):
         """Return how candidates are trained."""
 
     @abstractmethod
-    def task(self) -> Task:
-        """Return what candidates are trained for; its goal becomes the fitness."""
+    def task(self, data: OnDevice | None = None) -> Task:
+        """Return what candidates are trained for, on these data or those of this process; its goal is the fitness."""
 
     @abstractmethod
     def measure_cost(self, network: nn.Module) -> Cost:
@@ -150,6 +150,10 @@ class TrainingEvaluator(Evaluator):
 
     def look(self, network: nn.Module) -> Mapping[str, float]:
         """Return metrics of a network before its training; by default none."""
+        return {}
+
+    def add_metrics(self, measures: Mapping[str, float]) -> Mapping[str, float]:
+        """Return the metrics among what the task has measured after the last epoch; by default none."""
         return {}
 
     def keep(self, network: nn.Module, job: Job) -> None:
@@ -180,7 +184,7 @@ class TrainingEvaluator(Evaluator):
             before = self.look(network)
             try:
                 generator = torch.Generator().manual_seed(seed)
-                training = Training(network, self.task(), self.recipe(), generator, graphs=self.cuda_graphs)
+                training = Training(network, self.task(loaded), self.recipe(), generator, graphs=self.cuda_graphs)
                 for epoch in training.epochs(loaded.train, loaded.validation):
                     history.append(epoch)  # one by one: those before a NaN are wanted too
                     if self._rule is not None and self._rule.stops(_curve(history), job.brief):
@@ -204,6 +208,7 @@ class TrainingEvaluator(Evaluator):
                 "validation_seconds": sum(epoch.validation_seconds for epoch in history),
                 **latency,
                 **before,
+                **self.add_metrics(history[-1].measures),
                 **self._extent(len(history)),
             },
         )
@@ -215,7 +220,7 @@ class TrainingEvaluator(Evaluator):
 
         with seed_torch(0, data.device, threads):
             networks = (self.build(genotype, data.device) for genotype in genotypes)
-            return measure_pace(networks, self.task(), self.recipe(), data.train, data.validation, steps)
+            return measure_pace(networks, self.task(data), self.recipe(), data.train, data.validation, steps)
 
     @property
     def device(self) -> torch.device:

@@ -17,6 +17,9 @@ from typing import Final
 END: Final = signal.SIGUSR2
 """What tells a guard to end its worker: no signal that a terminal, a user or a service manager sends to all."""
 
+PARENT: Final = "_EVO_NAS_PARENT"
+"""The variable in which a fork server finds the id of the process that it is to end with."""
+
 # of <linux/prctl.h>
 _PR_SET_PDEATHSIG: Final = 1
 _PR_SET_CHILD_SUBREAPER: Final = 36
@@ -40,7 +43,7 @@ def divide_off_guard(alive: tuple[Path, bytes] | None) -> None:
     heeded = {END, signal.SIGCHLD}
     before = signal.pthread_sigmask(signal.SIG_BLOCK, heeded)
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)
-    _prctl(_PR_SET_PDEATHSIG, END)  # the death of the fork server, which loses the worker
+    die_with_parent(END)  # the fork server, which loses the worker
     worker = os.fork()
     if worker:
         try:
@@ -48,10 +51,15 @@ def divide_off_guard(alive: tuple[Path, bytes] | None) -> None:
         finally:
             os._exit(1)
     os.setpgid(0, 0)  # what an evaluation starts dies with it
-    _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    die_with_parent(signal.SIGKILL)
     if os.getppid() != guard:
         os._exit(1)
     signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def die_with_parent(number: signal.Signals) -> None:
+    """Have Linux send this process a signal when the thread that started it ends."""
+    _prctl(_PR_SET_PDEATHSIG, number)
 
 
 def _guard(worker: int, alive: tuple[Path, bytes] | None, heeded: set[signal.Signals]) -> None:
@@ -68,7 +76,7 @@ def _guard(worker: int, alive: tuple[Path, bytes] | None, heeded: set[signal.Sig
         with suppress(ChildProcessError):
             while (ended := os.waitpid(-1, os.WNOHANG))[0]:
                 status = ended[1] if ended[0] == worker else status
-    _end_all(worker)
+    _end_all(worker, has_ended=status is not None)
     if status is None:
         return
     if os.WIFSIGNALED(status):
@@ -89,13 +97,18 @@ def _wait_for_main(alive: Path, word: bytes) -> None:
     os.kill(os.getpid(), END)
 
 
-def _end_all(worker: int) -> None:
+def _end_all(worker: int, *, has_ended: bool) -> None:
     """Kill the worker, its group, and its descendants: each generation becomes the guard's own when its parent dies."""
     with suppress(ProcessLookupError, PermissionError):
         os.killpg(worker, signal.SIGKILL)
-    with suppress(ChildProcessError):  # no more children
+    if not has_ended:
+        with suppress(ProcessLookupError):  # where a system knows no more of what waits to be reaped
+            os.kill(worker, signal.SIGKILL)
+        os.waitpid(worker, 0)
+    with suppress(ChildProcessError):  # no more children, as nearly always at once
         while True:
-            for pid in [*_children()] or [worker]:
+            os.waitpid(-1, os.WNOHANG)
+            for pid in _children():
                 with suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
             os.waitpid(-1, 0)

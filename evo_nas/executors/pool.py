@@ -158,7 +158,7 @@ class Pool:
             if slot.ended is ended and not future.cancelled() and future.exception() is None:
                 slot.began = time.monotonic()
                 self._failed_starts = 0
-                self._ring()
+            self._ring()
 
         begun.add_done_callback(begins)
         ended.add_done_callback(lambda _: self._ring())
@@ -175,6 +175,8 @@ class Pool:
                 try:
                     results.append(self._release(number, slot.ended.result()))
                 except WorkerDied as error:
+                    if not slot.begun.done():  # which of the two hears of a death first is chance
+                        continue
                     results.append(self._release(number, _fail(Outcome.CRASH, slot, str(error)), dead=True))
                 except Exception as error:  # what cannot be sent from one process to the other
                     words = f"{type(error).__name__}: {error}"

@@ -34,7 +34,6 @@ class SerialExecutor:
         self._grace = grace
         self._watch = watch
         self._jobs: deque[Job] = deque()
-        self._is_woken = False
         self._alarm = Alarm()
 
     def submit(self, job: Job, *, fresh: bool = False) -> None:
@@ -46,8 +45,6 @@ class SerialExecutor:
         if not self._jobs:
             return []
         job = self._jobs.popleft()
-        if self._is_woken:
-            timeout = 0.0
         try:
             with self._watch(job.id), self._alarm.limit(None if timeout is None else timeout + self._grace):
                 evaluation = evaluate_safely(self._evaluator, job)
@@ -56,8 +53,7 @@ class SerialExecutor:
         return [(job.id, evaluation)]
 
     def wake(self) -> None:
-        """Abort the evaluation in progress after ``grace`` seconds."""
-        self._is_woken = True
+        """Abort the evaluation in progress, and each later one, after ``grace`` seconds."""
         self._alarm.ring_in(self._grace)
 
     def close(self) -> None:

@@ -11,6 +11,7 @@ import queue
 import re
 import signal
 import sys
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
@@ -25,7 +26,7 @@ from joblib.externals.loky.backend.reduction import dumps
 
 from evo_nas.errors import UsageError, WorkersError
 from evo_nas.evaluators.base import Evaluator, Job, evaluate_safely
-from evo_nas.executors.guard import END, divide_off_guard
+from evo_nas.executors.guard import END, PARENT, divide_off_guard
 from evo_nas.executors.pool import THREAD_VARIABLES, Pool, WorkerDied, explain_failed_start
 from evo_nas.system.reasons import explain
 from evo_nas.system.stops import STOPS
@@ -89,8 +90,8 @@ class SlotsExecutor(Pool):
             ) from error
         word = f"process {os.getpid()}, {os.urandom(8).hex()}\n".encode()
         context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload([__name__, *evaluator.preload])
-        with _starting(), _block_stop_signals():
+        context.set_forkserver_preload(["evo_nas.executors.tether", __name__, *evaluator.preload])
+        with _starting(), _block_stop_signals(), _name_parent():
             context.Lock()  # which lies in shared memory
             forkserver.ensure_running()
 
@@ -261,6 +262,21 @@ def _block_stop_signals() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextmanager
+def _name_parent() -> Iterator[None]:
+    """Name this process to a fork server that is started in the block, if it is to end with it.
+
+    Linux tells the end of the thread that started it: another one may end before this process, and the server serves
+    all.
+    """
+    if threading.current_thread() is threading.main_thread():
+        os.environ[PARENT] = str(os.getpid())
+    try:
+        yield
+    finally:
+        os.environ.pop(PARENT, None)
 
 
 @contextmanager

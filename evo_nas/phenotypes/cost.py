@@ -8,10 +8,13 @@ import torch
 from torch import nn
 
 from evo_nas.phenotypes.cell import BlockModule, CellModule, DropPath, SumNorm
+from evo_nas.phenotypes.edges import build_edges
+from evo_nas.phenotypes.kinds import count_cost
 from evo_nas.phenotypes.network import CellNetwork, Stem
 from evo_nas.phenotypes.ops import FactorizedReduction, SameConv2d, SamePool2d
 from evo_nas.phenotypes.plan import SMALLEST_IMAGE
 from genotypes.cell import CellPair
+from genotypes.edge_cell import EdgeCell
 from genotypes.individual import Cost
 
 Size: TypeAlias = tuple[int, int]
@@ -36,6 +39,17 @@ def cost_of(cells: CellPair, *, image: int = 32, classes: int = 10, **size: Any)
     with torch.device("meta"):
         network = CellNetwork(cells, classes=classes, **size)
     return cost_of_network(network, image)
+
+
+def cost_of_edges(cell: EdgeCell, *, image: int, **size: Any) -> Cost:
+    """Count the network of a cell of edges as :func:`cost_of` does; ``size`` is what ``build_edges`` takes.
+
+    Raises:
+        ValueError: if a number is out of range.
+    """
+    with torch.device("meta"):
+        network = build_edges(cell, **size)
+    return Cost(*count_cost(network, channels=size.get("channels", 3), image_size=image))
 
 
 def cost_of_network(network: CellNetwork, image: int) -> Cost:

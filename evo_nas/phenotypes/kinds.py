@@ -8,8 +8,11 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from genotypes.cell import CellPair
+from genotypes.chain import Chain
+from genotypes.edge_cell import EdgeCell
 from genotypes.genotype import Genotype, GenotypeError, shorten
 from genotypes.space import SearchSpace
+from genotypes.widths import Widths
 
 if TYPE_CHECKING:
     from torch import nn
@@ -21,7 +24,32 @@ def _cell_network(cells: CellPair, *, image_size: int, **options: Any) -> nn.Mod
     return CellNetwork(cells, **options)
 
 
-BUILDERS: Final[dict[type, Callable[..., nn.Module]]] = {CellPair: _cell_network}
+def _edge_network(cell: EdgeCell, *, image_size: int, drop_path_keep: float, **size: Any) -> nn.Module:
+    from evo_nas.phenotypes.edges import build_edges
+
+    return build_edges(cell, **size)
+
+
+def _network_of_widths(
+    widths: Widths, *, classes: int, channels: int, image_size: int, **cell_options: Any
+) -> nn.Module:
+    from evo_nas.phenotypes.widths.draw import build_widths
+
+    return build_widths(widths, classes=classes, channels=channels, image_size=image_size)
+
+
+def _network_of_chain(chain: Chain, *, classes: int, channels: int, image_size: int, **cell_options: Any) -> nn.Module:
+    from evo_nas.phenotypes.shufflenet import ShuffleNet
+
+    return ShuffleNet(chain, classes=classes, channels=channels)
+
+
+BUILDERS: Final[dict[type, Callable[..., nn.Module]]] = {
+    CellPair: _cell_network,
+    EdgeCell: _edge_network,
+    Widths: _network_of_widths,
+    Chain: _network_of_chain,
+}
 """Kind of a decoded object -> what builds its classifier of images. A new kind of phenotype is a line here.
 
 A builder takes the object, the keywords of :meth:`genotypes.space.SearchSpace.network`, and ``drop_path_keep``.
@@ -30,7 +58,8 @@ A builder takes the object, the keywords of :meth:`genotypes.space.SearchSpace.n
 
 def brings_network(space: SearchSpace) -> bool:
     """Return whether the space builds its networks itself."""
-    return type(space).network is not SearchSpace.network
+    own = type(space).network
+    return callable(own) and own is not SearchSpace.network
 
 
 def kind_of(space: SearchSpace) -> type:

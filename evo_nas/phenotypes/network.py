@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Sequence
 from typing import Final
@@ -169,12 +170,24 @@ def build_cells(
 def settle(network: nn.Module, epsilon: float, average: str) -> None:
     """Draw all weights of a network, and set batch norm's epsilon and how average pooling of stride 2 pads."""
     if not next(network.parameters()).is_meta:  # there drawing takes long and leaves nothing
-        network.apply(_initialize)
+        network.apply(initialize)
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.eps = epsilon
         elif isinstance(module, SamePool2d):
             module.pads_zeros = average == "zeros" and module.stride == 2
+
+
+def draw_by_place(network: nn.Module, seed: int) -> None:
+    """Draw the weights of each layer anew, by a seed and the layer's name: a layer of the same name and shape is alike.
+
+    So networks that differ in a few layers share the weights of all others (common random numbers). torch's default
+    generator is left at another place.
+    """
+    for name, module in network.named_modules():
+        digest = hashlib.sha256(f"{seed} {name}".encode()).digest()
+        torch.manual_seed(int.from_bytes(digest[:8]) >> 1)
+        initialize(module)
 
 
 class Stem(nn.Module):
@@ -269,7 +282,7 @@ def _size_at(plan: Plan, cells: nn.ModuleList, image: int) -> int:
     return size
 
 
-def _initialize(module: nn.Module) -> None:
+def initialize(module: nn.Module) -> None:
     """Draw the weights of one layer: a normal distribution whose variance is 2 / fan-out, as in the released code.
 
     The classifier takes 1 / fan-in instead: by its fan-out, ten classes and hundreds of features, the first logits

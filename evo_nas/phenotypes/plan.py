@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from genotypes.cell import INPUTS, Cell, CellPair
+from genotypes.edge_cell import EDGES
 from genotypes.genotype import shorten
+from genotypes.ranges import check_range
 from genotypes.stacking import LARGE, STACKINGS, Stacking
 
 MACROS: Final[dict[str, str]] = {
@@ -176,6 +178,23 @@ def _wire(places: list[tuple[Cell, int, int]], stacking: Stacking, macro: str, s
         layers.append(Layer(cell, filters, stride, previous, larger))
         halvings.append(halvings[-1] + (stride == 2))
     return tuple(layers)
+
+
+def check_edge_size(cells_per_stack: int, filters: int) -> None:
+    """Raise if no network of cells of edges has this size.
+
+    Raises:
+        ValueError: naming the number.
+    """
+    check_range("cells_per_stack", cells_per_stack, "[1, inf)")
+    check_range("filters", filters, "[1, inf)")
+    if filters > WIDEST:
+        raise ValueError(f"filters must be at most {WIDEST:,}, not {shorten(filters)}")
+    if 3 * cells_per_stack * len(EDGES) > LARGEST_NETWORK:
+        raise ValueError(
+            f"{shorten(cells_per_stack)} cells per stack of {len(EDGES)} edges each make more than the "
+            f"{LARGEST_NETWORK:,} operations of the largest network: name a smaller size"
+        )
 
 
 def state_channels(cell: Cell, state: int, filters: int) -> int:

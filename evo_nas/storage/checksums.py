@@ -7,29 +7,38 @@ of all its bytes, which is quick to compare. Writer and analysis look at histori
 
 from __future__ import annotations
 
+import marshal
 import sqlite3
 import zlib
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from itertools import groupby
 from pathlib import Path
+from typing import Any, Final
 
-from evo_nas.storage.connection import connect, heed_interrupt
+from evo_nas.storage.connection import connect, heed_interrupt, map_file
+from evo_nas.storage.run_folder import name_beside
 from evo_nas.storage.schema import ASK, SUMMED, is_garbled
 from evo_nas.system.text import read_text
 from genotypes.genotype import printable
 
+_MARSHAL: Final = 2
+"""The last version of marshal in which equal values have equal bytes: later ones refer to objects seen before."""
 
-def row_sum(*values: object) -> int:
-    """Sum up the values of a row: the CRC-32 of their Python spelling as a tuple, in ASCII."""
-    return zlib.crc32(ascii(values).encode())
+_BLOCK: Final = 1 << 23
+"""Bytes that are read at a time; large, because the interpreter is waited for after each."""
+
+
+def row_sum(*values: Any) -> int:
+    """Sum up the values of a row: the CRC-32 of their tuple in version 2 of marshal, which docs/history.md spells."""
+    return zlib.crc32(marshal.dumps(values, _MARSHAL))
 
 
 def file_sum(path: Path) -> str:
     """Sum up a file: the CRC-32 of its bytes in hexadecimal digits, and its size in bytes."""
     found = size = 0
     with path.open("rb") as file:
-        # Large blocks: after each the interpreter is waited for, if somebody reads the rows meanwhile.
-        while block := file.read(1 << 23):
+        while block := file.read(_BLOCK):
             found = zlib.crc32(block, found)
             size += len(block)
     return f"{found:08x} {size}"
@@ -52,7 +61,7 @@ def may_be_untouched(history: Path) -> bool:
     """Return whether the sizes of the file and its log agree with :func:`is_untouched`; the file is not read."""
     try:
         size = read_text(sum_file(history)).split()[-1]
-        log = history.with_name(history.name + "-wal")  # if it holds anything, somebody else has written since
+        log = name_beside(history, "-wal")  # if it holds anything, somebody else has written since
         return size == str(history.stat().st_size) and (not log.exists() or log.stat().st_size == 0)
     except (OSError, ValueError, IndexError):
         return False
@@ -61,31 +70,50 @@ def may_be_untouched(history: Path) -> bool:
 def damage(connection: sqlite3.Connection, locks: bool = True) -> str | None:
     """Return in a line what is wrong with a history, all of which is read; ``None`` if nothing is.
 
-    SQLite looks at the structure of the file over a connection of its own in a second thread: there it needs no
-    interpreter, and the sums of the rows need little else.
+    SQLite looks at the structure of the file in a second thread: there it needs no interpreter, and the sums of the
+    rows need little else. Each has a connection of its own, over the mapped file.
     """
     try:
         (version,) = connection.execute("PRAGMA user_version").fetchone()
         if is_garbled(connection):
             return f"its schema version reads {version}"
-        file = connection.execute("PRAGMA database_list").fetchone()[2]
-        with closing(connect(Path(file), "ro", locks, any_thread=True)) as another, ThreadPoolExecutor(1) as beside:
+        file = Path(connection.execute("PRAGMA database_list").fetchone()[2])
+        with (
+            closing(connect(file, "ro", locks)) as mine,
+            closing(connect(file, "ro", locks, any_thread=True)) as another,
+            ThreadPoolExecutor(1) as beside,
+        ):
+            if locks:  # without them a writer can cut the file short while it is mapped
+                _read_through(file)
+                map_file(mine)
+                map_file(another)
             structure = beside.submit(_wrong_structure, another)
             try:
-                wrong_row = _wrong_row(connection)
+                wrong_row = _wrong_row(mine) or _orphan(mine)
                 return structure.result() or wrong_row
             except BaseException:
                 another.interrupt()
                 raise
-    except (sqlite3.Error, UnicodeDecodeError) as error:
+    except (sqlite3.Error, UnicodeDecodeError, OSError) as error:
         heed_interrupt(error)
         return one_line(error)
 
 
+def _read_through(path: Path) -> None:
+    """Read a file once and in order: a fault of the disk is an error here, and a signal (SIGBUS) where it is mapped."""
+    block = bytearray(_BLOCK)
+    with path.open("rb", buffering=0) as file:
+        while file.readinto(block):
+            pass
+
+
 def _wrong_structure(connection: sqlite3.Connection) -> str | None:
-    if (found := connection.execute("PRAGMA integrity_check(1)").fetchone()[0]) != "ok":
-        return one_line(str(found).splitlines()[-1])
-    # A write-ahead log that was cut off in the middle can leave rows that are whole and do not belong together.
+    found = str(connection.execute("PRAGMA integrity_check(1)").fetchone()[0])
+    return None if found == "ok" else one_line(found.splitlines()[-1])
+
+
+def _orphan(connection: sqlite3.Connection) -> str | None:
+    """Find a row of a trial that is not there: a write-ahead log that was cut off in the middle can leave one."""
     for table, trial in (("curve", "told"), ("note", "told"), ("attempt", "asked")):
         owner = f"SELECT 1 FROM trial WHERE id = {table}.trial AND {trial} IS NOT NULL"
         row = connection.execute(f"SELECT trial FROM {table} WHERE NOT EXISTS ({owner}) LIMIT 1").fetchone()
@@ -95,11 +123,18 @@ def _wrong_structure(connection: sqlite3.Connection) -> str | None:
 
 
 def _wrong_row(connection: sqlite3.Connection) -> str | None:
-    for table, trial, sum_, columns, when in SUMMED:
-        rows = connection.execute(f"SELECT {trial}, {sum_}, {', '.join(columns)} FROM {table} WHERE {when}")
-        for row in rows:
-            if row_sum(*row[2:]) != row[1]:
-                return f"a row of trial {row[0]} in table {table} does not agree with its checksum"
+    """Find a row that does not agree with one of its sums; each row is read once."""
+    for table, halves in groupby(SUMMED, key=lambda summed: summed.table):
+        selected: list[str] = []
+        places: list[tuple[int, int]] = []
+        for half in halves:
+            first = len(selected) + 3
+            selected += [half.trial, half.sum, half.when, *half.columns]
+            places.append((first, len(selected)))
+        for row in connection.execute(f"SELECT {', '.join(selected)} FROM {table}"):
+            for first, last in places:
+                if row[first - 1] and row_sum(*row[first:last]) != row[first - 2]:
+                    return f"a row of trial {row[0]} in table {table} does not agree with its checksum"
     return None
 
 

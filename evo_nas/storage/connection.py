@@ -8,13 +8,16 @@ from pathlib import Path
 from typing import Final
 
 from evo_nas.errors import HistoryError
-from evo_nas.storage.run_folder import BESIDE_HISTORY
+from evo_nas.storage.run_folder import BESIDE_HISTORY, name_beside
 
 LONGEST: Final = 16 << 20
 """Bytes of the longest text that is read or written, and of the longest row."""
 
 _PATIENCE: Final = 10.0
 """Seconds to wait for another process that holds the file."""
+
+_MAPPED: Final = 1 << 40
+"""Bytes of a history that may be mapped into memory: SQLite takes what it can of it."""
 
 _STEPS: Final = 1_000_000
 """Steps of SQLite's machine, some hundredths of a second, between two looks whether a signal has arrived."""
@@ -37,7 +40,7 @@ def connect(
     Raises:
         HistoryError: if a pipe or a device stands in the place of one of its files: SQLite would wait for it.
     """
-    for file in (path, *(path.with_name(path.name + suffix) for suffix in BESIDE_HISTORY)):
+    for file in (path, *(name_beside(path, suffix) for suffix in BESIDE_HISTORY)):
         if file.exists() and not file.is_file():
             raise HistoryError(f"{file} is no file: remove it")
     uri = f"{path.absolute().as_uri()}?mode={mode}{'' if locks else '&nolock=1'}"
@@ -62,6 +65,11 @@ def set_durability(connection: sqlite3.Connection, locks: bool, durable: bool) -
     commit ends with the removal of that journal, which a power cut takes back unless EXTRA syncs the folder.
     """
     connection.execute(f"PRAGMA synchronous = {'EXTRA' if durable else 'NORMAL' if locks else 'FULL'}")
+
+
+def map_file(connection: sqlite3.Connection) -> None:
+    """Map the file into memory, for a third of the time that reading takes; nobody may cut it short meanwhile."""
+    connection.execute(f"PRAGMA mmap_size = {_MAPPED}")
 
 
 def heed_interrupt(error: Exception) -> None:

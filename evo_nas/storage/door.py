@@ -119,8 +119,8 @@ def spell_json(column: str, value: object) -> str:
     Raises:
         Refused: if JSON cannot hold it: NaN and infinity, texts that UTF-8 cannot hold, whatever is none of its kinds.
     """
-    if isinstance(value, tuple | dict) and not value:  # most are, and a history is written a million times
-        return "[]" if isinstance(value, tuple) else "{}"
+    if not value and type(value) in _EMPTY:  # most are, and a history is written a million times
+        return _EMPTY[type(value)]
     try:
         text = _encode(value)
         if "\\ud" in text:  # half of a pair, perhaps
@@ -129,6 +129,8 @@ def spell_json(column: str, value: object) -> str:
     except (TypeError, ValueError, RecursionError):
         raise Refused(column, "finite numbers and texts that UTF-8 can hold", value) from None
 
+
+_EMPTY: Final[dict[type, str]] = {tuple: "[]", dict: "{}"}
 
 _encode: Final = json.JSONEncoder(separators=(",", ":"), allow_nan=False, default=plain_in_json).encode
 """Made once: ``dumps`` makes an encoder a call."""

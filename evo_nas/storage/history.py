@@ -195,7 +195,7 @@ class History(HistoryReader):
             self._attempt(id, 1 + self._one(last, id), time.time())
 
     def _attempt(self, id: int, number: int, now: float) -> None:
-        self._db.execute(schema.ATTEMPT.insert(), ATTEMPTED.seal((id, number, now, None, None)))
+        self._db.execute(_INSERT_ATTEMPT, ATTEMPTED.seal((id, number, now, None, None)))
 
     def record_crash(self, id: int) -> None:
         """Record that an attempt took its process down; the trial stays pending."""
@@ -209,7 +209,7 @@ class History(HistoryReader):
             "SELECT number, started_at FROM attempt WHERE trial = ? ORDER BY number DESC LIMIT 1", (id,)
         ).fetchone()
         if last is not None:
-            self._db.execute(schema.ATTEMPT.insert(verb="REPLACE"), ATTEMPTED.seal((id, *last, now, outcome)))
+            self._db.execute(_REPLACE_ATTEMPT, ATTEMPTED.seal((id, *last, now, outcome)))
 
     def tell(self, id: int, evaluation: Evaluation) -> None:
         """Record how an ask ended, with its learning curve and the end of its attempt, as the next event."""
@@ -258,6 +258,8 @@ class History(HistoryReader):
 
 _INSERT_ASK: Final = schema.TRIAL.insert((*ASK, "asked_sum"))
 _INSERT_CURVE: Final = schema.CURVE.insert()
+_INSERT_ATTEMPT: Final = schema.ATTEMPT.insert()
+_REPLACE_ATTEMPT: Final = schema.ATTEMPT.insert(verb="REPLACE")
 _UPDATE_TELL: Final = (
     f"UPDATE trial SET {', '.join(f'{name} = ?' for name in (*TELL[1:], 'told_sum'))} WHERE id = ? AND told IS NULL"
 )

@@ -15,11 +15,8 @@ from typing import Final
 from evo_nas.errors import DamagedHistory, HistoryError, RunFolderError
 from evo_nas.storage import schema
 from evo_nas.storage.checksums import damage, good_trials, is_untouched, may_be_untouched, one_line, sum_file
-from evo_nas.storage.connection import connect, heed_interrupt
-from evo_nas.storage.run_folder import RunFolder, repair_command, resume_command
-
-_MAPPED: Final = 1 << 40
-"""Bytes of a history that may be mapped into memory: SQLite takes what it can of it."""
+from evo_nas.storage.connection import connect, heed_interrupt, map_file
+from evo_nas.storage.run_folder import RunFolder, name_beside, repair_command, resume_command
 
 _PATIENCE: Final = 2.0
 """Seconds to wait for a writer that locks readers out, which one with a write-ahead log never does."""
@@ -41,8 +38,8 @@ def open_to_read(history: Path) -> Iterator[sqlite3.Connection]:
             ThreadPoolExecutor(max_workers=1) as beside,
         ):
             untouched = beside.submit(is_untouched, history) if believed else None
-            if believed:  # nobody writes to it, so that it may be mapped: a third of the time that SQLite takes
-                connection.execute(f"PRAGMA mmap_size = {_MAPPED}")
+            if believed:  # nobody writes to it
+                map_file(connection)
             try:
                 check(history, connection, believed)
                 yield connection
@@ -117,10 +114,9 @@ def _connect_to_read(history: Path, scratch: Path) -> sqlite3.Connection:
         copy = scratch / "history.db"
         try:
             shutil.copyfile(history, copy)
-            for suffix in ("-wal", "-journal"):
-                beside = history.with_name(history.name + suffix)
-                if beside.is_file():
-                    shutil.copyfile(beside, copy.with_name(copy.name + suffix))
+            for suffix in ("-wal", "-journal"):  # not what SQLite shares with others in memory
+                if (beside := name_beside(history, suffix)).is_file():
+                    shutil.copyfile(beside, name_beside(copy, suffix))
         except OSError as error:
             if error.errno != errno.ENOSPC:
                 raise
@@ -200,4 +196,4 @@ def has_tables(connection: sqlite3.Connection) -> bool:
 
 def looking_mode(path: Path) -> str:
     """Name the mode in which a history is looked at: without writing, but for what a rollback journal takes back."""
-    return "rw" if path.with_name(f"{path.name}-journal").exists() else "ro"
+    return "rw" if name_beside(path, "-journal").exists() else "ro"

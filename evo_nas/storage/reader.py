@@ -11,10 +11,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from evo_nas.errors import UsageError
 from evo_nas.storage.connection import connect
 from evo_nas.storage.opening import describe_damage, explain_errors, has_tables
 from evo_nas.storage.replay import Replay, metrics_of
 from evo_nas.storage.run_folder import RunFolder
+from genotypes.genotype import shorten
 from genotypes.individual import COSTS
 
 if TYPE_CHECKING:
@@ -135,10 +137,16 @@ class HistoryReader(Replay):
             best.setdefault(row["key"], self._top_trial(row))
         return list(best.values())
 
-    def trial(self, id: int) -> TopTrial | None:
-        """Find a trial that has succeeded; ``None`` if there is none with this id."""
+    def trial(self, id: int) -> TopTrial:
+        """Find a trial that has succeeded.
+
+        Raises:
+            UsageError: if there is none with this id.
+        """
         row = next(self._rows(f"{_SUCCESSES} AND id = ?", id), None)
-        return None if row is None else self._top_trial(row)
+        if row is None:
+            raise UsageError(f"the run {shorten(str(self.path.parent), 5000)} has no trial {id} that has succeeded")
+        return self._top_trial(row)
 
     def front(self, costs: Sequence[str]) -> list[FrontTrial]:
         """List the trials that no other beats in fitness and in these metrics at once, the best fitness first.

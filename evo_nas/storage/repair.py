@@ -17,7 +17,7 @@ from evo_nas.storage import schema
 from evo_nas.storage.checksums import damage, file_sum, row_sum, sum_file
 from evo_nas.storage.connection import connect
 from evo_nas.storage.history import History
-from evo_nas.storage.run_folder import BESIDE_HISTORY, FILES, RunFolder, resume_command, take_lock
+from evo_nas.storage.run_folder import BESIDE_HISTORY, FILES, RunFolder, name_beside, resume_command, take_lock
 from evo_nas.storage.salvage import Salvage, salvage
 from evo_nas.storage.schema import ASK, ATTEMPT, CURVE, NOTE, TELL, TRIAL, Table
 from evo_nas.system.atomic import replace_whole, sync, write_whole
@@ -118,7 +118,7 @@ def _sound(folder: RunFolder) -> Repair:
         RunFolderError: if there is none, or it is of another version.
     """
     History.exists(folder.history, locks=folder.has_locks)
-    if _beside(folder.history, "-journal").exists():  # to be taken back, which needs writing
+    if name_beside(folder.history, "-journal").exists():  # to be taken back, which needs writing
         with suppress(sqlite3.Error), closing(connect(folder.history, "rw", folder.has_locks)) as connection:
             connection.execute("SELECT 1 FROM sqlite_master")
     History.read(folder.history, checked=False).close()
@@ -146,7 +146,7 @@ def _replace(folder: RunFolder, found: Salvage) -> Path:
         # The history goes first and what lies beside it follows, so that nobody finds it without its log.
         _rename(history, kept)
         for suffix in BESIDE_HISTORY:
-            _rename(_beside(history, suffix), _beside(kept, suffix))
+            _rename(name_beside(history, suffix), name_beside(kept, suffix))
         _rename(sum_file(history), sum_file(kept))
         sync(folder.path)
     return kept
@@ -168,7 +168,7 @@ def _put_back(history: Path) -> None:
     if last is None or os.path.lexists(history):
         return
     for suffix in BESIDE_HISTORY:
-        _rename(_beside(last, suffix), _beside(history, suffix))
+        _rename(name_beside(last, suffix), name_beside(history, suffix))
     _rename(sum_file(last), sum_file(history))
     _rename(last, history)
     sync(history.parent)
@@ -187,10 +187,6 @@ def _rename(old: Path, new: Path) -> None:
     """Rename a file if it is there and the new name is free."""
     if os.path.lexists(old) and not os.path.lexists(new):
         old.rename(new)
-
-
-def _beside(history: Path, suffix: str) -> Path:
-    return history.with_name(history.name + suffix)
 
 
 def _free_name(history: Path) -> Path:

@@ -87,7 +87,7 @@ class Told:
 
 
 @dataclass(frozen=True, slots=True)
-class Refused:
+class Refusals:
     """Networks that were beyond a limit: how many, and the fewest parameters and mult-adds that any of them had."""
 
     count: int
@@ -328,13 +328,13 @@ class Replay:
             )
         )
 
-    def find_refusals_since_training(self) -> Refused:
+    def find_refusals_since_training(self) -> Refusals:
         """Return the refusals among the asks since the last training."""
         (row,) = self._rows(
             "SELECT count(*), min(parameters), min(mult_adds) FROM trial WHERE outcome = 'refused' "
             "AND id > (SELECT coalesce(max(trial), 0) FROM attempt)"
         )
-        return Refused(*row)
+        return Refusals(*row)
 
     def _rows(self, query: str, *values: object) -> Iterator[sqlite3.Row]:
         with explain_errors(self.path):

@@ -24,6 +24,12 @@ from genotypes.measure import Measure
 BESIDE_HISTORY: Final = ("-wal", "-shm", "-journal")
 """Endings that SQLite adds to a history's name: such a file belongs to the file of that name and to no other."""
 
+
+def name_beside(history: Path, suffix: str) -> Path:
+    """Name the file beside a history that belongs to it, by one of :data:`BESIDE_HISTORY`."""
+    return history.with_name(history.name + suffix)
+
+
 FILES: Final = (
     *("run.toml", "env.json", "log.jsonl", "run.lock", "alive.lock", "crash.txt", "history.db", "history.sum"),
     *(f"history.db{suffix}" for suffix in BESIDE_HISTORY),

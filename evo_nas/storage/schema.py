@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 
 from genotypes.individual import Outcome
 
-VERSION: Final = 3
+VERSION: Final = 4
 """``PRAGMA user_version`` of a history that is written by this evo_nas."""
 
 _MARK: Final = 0x65766F00  # "evo", and room for the version

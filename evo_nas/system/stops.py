@@ -58,6 +58,20 @@ def raise_stop(number: int) -> None:
 
 
 @contextmanager
+def name_ctrl_c() -> Iterator[None]:
+    """Let Ctrl-C be told from a KeyboardInterrupt that other code raises in the block, where nobody handles it."""
+    is_free = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    if not is_free or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    signal.signal(signal.SIGINT, lambda number, frame: raise_stop(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@contextmanager
 def heed_stops(first: Callable[[int], None], again: Callable[[int], None]) -> Iterator[None]:
     """Call ``first`` with the first signal of :data:`STOPS` in the block, and ``again`` with each later one.
 
@@ -127,5 +141,8 @@ def _watch(main: int, ear: int) -> None:
         now = time.monotonic()
         if told == _HEARD:
             signals = signals[:1]
-        elif told[0] in STOPS and (told[0] == signal.SIGINT or not signals or now - signals[0][1] >= ECHO):
-            signals.append((told[0], now))
+        elif told[0] in STOPS:
+            # Of two that wait, the kernel delivers the lower number first: another number is no echo.
+            number = told[0]
+            if number == signal.SIGINT or not signals or number != signals[0][0] or now - signals[0][1] >= ECHO:
+                signals.append((number, now))

@@ -84,6 +84,31 @@ class _Output:
         return getattr(self._stream, name)
 
 
+class _Unclosable:
+    """A stream that stays open."""
+
+    def __init__(self, stream: IO[str]) -> None:
+        self._stream = stream
+
+    def close(self) -> None:
+        """Do nothing."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+@contextmanager
+def keep_streams() -> Iterator[None]:
+    """Let the code in the block close and replace the standard streams: afterwards they are what they were."""
+    kept = sys.stdout, sys.stderr
+    # A process without a terminal can have none of them.
+    sys.stdout, sys.stderr = (stream and cast("Any", _Unclosable(stream)) for stream in kept)
+    try:
+        yield
+    finally:
+        sys.stdout, sys.stderr = kept
+
+
 def forgiving(stream: IO[str] | None) -> IO[str]:
     """Return a stream to which writing never fails; ``None`` stands for one that was closed before Python began."""
     return cast("IO[str]", _Forgiving(stream))

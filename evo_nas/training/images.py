@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from evo_nas.errors import UsageError
+from evo_nas.phenotypes.blueprint import DetectorBlueprint
 from evo_nas.training.train_task import TrainPlacement, TrainTask
 
 if TYPE_CHECKING:
     import torch
 
+    from evo_nas.data.boxes.value import BoxedImages
     from evo_nas.training.task import Data
 
 
@@ -41,6 +43,8 @@ class TrainingImages:
             DataError: if they are missing or damaged.
             UsageError: if they are none that this task can take.
         """
+        if isinstance(task.blueprint, DetectorBlueprint):
+            return cls._hold_boxes(task, place, device)
         return (
             cls._stream(task, place, device)
             if task.recipe.augmentation == "imagenet"
@@ -76,6 +80,39 @@ class TrainingImages:
             None if validation is None else examples(images.train, validation),
             lambda: examples(images.test),
             lambda: images.test,  # which decodes them
+            images.classes,
+            images.mean,
+            images.std,
+            images.fingerprint,
+        )
+
+    @classmethod
+    def _hold_boxes(cls, task: TrainTask, place: TrainPlacement, device: torch.device) -> TrainingImages:
+        """Return all images with boxes, held in the device's memory; the test part is opened when it is asked for."""
+        from evo_nas.data.boxes.source import open_boxes
+        from evo_nas.training.boxed import BoxedExamples
+        from evo_nas.training.precision import require_coco
+
+        require_coco()
+        blueprint = task.blueprint
+        images = open_boxes(
+            task.dataset,
+            place.data_dir,
+            canvas=blueprint.image,
+            channels=blueprint.channels,
+            seed=task.split_seed,
+            counts={"train": task.train_images, "val": task.validation_images},
+        )
+
+        def examples(part: BoxedImages, wanted: int) -> BoxedExamples:
+            rows = np.random.default_rng(task.split_seed).permutation(len(part))[: wanted or len(part)]
+            return BoxedExamples.open(part, np.sort(rows), images.mean, images.std, device)
+
+        return cls(
+            examples(images.train, task.train_images),
+            examples(images.val, task.validation_images),
+            lambda: examples(images.test, 0),
+            lambda: images.test,
             images.classes,
             images.mean,
             images.std,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -13,9 +13,10 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from evo_nas.data.augment import augment, normalise
+from evo_nas.phenotypes.tensors import load_tensors
 from evo_nas.training.cuda_graphs import GraphedLoss
 from evo_nas.training.devices import autocast, synchronize
-from evo_nas.training.optimizers import optimizer_of
+from evo_nas.training.optimizers import Optimizer, optimizer_of
 from evo_nas.training.recipes import Recipe
 from evo_nas.training.task import Batch, Data, Diverged, Task
 from genotypes.genotype import shorten
@@ -89,14 +90,22 @@ class Training:
 
     What is random comes from the generator, and from torch's default one of the device. ``graphs`` computes each step
     as a CUDA graph, on a GPU, where the recipe allows it: no batch is cut into parts, and what is dropped stays alike.
+    ``optimizer`` makes another optimizer than the recipe's.
     """
 
     def __init__(
-        self, network: nn.Module, task: Task, recipe: Recipe, generator: torch.Generator, *, graphs: bool = False
+        self,
+        network: nn.Module,
+        task: Task,
+        recipe: Recipe,
+        generator: torch.Generator,
+        *,
+        graphs: bool = False,
+        optimizer: Callable[[Recipe, Iterable[nn.Parameter]], Optimizer] = optimizer_of,
     ) -> None:
         self.network, self.task, self.recipe, self.generator = network, task, recipe, generator
         self.done = 0  # epochs
-        self._optimizer = optimizer_of(recipe, network.parameters())
+        self._optimizer = optimizer(recipe, network.parameters())
         self._set_progress: Callable[[float], None] = getattr(network, "set_drop_path", lambda progress: None)
         device = next(network.parameters()).device
         fits = device.type == "cuda" and recipe.accumulate == 1 and recipe.drop_path_keep == 1
@@ -128,8 +137,7 @@ class Training:
             for step, batch in enumerate(batches, start=self.done * steps):
                 progress = step / (recipe.epochs * steps)
                 self._set_progress(progress)
-                learning_rate = recipe.learning_rate * (1 + math.cos(math.pi * progress)) / 2
-                losses.append(self._step(batch, learning_rate))
+                losses.append(self._step(batch, recipe.learning_rate_at(step, recipe.epochs * steps)))
             synchronize(device)
             middle = time.perf_counter()
             measures = {} if validation is None else measure(self.task, self.measured, validation)
@@ -169,9 +177,9 @@ class Training:
             if name not in own or (tensor.shape, tensor.dtype) != (own[name].shape, own[name].dtype):
                 raise ValueError(f"the checkpoint is not one of this training: {shorten(name)} does not fit")
         try:
-            self.network.load_state_dict(_below("network.", tensors))
+            load_tensors(self.network, _below("network.", tensors))
             if self._average is not None:
-                self._average.load_state_dict(_below("average.", tensors))
+                load_tensors(self._average, _below("average.", tensors))
             self.generator.set_state(tensors["random.generator"])
             torch.set_rng_state(tensors["random.cpu"])
             if device.type == "cuda" and "random.cuda" in tensors:
@@ -186,6 +194,7 @@ class Training:
         total = self._gradients(batch) if self._graph is None else self._graph(*batch).item()
         if not math.isfinite(total):
             raise Diverged(f"the training loss became {total}")
+        self.task.add_gradients(self.network)
         self._optimizer.step(learning_rate)
         if self._average is not None:
             self._average.update_parameters(self.network)

@@ -121,6 +121,56 @@ class SGD(Optimizer):
         self._weights.add_(gradient, alpha=-learning_rate)
 
 
+class PathSGD(Optimizer):
+    """SGD that leaves every weight without a gradient, and its momentum, as they are, as ``torch.optim.SGD`` does.
+
+    For networks of which each step takes one path. Weight decay is for weights of more than one dimension alone, as in
+    the code of single path one-shot (megvii-model/SinglePathOneShot).
+    """
+
+    moments: ClassVar[tuple[str, ...]] = ("momentum",)
+
+    def __init__(
+        self, parameters: Iterable[nn.Parameter], *, momentum: float, weight_decay: float, gradient_norm: float
+    ) -> None:
+        super().__init__(parameters, weight_decay=weight_decay, gradient_norm=gradient_norm)
+        self._momentum = momentum
+        self._parts: list[Tensor] = []  # of the momentum: cutting it up at each step would take long
+
+    def restore(self, tensors: Mapping[str, Tensor]) -> None:
+        """Take a :meth:`state` back, of which moments that are missing are zero."""
+        super().restore(tensors)
+        self._parts = self._split(self._moments["momentum"]) if self._moments else []
+
+    @torch.no_grad()
+    def step(self, learning_rate: float) -> None:
+        """Take one step down the gradients that there are."""
+        if not self._moments:
+            self._moments["momentum"] = torch.zeros_like(self._weights)
+            self._parts = self._split(self._moments["momentum"])
+        used = [
+            (parameter, parameter.grad, part)
+            for parameter, part in zip(self._parameters, self._parts, strict=True)
+            if parameter.grad is not None
+        ]
+        if not used:
+            return
+        weights, gradients, moments = map(list, zip(*used, strict=True))
+        if self._clip:
+            norm = torch.stack(torch._foreach_norm(gradients)).norm()
+            torch._foreach_mul_(gradients, (self._clip / (norm + 1e-6)).clamp(max=1.0))
+        if self._decay:
+            pairs = [(gradient, weight) for weight, gradient, _ in used if weight.dim() > 1]
+            for gradient, weight in pairs:
+                gradient.add_(weight, alpha=self._decay)
+        torch._foreach_mul_(moments, self._momentum)
+        torch._foreach_add_(moments, gradients)
+        torch._foreach_add_(weights, moments, alpha=-learning_rate)
+
+    def _descend(self, gradient: Tensor, learning_rate: float) -> None:
+        raise AssertionError("a step goes weight by weight")
+
+
 class AdamW(Optimizer):
     """Adam with decoupled weight decay (Loshchilov and Hutter 2019), as ``torch.optim.AdamW`` has it by default."""
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
+from evo_nas.training.class_weights import NONE, read_weights
 from genotypes.ranges import check_ranges
 
 AUGMENTATIONS: Final = ("crop", "imagenet")
@@ -18,8 +20,8 @@ RANGES: Final = {
     **dict.fromkeys(("epochs", "accumulate"), "[1, inf)"),
     "batch_size": "[2, inf)",
     **dict.fromkeys(("learning_rate", "weight_decay", "gradient_norm", "auxiliary_weight"), "[0, inf)"),
-    **dict.fromkeys(("padding", "cutout"), "[0, inf)"),
-    **dict.fromkeys(("momentum", "label_smoothing", "ema_decay", "dropout"), "[0, 1)"),
+    **dict.fromkeys(("padding", "cutout", "warmup"), "[0, inf)"),
+    **dict.fromkeys(("momentum", "label_smoothing", "ema_decay", "dropout", "scale"), "[0, 1)"),
     "drop_path_keep": "(0, 1]",
 }
 """The range of each number of a recipe."""
@@ -29,14 +31,18 @@ RANGES: Final = {
 class Recipe:
     """The numbers of a training under one period of a cosine, from ``learning_rate`` down to 0.
 
-    ``optimizer`` is a name of :data:`OPTIMIZERS`; AdamW does not use ``momentum``.
+    ``optimizer`` is a name of :data:`OPTIMIZERS`; AdamW does not use ``momentum``. Over the first ``warmup`` steps the
+    learning rate rises in proportion, from a ``warmup``-th of what the cosine has, 0 for no such rise.
 
     ``gradient_norm`` is what the norm of the gradient is clipped to, 0 for no clipping. ``padding`` is how many pixels
-    a random crop may shift, ``cutout`` the side of the square that is cut out, both 0 for none.
+    a random crop may shift, ``cutout`` the side of the square that is cut out, both 0 for none; images with boxes have
+    neither. ``scale`` is by which share images with boxes are enlarged or shrunken at most, 0 for none.
 
     ``auxiliary_weight`` is the weight of the auxiliary classifier's loss, 0 for none; ``label_smoothing`` the share of
-    the target that is spread over all classes; ``ema_decay`` that of the average of weights which is measured and kept,
-    0 for the weights themselves. A batch is cut into ``accumulate`` parts, one after another in memory.
+    the target that is spread over all classes; ``class_weights`` how much each class counts in the loss: ``none`` for
+    all the same, ``balanced`` for the inverse of its number of train images, or a number per class as ``1,2.5,1``.
+    ``ema_decay`` is that of the average of weights which is measured and kept, 0 for the weights themselves. A batch is
+    cut into ``accumulate`` parts, one after another in memory.
 
     ``dropout``, ``drop_path_keep`` and ``drop_path_schedule`` are those of
     :class:`evo_nas.phenotypes.network.CellNetwork`. ``augmentation`` is a name of :data:`AUGMENTATIONS`.
@@ -63,6 +69,9 @@ class Recipe:
     drop_path_schedule: str = "both"
     augmentation: str = "crop"
     optimizer: str = "sgd"
+    warmup: int = 0
+    scale: float = 0.0
+    class_weights: str = NONE
 
     def __post_init__(self) -> None:
         check_ranges(self, **RANGES)
@@ -72,8 +81,14 @@ class Recipe:
             )
         if self.augmentation not in AUGMENTATIONS:
             raise ValueError(f"augmentation must be one of {', '.join(AUGMENTATIONS)}, not {self.augmentation!r}")
+        read_weights(self.class_weights)
         if self.optimizer not in OPTIMIZERS:
             raise ValueError(f"optimizer must be one of {', '.join(OPTIMIZERS)}, not {self.optimizer!r}")
+
+    def learning_rate_at(self, step: int, steps: int) -> float:
+        """Return the learning rate of a step, counted from 0, of so many."""
+        rise = min(1.0, (step + 1) / self.warmup) if self.warmup else 1.0
+        return rise * self.learning_rate * (1 + math.cos(math.pi * (step / steps))) / 2
 
     def network_options(self, image: int) -> dict[str, Any]:
         """Return what the network must know of its training, at ``image`` pixels a side."""
@@ -114,7 +129,7 @@ class Preset:
         words = [
             *([] if self.macro == "cifar" else [self.macro]),
             f"N={self.cells_per_stack} F={self.filters}",
-            f"{recipe.epochs} epochs on {images} images of {side}x{side}",
+            f"{recipe.epochs} {'epoch' if recipe.epochs == 1 else 'epochs'} on {images} images of {side}x{side}",
             f"batch {recipe.batch_size}",
             f"learning rate {recipe.learning_rate}",
             f"{self.validation_images:,} validation images",

@@ -8,7 +8,8 @@ The folder holds
 * what follows from them, and is written again by whoever resumes: ``best.safetensors`` and ``last.safetensors``, the
   networks (:mod:`evo_nas.phenotypes.blueprint`) of the epoch with the highest validation accuracy and of the last one,
   and ``curve.csv``, a line per epoch;
-* ``result.json``, once it is over.
+* ``result.json``, once it is over, and ``confusion.json``, or ``precision.json`` of a detector: what was measured on
+  the test images.
 """
 
 from __future__ import annotations
@@ -16,21 +17,22 @@ from __future__ import annotations
 import json
 import logging
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from shutil import disk_usage
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from evo_nas.errors import DataError, EvoNasError, RunFolderError, UsageError
-from evo_nas.phenotypes.blueprint import load_network, save_network, save_tensors
+from evo_nas.phenotypes.blueprint import DetectorBlueprint, load_network, save_network, save_tensors
 from evo_nas.phenotypes.transfer import load_fitting
 from evo_nas.storage.run_folder import take_lock
 from evo_nas.system.atomic import make_folder, write_whole
 from evo_nas.system.links import refuse_links
 from evo_nas.system.terminal import gigabytes
 from evo_nas.system.text import read_text
+from evo_nas.training.class_weights import NONE, weigh_classes
 from evo_nas.training.images import TrainingImages
 from evo_nas.training.train_task import VERSION, TrainPlacement, TrainTask
 from genotypes.genotype import GenotypeError, shorten
@@ -38,7 +40,9 @@ from genotypes.genotype import GenotypeError, shorten
 if TYPE_CHECKING:
     import torch
 
-    from evo_nas.training.loop import Epoch, Training
+    from evo_nas.data.stream import Stream
+    from evo_nas.training.loop import Epoch, Examples, Training
+    from evo_nas.training.task import Task
 
 _log = logging.getLogger(__name__)
 
@@ -46,7 +50,7 @@ _COLUMNS: Final = ("epoch", "loss", "accuracy", "train_seconds", "validation_sec
 
 _FILES: Final = (
     *("train.lock", "train.json", "env.json", "checkpoint.json", "curve.csv", "result.json"),
-    *("best.safetensors", "last.safetensors"),
+    *("best.safetensors", "last.safetensors", "precision.json", "confusion.json"),
 )
 """Files in a training folder, but for the state file."""
 
@@ -58,10 +62,11 @@ _STATE: Final = re.compile(r"state-[0-9]{4,9}\.safetensors")
 
 @dataclass(frozen=True)
 class Result:
-    """The result of a training: accuracies as fractions in [0, 1], seconds of all epochs.
+    """The result of a training: accuracies, or AP of a detector, as fractions in [0, 1]; seconds of all epochs.
 
     ``validation_accuracy`` is that of the last epoch, ``best_accuracy`` that of ``best_epoch``, counted from 1; all
     are ``None`` without validation images. ``test_accuracy`` is measured once, with the weights of the last epoch.
+    ``goal`` is the word for what they are, as the task has it; the JSON form has it in the place of "accuracy".
     """
 
     label: str
@@ -72,10 +77,24 @@ class Result:
     best_accuracy: float | None
     best_epoch: int | None
     test_accuracy: float | None
+    goal: str = "accuracy"
 
     def to_json(self) -> dict[str, Any]:
         """Return the form of ``result.json``."""
-        return asdict(self)
+        record = {name.replace("accuracy", self.goal): value for name, value in asdict(self).items() if name != "goal"}
+        return record if self.goal == "accuracy" else {**record, "goal": self.goal}
+
+    @classmethod
+    def from_json(cls, record: Mapping[str, Any]) -> Result:
+        """Read ``result.json``.
+
+        Raises:
+            TypeError: if a field is missing or unknown, or it is no object.
+        """
+        if not isinstance(record, Mapping):
+            raise TypeError("it is no object")
+        goal = str(record.get("goal", "accuracy"))
+        return cls(**{name.replace(goal, "accuracy") if name != "goal" else name: v for name, v in record.items()})
 
 
 @dataclass
@@ -114,7 +133,6 @@ def train(
     """
     import torch
 
-    from evo_nas.training.classification import Classification
     from evo_nas.training.devices import seed_torch, warn_of_faults
     from evo_nas.training.loop import Training, measure
     from evo_nas.training.task import Diverged
@@ -136,9 +154,7 @@ def train(
         progress = _read_progress(path)
         network.to(device)
         network.to(memory_format=torch.channels_last)
-        training = Training(
-            network, Classification.of(task.recipe), task.recipe, torch.Generator().manual_seed(task.seed)
-        )
+        training = Training(network, _goal_of(task, images), task.recipe, torch.Generator().manual_seed(task.seed))
         if progress.curve:
             _, tensors = load_network(path / progress.state)
             try:
@@ -155,27 +171,51 @@ def train(
                 hear(epoch, training.done)
             if (known := result_of(path)) is not None and (known.test_accuracy is not None or not measure_test):
                 return known  # the test images are looked at once
-            test = (
-                measure(training.task, training.measured, images.test())[training.task.goal] if measure_test else None
-            )
+            measures = measure(training.task, training.measured, images.test()) if measure_test else {}
         except Diverged as error:
             raise EvoNasError(
                 f"{error}, in epoch {training.done + 1} of {path}; a lower learning rate may help: "
                 f"--set learning_rate={task.recipe.learning_rate / 3:.2g}"
             ) from error
+        if measure_test and (told := training.task.report()):
+            told = {"classes": task.blueprint.classes, **told}
+            write_whole(path / training.task.report_file, json.dumps(told) + "\n")
         best = progress.best
         result = Result(
             task.label,
             training.done,
             sum((row["train_seconds"] or 0) + (row["validation_seconds"] or 0) for row in progress.curve),
-            sum(p.numel() for name, p in network.named_parameters() if not name.startswith("auxiliary.")),
+            sum(parameter.numel() for parameter in task.blueprint.strip(dict(network.named_parameters())).values()),
             progress.curve[-1]["accuracy"],
             progress.curve[best - 1]["accuracy"] if best else None,
             best,
-            test,
+            measures.get(training.task.goal),
+            training.task.goal,
         )
         write_whole(path / "result.json", json.dumps(result.to_json(), indent=2) + "\n")
         return result
+
+
+def _goal_of(task: TrainTask, images: TrainingImages) -> Task:
+    """Return what a network is trained for.
+
+    Raises:
+        UsageError: if the class weights do not fit the classes.
+    """
+    if isinstance(task.blueprint, DetectorBlueprint):
+        from evo_nas.training.detection import Detection
+
+        if task.recipe.class_weights != NONE:
+            raise UsageError("class_weights are for classifiers: a detector has the focal loss; leave them out")
+        return Detection()
+    from evo_nas.training.classification import Classification
+
+    labels = cast("Examples | Stream", images.train).labels
+    try:
+        weigh_classes(task.recipe.class_weights, labels, len(images.classes))
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    return Classification.of(task.recipe, labels)
 
 
 def _row(epoch: Epoch, done: int) -> dict[str, float | None]:
@@ -211,7 +251,7 @@ def result_of(path: Path) -> Result | None:
     """
     refuse_links(path, ["result.json"])
     try:
-        result = Result(**json.loads(read_text(path / "result.json")))
+        result = Result.from_json(json.loads(read_text(path / "result.json")))
         whole = (result.epochs, result.parameters, result.best_epoch or 0)
         accuracies = (result.validation_accuracy, result.best_accuracy, result.test_accuracy)
         if not all(type(value) is int for value in whole) or not isinstance(result.label, str):
@@ -305,15 +345,12 @@ def _save(path: Path, task: TrainTask, training: Training, progress: _Progress) 
 
 def _show(path: Path, task: TrainTask, training: Training, progress: _Progress) -> None:
     """Write the networks and the curve of an epoch that is done."""
-    weights = {
-        name: tensor
-        for name, tensor in training.measured.state_dict().items()
-        if not name.startswith("auxiliary.")  # it is of no use after the training
-    }
+    weights = task.blueprint.strip(training.measured.state_dict())
     for name in ("last", *(["best"] if progress.best in (None, training.done) else [])):
         save_network(path / f"{name}.safetensors", task.blueprint, weights, label=task.label)
     rows = [",".join("" if row[name] is None else str(row[name]) for name in _COLUMNS) for row in progress.curve]
-    write_whole(path / "curve.csv", "\n".join([",".join(_COLUMNS), *rows]) + "\n")
+    columns = ",".join(_COLUMNS).replace("accuracy", training.task.goal)
+    write_whole(path / "curve.csv", "\n".join([columns, *rows]) + "\n")
 
 
 def _remove_strays(path: Path, state: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from typing import Any, ClassVar, Protocol
+from typing import Any, Protocol, Self
 
 import torch
 from torch import Tensor, nn
@@ -31,6 +31,16 @@ class Data(Protocol):
         """Yield all images as they are."""
 
 
+class HeldData(Data, Protocol):
+    """Data of which some can be taken out, as all that is held in memory."""
+
+    def first(self, n: int) -> Self:
+        """Return the first ``n`` examples, or all where there are fewer."""
+
+    def batch(self, indices: Tensor | slice) -> Batch:
+        """Return the examples at these indices, as they are."""
+
+
 class Diverged(Exception):
     """A loss or an output that is no finite number: the training is not worth continuing."""
 
@@ -41,11 +51,19 @@ class Task(ABC):
     ``goal`` names the number of :meth:`measure` by which trainings are judged: a fraction in [0, 1], more is better.
     """
 
-    goal: ClassVar[str]
+    goal: str
+    report_file: str = "report.json"
+    """The file of a training's folder that :meth:`report` goes to."""
 
     @abstractmethod
     def loss(self, network: nn.Module, batch: Batch) -> Tensor:
         """Return the mean loss over a batch, a scalar, with the gradients' graph; the network is in training mode."""
+
+    def add_gradients(self, network: nn.Module) -> None:  # noqa: B027  # most have none
+        """Add to the gradients that a backward pass of the loss has left; by default nothing.
+
+        For terms of the weights alone, which need no pass of the network.
+        """
 
     @abstractmethod
     def measure(self, network: nn.Module, data: Data) -> dict[str, float]:
@@ -54,6 +72,10 @@ class Task(ABC):
         Raises:
             Diverged: if an output is not finite.
         """
+
+    def report(self) -> dict[str, Any]:
+        """Return what the last measurement found beside its numbers, in the form of JSON; by default nothing."""
+        return {}
 
     def split(self, batch: Batch, parts: int) -> Iterator[Batch]:
         """Yield a batch in so many parts; by default the targets are one tensor, or a sequence with one per image."""

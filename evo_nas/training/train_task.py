@@ -18,7 +18,7 @@ VERSION: Final = 1
 class TrainTask:
     """One training, but for where it runs.
 
-    ``label`` names the cells, ``genotype`` describes them if anything does. ``blueprint`` is complete once the images
+    ``label`` names the network, ``genotype`` describes it if anything does. ``blueprint`` is complete once the images
     were opened. Of the train images ``validation_images`` are held out, as ``split_seed`` has it, but at most the share
     ``validation_share``, a fraction in (0, 1]; ``train_images`` of the others are used, 0 for all. ``start`` is a file
     of weights to begin with.

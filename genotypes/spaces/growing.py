@@ -18,8 +18,8 @@ class GrowingSpace(SearchSpace):
 
     The level of b blocks is the same space with smaller cells. A space whose cells have B blocks also reads the
     genotypes of the levels below: they are smaller networks, and :meth:`check`, :meth:`decode` and :meth:`key`
-    take them. ``sample``, ``mutate`` and ``neighbours`` are about whole genotypes only. Where a space has several
-    cells, growing ties them: each gets the same block.
+    take them. ``sample``, ``mutate``, ``crossover`` and ``neighbours`` are about whole genotypes only. Where a space
+    has several cells, growing ties them: each gets the same block.
 
     A subclass names its :attr:`cells`, has the option :attr:`blocks`, and lists its decisions cell by cell, in a cell
     block by block; every block has equally many. A block has the same decisions in every level that has it, and
@@ -102,6 +102,11 @@ class GrowingSpace(SearchSpace):
         if level <= self.blocks:
             options = (range(len(decision.options)) for decision in self.last_block(level))
             yield from (self.grow(genotype, block) for block in itertools.product(*options))
+
+    @property
+    def has_crossover(self) -> bool:
+        """True: of whole genotypes every combination is valid."""
+        return True
 
     def check(self, genotype: Genotype) -> None:
         """Raise if neither this space nor a level below contains the genotype."""

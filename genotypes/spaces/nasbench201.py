@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
-from typing import Any, ClassVar, Final
+from typing import ClassVar, Final
 
-from genotypes.genotype import Genotype, GenotypeError, shorten
+from genotypes.edge_cell import EDGE_NAMES, EDGE_OPS, EdgeCell
+from genotypes.genotype import Genotype
 from genotypes.space import Decision, SearchSpace
 
-NASBENCH201_OPS: Final = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
+NASBENCH201_OPS: Final = EDGE_OPS
 """The five operations of the benchmark, by its own names and in its order (Dong & Yang 2020, section 2.1)."""
 
-_EDGES: Final = ("1<-0", "2<-0", "2<-1", "3<-0", "3<-1", "3<-2")
-_PATHS: Final = ((3,), (0, 4), (1, 5), (0, 2, 5))
-"""Every way from the input to the output, as indices of edges."""
-
-_FORM: Final = "|{}~0|+|{}~0|{}~1|+|{}~0|{}~1|{}~2|"
-_ARCHITECTURE: Final = re.compile(re.escape(_FORM).replace(r"\{\}", "([^|~]+)"))
 _INDEX: Final = {op: index for index, op in enumerate(NASBENCH201_OPS)}
 
 
@@ -46,31 +40,19 @@ class NASBench201Space(SearchSpace):
         Raises:
             GenotypeError: if this space does not contain the genotype.
         """
-        self.check(genotype)
-        return _FORM.format(*[NASBENCH201_OPS[choice] for choice in genotype.choices])
+        return self.decode(genotype).architecture
 
     def parse(self, text: str) -> Genotype:
         """Read a genotype from its text form or from an architecture string."""
         text = text.strip()
         if not text.startswith("|"):
             return super().parse(text)
-        match = _ARCHITECTURE.fullmatch(text)
-        if match is None:
-            raise GenotypeError(
-                f"{shorten(text)!r} is no architecture of NAS-Bench-201: write {_FORM.format(*['op'] * len(_EDGES))}"
-            )
-        ops = match.groups()
-        try:
-            return Genotype(self.spelling, tuple([_INDEX[op] for op in ops]))
-        except KeyError:
-            edge, op = next((edge, op) for edge, op in zip(_EDGES, ops, strict=True) if op not in _INDEX)
-            raise GenotypeError(
-                f"edge {edge} has the unknown operation {shorten(op)!r}; known: {', '.join(NASBENCH201_OPS)}"
-            ) from None
+        return Genotype(self.spelling, tuple([_INDEX[op] for op in EdgeCell.parse(text).ops]))
 
-    def decode(self, genotype: Genotype) -> dict[str, Any]:
-        """Return the architecture string, then the operation of each edge: ``{"architecture": ..., "1<-0": ...}``."""
-        return {"architecture": self.architecture(genotype), **super().decode(genotype)}
+    def decode(self, genotype: Genotype) -> EdgeCell:
+        """Return the cell; in JSON the architecture string, then the operation of each edge."""
+        self.check(genotype)
+        return EdgeCell(tuple([NASBENCH201_OPS[choice] for choice in genotype.choices]))
 
     def key(self, genotype: Genotype) -> str:
         """Return the architecture string: every cell has its own row in the benchmark's table."""
@@ -81,11 +63,10 @@ class NASBench201Space(SearchSpace):
 
         An edge is live if it is on a path without ``none``.
         """
-        ops = [NASBENCH201_OPS[choice] for choice in genotype.choices]
-        paths = [path for path in _PATHS if all(ops[edge] != "none" for edge in path)]
-        live = sorted({edge for path in paths for edge in path})
+        cell = self.decode(genotype)
+        ops, paths = cell.ops, cell.live_paths()
         spelled = ("+".join(ops[edge] for edge in path if ops[edge] != "skip_connect") for path in paths)
-        return (*(ops[edge] for edge in live), *(f"path {path}" for path in spelled))
+        return (*(ops[edge] for edge in cell.live_edges()), *(f"path {path}" for path in spelled))
 
 
-_DECISIONS: Final = tuple(Decision(edge, NASBENCH201_OPS) for edge in _EDGES)
+_DECISIONS: Final = tuple(Decision(edge, NASBENCH201_OPS) for edge in EDGE_NAMES)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import sqlite3
 from collections.abc import Callable, Iterable, Mapping
@@ -11,10 +12,22 @@ from typing import Any
 import numpy as np
 import pytest
 
+from evo_nas.storage.schema import VERSION, mark
 from genotypes.spaces.nasnet import NASNetSpace
 from tests.histories import SCHEMA, add_sums
 
 Trial = Mapping[str, Any]
+
+
+SPACE = NASNetSpace()
+
+
+@functools.cache
+def sampled(seed: int) -> dict[str, str]:
+    """The columns that come from the genotype that a seed gives."""
+    genotype = SPACE.sample(np.random.default_rng(seed))
+    cell = json.dumps(SPACE.decode(genotype).to_json())
+    return {"genotype": str(genotype), "cell": cell, "key": SPACE.key(genotype)}
 
 
 @pytest.fixture
@@ -29,7 +42,7 @@ def make_run(tmp_path: Path) -> Callable[..., Path]:
         trials: Iterable[Trial] = (),
         *,
         config: str | None = '[run]\nstrategy = "random"\nspace = "nasnet"\nevaluator = "toy"\ntrials = 10\n',
-        version: int = 3,
+        version: int = VERSION,
         curve: Iterable[tuple[int, int, float]] = (),
         note: Iterable[tuple[int, str, float]] = (),
     ) -> Path:
@@ -38,22 +51,20 @@ def make_run(tmp_path: Path) -> Callable[..., Path]:
         if config is not None:
             (folder / "run.toml").write_text(config, encoding="utf-8")
         connection = sqlite3.connect(folder / "history.db")
+        connection.execute("PRAGMA synchronous = OFF")  # nobody cuts the power between a row and its test
         connection.execute("PRAGMA journal_mode = WAL")
         connection.executescript(SCHEMA)
         connection.execute(f"PRAGMA user_version = {version}")
-        connection.execute(f"PRAGMA application_id = {0x65766F00 + version}")
-        space, event = NASNetSpace(), 0
+        connection.execute(f"PRAGMA application_id = {mark(version)}")
+        event = 0
         for position, given in enumerate(trials, start=1):
             identity = given.get("id", position)
-            genotype = space.sample(np.random.default_rng(given.get("sample_seed", identity)))
             event += 1
             trained = given.get("outcome", "ok") not in ("reused", "refused", None)
             trial = {
                 "id": identity,
                 "parent": None,
-                "genotype": str(genotype),
-                "cell": json.dumps(space.decode(genotype).to_json()),
-                "key": space.key(genotype),
+                **sampled(given.get("sample_seed", identity)),
                 "seed": 7,
                 "memo": "[]",
                 "brief": "[]",

@@ -73,3 +73,9 @@ def test_the_size_is_that_of_the_configuration(make_run: MakeRun) -> None:
     assert [population_of(run) for run in runs[:2]] == [7, None]
     with pytest.raises(HistoryError, match="the population of c cannot be followed: without aging"):
         population_of(runs[2])
+
+
+def test_the_diversity_of_widths_is_the_share_of_groups_that_differ(make_run: MakeRun) -> None:
+    texts = ["widths(network=cell:nasnet-a@1x8):1.2.3.4", "widths(network=cell:nasnet-a@1x8):1.2.3.5"]
+    run = make_run("w", [{"fitness": 0.5, "genotype": text, "key": text} for text in texts])
+    assert living(load_history(run), {"w": 2})["diversity"].iloc[-1] == 0.25

@@ -49,7 +49,7 @@ def test_a_strategy_has_one_look_whatever_stands_beside_it() -> None:
     assert strategy_colours(["mine:Own", "rl", "random"])["mine:Own"] == alone
     several = strategy_colours(["random", "mine", "yours", "evolution"])
     assert len(set(several.values())) == 4
-    assert len(set(strategy_markers(["a", "b", "c", "d", *STRATEGY_COLOURS]).values())) == 10
+    assert len(set(strategy_markers(["a", "b", "c", "d", *STRATEGY_COLOURS]).values())) == 14
 
 
 def test_more_strangers_than_colours_share_them() -> None:

@@ -74,6 +74,7 @@ def test_every_column_is_documented() -> None:
     assert stems == list(FIDELITY_TABLE)
 
 
+@pytest.mark.slow
 def test_intervals_cover_a_known_tau_about_as_often_as_they_say() -> None:
     """For normal distributions tau is 2 / pi * arcsin(r): here of r = 1 / 2."""
     rng, hits, known = np.random.default_rng(1), 0, 1 / 3

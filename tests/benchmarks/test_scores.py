@@ -31,6 +31,7 @@ def scored(folder: Path, *settings: str, **flags: Any) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_the_table_holds_scores_and_sizes_against_the_fitness(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -164,7 +164,7 @@ EVALUATORS: Final[Mapping[str, tuple[str, Callable[[], Any], str]]] = {
     "bind": ("bind", divide, "bind: ZeroDivisionError: division by zero (broken.py, line "),
     "prepare": ("prepare", divide, "prepare: ZeroDivisionError: division by zero (broken.py, line "),
     "groundwork": ("groundwork", divide, "groundwork: ZeroDivisionError: division by zero (broken.py, line "),
-    "fingerprint": ("fingerprint", lambda: 3, "fingerprint: AttributeError: 'int' object has no attribute 'items'"),
+    "fingerprint": ("fingerprint", lambda: 3, "fingerprint: TypeError: 'int' object is not a mapping"),
     "memory": ("memory", lambda: "much", "memory: it is no whole number"),
     "cost": ("cost", lambda: 7, "cost: AttributeError: 'int' object has no attribute 'parameters'"),
     "cost nan": ("cost", lambda: Cost(float("nan"), 3), "cost: the parameters of a network must be a whole number"),

@@ -24,8 +24,8 @@ TOY = ("run", "--strategy", "random", "--evaluator", "toy")
 TABLE = ("run", "--strategy", "random", "--space", "bits", "--evaluator", "tabular", "--column", "a", "--table")
 NASNET_A_COUNT = ("count", "--cell", "nasnet-a")
 COMMANDS = [[], ["run"], ["resume"], ["show"], ["plot"], ["compare"], ["diff"], ["count"], ["data"], ["data", "fetch"]]
-COMMANDS += [["data", "check"], ["list"], ["study"], ["train"], ["export"], ["status"]]
-COMMANDS += [["repair"], ["table"], ["report"]]
+COMMANDS += [["data", "check"], ["list"], ["study"], ["train"], ["prune"], ["predict"], ["export"], ["status"]]
+COMMANDS += [["repair"], ["table"], ["report"], ["detect"]]
 
 
 @pytest.fixture(autouse=True)
@@ -227,11 +227,25 @@ def test_count_takes_a_genotype_as_text_and_as_json(capsys: pytest.CaptureFixtur
 @pytest.mark.parametrize("what", ["strategies", "spaces", "evaluators", "presets", "cells"])
 def test_list_names_what_can_be_chosen(capsys: pytest.CaptureFixture[str], what: str) -> None:
     expected = {
-        "strategies": ["random", "evolution", "rl", "pnas", "local", "guided"],
-        "spaces": ["nasnet", "amoebanet", "pnas", "darts", "bits", "nasbench201", "natsbench-size"],
-        "evaluators": ["proxy", "tabular", "toy"],
-        "presets": ["digits", "cpu", "gpu"],
-        "cells": ["nasnet-a", *(f"amoebanet-{letter}" for letter in "abcd"), "pnasnet-5", "darts-v1", "darts-v2"],
+        "strategies": [
+            *("random", "evolution", "rl", "pnas", "local", "guided", "genetic", "optuna", "morphnet", "multiplier")
+        ],
+        "spaces": [
+            *("nasnet", "amoebanet", "pnas", "darts", "bits", "nasbench201", "natsbench-size", "fcnet"),
+            *("widths", "nasfpn", "detnas"),
+        ],
+        "evaluators": ["blend", "detection", "proxy", "scores", "supernet", "tabular", "toy", "widths"],
+        "presets": ["digits", "cpu", "gpu", "blend", "tiny", "plates", "digits", "cpu", "gpu"],
+        "cells": [
+            "nasnet-a",
+            *(f"amoebanet-{letter}" for letter in "abcd"),
+            "pnasnet-5",
+            "darts-v1",
+            "darts-v2",
+            "nas-fpn",
+            *(f"detnas-coco-{rest}" for rest in ("fpn-300m", "retinanet-300m", "fpn-1.3g", "fpn-3.8g")),
+            "single-path-one-shot",
+        ],
     }[what]
     assert main(["list", what]) == 0
     assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == expected
@@ -270,7 +284,7 @@ BAD = [
     (("run", "--strategy", "random", "--dataset", "digits", "--device", "abacus"), 2, "unknown device 'abacus'"),
     (("run", "--strategy", "random", "--data-dir", "nowhere"), 4, "python -m evo_nas data fetch"),
     (("run", "--strategy", "random", "--dataset", "folder", "--data-dir", "nowhere"), 4, "nowhere"),
-    (("run", "--strategy", "random", "--space", "bits"), 2, "the proxy trainer takes CellPair, or"),
+    (("run", "--strategy", "random", "--space", "bits"), 2, "takes CellPair, EdgeCell, Widths, Chain, or a space"),
     (("run", "--strategy", "random", "--evaluator", "tabular"), 2, "needs a table and its column: --table FILE --col"),
     (("run", "--strategy", "random", "--evaluator", "tabular", "--table", "t.csv"), 2, "needs a table and its column"),
     ((*TABLE, "nosuch.csv"), 4, "there is no table"),
@@ -278,7 +292,7 @@ BAD = [
     ((*TABLE, "t.csv", "--table-unit", "nosuch"), 2, "table_unit must be percent or fraction, not 'nosuch'"),
     ((*TOY, "--column", "a"), 2, "evaluator 'toy' has no option 'column'"),
     (
-        ("count", "nasbench201:0.1.2.3.4.0", "--cells-per-stack", "1", "--filters", "4"),
+        ("count", "natsbench-size:0.1.2.3.4", "--cells-per-stack", "1", "--filters", "4"),
         2,
         "does not describe a pair of cells",
     ),

@@ -6,7 +6,9 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from genotypes.widths import expand_widths, scale_widths
+from genotypes.genotype import shorten
+from genotypes.individual import Cost
+from genotypes.widths import Budget, Widths, expand_widths, scale_widths
 
 
 def squares(widths: tuple[int, ...]) -> float:
@@ -51,3 +53,48 @@ def test_cost_is_asked_for_a_few_times_only() -> None:
     omega, _ = expand_widths((64, 128, 256, 512) * 5, cost, 4 * squares((64, 128, 256, 512) * 5))
     assert omega == pytest.approx(2, rel=1e-2)
     assert len(asked) < 40
+
+
+@pytest.mark.parametrize(
+    ("text", "limit"),
+    [
+        ("0.5x-mult-adds", 50.0),
+        ("0.25x-parameters", 2.0),
+        ("2x-parameters", 16.0),
+        ("20000000-mult-adds", 2e7),
+        ("2e7-mult-adds", 2e7),
+        ("40-parameters", 40.0),
+    ],
+)
+def test_a_budget_is_a_share_of_the_seed_or_a_number(text: str, limit: float) -> None:
+    budget = Budget.parse(text)
+    assert budget.limit(Cost(parameters=8, mult_adds=100)) == limit
+    assert Budget.parse(str(budget)) == budget
+
+
+@pytest.mark.parametrize(
+    "text", ["", "0.5", "0.5x", "half-parameters", "0.5x-latency", "0.5x-mult_adds", "-1-parameters"]
+)
+def test_what_is_no_budget_is_refused_with_the_form_of_one(text: str) -> None:
+    with pytest.raises(ValueError, match=r"0\.5x-mult-adds"):
+        Budget.parse(text)
+
+
+@pytest.mark.parametrize("text", ["0x-parameters", "0-mult-adds", "0.0x-mult-adds"])
+def test_a_budget_of_nothing_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="a budget must be finite and above 0, not 0"):
+        Budget.parse(text)
+
+
+def test_widths_are_a_table_with_what_is_alive_and_what_died() -> None:
+    widths = Widths("net", {"a": 3, "esc\x1b[31m": 12}, {"a": 6, "esc\x1b[31m": 8})
+    assert [line.split() for line in widths.lines()][0::2] == [
+        ["group", "seed", "now", "share"], [shorten("esc\x1b[31m"), "8", "12", "1.50x"]
+    ]  # fmt: skip
+    assert [line.split() for line in widths.lines({"alive.a": 0.0, "accuracy": 1.0})] == [
+        ["group", "seed", "now", "share", "alive"],
+        ["a", "6", "3", "0.50x", "0"],
+        [shorten("esc\x1b[31m"), "8", "12", "1.50x", "-"],
+        ["died:", "a"],
+    ]
+    assert all(line.isprintable() for line in widths.lines())

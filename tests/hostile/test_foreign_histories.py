@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from evo_nas.cli import main
-from evo_nas.run import Run
+from evo_nas.run.search import Run
 from evo_nas.storage.checksums import file_sum, row_sum, sum_file
 from evo_nas.storage.connection import LONGEST, connect
 from evo_nas.storage.history import History

@@ -34,8 +34,8 @@ from evo_nas.data.images import open_images
 from evo_nas.data.sources.cifar import LAYOUTS
 from evo_nas.data.sources.fetch import fetch
 from evo_nas.errors import DataError
-from evo_nas.phenotypes.blueprint import Blueprint, save_network
-from evo_nas.run import Run
+from evo_nas.phenotypes.blueprint import CellBlueprint, save_network
+from evo_nas.run.search import Run
 from evo_nas.storage.checksums import file_sum, sum_file
 from evo_nas.storage.study_record import read_study
 from evo_nas.training.resumable import _read_progress
@@ -446,7 +446,7 @@ def test_what_is_no_file_holds_no_weights(make: Callable[[Path], None], capsys: 
 # Weights that are not what they say --------------------------------------------------------------------------------
 
 _POOLS = Cell.join_leaves([Block(Edge(0, "max_pool_3x3"), Edge(1, "identity"))])
-PLAN = Blueprint(
+PLAN = CellBlueprint(
     CellPair(_POOLS, Cell.join_leaves([Block(Edge(0, "sep_conv_3x3"), Edge(1, "max_pool_3x3"))])),
     cells_per_stack=1,
     filters=4,

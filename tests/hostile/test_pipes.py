@@ -11,7 +11,7 @@ import pytest
 
 from evo_nas.cli import main
 from evo_nas.errors import EvoNasError
-from evo_nas.run import Run
+from evo_nas.run.search import Run
 from evo_nas.storage.run_folder import FILES
 from evo_nas.storage.study_record import read_study
 from evo_nas.training.resumable import load_task, result_of

@@ -104,6 +104,7 @@ def test_operators_can_be_swapped_in_deaps_toolbox() -> None:
     assert (proposal.parent, proposal.genotype) == (1, fixed)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     # Selected accuracies of the shared reference: mean and standard deviation over 60 seeds.
     ("aging", "reference", "deviation"),
@@ -212,6 +213,7 @@ def test_the_hypervolume_of_two_steps_is_their_area() -> None:
     assert hypervolume(steps, 8.0) == pytest.approx(0.5 * 6 / 8 + 0.5 * 2 / 8)
 
 
+@pytest.mark.slow
 def test_a_search_for_the_front_finds_a_better_one_than_a_search_for_accuracy(drive: Any) -> None:
     """Twenty bits that are worth the same and cost 1 to 20, noise 0.01, 300 trials.
 

@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 
 from genotypes.catalogue import build_space
+from genotypes.genotype import Genotype
 from genotypes.individual import Individual, Outcome, Proposal
+from genotypes.population import Population
 from strategies.evolution import RegularizedEvolution
 from strategies.guided import GuidedEvolution, spread
 
@@ -98,6 +100,7 @@ def test_the_memory_keeps_the_best_and_the_latest(drive: Any) -> None:
     assert np.array_equal(features.choices, search.strategy._features.choices)
 
 
+@pytest.mark.slow
 def test_the_surrogate_finds_better_cells_than_evolution_does(drive: Any) -> None:
     space = build_space("pnas")
     gains = []
@@ -124,3 +127,28 @@ def test_the_surrogate_finds_better_cells_than_evolution_does(drive: Any) -> Non
 def test_options_out_of_range_are_refused(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         GuidedEvolution(**options)
+
+
+def test_beyond_the_limits_nothing_is_proposed_once_there_are_examples() -> None:
+    space = build_space("bits(length=12)")
+
+    def few(genotype: Genotype) -> bool:
+        return sum(genotype.choices) <= 3
+
+    def count_allowed(strategy: GuidedEvolution) -> int:
+        strategy.start(space, np.random.default_rng(0))
+        population = Population(0)
+        count = 0
+        for id in range(1, 41):
+            proposal = strategy.ask(population, (), np.random.default_rng([id, 1]))
+            assert proposal is not None
+            allowed = few(proposal.genotype)
+            count += allowed
+            outcome, fitness = (Outcome.OK, 0.5) if allowed else (Outcome.REFUSED, None)
+            strategy.tell(Individual(id, proposal.genotype, outcome, fitness), np.random.default_rng([id, 2]))
+        return count
+
+    knowing, blind = GuidedEvolution(initial=6), GuidedEvolution(initial=6)
+    knowing.use_cost(space, lambda genotype: None, few)
+    assert count_allowed(knowing) >= 30
+    assert count_allowed(blind) < 20

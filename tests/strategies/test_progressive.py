@@ -300,15 +300,16 @@ def test_children_are_predicted_as_if_each_were_read_from_the_start(spelling: st
     parents, scores = cells(space, 2, 9), np.random.default_rng(0).random(9).tolist()
     surrogate.fit(parents, scores, np.random.default_rng(0))
     options = [len(decision.options) for decision in space.last_block(3)]
-    ways = np.random.default_rng(0).integers(options, size=(400, len(options)))
+    ways = np.random.default_rng(0).integers(options, size=(100, len(options)))
     predicted = surrogate.predict_children(parents, ways)
-    assert predicted.shape == (9, 400)
+    assert predicted.shape == (9, 100)
     for parent, row in zip(parents, predicted, strict=True):
         children = np.array([[*parent, way] for way in ways])
         assert row == pytest.approx(surrogate.predict(children).mean(0), abs=1e-5)
     assert predicted.std() > 1e-4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["mlp", "lstm"])
 def test_the_surrogate_learns_an_order_wherever_the_scores_lie(kind: str) -> None:
     choices = cells(growing("pnas"), 2, 60)

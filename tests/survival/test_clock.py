@@ -14,7 +14,8 @@ import pytest
 from evo_nas.commands.status import status_of
 from evo_nas.errors import TooManyFailures
 from evo_nas.listeners.progress import Progress
-from evo_nas.run import Run, build, load_config, start
+from evo_nas.run.parts import build, load_config
+from evo_nas.run.search import Run, start
 from evo_nas.storage.endings import Reason
 from evo_nas.storage.run_folder import RunFolder
 

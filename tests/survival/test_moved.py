@@ -11,7 +11,8 @@ import pytest
 
 from evo_nas.errors import RunFolderMoved
 from evo_nas.manager import Listener
-from evo_nas.run import Run, build, load_config, start
+from evo_nas.run.parts import build, load_config
+from evo_nas.run.search import Run, start
 from evo_nas.storage.history import History
 from evo_nas.storage.run_folder import RunFolder
 from genotypes.individual import Evaluation, Individual

@@ -21,6 +21,9 @@ from benchmarks.crash.subjects import SUBJECTS
 STATES = 10
 """States of each subject."""
 
+TRAINED = ("train-top", "weights")
+"""Subjects whose states take a second each."""
+
 Make = Callable[[str], Recording]
 
 
@@ -39,7 +42,9 @@ def recorded(library: Path, tmp_path_factory: pytest.TempPathFactory) -> Make:
     return cache(lambda name: Recording.make(SUBJECTS[name], library, tmp_path_factory.mktemp(name)))
 
 
-@pytest.mark.parametrize("subject", SUBJECTS)
+@pytest.mark.parametrize(
+    "subject", [pytest.param(name, marks=[pytest.mark.slow] if name in TRAINED else []) for name in SUBJECTS]
+)
 def test_nothing_that_was_told_is_lost_and_everything_goes_on(recorded: Make, subject: str) -> None:
     recording = recorded(subject)
     states = list(recording.states(STATES, seed=1))

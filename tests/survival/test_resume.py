@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 
+from benchmarks.kills import Search
 from evo_nas.cli import main
-from evo_nas.run import Run
+from evo_nas.run.search import Run
 from evo_nas.storage.history import History
 from strategies.catalogue import STRATEGIES
 
@@ -78,12 +79,14 @@ def test_another_hash_seed_makes_no_difference(
     started: Callable[..., subprocess.Popen[str]],
     events: Rows,
 ) -> None:
-    flags = {"space": "pnas"} if strategy == "pnas" else {}
-    whole = toy_run("whole", strategy=strategy, trials=12, **flags).path
-    parts = toy_run("parts", strategy=strategy, trials=5, **flags).path
+    search = Search(strategy, trials=12)
+    flags = {name: search.flags[name] for name in ("strategy", "space", "evaluator")}
+    whole = toy_run("whole", trials=12, **flags).path
+    parts = toy_run("parts", trials=5, **flags).path
     # Sets are in the order of hashes, and those of texts differ from process to process.
     for trials, seed in ((8, "1"), (12, "777")):
-        resumed = started("resume", "parts", "--trials", str(trials), variables={"PYTHONHASHSEED": seed})
+        words = ("parts", "--evaluator", str(flags["evaluator"]), "--trials", str(trials))
+        resumed = started("resume", *words, variables={"PYTHONHASHSEED": seed})
         assert resumed.wait() == 0
     assert events(parts) == events(whole)
 

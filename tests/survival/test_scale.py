@@ -106,7 +106,8 @@ def test_the_ideal_hands_the_next_to_whoever_is_free() -> None:
 def test_resuming_tells_no_more_than_the_strategy_remembers(
     toy_run: Any, rows: Any, monkeypatch: pytest.MonkeyPatch, strategy: str
 ) -> None:
-    from evo_nas.run import build, read_stored_config, resume
+    from evo_nas.run.parts import build, read_stored_config
+    from evo_nas.run.search import resume
     from evo_nas.storage.run_folder import RunFolder
 
     options = {"evolution": {"population": 6, "sample": 3}}.get(strategy, {})

@@ -26,9 +26,8 @@ import numpy as np
 import pytest
 
 from benchmarks.kills import (
-    DIARIST,
-    EVALUATOR,
     OPTIONS,
+    PLUG_INS,
     ROOT,
     Killed,
     Life,
@@ -41,7 +40,8 @@ from benchmarks.kills import (
     trainings_file,
     uninterrupted,
 )
-from evo_nas.run import build, load_config, read_stored_config, resume, start
+from evo_nas.run.parts import build, load_config, read_stored_config
+from evo_nas.run.search import resume, start
 from evo_nas.storage.run_folder import RunFolder
 from evo_nas.system.failpoints import Failpoint
 from strategies.catalogue import STRATEGIES
@@ -65,8 +65,10 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Whole:
 
 KILLS = {1: 3, 4: 2}
 """How often a run is killed, by its workers."""
-HEAVY = {"rl": 1, "pnas": 4, "guided": 1}
+HEAVY = {"rl": 1, "pnas": 4, "guided": 1, "optuna": 1}
 """They take seconds to start, so they are killed once each here, with so many workers; the soak does the rest."""
+TRIALS = {"multiplier": 1}
+"""How many trials a strategy asks for that ends by itself."""
 PLACES = [
     (strategy, workers) for strategy in STRATEGIES for workers in KILLS if HEAVY.get(strategy, workers) == workers
 ]
@@ -80,11 +82,11 @@ def test_every_strategy_of_the_catalogue_is_killed() -> None:
 def test_killed_at_random_a_run_loses_nothing_and_stays_the_same_search(
     tmp_path: Path, whole: Whole, strategy: str, workers: int
 ) -> None:
-    search = Search(strategy, workers, trials=16)
+    search = Search(strategy, workers, trials=TRIALS.get(strategy, 16))
     rng = np.random.default_rng([len(strategy), workers])
     run, reference = Killed(search, tmp_path / "run"), None
     # Once for certain: on a busy machine a run may be over before its moment has come.
-    assert run.live(failpoint=f"evaluated:{rng.integers(4, 12)}") == -signal.SIGKILL
+    assert run.live(failpoint=f"evaluated:{min(rng.integers(4, 12), search.trials)}") == -signal.SIGKILL
     if strategy in HEAVY:  # compared by decisions here, by rows in the soak
         run.live()
     else:
@@ -115,7 +117,7 @@ def test_search_past_its_lookback_resumes_as_if_uninterrupted(tmp_path: Path, st
         config = load_config(search.flags | {"trials": trials}, settings=search.settings, environ={})
         with RunFolder.create(path) as folder:
             start(config, folder, build(config))
-    config = read_stored_config(runs["parts"], {"run": {"trials": 60}}, (EVALUATOR, DIARIST))
+    config = read_stored_config(runs["parts"], {"run": {"trials": 60}}, PLUG_INS)
     with RunFolder.open(runs["parts"]) as folder:
         resume(config, folder, build(config))
     parts, uncut = (recorded(path) for path in (runs["parts"], runs["whole"]))

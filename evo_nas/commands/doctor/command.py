@@ -25,7 +25,7 @@ def add_arguments(parser: Parser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Print what was found, and return the exit code."""
     from evo_nas.commands.doctor.examine import examine
-    from evo_nas.run import load_config
+    from evo_nas.run.parts import load_config
 
     def hear(words: str) -> None:
         print(f"evo_nas: {words} ...", file=sys.stderr, flush=True)

@@ -18,7 +18,7 @@ from evo_nas.evaluators.base import Evaluator
 from evo_nas.evaluators.pace import Pace
 from evo_nas.evaluators.proxy.evaluator import ProxyEvaluator
 from evo_nas.executors.choice import try_workers
-from evo_nas.run import Parts, fill_options
+from evo_nas.run.parts import Parts, fill_options
 from evo_nas.system.resources import processor_quota, usable_cores
 from evo_nas.system.terminal import duration, pluralize
 from genotypes.genotype import Genotype

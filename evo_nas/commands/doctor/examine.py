@@ -18,7 +18,7 @@ from evo_nas.evaluators.base import Evaluator
 from evo_nas.evaluators.proxy.evaluator import ProxyEvaluator
 from evo_nas.executors.capacity import memory_demand, memory_remedy
 from evo_nas.executors.choice import try_workers
-from evo_nas.run import build, new_folder
+from evo_nas.run.parts import build, new_folder
 from evo_nas.system.reasons import explain
 
 

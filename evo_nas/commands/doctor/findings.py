@@ -12,7 +12,7 @@ from evo_nas.config import RunConfig
 from evo_nas.errors import EvoNasError
 from evo_nas.evaluators.base import Evaluator
 from evo_nas.executors.capacity import Demand
-from evo_nas.run import Parts
+from evo_nas.run.parts import Parts
 from evo_nas.system.terminal import gigabytes, pluralize
 
 T = TypeVar("T")

@@ -11,14 +11,17 @@ from evo_nas.commands.base import Parser, add_cells, add_size, whole
 
 if TYPE_CHECKING:
     from genotypes.cell import CellPair
+    from genotypes.chain import Chain
+    from genotypes.edge_cell import EdgeCell
+    from genotypes.pyramid import Pyramid
 
 
 EPILOG = """\
 formats:
-  json         the genotype, or the pair of cells where there is none
+  json         the genotype, or the pair of cells where there is none; the widths
   cells        the pair of cells, as JSON
-  dot          both cells in DOT, for Graphviz
-  module       the network as one Python file that needs torch alone
+  dot          the cells or the feature pyramid in DOT, for Graphviz
+  module       the network as one Python file that needs torch, and for widths the package of their network
   safetensors  the weights, without an auxiliary classifier
   torch        the network with its weights, by torch.export (.pt2)
   onnx         the network with its weights; needs the extra onnx
@@ -56,32 +59,38 @@ def add_arguments(parser: Parser) -> None:
     )
     parser.add_argument("--channels", metavar="C", type=whole(10**4), help="channels of the images (default: 3)")
     parser.add_argument("--classes", metavar="K", type=whole(10**6), help="classes (default: 10, or 1000 for imagenet)")
+    parser.add_argument(
+        "--fold",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="onnx: batch norms become part of the convolutions before them (default)",
+    )
     parser.add_argument("--seed", metavar="K", type=whole(2**62, 0), default=0, help="of weights nobody trained (0)")
 
 
 def run(arguments: argparse.Namespace) -> None:
     """Write the files, and print their names."""
-    from evo_nas.commands.cell_sources import find_cells
+    from evo_nas.commands.cell_sources import find_design
     from evo_nas.commands.export.formats import Size, export, has_random_weights, parse_formats, subject_of, targets
 
     formats = parse_formats(arguments.format)
     named = arguments.source is not None or arguments.cell is not None or arguments.weights is None
-    source = find_cells(arguments.source, arguments.cell, arguments.trial) if named else None
+    source = find_design(arguments.source, arguments.cell, arguments.trial, arguments.network) if named else None
     names = ("size", "filters", "macro", "stem", "channels", "classes")
     size = Size(
         cells_per_stack=arguments.cells_per_stack,
         image=arguments.image_size,
         **{name: getattr(arguments, name) for name in names},
     )
-    subject = subject_of(source, arguments.weights, size, formats)
+    subject = subject_of(source, arguments.weights, size, formats, arguments.network)
     files = targets(arguments.output, subject, formats, force=arguments.force)
     if has_random_weights(subject, formats):
         print(f"evo_nas: note: without --weights they are random, of seed {arguments.seed}", file=sys.stderr)
-    export(subject, files, _dot, seed=arguments.seed)
+    export(subject, files, _draw, seed=arguments.seed, fold=arguments.fold)
     print("\n".join(map(str, files.values())))
 
 
-def _dot(pair: CellPair) -> str:
-    from analysis.cells.dot import pair_dot
+def _draw(design: CellPair | EdgeCell | Chain | Pyramid) -> str:
+    from analysis.plots.cells import design_dot
 
-    return pair_dot(pair)
+    return design_dot(design)

@@ -1,10 +1,8 @@
-"""Export formats: cells and networks as files that other programs read."""
+"""Export formats: cells, widths and networks as files that other programs read."""
 
 from __future__ import annotations
 
 import hashlib
-import importlib.util
-import io
 import json
 import keyword
 import re
@@ -16,33 +14,49 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Final
 
 from evo_nas.commands.cell_sources import CellSource, of_text
-from evo_nas.commands.count import read_size
+from evo_nas.commands.count import read_edge_size, read_size, refuse_cell_size
+from evo_nas.commands.export.graphs import require_onnx, write_graph, write_program
 from evo_nas.errors import DataError, UsageError
-from evo_nas.phenotypes.blueprint import Blueprint, difference, load_whole, save_network
+from evo_nas.phenotypes.blueprint import (
+    Blueprint,
+    CellBlueprint,
+    ChainBlueprint,
+    DetectorBlueprint,
+    EdgeBlueprint,
+    WidthsBlueprint,
+    difference,
+    load_whole,
+    save_network,
+)
+from evo_nas.phenotypes.named import spell_chain
+from evo_nas.phenotypes.onnx.graph import OPSET
 from evo_nas.phenotypes.plan import plan_network
+from evo_nas.phenotypes.tensors import load_tensors
 from evo_nas.system.atomic import replace_whole, require_writable
 from evo_nas.system.terminal import gigabytes
 from genotypes.cell import CellPair
+from genotypes.chain import Chain
+from genotypes.edge_cell import EdgeCell
 from genotypes.genotype import Genotype, shorten
+from genotypes.pyramid import Pyramid
+from genotypes.widths import Widths
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
-    from evo_nas.phenotypes.network import CellNetwork
-
-OPSET: Final = 18
-"""The version of ONNX's operators that a file asks for: the one that torch translates to, without a conversion."""
+    from torch import Tensor, nn
 
 FORMATS: Final[dict[str, tuple[str, str]]] = {
-    "json": (".json", "the genotype, or the pair of cells where there is none"),
+    "json": (".json", "the genotype, or the pair of cells where there is none; widths, chains"),
     "cells": (".cells.json", "the pair of cells, as JSON"),
-    "dot": (".dot", "both cells in DOT, for Graphviz"),
-    "module": (".py", "the network as one Python file that needs torch alone"),
+    "dot": (".dot", "the cells or the feature pyramid in DOT, for Graphviz"),
+    "module": (".py", "the network as one Python file that needs torch, and what a network of widths comes from"),
     "safetensors": (".safetensors", "the weights, without an auxiliary classifier"),
     "torch": (".pt2", "the network with its weights, by torch.export"),
     "onnx": (".onnx", f"the network with its weights, opset {OPSET}; needs the extra onnx"),
 }
 """Name, as ``--format`` takes it -> how its file's name ends, and what is in it."""
+
+Draw = Callable[[CellPair | EdgeCell | Chain | Pyramid], str]
+"""Writes cells, a cell of edges or a feature pyramid in DOT."""
 
 _LARGEST_ONNX: Final = 2**31
 """Bytes that a message of protobuf holds, of which an ONNX file is one."""
@@ -64,10 +78,14 @@ class Size:
     channels: int | None = None
     classes: int | None = None
 
+    def of_cells(self) -> dict[str, Any]:
+        """Return what says the size of cells alone, by the names of the flags."""
+        return {name: getattr(self, name) for name in ("size", "cells_per_stack", "filters", "macro", "stem")}
+
 
 @dataclass(frozen=True)
 class Subject:
-    """The object of an export: cells with their name and, if it is known, a whole network and its weights."""
+    """The object of an export: cells or widths with their name and, if it is known, a whole network and its weights."""
 
     source: CellSource
     blueprint: Blueprint | None = None
@@ -98,23 +116,34 @@ def parse_formats(words: Sequence[str]) -> list[str]:
     return names
 
 
-def subject_of(source: CellSource | None, weights: Path | None, size: Size, formats: Sequence[str]) -> Subject:
-    """Find what is exported: the network in a file of weights, or the cells of ``source`` at a size.
+def subject_of(
+    source: CellSource | None, weights: Path | None, size: Size, formats: Sequence[str], network: str | None = None
+) -> Subject:
+    """Find what is exported: the network in a file of weights, or the cells of ``source`` at a size, or its widths.
+
+    ``network`` is a user's own one that the weights may be of.
 
     Raises:
         UsageError: if the cells are not named, or named twice and different; or a size is missing or impossible.
         DataError: if the weights cannot be read, or are those of another network.
     """
-    blueprint, tensors = (None, None) if weights is None else load_whole(weights)
+    blueprint, tensors = (None, None) if weights is None else load_whole(weights, network)
     if blueprint is not None and weights is not None:
         _agree(blueprint, source, size, weights)
-        source = CellSource(blueprint.cells, shorten(weights.stem, 255), None if source is None else source.genotype)
+        source = CellSource(blueprint.design, shorten(weights.stem, 255), None if source is None else source.genotype)
     if source is None:
         raise UsageError(
             "name cells: a run, a genotype or a JSON file, --cell NAME, or --weights FILE with a network of evo_nas"
         )
+    if "cells" in formats or ("dot" in formats and not isinstance(source.design, EdgeCell | Chain | Pyramid)):
+        _ = source.cells  # or it says that there are none
     if weights is None and not _NEED_SIZE & set(formats):
         return Subject(source)
+    if blueprint is None and isinstance(source.design, Pyramid | str):
+        raise UsageError(
+            f"{shorten(source.label)} is the neck of a detector, whose size is that of its training: train it, and "
+            "name its weights with --weights"
+        )
     found = None
     try:
         if blueprint is None:
@@ -127,23 +156,42 @@ def subject_of(source: CellSource | None, weights: Path | None, size: Size, form
     if tensors is not None:
         if found is not None:
             raise DataError(f"{weights} holds the weights of another network: {found}")
-        tensors = {name: tensor for name, tensor in tensors.items() if not name.startswith("auxiliary.")}
+        tensors = blueprint.strip(tensors)
     return Subject(source, blueprint, tensors)
 
 
 def _agree(blueprint: Blueprint, source: CellSource | None, size: Size, weights: Path) -> None:
     """Check that what is said beside a file of weights is what its own blueprint says."""
-    if source is not None and source.cells != blueprint.cells:
-        raise UsageError(f"the weights in {weights} are of other cells than {shorten(source.label)}: leave that out")
-    own = {name: getattr(blueprint, name) for name in ("macro", "cells_per_stack", "filters", "stem")}
-    own["stem"] = plan_network(blueprint.cells, **own).stem
-    own |= {"channels": blueprint.channels, "classes": len(blueprint.classes)}
-    asked = {name: getattr(size, name) for name in own}
-    if size.size is not None:
-        try:
-            asked |= read_size(CellSource(blueprint.cells, ""), size.size, size.cells_per_stack, size.filters)
-        except ValueError as error:
-            raise UsageError(str(error)) from error
+    own_design: object = blueprint.design
+    if isinstance(blueprint, DetectorBlueprint) and source is not None and isinstance(source.design, Chain):
+        own_design = source.design if blueprint.backbone == spell_chain(source.design) else blueprint.backbone
+    if source is not None and source.design != own_design:
+        kinds = {WidthsBlueprint: "widths", ChainBlueprint: "blocks"}
+        what = kinds.get(type(blueprint), "cells")
+        raise UsageError(f"the weights in {weights} are of other {what} than {shorten(source.label)}: leave that out")
+    own = {"channels": blueprint.channels, "classes": len(blueprint.classes)}
+    asked: dict[str, Any] = {name: getattr(size, name) for name in own}
+    if isinstance(blueprint, CellBlueprint):
+        sizes = {name: getattr(blueprint, name) for name in ("macro", "cells_per_stack", "filters", "stem")}
+        own |= {**sizes, "stem": plan_network(blueprint.cells, **sizes).stem}
+        asked |= {name: getattr(size, name) for name in sizes}
+        if size.size is not None:
+            try:
+                asked |= read_size(CellSource(blueprint.cells, ""), size.size, size.cells_per_stack, size.filters)
+            except ValueError as error:
+                raise UsageError(str(error)) from error
+    elif isinstance(blueprint, EdgeBlueprint):
+        sizes = {name: getattr(blueprint, name) for name in ("cells_per_stack", "filters")}
+        own |= sizes
+        asked |= {name: getattr(size, name) for name in sizes}
+        given = {name: value for name, value in size.of_cells().items() if name not in sizes}
+        read_edge_size(CellSource(blueprint.design, shorten(weights.stem, 255)), **sizes, **given)
+    elif isinstance(blueprint, DetectorBlueprint):
+        if given_flags := [name for name, value in {**size.of_cells(), "image-size": size.image}.items() if value]:
+            flag = given_flags[0].replace("_", "-")
+            raise UsageError(f"{weights} holds a detector, whose size is its own: leave --{flag} out")
+    else:
+        refuse_cell_size(CellSource(blueprint.design, shorten(weights.stem, 255)), **size.of_cells())
     for name, value in asked.items():
         if value is not None and value != own[name]:
             flag = "--cells-per-stack" if name == "cells_per_stack" else f"--{name}"
@@ -154,26 +202,29 @@ def _blueprint(source: CellSource, size: Size) -> Blueprint:
     """Make the blueprint of a network that has not been trained: its classes are numbers.
 
     Raises:
-        UsageError: if the size is not given, or given twice.
+        UsageError: if the size is not given, or given twice, or it is one of cells and the network is not.
         ValueError: if no network has it.
     """
-    macro = size.macro or "cifar"
-    is_large = macro == "imagenet"
+    is_large = size.macro == "imagenet" or isinstance(source.design, Chain)
     channels = size.channels or 3
-    classes = size.classes or (1000 if is_large else 10)
-    counts = read_size(source, size.size, size.cells_per_stack, size.filters)
-    return Blueprint(
-        source.cells,
-        counts["cells_per_stack"],
-        counts["filters"],
-        classes=tuple(map(str, range(classes))),
-        macro=macro,
-        stem=size.stem,
-        channels=channels,
-        image=size.image or (224 if is_large else 32),
-        mean=(0.5,) * channels,
-        std=(0.5,) * channels,
-    )
+    images: dict[str, Any] = {
+        "classes": tuple(map(str, range(size.classes or (1000 if is_large else 10)))),
+        "channels": channels,
+        "image": size.image or (224 if is_large else 32),
+        "mean": (0.5,) * channels,
+        "std": (0.5,) * channels,
+    }
+    if isinstance(source.design, Widths | Chain):
+        refuse_cell_size(source, **size.of_cells())
+    if isinstance(source.design, Chain):
+        return ChainBlueprint(source.design, **images)
+    if isinstance(source.design, Widths):
+        return WidthsBlueprint(source.design, **images)
+    if isinstance(source.design, EdgeCell):
+        images |= read_edge_size(source, **size.of_cells())
+        return EdgeBlueprint(source.design, **images)
+    images |= read_size(source, size.size, size.cells_per_stack, size.filters)
+    return CellBlueprint(source.cells, macro=size.macro or "cifar", stem=size.stem, **images)
 
 
 def targets(output: Path, subject: Subject, formats: Sequence[str], *, force: bool) -> dict[str, Path]:
@@ -200,16 +251,25 @@ def targets(output: Path, subject: Subject, formats: Sequence[str], *, force: bo
     return files
 
 
-def export(subject: Subject, files: Mapping[str, Path], draw: Callable[[CellPair], str], *, seed: int = 0) -> None:
+def export(
+    subject: Subject,
+    files: Mapping[str, Path],
+    draw: Draw,
+    *,
+    seed: int = 0,
+    fold: bool = True,
+) -> None:
     """Write each format to its file; every file is written whole or not at all, and none if a format fails.
 
-    ``draw`` writes cells in DOT. Where weights are needed and there are none, they are random, of ``seed``.
+    ``draw`` writes a design in DOT. Where weights are needed and there are none, they are random, of ``seed``. ``fold``
+    makes batch norms part of the convolutions before them in an ONNX file.
 
     Raises:
         UsageError: if a package is missing, or a file cannot be written.
     """
     if "onnx" in files:
-        _check_onnx()
+        assert subject.blueprint is not None, "a size was asked for"
+        require_onnx(subject.blueprint)
     with _explain_refusal():
         for path in files.values():
             require_writable(path)
@@ -219,7 +279,7 @@ def export(subject: Subject, files: Mapping[str, Path], draw: Callable[[CellPair
         size = sum(tensor.nbytes for tensor in network.state_dict().values())
         if "onnx" in files and size >= _LARGEST_ONNX:
             raise UsageError(f"{gigabytes(size)} of weights do not fit into an ONNX file, which holds less than 2.1 GB")
-    contents = {path: _content(name, subject, network, draw) for name, path in files.items()}
+    contents = {path: _content(name, subject, network, draw, fold=fold) for name, path in files.items()}
     _write(contents)
 
 
@@ -228,7 +288,7 @@ def has_random_weights(subject: Subject, formats: Sequence[str]) -> bool:
     return subject.tensors is None and bool(_NEED_WEIGHTS & set(formats))
 
 
-def _network(subject: Subject, seed: int) -> CellNetwork:
+def _network(subject: Subject, seed: int) -> nn.Module:
     """Build the network, ready for prediction."""
     import torch
 
@@ -237,96 +297,54 @@ def _network(subject: Subject, seed: int) -> CellNetwork:
         torch.manual_seed(seed)
         network = subject.blueprint.network()
     if subject.tensors is not None:
-        network.load_state_dict(dict(subject.tensors))
+        load_tensors(network, subject.tensors)
     return network.eval()
 
 
-def _content(name: str, subject: Subject, network: CellNetwork | None, draw: Callable[[CellPair], str]) -> bytes:
+def _content(name: str, subject: Subject, network: nn.Module | None, draw: Draw, *, fold: bool) -> bytes:
     """Make the content of one file."""
     source, blueprint = subject.source, subject.blueprint
     if name == "dot":
-        return draw(source.cells).encode()
+        return draw(source.design if isinstance(source.design, EdgeCell | Chain | Pyramid) else source.cells).encode()
     if name in ("json", "cells"):
-        record = source.cells.to_json()
+        design = source.design if name == "json" else source.cells
+        record = {"neck": design} if isinstance(design, str) else design.to_json()
         if name == "json" and _is_readable(source):
             record = Genotype.parse(source.genotype or "").to_json()
         return (json.dumps(record, indent=2) + "\n").encode()
     assert blueprint is not None, "a size was asked for"
     if name == "module":
+        from evo_nas.commands.export.chains import write_chain
+        from evo_nas.commands.export.edges import write_edges
+        from evo_nas.commands.export.resized import write_module
         from evo_nas.commands.export.standalone import standalone
 
+        if isinstance(blueprint, WidthsBlueprint):
+            return write_module(blueprint).encode()
+        if isinstance(blueprint, EdgeBlueprint):
+            return write_edges(blueprint, source.genotype).encode()
+        if isinstance(blueprint, ChainBlueprint):
+            return write_chain(blueprint, source.genotype).encode()
+        if isinstance(blueprint, DetectorBlueprint):
+            from evo_nas.commands.export.detectors import write_detector
+
+            return write_detector(blueprint, source.genotype).encode()
+        assert isinstance(blueprint, CellBlueprint), "there are five kinds"
         return standalone(blueprint, source.genotype).encode()
     assert network is not None, "weights were asked for"
     if name == "safetensors":
         with TemporaryDirectory() as folder:
             save_network(file := Path(folder) / "network", blueprint, network.state_dict())
             return file.read_bytes()
-    return _torch(network, blueprint) if name == "torch" else _onnx(network, blueprint)
+    return write_program(network, blueprint) if name == "torch" else write_graph(network, blueprint, fold=fold)
 
 
 def _is_readable(source: CellSource) -> bool:
     """Return whether the genotype means these cells to whoever reads it: that of a plug-in space does not."""
     try:
-        return source.genotype is not None and of_text(source.genotype).cells == source.cells
+        return source.genotype is not None and of_text(source.genotype).design == source.design
     except UsageError:
         return False
-
-
-def _example(blueprint: Blueprint) -> tuple[tuple[Tensor], tuple[dict[int, Any]]]:
-    """Make images to trace a network with, and say that any number of them will do."""
-    import torch
-
-    images = torch.zeros(2, blueprint.channels, blueprint.image, blueprint.image)
-    return (images,), ({0: torch.export.Dim("batch")},)
-
-
-def _about(blueprint: Blueprint) -> dict[str, str]:
-    """Return what a user of the network needs to know, each entry as JSON."""
-    told = {"classes": blueprint.classes, "mean": blueprint.mean, "std": blueprint.std, "image": blueprint.image}
-    return {name: json.dumps(value) for name, value in told.items()}
-
-
-def _torch(network: CellNetwork, blueprint: Blueprint) -> bytes:
-    import torch
-
-    images, dynamic = _example(blueprint)
-    program = torch.export.export(network, images, dynamic_shapes=dynamic)
-    for node in program.graph.nodes:
-        node.meta.pop("stack_trace", None)  # lines of our code, with the folders of this machine
-    file = io.BytesIO()
-    torch.export.save(program, file, extra_files=_about(blueprint))
-    return file.getvalue()
-
-
-def _check_onnx() -> None:
-    missing = [name for name in ("onnx", "onnxscript") if importlib.util.find_spec(name) is None]
-    if missing:
-        raise UsageError(f"ONNX needs {' and '.join(missing)}: python -m pip install 'evo_nas[onnx]'")
-
-
-def _onnx(network: CellNetwork, blueprint: Blueprint) -> bytes:
-    import torch
-
-    images, dynamic = _example(blueprint)
-    with torch.no_grad():  # nobody trains it: strided 1x1 convolutions stay what they are
-        program = torch.onnx.export(
-            network,
-            images,
-            dynamo=True,
-            dynamic_shapes=dynamic,
-            opset_version=OPSET,
-            input_names=["images"],
-            output_names=["logits"],
-            verbose=False,
-        )
-    assert program is not None, "the way by dynamo gives a program"
-    program.model.metadata_props.update(_about(blueprint))
-    model = program.model_proto
-    graph = model.graph
-    for item in (*graph.node, *graph.value_info, *graph.input, *graph.output, *graph.initializer):
-        del item.metadata_props[:]  # how torch came to it, with the folders of this machine
-    content: bytes = model.SerializeToString()
-    return content
 
 
 def _write(contents: Mapping[Path, bytes]) -> None:

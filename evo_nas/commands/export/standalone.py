@@ -14,11 +14,10 @@ from functools import partial
 from types import ModuleType
 from typing import Final
 
-import torch
 from torch import nn
 
 from evo_nas.phenotypes import cell, network, ops, plan
-from evo_nas.phenotypes.blueprint import Blueprint
+from evo_nas.phenotypes.blueprint import Blueprint, CellBlueprint
 from evo_nas.phenotypes.network import CellNetwork
 from evo_nas.phenotypes.plan import SMALLEST_IMAGE
 from genotypes.cell import INPUTS, Block, Cell
@@ -36,7 +35,9 @@ Three stacks at F = {filters}, 2F and 4F filters, with reduction cells between t
 
 Written by `python -m evo_nas export`. What follows the constants is copied from evo_nas, Apache-2.0.
 """
+'''
 
+_IMPORTS: Final = """\
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -46,19 +47,21 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+"""
 
+_CONSTANTS: Final = '''\
 CLASSES = {classes}
 """The names of the classes, in the order of the logits."""
 
 MEAN = {mean}
 STD = {std}
 """Mean and standard deviation of each channel, by which images with values in [0, 1] are normalised."""
-
-{genotype}CELLS = {pair}
-"""The cells, in the JSON form of evo_nas."""
 '''
 
 _CELL: Final = '''\
+CELLS = {pair}
+"""The cells, in the JSON form of evo_nas."""
+
 INPUTS = {inputs}
 """States that a cell is given: 0 is h_i, the output of the cell before; 1 is h_{{i-1}}, that of the one before."""
 
@@ -124,25 +127,29 @@ class Network(nn.Module):
         for layer, cell in zip(LAYERS, self.cells, strict=True):
             outputs = [*outputs[-2:], cell(outputs[-1], outputs[-layer.back])]
         return self.classifier(torch.relu(outputs[-1]).mean((2, 3)))
+'''
 
-
+TAIL: Final = '''\
 def normalised(images: Tensor) -> Tensor:
     """Bring images, (n, {channels}, h, w) with values in [0, 1], to what the network takes."""
     mean, std = (torch.tensor(values, dtype=images.dtype, device=images.device) for values in (MEAN, STD))
     return (images - mean.view(-1, 1, 1)) / std.view(-1, 1, 1)
 
 
-def load(path: str) -> Network:
+def load(path: str) -> {kind}:
     """Build the network for prediction, with the weights of a safetensors file; it needs the package safetensors."""
     from safetensors.torch import load_file
 
-    network = Network()
-    network.load_state_dict({{name: x for name, x in load_file(path).items() if not name.startswith("auxiliary.")}})
+    network = {network}()
+    network.load_state_dict({tensors})
     return network.eval()
 '''
 
 
-def standalone(blueprint: Blueprint, genotype: str | None = None) -> str:
+_OWN_TENSORS: Final = '{name: x for name, x in load_file(path).items() if not name.startswith("auxiliary.")}'
+
+
+def standalone(blueprint: CellBlueprint, genotype: str | None = None) -> str:
     """Write the Python file of a network: constants, classes, and ``load`` for weights that lie in a safetensors file.
 
     The same blueprint gives the same text.
@@ -151,40 +158,42 @@ def standalone(blueprint: Blueprint, genotype: str | None = None) -> str:
         GenotypeError: if a cell names an unknown operation or combination.
         ValueError: if the numbers make no network.
     """
-    with torch.device("meta"):
-        built = blueprint.network()
+    built = blueprint.ghost()
+    head = _HEAD.format(channels=blueprint.channels, cells=len(built.plan.layers), filters=blueprint.filters)
+    spelled = f"GENOTYPE = {spell(genotype)}"
+    long = "  # noqa: E501" if len(spelled) > _WIDTH + 20 else ""
+    known = f'{spelled}{long}\n"""The genotype, as evo_nas reads it."""\n\n' if genotype is not None else ""
+    imports, body = write_cells(blueprint, built)
+    tail = TAIL.format(network="Network", kind="Network", tensors=_OWN_TENSORS, channels=blueprint.channels)
+    return f"{head}\n{imports}\n{write_constants(blueprint)}\n{known}{body}\n\n{tail}"
+
+
+def write_constants(blueprint: Blueprint) -> str:
+    """Return what is known of the images, as constants."""
+    count = len(blueprint.classes)
+    are_numbers = blueprint.classes == tuple(map(str, range(count)))
+    return _CONSTANTS.format(
+        classes=f"tuple(map(str, range({count})))" if are_numbers else spell(blueprint.classes),
+        mean=spell(blueprint.mean),
+        std=spell(blueprint.std),
+    )
+
+
+def write_cells(blueprint: CellBlueprint, built: CellNetwork) -> tuple[str, str]:
+    """Return the imports of a network of cells, and its classes, of which ``Network`` is the last."""
     own = _network(blueprint, built)
     data = _CELL.format(
+        pair=spell(blueprint.cells.to_json()),
         inputs=INPUTS,
         edges=inspect.getsource(Block.edges.fget),  # type: ignore[attr-defined]
         live_states=inspect.getsource(Cell.live_states),
     )
-    body = "\n\n".join([data, *_borrow(data + own, (ops, plan, cell, network)), own])
-    head = _head(blueprint, built, genotype)
-    if "partial(" not in body:
-        head = head.replace("from functools import partial\n", "")
-    return f"{head}\n{body}"
+    body = "\n\n".join([data, *borrow(data + own, (ops, plan, cell, network)), own])
+    imports = _IMPORTS if "partial(" in body else _IMPORTS.replace("from functools import partial\n", "")
+    return imports, body
 
 
-def _head(blueprint: Blueprint, built: CellNetwork, genotype: str | None) -> str:
-    """Write docstring, imports and constants."""
-    classes = blueprint.classes
-    are_numbers = classes == tuple(map(str, range(len(classes))))
-    spelled = f"GENOTYPE = {_spell(genotype)}"
-    long = "  # noqa: E501" if len(spelled) > _WIDTH + 20 else ""
-    return _HEAD.format(
-        channels=blueprint.channels,
-        cells=len(built.plan.layers),
-        filters=blueprint.filters,
-        classes=f"tuple(map(str, range({len(classes)})))" if are_numbers else _spell(classes),
-        mean=_spell(blueprint.mean),
-        std=_spell(blueprint.std),
-        genotype=f'{spelled}{long}\n"""The genotype, as evo_nas reads it."""\n\n' if genotype is not None else "",
-        pair=_spell(blueprint.cells.to_json()),
-    )
-
-
-def _network(blueprint: Blueprint, built: CellNetwork) -> str:
+def _network(blueprint: CellBlueprint, built: CellNetwork) -> str:
     """Write the network: its operations, its layers and how they are wired."""
     planned, pair = built.plan, blueprint.cells
     large = planned.macro == "imagenet"
@@ -201,7 +210,7 @@ def _network(blueprint: Blueprint, built: CellNetwork) -> str:
         for layer in planned.layers
     )
     return _NETWORK.format(
-        ops="\n".join(["{", *(f"    {_spell(name)}: {_maker(name)}," for name in ops.OPS if name in live), "}"])
+        ops="\n".join(["{", *(f"    {spell(name)}: {_maker(name)}," for name in ops.OPS if name in live), "}"])
         if live
         else "{}",
         layers="\n".join(f"    Layer({row})," for row in rows),
@@ -222,11 +231,11 @@ def _maker(name: str) -> str:
     if not isinstance(make, partial):
         return make.__name__
     return (
-        f"partial({make.func.__name__}, {', '.join(f'{key}={_spell(value)}' for key, value in make.keywords.items())})"
+        f"partial({make.func.__name__}, {', '.join(f'{key}={spell(value)}' for key, value in make.keywords.items())})"
     )
 
 
-def _borrow(text: str, files: Sequence[ModuleType]) -> list[str]:
+def borrow(text: str, files: Sequence[ModuleType]) -> list[str]:
     """Return the source of what a text names and does not define, and of what this names, in the files' order."""
     known = {
         name: thing
@@ -244,14 +253,14 @@ def _borrow(text: str, files: Sequence[ModuleType]) -> list[str]:
     return [found[name] for name in known if name in found]
 
 
-def _spell(value: object, indent: str = "") -> str:
+def spell(value: object, indent: str = "") -> str:
     """Spell a value as Python, item by item if it is too long for a line; text, which can be anything, is escaped."""
     inner = indent + "    "
     match value:
         case dict():
-            items, brackets = [f"{_spell(key)}: {_spell(item, inner)}" for key, item in value.items()], "{}"
+            items, brackets = [f"{spell(key)}: {spell(item, inner)}" for key, item in value.items()], "{}"
         case list() | tuple():
-            items, brackets = [_spell(item, inner) for item in value], "[]" if isinstance(value, list) else "()"
+            items, brackets = [spell(item, inner) for item in value], "[]" if isinstance(value, list) else "()"
         case str() if '"' not in value:
             return '"' + repr("'" + value)[2:]  # repr takes double quotes for a text with a single one
         case _:

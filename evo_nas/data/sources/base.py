@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import shlex
+import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,10 +18,14 @@ from evo_nas.errors import DataError
 if TYPE_CHECKING:
     from PIL import Image
 
-Part = Literal["train", "test"]
-"""A search sees the train part alone; a validation set is split off it. The test part is for the final report."""
+Part = Literal["train", "val", "test"]
+"""A search sees the train part alone; a validation set is split off it. The test part is for the final report.
+
+Sets with boxes may have a ``val`` part of their own, which a search sees too.
+"""
 
 PARTS: Final[tuple[Part, ...]] = ("train", "test")
+"""Parts of the sets of labelled images."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,26 +36,28 @@ class DataSet:
     (RGB). ``sources`` are the forms in which its files may lie, the one that wins first. ``classes`` counts the classes
     and ``names`` are theirs; ``train`` and ``test`` are how many images a complete set has; each is ``None`` where
     anything is right. ``download`` gets the files into an empty folder, given the name; ``None`` if nobody has them.
+    ``layout`` says where a user puts the files, below ``{root}``.
     """
 
     name: str
     title: str
     size: int | None
     channels: int
-    sources: tuple[type[ImageSource], ...]
+    sources: tuple[type[PixelSource], ...]
     classes: int | None = None
     train: int | None = None
     test: int | None = None
     names: tuple[str, ...] | None = None
     download: Callable[[str, Path], None] | None = None
+    layout: str = "images at {root}/train/<class>/ and {root}/test/<class>/"
 
     def command(self, verb: str, data_dir: Path) -> str:
         """Return the command that gets (``fetch``) or examines (``check``) the set, ready for a shell."""
         return f"python -m evo_nas data {verb} --dataset {self.name} --data-dir {shlex.quote(str(data_dir))}"
 
 
-class ImageSource(ABC):
-    """The images of one set as the user's files hold them.
+class PixelSource(ABC):
+    """The images of one set as the user's files hold them, with labels, boxes or whatever else is known of them.
 
     An implementation promises: a method called for one part touches no file of the other, so that a search, which asks
     for ``train`` alone, runs without the test files existing. Order is fixed: the same files give the same images
@@ -63,8 +70,16 @@ class ImageSource(ABC):
     form: ClassVar[str]
     """What is looked for, for people."""
 
+    columns: ClassVar[Mapping[str, tuple[str, tuple[int, ...]]]]
+    """Name of each array of :meth:`arrays` -> its type, and its shape but for the first axis."""
+
     place: str
     """Where the images come from, for people: a path, or the name of a library."""
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """The parts that the set has."""
+        return PARTS
 
     @classmethod
     @abstractmethod
@@ -77,32 +92,38 @@ class ImageSource(ABC):
         return None
 
     @abstractmethod
-    def classes(self) -> tuple[str, ...]:
-        """Return the names of the classes, by ascending label; read from the train part."""
+    def name_classes(self, part: Part) -> tuple[str, ...]:
+        """Return the names of the classes, by ascending label, that the arrays of a part refer to."""
 
     @abstractmethod
     def stamp(self, part: Part) -> str:
-        """Return a text that changes when a file of a part is added, removed or changed; none is opened."""
+        """Return a text that changes when a file of a part is added, removed or changed; no image is opened."""
 
     @abstractmethod
-    def labels(self, part: Part) -> np.ndarray:
-        """Return the label of every image, int64 of shape (n,)."""
+    def count_images(self, part: Part) -> int:
+        """Return the number of images; none is opened."""
+
+    @abstractmethod
+    def arrays(self, part: Part) -> dict[str, np.ndarray]:
+        """Return all that is known of the images of a part: an array for each of the ``columns``."""
 
     @abstractmethod
     def batches(self, part: Part, size: int | None, channels: int) -> Iterator[np.ndarray]:
-        """Decode every image in the order of the labels, as uint8 batches of shape (b, size, size, channels).
+        """Decode every image in the order of the arrays, as uint8 batches of shape (b, size, size, channels).
 
         ``size`` ``None`` stands for the images' own size, which must then be the same for all.
         """
 
+    def count_padding(self, part: Part, size: int | None) -> int:
+        """Return how many pixels of all batches are padding, which is 0 in every channel and no image's; by default 0.
+
+        Mean and deviation leave them out.
+        """
+        return 0
+
     @abstractmethod
     def faults(self, part: Part) -> Iterator[str]:
         """Yield a line for each damaged file of a part; every file is read completely."""
-
-    def counts(self, part: Part) -> dict[str, int]:
-        """Return the images of each class, those of faulty files left out where the others can be counted."""
-        classes = self.classes()
-        return dict(zip(classes, np.bincount(self.labels(part), minlength=len(classes)).tolist(), strict=True))
 
     def notes(self, part: Part) -> list[str]:
         """Return what else there is to say of a part, such as files that are passed over; by default nothing."""
@@ -111,6 +132,37 @@ class ImageSource(ABC):
     def belongings(self) -> list[Path]:
         """Return the folders that make up the set; by default none."""
         return []
+
+
+class ImageSource(PixelSource):
+    """The images of one set with a label each."""
+
+    columns: ClassVar = {"labels": ("int64", ())}
+
+    @abstractmethod
+    def classes(self) -> tuple[str, ...]:
+        """Return the names of the classes, by ascending label; read from the train part."""
+
+    @abstractmethod
+    def labels(self, part: Part) -> np.ndarray:
+        """Return the label of every image, int64 of shape (n,)."""
+
+    def name_classes(self, part: Part) -> tuple[str, ...]:
+        """Return the classes of the train part: every part has the same."""
+        return self.classes()
+
+    def count_images(self, part: Part) -> int:
+        """Return the number of labels."""
+        return len(self.labels(part))
+
+    def arrays(self, part: Part) -> dict[str, np.ndarray]:
+        """Return the labels."""
+        return {"labels": self.labels(part)}
+
+    def counts(self, part: Part) -> dict[str, int]:
+        """Return the images of each class, those of faulty files left out where the others can be counted."""
+        classes = self.classes()
+        return dict(zip(classes, np.bincount(self.labels(part), minlength=len(classes)).tolist(), strict=True))
 
 
 @contextmanager
@@ -123,7 +175,9 @@ def open_picture(path: Path) -> Iterator[Image.Image]:
     from PIL import Image
 
     try:
-        with Image.open(path) as image:
+        with warnings.catch_warnings(action="ignore", category=Image.DecompressionBombWarning):
+            image = Image.open(path)  # that of twice as many pixels is an error
+        with image:
             yield image
     except Exception as error:  # Decoders raise all sorts: OSError, SyntaxError, ValueError, struct.error ...
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
@@ -132,12 +186,12 @@ def open_picture(path: Path) -> Iterator[Image.Image]:
         raise DataError(f"{path} cannot be decoded ({reason}): replace or remove it") from None
 
 
-def pixels(image: Image.Image, size: int | None, channels: int) -> np.ndarray:
+def pixels(image: Image.Image, size: int | tuple[int, int] | None, channels: int) -> np.ndarray:
     """Turn a picture into uint8 pixels of shape (size, size, channels); without a size it keeps its height and width.
 
-    Shrinking takes the mean over areas, which Chrabaszcz et al. 2017 (downsampled ImageNet) chose for 32x32 ImageNet;
-    as there, a picture that is not square is squeezed, so that no part of it is lost. Growing is bicubic.
-    Transparency is dropped and EXIF rotation is not applied, as in torchvision.
+    A size of two numbers is width and height. Shrinking takes the mean over areas, which Chrabaszcz et al. 2017
+    (downsampled ImageNet) chose for 32x32 ImageNet; as there, a picture that is not square is squeezed, so that no part
+    of it is lost. Growing is bicubic. Transparency is dropped and EXIF rotation is not applied, as in torchvision.
     """
     from PIL import Image
 
@@ -147,8 +201,9 @@ def pixels(image: Image.Image, size: int | None, channels: int) -> np.ndarray:
     elif image.mode == "P" and "transparency" in image.info:
         image = image.convert("RGBA")
     image = image.convert("RGB" if channels == 3 else "L")
-    if size is not None and image.size != (size, size):
-        shrinks = min(image.size) >= size
-        image = image.resize((size, size), Image.Resampling.BOX if shrinks else Image.Resampling.BICUBIC)
+    wanted = (size, size) if isinstance(size, int) else size
+    if wanted is not None and image.size != wanted:
+        shrinks = all(own >= new for own, new in zip(image.size, wanted, strict=True))
+        image = image.resize(wanted, Image.Resampling.BOX if shrinks else Image.Resampling.BICUBIC)
     array: np.ndarray = np.asarray(image)
     return array.reshape(*array.shape[:2], channels)

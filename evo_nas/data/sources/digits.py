@@ -36,20 +36,20 @@ class Digits(ImageSource):
 
     def labels(self, part: Part) -> np.ndarray:
         """Return the digit of each image."""
-        return self._load(part)[1]
+        return self.load(part)[1]
 
     def batches(self, part: Part, size: int | None, channels: int) -> Iterator[np.ndarray]:
         """Scale the greys 0..16 to 0..255, and resize."""
         from PIL import Image
 
-        greys, _ = self._load(part)
+        greys, _ = self.load(part)
         yield np.stack([pixels(Image.fromarray(grey), size, channels) for grey in greys])
 
     def faults(self, part: Part) -> Iterator[str]:
         """Yield nothing: the images are part of an installed library."""
         yield from ()
 
-    def _load(self, part: Part) -> tuple[np.ndarray, np.ndarray]:
+    def load(self, part: Part) -> tuple[np.ndarray, np.ndarray]:
         """Return uint8 greys of shape (n, 8, 8) and their labels, in the order of the file."""
         from sklearn.datasets import load_digits
 

@@ -21,11 +21,11 @@ from functools import partial
 from pathlib import Path, PureWindowsPath
 from typing import IO, Final, NamedTuple, cast
 
-from evo_nas.data.sources.base import PARTS, DataSet, ImageSource
+from evo_nas.data.sources.base import DataSet, ImageSource, PixelSource
 from evo_nas.data.sources.catalogue import data_root, data_set
 from evo_nas.data.sources.check import miscounts
 from evo_nas.data.sources.layout import is_litter, list_folders, some
-from evo_nas.data.sources.locate import describe_absence, locate
+from evo_nas.data.sources.locate import describe_absence, locate_set
 from evo_nas.errors import DataError, UsageError
 from evo_nas.system.atomic import sync
 from evo_nas.system.names import describe_missing
@@ -44,6 +44,12 @@ _DAMAGED: Final = (
 )
 """Errors of the standard library for a damaged or malicious archive."""
 
+ROOMY: Final = 1 << 30
+"""Bytes to which any archive may unpack."""
+
+_EXPANSION: Final = 100
+"""A larger one may unpack to so many times what it weighs: images hardly shrink, for they are compressed already."""
+
 _NO_DISK: Final = (None, errno.EINVAL, errno.EEXIST, errno.EISDIR, errno.ENOTDIR)
 """Numbers of errors that are the archive's: none of gz and bz2 streams, and of members that are file and folder."""
 
@@ -59,6 +65,16 @@ class _Member(NamedTuple):
 
 
 def fetch(dataset: str, data_dir: Path | None = None, archive: Path | None = None) -> str:
+    """Download or unpack a set of labelled images, as :func:`fetch_set` does.
+
+    Raises:
+        UsageError: if no data set has that name, or there is nothing to get it from.
+        DataError: as there.
+    """
+    return fetch_set(data_set(dataset), data_dir, archive)
+
+
+def fetch_set(known: DataSet, data_dir: Path | None = None, archive: Path | None = None) -> str:
     """Download or unpack a set into the folder of its name in ``data_dir``, and return a line with its place.
 
     ``archive`` is a tar (plain, gz, bz2, xz) or zip file of torchvision's files or of an image folder, at any depth,
@@ -66,14 +82,14 @@ def fetch(dataset: str, data_dir: Path | None = None, archive: Path | None = Non
     kill: by the next fetch that gets something), and gets its name in one step. Nothing is overwritten.
 
     Raises:
-        UsageError: if no data set has that name, or there is nothing to get it from.
+        UsageError: if there is nothing to get it from.
         DataError: if the download fails, the archive is damaged, unsafe or holds something else, or what is in place
             already is incomplete.
     """
-    known, root = data_set(dataset), data_root(data_dir).absolute()
+    root = data_root(data_dir).absolute()
     place = root / known.name
     try:
-        present = locate(known.name, root)
+        present = locate_set(known, root)
     except DataError:
         present = None
     if present is not None:
@@ -88,20 +104,27 @@ def fetch(dataset: str, data_dir: Path | None = None, archive: Path | None = Non
     if os.path.lexists(place) and (place.is_symlink() or not place.is_dir() or any(place.iterdir())):
         raise _in_the_way(place)
     with _scratch_in(root) as scratch:
-        unpacked, left_out = scratch / "unpacked", 0
+        unpacked = scratch / "unpacked"
+        left_out: list[str] = []
         unpacked.mkdir()
         if archive is None:
             _download(known, root, unpacked)
         else:
             left_out = _unpack(archive, unpacked)
         origin = str(archive or "the download")
-        source = _recognise(known, unpacked, origin)
+        try:
+            source = _recognise(known, unpacked, origin)
+        except DataError as error:
+            if not left_out:
+                raise
+            also = f"{len(left_out):,} files were passed over, hidden or left by systems and tools, such as"
+            raise DataError(f"{error}; {also} {shorten(left_out[0])}") from None
         if found := _incomplete(known, source):
             raise DataError(f"nothing was taken over: {found.replace(str(unpacked), origin)}")
         _put(source, scratch / "whole", place)
-    verb = "is" if left_out == 1 else "are"
-    also = f"; {left_out:,} left by systems and tools {verb} not unpacked" if left_out else ""
-    return f"{known.name} is now complete in {locate(known.name, root).place}{also}"
+    verb = "is" if len(left_out) == 1 else "are"
+    also = f"; {len(left_out):,} left by systems and tools {verb} not unpacked" if left_out else ""
+    return f"{known.name} is now complete in {locate_set(known, root).place}{also}"
 
 
 @contextlib.contextmanager
@@ -154,20 +177,31 @@ def _download(known: DataSet, root: Path, into: Path) -> None:
         socket.setdefaulttimeout(before)
 
 
-def _unpack(archive: Path, into: Path) -> int:
-    """Unpack a tar or zip file of plain files and folders, and return how many files were left out as litter.
+def _unpack(archive: Path, into: Path) -> list[str]:
+    """Unpack a tar or zip file of plain files and folders, and return the names of the files left out as litter.
 
     Raises:
-        DataError: if it is damaged or no archive, needs more room than there is, or a member is a link, a device, or
-            would land outside.
+        DataError: if it is damaged or no archive, needs more room than there is or than its weight explains, or a
+            member is a link, a device, or would land outside.
     """
-    left_out, free = 0, shutil.disk_usage(into).free
-    room = free
+    left_out: list[str] = []
+    free, most = shutil.disk_usage(into).free, max(ROOMY, _EXPANSION * archive.stat().st_size)
+
+    def check_size(unpacked: int) -> None:
+        if unpacked > most:
+            hint = "if you trust it, unpack it yourself, and name its folder with --data-dir"
+            raise DataError(f"{archive} unpacks to more than {_EXPANSION} times what it weighs: {hint}")
+        if unpacked > free:
+            raise DataError(f"{archive} needs more than the {free:,} bytes that are free in {into.parent.parent}")
+
+    size = 0
     try:
+        if zipfile.is_zipfile(archive):  # which says beforehand what is in it
+            check_size(sum(member.size for member in _members(archive)))
         for member in _members(archive):
             parts = _admit(archive, member)
             if any(map(is_litter, parts)):
-                left_out += not member.is_folder
+                left_out += [] if member.is_folder else [member.name]
                 continue
             if not member.is_plain:
                 raise _refusal(
@@ -175,8 +209,7 @@ def _unpack(archive: Path, into: Path) -> int:
                     member,
                     "is a link or a device: pack files, as by tar --dereference --hard-dereference",
                 )
-            if (room := room - member.size) < 0:
-                raise DataError(f"{archive} needs more than the {free:,} bytes that are free in {into.parent.parent}")
+            check_size(size := size + member.size)
             place = into.joinpath(*parts)
             (place if member.is_folder else place.parent).mkdir(parents=True, exist_ok=True)
             if not member.is_folder:
@@ -239,7 +272,7 @@ def _admit(archive: Path, member: _Member) -> tuple[str, ...]:
     return path.parts
 
 
-def _recognise(known: DataSet, unpacked: Path, origin: str) -> ImageSource:
+def _recognise(known: DataSet, unpacked: Path, origin: str) -> PixelSource:
     """Return the set in a folder, or in the folders inside it that are nearest.
 
     Raises:
@@ -257,18 +290,20 @@ def _recognise(known: DataSet, unpacked: Path, origin: str) -> ImageSource:
     raise DataError(f"{origin} holds no data set {known.name} ({describe_absence(known, unpacked)})")
 
 
-def _incomplete(known: DataSet, source: ImageSource) -> str | None:
+def _incomplete(known: DataSet, source: PixelSource) -> str | None:
     """Return what keeps a set from being complete, by checksums or numbers of files; ``None`` if nothing does."""
     try:
-        for part in PARTS:
-            source.labels(part)
-        found = [line for part in PARTS for line in miscounts(known, source, part)]
+        for part in source.parts:
+            source.count_images(part)
+        if not isinstance(source, ImageSource):
+            return None
+        found = [line for part in source.parts for line in miscounts(known, source, part)]
     except DataError as error:
         return str(error)
     return found[0] if found else None
 
 
-def _put(source: ImageSource, whole: Path, place: Path) -> None:
+def _put(source: PixelSource, whole: Path, place: Path) -> None:
     """Gather the folders of a set in one, and rename that to its place.
 
     Raises:

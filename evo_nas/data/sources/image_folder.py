@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Final, Self, TypeVar
+from typing import Final, Self
 
 import numpy as np
 
 from evo_nas.data.sources.base import DataSet, ImageSource, Part, open_picture, pixels
 from evo_nas.data.sources.layout import FOLDERS, SUFFIXES, Contents, File, list_folders, some, survey
+from evo_nas.data.sources.threads import map_in_threads
 from evo_nas.errors import DataError, UsageError
 from evo_nas.system.names import look_of, spell_apart
-
-_BATCH: Final = 256
-_T = TypeVar("_T")
 
 
 class ImageFolder(ImageSource):
@@ -87,7 +83,7 @@ class ImageFolder(ImageSource):
             UsageError: if ``size`` is ``None`` and the images differ in size, or are not square.
         """
         first: tuple[int, int] | None = None
-        for arrays in _map_in_threads(partial(self._decode, size=size, channels=channels), self.paths(part)):
+        for arrays in map_in_threads(partial(self._decode, size=size, channels=channels), self.paths(part)):
             for path, array in arrays:
                 height, width = array.shape[:2]
                 first = first or (height, width)
@@ -101,7 +97,7 @@ class ImageFolder(ImageSource):
     def faults(self, part: Part) -> Iterator[str]:
         """Name what is wrong with folders and classes; decode every file, and name those that cannot be."""
         yield from self._problems(part)
-        for found in _map_in_threads(_find_faults, self._paths(part)):
+        for found in map_in_threads(_find_faults, self._paths(part)):
             yield from found
 
     def paths(self, part: Part) -> list[Path]:
@@ -202,16 +198,6 @@ def _find_faults(paths: Sequence[Path]) -> list[str]:
         except DataError as error:
             faults.append(str(error))
     return faults
-
-
-def _map_in_threads(work: Callable[[Sequence[Path]], _T], paths: Sequence[Path]) -> Iterator[_T]:
-    """Yield the results of the work on batches of paths, in order; a few threads share it."""
-    batches = [paths[start : start + _BATCH] for start in range(0, len(paths), _BATCH)]
-    workers = min(8, os.cpu_count() or 1)
-    with ThreadPoolExecutor(workers) as pool:
-        # A window at a time: to submit everything would hold a large set in memory when the disk is slower.
-        for start in range(0, len(batches), 4 * workers):
-            yield from pool.map(work, batches[start : start + 4 * workers])
 
 
 FOLDER: Final = DataSet(

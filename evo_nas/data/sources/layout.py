@@ -15,6 +15,7 @@ from typing import Final, NamedTuple
 
 from evo_nas.data.sources.base import Part
 from evo_nas.errors import DataError
+from evo_nas.system.names import describe_missing
 
 FOLDERS: Final[dict[Part, tuple[str, ...]]] = {"train": ("train",), "test": ("test", "val")}
 """Part -> the folders that may hold it: the first that is there does. ImageNet calls its test part ``val``."""
@@ -92,10 +93,35 @@ def survey(folder: Path) -> Contents:
     for entry in entries:
         status = _status(entry, found)
         if status is not None and stat.S_ISDIR(status.st_mode):
-            found.classes[entry.name] = _files(folder / entry.name, found)
+            found.classes[entry.name] = list_images(folder / entry.name, found)
         else:
             found.others += status is not None
     return found
+
+
+def find_images(places: Sequence[Path]) -> list[Path]:
+    """Return image files in the order of the places that name them: a file itself, or all below a folder, sorted.
+
+    Raises:
+        DataError: if nothing is there, a folder holds no image, or what is there cannot be read.
+    """
+    images = []
+    for place in places:
+        if not place.is_dir():
+            if not place.exists():
+                raise DataError(describe_missing("image or folder", place))
+            if not place.is_file():  # it would be waited for, or have no end
+                raise DataError(f"{place} is a pipe or a device, no image")
+            images.append(place)
+            continue
+        found = Contents()
+        files = list_images(place, found)
+        if found.faults:
+            raise DataError(found.faults[0])
+        if not files:
+            raise DataError(f"{place} holds no image ({', '.join(SUFFIXES)})")
+        images += [place / file.path for file in files]
+    return images
 
 
 def some(words: Sequence[object]) -> str:
@@ -104,8 +130,11 @@ def some(words: Sequence[object]) -> str:
     return shown if len(words) <= NAMED_FAULTS else f"{shown} and {len(words) - NAMED_FAULTS} more"
 
 
-def _files(folder: Path, found: Contents) -> list[File]:
-    """Return the image files of a class folder and of the folders below it, sorted by path."""
+def list_images(folder: Path, found: Contents, suffixes: tuple[str, ...] = SUFFIXES) -> list[File]:
+    """Return the files of these endings in a folder and in the folders below it, sorted by path.
+
+    What cannot be used, litter, and other files are added to ``found``.
+    """
     files = []
     pending = [""]
     while pending:
@@ -118,7 +147,7 @@ def _files(folder: Path, found: Contents) -> list[File]:
         for entry in entries:
             if entry.is_dir(follow_symlinks=False):
                 pending.append(f"{below}{entry.name}/")
-            elif not entry.name.lower().endswith(SUFFIXES):
+            elif not entry.name.lower().endswith(suffixes):
                 found.others += 1
             elif (status := _status(entry, found)) is not None:
                 if stat.S_ISREG(status.st_mode):

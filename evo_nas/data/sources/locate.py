@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from evo_nas.data.sources.base import DataSet, ImageSource
+from evo_nas.data.sources.base import DataSet, ImageSource, PixelSource
 from evo_nas.data.sources.catalogue import data_root, data_set
 from evo_nas.data.sources.layout import is_litter, some
 from evo_nas.errors import DataError
@@ -12,15 +12,26 @@ from evo_nas.system.names import describe_missing
 
 
 def locate(dataset: str, data_dir: Path | None = None) -> ImageSource:
-    """Return the source of a data set's images; only names of folders are read.
-
-    A set lies in ``<data_dir>/<dataset>`` or is ``<data_dir>`` itself, in any of its forms; the first one wins.
+    """Return the source of a data set's labelled images; only names of folders are read.
 
     Raises:
         UsageError: if no data set has that name.
         DataError: if its images are not there, with the command that fetches them.
     """
-    known, root = data_set(dataset), data_root(data_dir)
+    found = locate_set(data_set(dataset), data_dir)
+    assert isinstance(found, ImageSource)
+    return found
+
+
+def locate_set(known: DataSet, data_dir: Path | None = None) -> PixelSource:
+    """Return the source of a data set's images; only names of folders are read.
+
+    A set lies in ``<data_dir>/<dataset>`` or is ``<data_dir>`` itself, in any of its forms; the first one wins.
+
+    Raises:
+        DataError: if its images are not there, with the command that fetches them.
+    """
+    root = data_root(data_dir)
     try:
         misfits = []
         for place in (root / known.name, root):
@@ -52,7 +63,4 @@ def _mend(known: DataSet, root: Path) -> str:
     fetch = known.command("fetch", root)
     if known.download is not None:
         return f"get it with: {fetch}"
-    return (
-        f"put images at {root / 'train'}/<class>/ and {root / 'test'}/<class>/, or unpack an archive of them: "
-        f"{fetch} --archive FILE"
-    )
+    return f"put {known.layout.replace('{root}', str(root))}, or unpack an archive of them: {fetch} --archive FILE"

@@ -2,5 +2,4 @@
 
 Evaluator:  :mod:`evo_nas.evaluators.proxy.evaluator`  from a genotype to its validation accuracy
 Presets:    :mod:`evo_nas.evaluators.proxy.presets`    every number that decides a proxy training
-Scores:     :mod:`evo_nas.evaluators.proxy.scores`     what the weights say of a network before its training
 """

@@ -8,6 +8,7 @@ to the device once per process and stays there.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -20,15 +21,20 @@ from evo_nas.data.sources.catalogue import DATA_SETS
 from evo_nas.data.split import hold_out
 from evo_nas.errors import UsageError
 from evo_nas.evaluators.base import Job, Placement, weights_file
+from evo_nas.evaluators.proxy.judging import refuse_misfits
 from evo_nas.evaluators.proxy.presets import PRESETS
 from evo_nas.evaluators.training_evaluator import OnDevice, TrainingEvaluator
-from evo_nas.phenotypes.blueprint import Blueprint, save_network, save_tensors
+from evo_nas.phenotypes.blueprint import BLUEPRINTS, save_network, save_tensors
 from evo_nas.phenotypes.kinds import BUILDERS, brings_network, build_network, count_cost, has_network, kind_of
 from evo_nas.phenotypes.plan import SMALLEST_IMAGE
+from evo_nas.training.class_weights import NONE, read_weights
+from evo_nas.training.metrics import check_metric
 from evo_nas.training.recipes import RANGES, Recipe
 from genotypes.cell import CellPair
-from genotypes.genotype import Genotype
-from genotypes.individual import Cost
+from genotypes.edge_cell import EdgeCell
+from genotypes.genotype import Genotype, shorten
+from genotypes.individual import Cost, Evaluation
+from genotypes.measure import Measure
 from genotypes.ranges import check_ranges
 from genotypes.space import SearchSpace
 
@@ -37,6 +43,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from evo_nas.evaluators.pace import Pace
+    from evo_nas.training.loop import Examples
     from evo_nas.training.task import Task
 
 
@@ -51,8 +58,17 @@ class ProxyEvaluator(TrainingEvaluator):
     ``batch_size`` at most what is left to train on.
     ``channels`` is 1 (grey) or 3 (colour), by default the data set's own. ``split_seed`` decides which images are held
     out: one split for all candidates, and for all runs that are to be compared. The test images are never read.
-    ``scores`` are names of :data:`evo_nas.evaluators.proxy.scores.SCORES`: what is computed of each network before its
-    training, which goes on as without them. They count for nothing in the fitness.
+    ``metric`` is what the fitness is, by default the accuracy: a name of :data:`evo_nas.training.metrics.METRICS`, or a
+    function of one's own as ``package.module:function``, from probabilities (n, classes) and labels (n,) to a fraction.
+    ``class_weights`` is that of :class:`evo_nas.training.recipes.Recipe`.
+
+    ``scores`` are names of :data:`evo_nas.evaluators.scores.catalogue.SCORES`: what is computed of each network before
+    its training, which goes on as without them. They count for nothing in the fitness.
+
+    ``ort_latency`` measures after each training how long the network takes as it is deployed, see
+    :mod:`evo_nas.evaluators.deployment`: built of ``deploy_cells_per_stack`` and ``deploy_filters`` in the
+    macro-architecture ``deploy_macro``, for a batch of ``deploy_batch`` images of ``deploy_image_size`` pixels a side,
+    with ``deploy_threads``. By default N = 6 and F = 32 (Zoph et al. 2017, section 4.1), one small image, one thread.
 
     The other options are those of every :class:`evo_nas.evaluators.training_evaluator.TrainingEvaluator`.
 
@@ -65,8 +81,13 @@ class ProxyEvaluator(TrainingEvaluator):
         **TrainingEvaluator.ranges,
         **dict.fromkeys(("cells_per_stack", "filters", "validation_images"), "[1, inf)"),
         **dict.fromkeys(("train_images", "split_seed"), "[0, inf)"),
-        "image_size": f"[{SMALLEST_IMAGE}, {LARGEST}]",
+        **dict.fromkeys(("image_size", "deploy_image_size"), f"[{SMALLEST_IMAGE}, {LARGEST}]"),
+        **dict.fromkeys(("deploy_cells_per_stack", "deploy_filters", "deploy_batch", "deploy_threads"), "[1, inf)"),
     }
+    network_metrics: ClassVar[tuple[str, ...]] = (
+        *TrainingEvaluator.network_metrics,
+        *("ort_latency", "ort_latency_spread", "ort_latency_noisy"),
+    )
 
     channels: int | None = None
     split_seed: int = 0
@@ -85,7 +106,16 @@ class ProxyEvaluator(TrainingEvaluator):
     weight_decay: float | None = None
     drop_path_keep: float | None = None
     gradient_norm: float | None = None
+    metric: str = "accuracy"
+    class_weights: str = NONE
     scores: tuple[str, ...] = ()
+    ort_latency: bool = False
+    deploy_macro: str = "cifar"
+    deploy_cells_per_stack: int = 6
+    deploy_filters: int = 32
+    deploy_image_size: int = 32
+    deploy_batch: int = 1
+    deploy_threads: int = 1
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -96,10 +126,12 @@ class ProxyEvaluator(TrainingEvaluator):
             self.dataset = "digits" if self.preset == "digits" else "cifar10"
         if self.dataset not in DATA_SETS:
             raise ValueError(f"there is no data set {self.dataset!r}; the data sets are: {', '.join(DATA_SETS)}")
+        check_metric(self.metric)
+        read_weights(self.class_weights)
         if self.channels not in (None, 1, 3):
             raise ValueError(f"channels must be 1 (grey) or 3 (colour), not {self.channels}")
         if self.scores:
-            from evo_nas.evaluators.proxy.scores import SCORES
+            from evo_nas.evaluators.scores.catalogue import SCORES
 
             if unknown := [name for name in self.scores if name not in SCORES]:
                 raise ValueError(f"there is no score {unknown[0]!r}; the scores are: {', '.join(SCORES)}")
@@ -116,16 +148,13 @@ class ProxyEvaluator(TrainingEvaluator):
         super().bind(space, placement)
         if not has_network(space):
             raise ValueError(
-                f"the proxy trainer takes {' and '.join(kind.__name__ for kind in BUILDERS)}, or a space with its own "
+                f"the proxy trainer takes {', '.join(kind.__name__ for kind in BUILDERS)}, or a space with its own "
                 f"network(); the space {space.spelling} describes a {kind_of(space).__name__}; choose another "
                 "evaluator with --evaluator, such as tabular or toy"
             )
-        device = self.device
-        if self.preset is None:
-            self.preset = "digits" if self.dataset == "digits" else "cpu" if device.type == "cpu" else "gpu"
-        self.fill(PRESETS[self.preset].settings())
-        if self.channels is None:
-            self.channels = DATA_SETS[self.dataset or ""].channels
+        if self.ort_latency:
+            self._refuse_deployment()
+        self.fill_preset()
         # Until the images have been seen.
         known = DATA_SETS[self.dataset or ""]
         self._classes = known.classes or 10
@@ -133,13 +162,26 @@ class ProxyEvaluator(TrainingEvaluator):
         self._counts = self.integer("train_images") or max(0, (known.train or 0) - held_out), held_out
         self.settle_rule(self.integer("epochs"))
 
+    def fill_preset(self) -> None:
+        """Settle what was not given and does not depend on the images, once ``placement`` is known.
+
+        Raises:
+            ValueError: if the device is not there.
+        """
+        device = self.device
+        if self.preset is None:
+            self.preset = "digits" if self.dataset == "digits" else "cpu" if device.type == "cpu" else "gpu"
+        self.fill(PRESETS[self.preset].settings())
+        if self.channels is None:
+            self.channels = DATA_SETS[self.dataset or ""].channels
+
     @property
     def metrics(self) -> tuple[str, ...]:
-        """The metrics of every training, and the ``scores`` if there are any.
-
-        A score that is no finite number is left out of an evaluation: see :mod:`evo_nas.evaluators.proxy.scores`.
-        """
-        return (*super().metrics, *((*self.scores, "scores_seconds") if self.scores else ()))
+        """The metrics of every training and what else is wanted; one may lack a score that has no value."""
+        scores = (*self.scores, "scores_missing", "scores_seconds") if self.scores else ()
+        deployed = ("ort_latency", "ort_latency_spread", "ort_latency_noisy") if self.ort_latency else ()
+        other = () if self.metric == "accuracy" else ("accuracy",)
+        return (*super().metrics, "validation_loss", *other, *scores, *deployed)
 
     def prepare(self, directory: Path) -> None:
         """Find the images, decode them if this is the first time, check that they can be split, and this processor.
@@ -159,7 +201,8 @@ class ProxyEvaluator(TrainingEvaluator):
         """Fit what was not given to the images that there are, of which the labels are enough.
 
         Raises:
-            UsageError: if fewer images are there than are to be held out, or a batch takes more than are left.
+            UsageError: if fewer images are there than are to be held out, a batch takes more than are left, or metric
+                or class weights do not fit.
         """
         self._classes = classes
         if "validation_images" not in self._given:
@@ -174,6 +217,7 @@ class ProxyEvaluator(TrainingEvaluator):
                 f"--set evaluator.batch_size={min(64, len(train))}"
             )
         self._counts = len(train), len(validation)
+        refuse_misfits(self.metric, self.class_weights, labels[train], labels[validation], classes)
 
     def fingerprint(self) -> dict[str, str]:
         """Return the SHA-256 of the train part's classes, labels and pixels."""
@@ -185,20 +229,30 @@ class ProxyEvaluator(TrainingEvaluator):
 
         from evo_nas.phenotypes.cost import cost_of
 
-        if brings_network(self.space):
+        if brings_network(self.space) or kind_of(self.space) is not CellPair:
             with torch.random.fork_rng([]):
                 return self.measure_cost(self.build(genotype, torch.device("cpu")))
-        return cost_of(self.space.decode(genotype), image=self.integer("image_size"), **self._size())
+        return cost_of(self.space.decode(genotype), image=self.integer("image_size"), **self.size())
 
     def build(self, genotype: Genotype, device: torch.device) -> nn.Module:
         """Build the network at the size of the proxy training."""
         import torch
 
         keep, side = float(self.drop_path_keep or 1.0), self.integer("image_size")
-        network = build_network(self.space, genotype, drop_path_keep=keep, image_size=side, **self._size())
+        network = build_network(self.space, genotype, drop_path_keep=keep, image_size=side, **self.size())
         network.to(device)
         network.to(memory_format=torch.channels_last)
         return network
+
+    def evaluate(self, job: Job) -> Evaluation:
+        """Train the candidate and measure it, and how fast it is where it is deployed, if that is wanted."""
+        evaluation = super().evaluate(job)
+        if not (self.ort_latency and evaluation.outcome.has_fitness):
+            return evaluation
+        start = time.perf_counter()
+        measured = self._measure_deployment(job.genotype)
+        seconds = (evaluation.seconds or 0.0) + time.perf_counter() - start
+        return replace(evaluation, metrics={**evaluation.metrics, **measured}, seconds=seconds)
 
     def recipe(self) -> Recipe:
         """Return the settled options that are a recipe's."""
@@ -207,11 +261,25 @@ class ProxyEvaluator(TrainingEvaluator):
             **{field.name: getattr(self, field.name) for field in fields(Recipe) if hasattr(self, field.name)},
         )
 
-    def task(self) -> Task:
+    def task(self, data: OnDevice | None = None) -> Task:
         """Return the task of telling the classes apart."""
         from evo_nas.training.classification import Classification
 
-        return Classification.of(self.recipe())
+        labels = None if self.class_weights == NONE else cast("Examples", (data or self.loaded).train).labels
+        return Classification.of(self.recipe(), labels, self.metric)
+
+    def add_metrics(self, measures: Mapping[str, float]) -> Mapping[str, float]:
+        """Return the loss on the validation images, and the accuracy where that is not the fitness."""
+        accuracy = {} if self.metric == "accuracy" else {"accuracy": measures["accuracy"]}
+        return {"validation_loss": measures["loss"], **accuracy}
+
+    @property
+    def measure(self) -> Measure:
+        """Meaning of the fitness: the metric on the validation images."""
+        if self.metric == "accuracy":
+            return super().measure
+        name = self.metric.rpartition(":")[2].replace("_", " ")[:20]
+        return Measure(name, f"validation {name}")
 
     def measure_cost(self, network: nn.Module) -> Cost:
         """Count the network at the size of its images."""
@@ -226,9 +294,9 @@ class ProxyEvaluator(TrainingEvaluator):
         """Compute the scores, if any are wanted."""
         if not self.scores:
             return {}
-        from evo_nas.evaluators.proxy.scores import measure_scores, mini_batch
+        from evo_nas.evaluators.scores.catalogue import measure_scores, mini_batches
 
-        return measure_scores(network, mini_batch(self.loaded.train), self.scores)
+        return measure_scores(network, mini_batches(cast("Examples", self.loaded.train), self.scores), self.scores)
 
     def expected_seconds(self, genotypes: Sequence[Genotype]) -> float | None:
         """Time a few steps of these candidates, and multiply."""
@@ -274,7 +342,7 @@ class ProxyEvaluator(TrainingEvaluator):
             images=sum(self._counts),
             image_size=self.integer("image_size"),
             batch_size=self.integer("batch_size"),
-            **self._size(),
+            **self.size(),
         )
 
     def load(self) -> _Loaded:
@@ -301,24 +369,57 @@ class ProxyEvaluator(TrainingEvaluator):
         """Keep the weights, with all that is needed to build the network again."""
         path = weights_file(self.directory, job.id)
         path.parent.mkdir(exist_ok=True)
-        if brings_network(self.space):  # it can be built again by its space alone
+        design = None if brings_network(self.space) else self.space.decode(job.genotype)
+        images = cast("_Loaded", self.loaded).images
+        told: dict[str, Any] = {"classes": images.classes, "mean": images.mean, "std": images.std}
+        told |= {"image": self.integer("image_size"), "channels": self.integer("channels")}
+        if (kind := BLUEPRINTS.get(type(design))) is None:  # it can be built again by its space alone
             save_tensors(path, network.state_dict(), genotype=str(job.genotype))
             return
-        images = cast("_Loaded", self.loaded).images
-        blueprint = Blueprint(
-            self.space.decode(job.genotype),
-            classes=images.classes,
-            image=self.integer("image_size"),
-            mean=images.mean,
-            std=images.std,
-            cells_per_stack=self.integer("cells_per_stack"),
-            filters=self.integer("filters"),
-            channels=self.integer("channels"),
-        )
+        if isinstance(design, CellPair | EdgeCell):
+            told |= {name: self.integer(name) for name in ("cells_per_stack", "filters")}
+        blueprint = kind(design, **told)
         save_network(path, blueprint, network.state_dict(), genotype=str(job.genotype))
 
-    def _size(self) -> dict[str, Any]:
-        """Return the size of the network as ``CellNetwork`` and ``cost_of`` take it."""
+    def _refuse_deployment(self) -> None:
+        """Raise if networks of the space cannot be timed as they are deployed.
+
+        Raises:
+            ValueError: naming what is missing, or what they are not.
+        """
+        from evo_nas.evaluators.deployment import require_runtime
+        from evo_nas.phenotypes.plan import MACROS
+
+        if brings_network(self.space):
+            raise ValueError(
+                f"the space {self.space.name} brings networks of its own, for which no ort_latency is known"
+            )
+        if self.deploy_macro not in MACROS:
+            raise ValueError(f"deploy_macro must be one of {', '.join(MACROS)}, not {shorten(self.deploy_macro)!r}")
+        if self.deploy_macro != "cifar" and kind_of(self.space) is not CellPair:
+            raise ValueError(f"the networks of {self.space.name} have no macro-architecture {self.deploy_macro}")
+        require_runtime(self.space.decode(self.space.sample(np.random.default_rng(0))))
+
+    def _measure_deployment(self, genotype: Genotype) -> dict[str, float]:
+        """Build the network at its final size, and time it; the training's random numbers are left as they are."""
+        import torch
+
+        from evo_nas.evaluators.deployment import Deployment, measure_deployment
+
+        channels, image = self.integer("channels"), self.deploy_image_size
+        size: dict[str, Any] = {"cells_per_stack": self.deploy_cells_per_stack, "filters": self.deploy_filters}
+        if kind_of(self.space) is CellPair:
+            size["macro"] = self.deploy_macro
+        with torch.random.fork_rng([]):
+            torch.manual_seed(0)
+            network = build_network(
+                self.space, genotype, classes=self._classes, channels=channels, image_size=image, **size
+            )
+        deployment = Deployment(channels, image, self.deploy_batch, self.deploy_threads)
+        return measure_deployment(network, deployment, workers=self.placement.workers)
+
+    def size(self) -> dict[str, Any]:
+        """Return the size of the network as ``CellNetwork`` and ``cost_of`` take it, once ``bind`` has settled it."""
         size = {option: self.integer(option) for option in ("cells_per_stack", "filters", "channels")}
         return {**size, "classes": self._classes}
 

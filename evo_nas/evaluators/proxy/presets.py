@@ -38,5 +38,15 @@ PRESETS: Final[dict[str, Preset]] = {
         validation_images=5000,
         recipe=Recipe(epochs=20, batch_size=128, learning_rate=0.1, padding=4, flip=True),
     ),
+    # Chosen by how well scores and its loss together rank cells of NAS-Bench-201: docs/measurements/truth.md.
+    "blend": Preset(
+        about="1 to 2 seconds per candidate on one core: the training of --evaluator blend",
+        image=8,
+        cells_per_stack=1,
+        filters=8,
+        train_images=2500,
+        validation_images=1000,
+        recipe=Recipe(epochs=1, batch_size=32, learning_rate=0.05, padding=0, flip=False),
+    ),
 }
 """Name, as ``--preset`` takes it -> settings."""

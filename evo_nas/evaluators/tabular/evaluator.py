@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 from evo_nas.errors import DataError
 from evo_nas.evaluators.base import Evaluator, Job, Placement
+from evo_nas.evaluators.tabular.published import (
+    BENCHMARKS,
+    NOISES,
+    PublishedTable,
+    find_benchmark,
+    read_benchmark,
+)
 from evo_nas.evaluators.tabular.table import UNITS, BenchmarkTable, TableFile, read_table
 from evo_nas.system.cache import expand_home
 from genotypes.genotype import Genotype, shorten
 from genotypes.individual import Evaluation, Outcome
+from genotypes.measure import ACCURACY, Measure
 from genotypes.space import SearchSpace
+
+_OF_A_FILE: Final = ("table", "column", "test_column", "key")
+"""Options that say how a file is read: a published benchmark needs none of them."""
 
 
 @dataclass
@@ -27,12 +37,17 @@ class TabularEvaluator(Evaluator):
     ``table_unit``, ``percent`` or ``fraction``. ``partial`` allows that networks of the space have no row; one
     without a row ends its trial as invalid.
 
+    ``benchmark`` is a published one instead, which comes with a package and needs none of these: a name of
+    :data:`evo_nas.evaluators.tabular.published.BENCHMARKS`. It has up to four seeds per network. The fitness is
+    their mean, or with ``noise=seeds`` the result of one, drawn per trial; then the mean is the test fitness.
+
     Raises:
-        ValueError: if the unit is unknown.
+        ValueError: if the unit or the noise is unknown, or a benchmark is named together with a file.
     """
 
     name: ClassVar[str] = "tabular"
     is_harmless: ClassVar[bool] = True
+    network_metrics: ClassVar[tuple[str, ...]] = ("parameters", "mult_adds", "latency")
 
     table: Path | None = None
     column: str | None = None
@@ -40,13 +55,22 @@ class TabularEvaluator(Evaluator):
     table_unit: str = "fraction"
     key: str | None = None
     partial: bool = False
+    benchmark: str | None = None
+    noise: str = "none"
 
     def __post_init__(self) -> None:
         if self.table_unit not in UNITS:
             raise ValueError(f"table_unit must be {' or '.join(UNITS)}, not {shorten(self.table_unit)!r}")
+        if self.noise not in NOISES:
+            raise ValueError(f"noise must be {' or '.join(NOISES)}, not {shorten(self.noise)!r}")
+        if self.benchmark is not None and (given := [name for name in _OF_A_FILE if getattr(self, name) is not None]):
+            flag = given[0].replace("_", "-")
+            raise ValueError(f"a benchmark brings its own table: leave out either --benchmark or --{flag}")
+        if self.benchmark is None and self.noise != "none":
+            raise ValueError(f"noise={self.noise} needs several seeds per network, as a --benchmark has them")
         if self.table is not None:
             self.table = expand_home(self.table).absolute()
-        self._held: BenchmarkTable | None = None
+        self._held: BenchmarkTable | PublishedTable | None = None
 
     @property
     def optimum(self) -> float | None:
@@ -54,18 +78,31 @@ class TabularEvaluator(Evaluator):
         return self._held.best if self._held else None
 
     @property
+    def measure(self) -> Measure:
+        """Meaning of the fitness: the validation accuracy, unless a published benchmark holds losses."""
+        found = BENCHMARKS.get(self.benchmark or "")
+        return found.family.measure if found else ACCURACY
+
+    @property
     def metrics(self) -> tuple[str, ...]:
-        """None: what is looked up is fitness and test fitness."""
-        return ()
+        """Those of a published benchmark; of a file, fitness and test fitness alone are looked up."""
+        found = BENCHMARKS.get(self.benchmark or "")
+        return tuple(column.metric for column in found.family.columns) if found else ()
 
     def bind(self, space: SearchSpace, placement: Placement | None = None) -> None:
         """Take the space whose genotypes the table holds.
 
         Raises:
-            ValueError: if no table or no column is named.
+            ValueError: if no table or no column is named, or the published benchmark is not installed, or one of
+                another space.
         """
-        if self.table is None or self.column is None:
-            raise ValueError("the tabular evaluator needs a table and its column: --table FILE --column NAME")
+        if self.benchmark is not None:
+            find_benchmark(self.benchmark, space)
+        elif self.table is None or self.column is None:
+            raise ValueError(
+                "the tabular evaluator needs a table and its column: --table FILE --column NAME, or a published one: "
+                f"--benchmark {next(iter(BENCHMARKS))}"
+            )
         super().bind(space, placement)
         self._held = None
 
@@ -87,9 +124,9 @@ class TabularEvaluator(Evaluator):
             )
 
     def fingerprint(self) -> dict[str, str]:
-        """Return the SHA-256 of all results, in the order of their keys."""
-        assert self.table is not None, "bind() refuses that"
-        return {self.table.name: hashlib.sha256(repr(sorted(self._results.results.items())).encode()).hexdigest()}
+        """Return the SHA-256 of all results, in the order of their keys; of a published table, that of its file."""
+        name = self.benchmark or (self.table.name if self.table is not None else "")
+        return {name: self._results.digest}
 
     def expected_seconds(self, genotypes: Sequence[Genotype]) -> float:
         """Return 0: a look-up takes no time to speak of."""
@@ -97,20 +134,21 @@ class TabularEvaluator(Evaluator):
 
     def evaluate(self, job: Job) -> Evaluation:
         """Return what the table says of the candidate; without a row it is invalid."""
-        found = self._results.results.get(self.space.key(job.genotype))
+        found = self._results.look_up(self.space.key(job.genotype), job.rng)
         if found is None:
             error = f"{self._spell_genotype(job.genotype)} has no row in the table {self.table}"
             return Evaluation.failed(Outcome.INVALID, error)
-        fitness, test = found
-        return Evaluation(Outcome.OK, fitness=fitness, test_fitness=test)
+        return found
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave the table behind: a worker process reads it itself, once for all runs that it serves."""
         return self.__dict__ | {"_held": None}
 
     @property
-    def _results(self) -> BenchmarkTable:
+    def _results(self) -> BenchmarkTable | PublishedTable:
         """The table, from this process's memory where it has been read before."""
+        if self._held is None and self.benchmark is not None:
+            self._held = read_benchmark(self.benchmark, self.space, self.noise)
         if self._held is None:
             assert self.table is not None, "bind() refuses that"
             assert self.column is not None, "bind() refuses that"

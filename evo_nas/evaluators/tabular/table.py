@@ -5,6 +5,7 @@ from __future__ import annotations
 import bz2
 import csv
 import gzip
+import hashlib
 import io
 import itertools
 import lzma
@@ -17,10 +18,13 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Final
 
+import numpy as np
+
 from evo_nas.errors import DataError, UsageError
 from evo_nas.system.names import describe_missing
 from evo_nas.system.text import decode_text, read_text
 from genotypes.genotype import Genotype, GenotypeError, shorten
+from genotypes.individual import Evaluation, Outcome
 from genotypes.space import SearchSpace
 
 if TYPE_CHECKING:
@@ -87,6 +91,16 @@ class BenchmarkTable:
     def best(self) -> float:
         """The largest fitness, a fraction in [0, 1]."""
         return max(fitness for fitness, _ in self.results.values())
+
+    @property
+    def digest(self) -> str:
+        """The SHA-256 of all results, in the order of their keys."""
+        return hashlib.sha256(repr(sorted(self.results.items())).encode()).hexdigest()
+
+    def look_up(self, key: str, draw_rng: Callable[[], np.random.Generator]) -> Evaluation | None:
+        """Return the evaluation of a network; ``None`` if it has no row."""
+        found = self.results.get(key)
+        return None if found is None else Evaluation(Outcome.OK, fitness=found[0], test_fitness=found[1])
 
     @cached_property
     def missing(self) -> tuple[int, Genotype | None]:

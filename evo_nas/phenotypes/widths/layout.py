@@ -8,7 +8,7 @@ the image and of the logits are fixed, and so are those whose number the network
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -59,7 +59,7 @@ class Op:
 
 
 @dataclass(frozen=True)
-class Group:
+class ChannelGroup:
     """The classes that the same layers make, by the name of the first layer; ``layers`` are the names of all."""
 
     name: str
@@ -84,7 +84,7 @@ class Layout:
     axes: tuple[Axis, ...]
     ops: tuple[Op, ...]
     gates: tuple[Axis, ...]
-    groups: tuple[Group, ...]
+    groups: tuple[ChannelGroup, ...]
     count: int
     shapes: Mapping[str, tuple[int, ...]]
     other_mult_adds: float = 0.0
@@ -115,7 +115,42 @@ class Layout:
             copies[classes[: width % len(classes)]] += 1
         return copies
 
-    def alive_widths(self, alive: Sequence[bool] | np.ndarray[tuple[int], np.dtype[np.bool_]]) -> dict[str, int]:
+    def resize(self, copies: Ints) -> Layout:
+        """Return the layout of the network in which each class is there as often as ``copies`` says.
+
+        Each copy is a class of its own. It is what tracing :func:`evo_nas.phenotypes.widths.resize.resize_network`
+        finds, but for groups so narrow that a trace cannot tell what their layers are.
+        """
+        copies = copies.copy()
+        copies[0] = 1
+        first = np.cumsum(copies) - copies
+
+        def spread(classes: Ints) -> Ints:
+            """Number the copies in an axis, those of a run of one class together, as a resized network has them."""
+            starts = np.flatnonzero(np.r_[True, classes[1:] != classes[:-1]][: len(classes)])
+            lengths = np.diff(np.r_[starts, len(classes)])
+            runs = [
+                first[one] + np.repeat(np.arange(copies[one]), length)
+                for one, length in zip(classes[starts].tolist(), lengths.tolist(), strict=True)
+            ]
+            return np.concatenate([np.zeros(0, np.int64), *runs])
+
+        shapes = {name: list(shape) for name, shape in self.shapes.items()}
+        axes = tuple(replace(axis, classes=spread(axis.classes)) for axis in self.axes)
+        for axis in axes:
+            if axis.name in shapes:
+                shapes[axis.name][axis.dim] = len(axis.classes)
+        return replace(
+            self,
+            axes=axes,
+            ops=tuple(replace(op, inputs=spread(op.inputs), outputs=spread(op.outputs)) for op in self.ops),
+            gates=tuple(replace(axis, classes=spread(axis.classes)) for axis in self.gates),
+            groups=tuple(replace(group, classes=spread(group.classes)) for group in self.groups),
+            count=int(copies.sum()),
+            shapes={name: tuple(shape) for name, shape in shapes.items()},
+        )
+
+    def alive_widths(self, alive: Sequence[bool] | Ints) -> dict[str, int]:
         """Count the alive classes of each group by its name; ``alive`` has an entry per class."""
         there = np.asarray(alive)
         return {group.name: int(there[group.classes].sum()) for group in self.groups}

@@ -48,7 +48,7 @@ def resize_network(network: nn.Module, layout: Layout, copies: Ints) -> nn.Modul
             owner = twin.get_submodule(path)
             setattr(owner, attribute, new)
             if attribute == "weight":
-                _tell_sizes(owner, tensor)
+                tell_sizes(owner, tensor)
     return twin
 
 
@@ -80,11 +80,13 @@ def _pick(classes: Ints, copies: Ints) -> Ints:
     if counts.max(initial=0) <= 1:
         return np.flatnonzero(counts)
     starts = np.flatnonzero(np.r_[True, classes[1:] != classes[:-1]])
+    if len(starts) == len(classes):  # runs of one, as in most axes: many times as fast
+        return np.repeat(starts, counts)
     runs = np.split(np.arange(len(classes)), starts[1:])
     return np.concatenate([np.tile(run, counts[run[0]]) for run in runs])
 
 
-def _tell_sizes(module: nn.Module, weight: Tensor) -> None:
+def tell_sizes(module: nn.Module, weight: Tensor) -> None:
     """Tell a module of torch the sizes that follow from its new weight."""
     if isinstance(module, _ConvNd):
         if 1 < module.groups == module.in_channels:

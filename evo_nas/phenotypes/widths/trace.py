@@ -20,7 +20,7 @@ import torch
 from torch import nn
 
 from evo_nas.errors import UsageError
-from evo_nas.phenotypes.widths.layout import Group, Layout
+from evo_nas.phenotypes.widths.layout import ChannelGroup, Layout
 from evo_nas.phenotypes.widths.resize import make_ghost, resize_network
 from evo_nas.phenotypes.widths.rules import Chunks, Follower
 from evo_nas.phenotypes.widths.slots import Ints
@@ -118,7 +118,7 @@ def _evaluation_mode(network: nn.Module) -> Iterator[None]:
             module.training = mode
 
 
-def _find_groups(follower: Follower, classes: Ints) -> Iterator[Group]:
+def _find_groups(follower: Follower, classes: Ints) -> Iterator[ChannelGroup]:
     """Yield the groups in the order of their first layers."""
     makers: dict[int, set[str]] = {}
     for module, slots in follower.made.items():
@@ -133,7 +133,7 @@ def _find_groups(follower: Follower, classes: Ints) -> Iterator[Group]:
     for modules_, group in members.items():
         layers = sorted(modules_, key=order.__getitem__)
         names[layers[0]] = again = names.get(layers[0], 0) + 1
-        yield Group(layers[0] if again == 1 else f"{layers[0]}:{again}", np.array(group), tuple(layers))
+        yield ChannelGroup(layers[0] if again == 1 else f"{layers[0]}:{again}", np.array(group), tuple(layers))
 
 
 def _find_difference(network: nn.Module, image: tuple[int, int, int], layout: Layout, trace: _Trace) -> int | None:

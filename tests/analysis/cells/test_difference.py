@@ -2,16 +2,20 @@ import json
 import math
 
 import numpy as np
+import pytest
 
-from analysis.cells.difference import difference
+from analysis.cells.difference import Difference, difference
 from genotypes.spaces.nasnet import NASNetSpace
 from genotypes.zoo import AMOEBANET_A, NASNET_A, PNASNET_5
 
-FOUND = difference(("one", "other"), (NASNET_A, AMOEBANET_A), time_limit=math.inf)
+
+@pytest.fixture(scope="module")
+def found() -> Difference:
+    return difference(("one", "other"), (NASNET_A, AMOEBANET_A), time_limit=math.inf)
 
 
-def test_the_text_says_distance_and_operations() -> None:
-    lines = FOUND.lines()
+def test_the_text_says_distance_and_operations(found: Difference) -> None:
+    lines = found.lines()
     assert lines[:3] == [
         "A: one",
         "B: other",
@@ -24,8 +28,8 @@ def test_the_text_says_distance_and_operations() -> None:
     assert "stack cells in different ways (nasnet, amoebanet)" in lines[-1]
 
 
-def test_json_carries_the_same() -> None:
-    record = json.loads(json.dumps(FOUND.to_json()))
+def test_json_carries_the_same(found: Difference) -> None:
+    record = json.loads(json.dumps(found.to_json()))
     assert (record["edits"], record["exact"], record["names"]) == (22, True, ["one", "other"])
     assert record["normal"]["edits"] + record["reduction"]["edits"] == 22
     assert record["operations"][0] == {"operation": "avg_pool_3x3", "normal": [3, 3], "reduction": [2, 2]}

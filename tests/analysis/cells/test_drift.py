@@ -5,9 +5,11 @@ from typing import Any
 
 import pytest
 
+from analysis.cells.designs import read_widths
 from analysis.cells.drift import COUNT_COLUMNS, DRIFT_COLUMNS, WINDOWS, operation_counts, operation_drift
 from analysis.frames import HistoryError, load_history
 from genotypes.cell import Block, Cell, CellPair, Edge
+from genotypes.widths import Widths
 from genotypes.zoo import CELLS, NASNET_A
 
 MakeRun = Callable[..., Path]
@@ -126,3 +128,11 @@ def test_a_window_of_nothing_is_refused(make_run: MakeRun) -> None:
 def test_a_frame_without_cells_says_how_to_load_them(make_run: MakeRun) -> None:
     with pytest.raises(ValueError, match="cells=True"):
         operation_drift(load_history(make_run("run", trials(pair_of("identity")))))
+
+
+def test_widths_have_no_operations_and_the_kind_that_draws_them_is_named(make_run: MakeRun) -> None:
+    record = {"network": "resnet", "widths": {"conv1": 3}, "seed": {"conv1": 6}}
+    frame = load_history(make_run(trials=[{"fitness": 0.5, "cell": json.dumps(record)}]), cells=True)
+    assert read_widths(frame["cell"].iloc[0]) == Widths.from_json(record)
+    with pytest.raises(HistoryError, match="describes none; --kind widths draws widths"):
+        operation_drift(frame)

@@ -212,3 +212,16 @@ def test_twenty_thousand_trials_make_less_than_three_megabytes(make_run: MakeRun
     page = report_page(make_run("long", [{"fitness": value, "sample_seed": 1, "seconds": 1.5} for value in fitness]))
     assert len(page.encode()) < 3_000_000
     assert len(data_of(page)["runs"][0]["fitness"]) == 20_000
+
+
+def test_widths_are_drawn_with_a_table_below(make_run: MakeRun) -> None:
+    record = {"network": "n:<b>", "widths": {"a.0": 3, "<i>": 9}, "seed": {"a.0": 6, "<i>": 8}}
+    page = report_page(make_run(trials=[{"fitness": 0.5, "cell": json.dumps(record)}]))
+    elements = Elements(page)
+    assert elements.counts.get("img") == 1
+    assert "i" not in elements.counts
+    assert "b" not in elements.counts
+    assert "As a table" in elements.text
+    lines = [line.split() for line in elements.text.splitlines()]
+    assert ["a.0", "6", "3", "0.50x"] in lines
+    assert ["<i>", "8", "9", "1.12x"] in lines

@@ -72,3 +72,19 @@ def test_no_cells_are_a_clear_line(tmp_path: Path) -> None:
     for call in (lambda: evo_nas.train(), lambda: evo_nas.export(format="json")):
         with pytest.raises(UsageError, match="name "):
             call()
+
+
+def test_a_trained_network_looks_at_images(tmp_path: Path) -> None:
+    from PIL import Image
+
+    (tmp_path / "photos").mkdir()
+    Image.new("RGB", (9, 7)).save(tmp_path / "photos/a.png")
+    (tmp_path / "photos/b.png").write_text("x")
+    (file,) = evo_nas.export(
+        cell="darts-v2", cells_per_stack=1, filters=2, format="safetensors", output=tmp_path
+    ).values()
+    with pytest.raises(UsageError, match="holds a classifier, and no detector"):
+        evo_nas.detect(file, tmp_path / "photos")
+    first, second = evo_nas.predict(file, tmp_path / "photos", top=2, device="cpu")
+    assert (first.image.name, len(first.classes), first.fault) == ("a.png", 2, None)
+    assert (second.classes, second.fault is not None) == ((), True)

@@ -11,14 +11,15 @@ import numpy as np
 import pytest
 
 from evo_nas.commands.cell_sources import best_of_run, find_cells, find_meant_cells, of_run
-from evo_nas.commands.training_plan import TrainOptions, plan_training
+from evo_nas.commands.train_options import TrainOptions
+from evo_nas.commands.training_plan import plan_training
 from evo_nas.errors import RunFolderError, UsageError
-from evo_nas.run import Run
+from evo_nas.run.search import Run
 from evo_nas.storage.checksums import file_sum, sum_file
 from evo_nas.storage.history import History
 from genotypes.catalogue import build_space
 from genotypes.cell import CellPair
-from genotypes.zoo import CELLS, PNASNET_5
+from genotypes.zoo import CELLS, NAS_FPN, PNASNET_5
 
 Start = Callable[..., Run]
 
@@ -104,9 +105,10 @@ def test_a_trial_is_found_by_its_id_if_it_has_succeeded(toy_run: Start) -> None:
     with History.read(run.path / "history.db") as history:
         (best,) = history.top(1)
         assert history.trial(best.id) == best
-        assert {history.trial(id).id for id in (1, 2, 3)} == {1, 2, 3}  # type: ignore[union-attr]
-        assert history.trial(4) is None
-        assert history.trial(0) is None
+        assert {history.trial(id).id for id in (1, 2, 3)} == {1, 2, 3}
+        for id in (0, 4):
+            with pytest.raises(UsageError, match=f"run has no trial {id} that has succeeded"):
+                history.trial(id)
 
 
 def test_a_trial_that_failed_is_not_found(toy_run: Start) -> None:
@@ -216,3 +218,17 @@ def test_cells_of_a_run_come_with_its_images(toy_run: Start, tmp_path: Path) -> 
     assert plan_training(of_run(run.path), TrainOptions(preset="cpu", dataset="cifar100")).dataset == "cifar100"
     (run.path / "run.toml").write_text("not toml")
     assert of_run(run.path).dataset is None
+
+
+def test_a_feature_pyramid_is_found_by_name_text_and_json_but_has_no_cells(tmp_path: Path) -> None:
+    space = build_space("nasfpn")
+    genotype = space.encode(NAS_FPN)  # type: ignore[attr-defined]
+    path = tmp_path / "pyramid.json"
+    path.write_text(json.dumps(NAS_FPN.to_json()))
+    for source in (find_cells(None, "nas-fpn"), find_cells(str(genotype), None), find_cells(str(path), None)):
+        assert source.design == NAS_FPN
+        with pytest.raises(UsageError, match="it is a feature pyramid, the neck of a detector"):
+            _ = source.cells
+    path.write_text('{"pyramid": [{"level": 9}]}')
+    with pytest.raises(UsageError, match=r"pyramid.json: merging cell 0 must be"):
+        find_cells(str(path), None)

@@ -18,7 +18,7 @@ import pytest
 from evo_nas.cli import main
 from evo_nas.commands.status import NAMED, RunState, status_of
 from evo_nas.errors import TooManyFailures
-from evo_nas.run import Run
+from evo_nas.run.search import Run
 from evo_nas.storage.reader import LATELY
 from evo_nas.storage.run_folder import RunFolder
 from evo_nas.system.failpoints import VARIABLE, Failpoint

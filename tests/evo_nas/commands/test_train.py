@@ -23,11 +23,12 @@ from safetensors.torch import save_file
 
 from evo_nas.cli import main
 from evo_nas.commands.cell_sources import CellSource
-from evo_nas.commands.training_plan import TrainOptions, plan_training
+from evo_nas.commands.train_options import TrainOptions
+from evo_nas.commands.training_plan import plan_training
 from evo_nas.errors import DataError, EvoNasError, UsageError
 from evo_nas.phenotypes.blueprint import load_network, save_network
 from evo_nas.phenotypes.transfer import load_fitting
-from evo_nas.run import Run
+from evo_nas.run.search import Run
 from evo_nas.system.atomic import write_whole
 from evo_nas.training import resumable
 from evo_nas.training.classification import Classification
@@ -246,7 +247,7 @@ def test_a_network_file_builds_the_measured_network_again(tmp_path: Path) -> Non
     images = open_images("digits", size=8)
     assert (blueprint.classes, blueprint.mean, blueprint.std) == (images.classes, images.mean, images.std)
     test = Examples(*images.test.tensors(), blueprint.mean, blueprint.std)
-    assert measure(Classification(), network, test) == {"accuracy": result.test_accuracy}
+    assert measure(Classification(), network, test)["accuracy"] == result.test_accuracy
 
 
 def test_the_test_images_are_looked_at_once_and_only_at_the_end(
@@ -433,12 +434,14 @@ def test_the_best_of_a_run_are_trained_longer_and_the_winner_alone_is_tested(
     assert {path: path.stat().st_mtime_ns for path in tmp_path.glob("top/*/state-*")} == before
     assert main(words) == 0
     table = capsys.readouterr().out.splitlines()
-    assert len(table) == 3
+    assert table[3].split() == ["class", "images", "recall", "precision", "F1"]  # of the winner alone
+    assert table[-1] == f"confusion matrix: {next(tmp_path.glob('top/*/confusion.png'))}"
     assert not [line for line in table if line.startswith("weights:")]  # they lie in a folder for each
     assert table[1].split()[0] == results[0]["label"]
     assert table[2].split()[-2] == "-"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("left", ["top.json.partial", "top.json"])
 def test_a_start_with_the_best_of_a_run_that_was_killed_goes_on(
     tmp_path: Path, toy_run: Callable[..., Run], left: str
@@ -510,6 +513,7 @@ def test_a_recipe_that_cannot_be_is_refused(wrong: dict[str, Any]) -> None:
 # --- images from files --------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_images_are_read_from_files_the_same_by_any_number_of_readers(tmp_path: Path) -> None:
     data = pictures(tmp_path / "data", 2, size=30)
     wanted = replace(SMALL, dataset="folder", image=16, epochs=2, train_images=0, validation_images=4)

@@ -175,6 +175,7 @@ def test_slower_of_two_racing_processes_takes_the_entry_of_the_faster(
     assert entries(cache) == [slower.folder]
 
 
+@pytest.mark.slow
 def test_processes_racing_in_earnest_end_with_one_entry(make_folder: Make, cache: Path) -> None:
     root = make_folder(train={"a": 200, "b": 200}, size=(16, 16))
     script = f"""

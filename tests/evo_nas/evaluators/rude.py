@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
@@ -51,6 +52,14 @@ def changed(**values: Any) -> Callable[[], Evaluation]:
     return change
 
 
+def hush() -> Evaluation:
+    """Close and remove the standard streams."""
+    sys.stdout.close()
+    sys.stderr.close()
+    sys.stdout = None  # type: ignore[assignment]
+    return Evaluation(Outcome.OK, fitness=0.5)
+
+
 DEEDS: Final[tuple[tuple[Callable[[], Any], Outcome, str], ...]] = (
     (throw(SystemExit(3)), Outcome.ERROR, "SystemExit: 3"),
     (throw(KeyboardInterrupt()), Outcome.ERROR, "KeyboardInterrupt"),
@@ -78,6 +87,8 @@ DEEDS: Final[tuple[tuple[Callable[[], Any], Outcome, str], ...]] = (
     (changed(curve=(93.1,)), Outcome.ERROR, "a learning curve holds fractions"),
     (lambda: Homebound(Outcome.OK, 0.5), Outcome.OK, ""),
     (lambda: print("x\udcff" * 100), Outcome.ERROR, ""),
+    (hush, Outcome.OK, ""),
+    (lambda: print("the streams are there") or Evaluation(Outcome.OK, 0.5), Outcome.OK, ""),  # type: ignore[func-returns-value]
 )
 """What is done, how the trial ends, and what its error says."""
 

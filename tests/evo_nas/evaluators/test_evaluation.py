@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import math
 import signal
+import sys
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,10 +18,11 @@ from evo_nas.evaluators.toy import ToyEvaluator
 from evo_nas.executors.serial import SerialExecutor
 from evo_nas.signals import EndedAtOnce
 from evo_nas.storage.endings import Reason
+from evo_nas.system.stops import name_ctrl_c
 from genotypes.catalogue import build_space
 from genotypes.genotype import Genotype, GenotypeError
 from genotypes.individual import Evaluation, Outcome
-from tests.evo_nas.evaluators.rude import DEEDS, Rude, check_deed
+from tests.evo_nas.evaluators.rude import DEEDS, Rude, check_deed, hush
 
 SPACE = build_space("nasnet")
 JOB = Job(3, SPACE.sample(np.random.default_rng(0)), seed=5)
@@ -89,6 +92,22 @@ def test_an_evaluator_that_does_not_keep_its_word_fails_its_trial_only(id: int) 
     check_deed(id, evaluate_safely(Rude(), replace(JOB, id=id)))
 
 
+def test_streams_that_an_evaluator_closes_or_removes_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+    @dataclass
+    class Hushed(Evaluator):
+        def evaluate(self, job: Job) -> Evaluation:
+            return hush()
+
+    out, error = io.StringIO(), io.StringIO()
+    monkeypatch.setattr(sys, "stdout", out)
+    monkeypatch.setattr(sys, "stderr", error)
+    assert evaluate_safely(Hushed(), JOB).outcome is Outcome.OK
+    assert (sys.stdout, sys.stderr) == (out, error)
+    print("still open")
+    print("still open", file=sys.stderr)
+    assert out.getvalue() == error.getvalue() == "still open\n"
+
+
 @pytest.mark.parametrize("error", [EndedAtOnce(Reason.INTERRUPTED), Stopped()])
 def test_signals_to_us_are_no_failures_of_a_trial(error: BaseException) -> None:
     @dataclass
@@ -116,7 +135,7 @@ def test_ctrl_c_ends_a_search_in_this_process_and_what_an_evaluator_raises_does_
         ((_, evaluation),) = executor.next(None)
         assert evaluation.outcome is Outcome.ERROR
         executor.submit(replace(JOB, id=2))
-        with pytest.raises(KeyboardInterrupt):
+        with name_ctrl_c(), pytest.raises(KeyboardInterrupt):
             executor.next(None)
         executor.close()
         assert signal.getsignal(signal.SIGINT) is signal.default_int_handler

@@ -51,6 +51,7 @@ def test_a_groundwork_that_was_killed_is_gone_on_with(tmp_path: Path, environmen
     assert steps(tmp_path) == ["0", "1", "2", "3"], "no step is taken twice"
 
 
+@pytest.mark.slow
 def test_two_runs_build_it_once(tmp_path: Path, environment: dict[str, str]) -> None:
     gated = environment | {"GROUND_GATE": str(tmp_path / "gate")}
     command = [sys.executable, "-m", "evo_nas", *RUN, "--run-dir"]

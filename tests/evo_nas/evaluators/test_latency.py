@@ -17,7 +17,7 @@ from evo_nas.evaluators import latency
 from evo_nas.evaluators.base import Job, Placement
 from evo_nas.evaluators.latency import METRICS, REPEATS, STEADY, WARM_UP, measure_latency
 from evo_nas.evaluators.proxy.evaluator import ProxyEvaluator
-from evo_nas.run import placement
+from evo_nas.run.parts import placement
 from genotypes.catalogue import build_space
 
 SPACE = build_space("nasnet(blocks=1,combines=add)")

@@ -28,8 +28,9 @@ from evo_nas.evaluators.stopping import (
     SuccessiveHalving,
     stopping_rule,
 )
-from evo_nas.run import Run, read_stored_config, resume
-from evo_nas.run import build as built
+from evo_nas.run.parts import build as built
+from evo_nas.run.parts import read_stored_config
+from evo_nas.run.search import Run, resume
 from evo_nas.storage.history import History
 from evo_nas.storage.run_folder import RunFolder
 from genotypes.catalogue import build_space

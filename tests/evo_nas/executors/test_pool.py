@@ -15,6 +15,7 @@ from evo_nas.evaluators.base import Job
 from evo_nas.executors.pool import STARTS, Pool, WorkerDied
 from genotypes.catalogue import build_space
 from genotypes.individual import Evaluation, Outcome
+from tests.waiting import wait_for
 
 SPACE = build_space("nasnet(blocks=1)")
 OK = Evaluation(Outcome.OK, fitness=0.5)
@@ -183,6 +184,26 @@ def test_a_job_sent_to_a_worker_that_was_dead_already_is_not_to_blame(theatre: t
     second.begun.set_result(None)
     second.ended.set_exception(WorkerDied("at work"))
     assert stage.pool.next(None)[0][1].outcome is Outcome.CRASH
+
+
+def test_a_job_has_crashed_only_if_it_had_begun_whichever_future_hears_of_the_death_first(
+    theatre: type[Theatre],
+) -> None:
+    stage = theatre(1)
+    stage.pool.submit(job(1))
+    stage.hired[0].ended.set_result(OK)
+    stage.pool.next(None)
+    stage.pool.submit(job(2))
+    stage.hired[0].ended.set_exception(WorkerDied("while it was idle"))
+    assert stage.pool.next(0.0) == []
+
+    def tell_the_rest() -> None:
+        stage.hired[0].begun.set_exception(WorkerDied("while it was idle"))
+        wait_for(lambda: stage.hired[1:] and stage.hired[1].jobs)
+        stage.hired[1].ended.set_result(OK)
+
+    threading.Timer(0.05, tell_the_rest).start()
+    assert stage.pool.next(None) == [(2, OK)]
 
 
 def test_a_worker_that_does_not_start_says_nothing_against_its_job(theatre: type[Theatre]) -> None:

@@ -13,11 +13,11 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from evo_nas.errors import DataError
-from evo_nas.phenotypes.blueprint import Blueprint, load_network, save_network, save_tensors
+from evo_nas.phenotypes.blueprint import Blueprint, CellBlueprint, load_network, save_network, save_tensors
 from genotypes.zoo import AMOEBANET_A, DARTS_V2, NASNET_A
 
-SMALL = Blueprint(NASNET_A, cells_per_stack=1, filters=4, classes=("cat", "dog"))
-FULL = Blueprint(
+SMALL = CellBlueprint(NASNET_A, cells_per_stack=1, filters=4, classes=("cat", "dog"))
+FULL = CellBlueprint(
     DARTS_V2,
     cells_per_stack=2,
     filters=6,
@@ -183,7 +183,7 @@ def test_a_file_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
 def test_a_blueprint_knows_the_size_of_its_network() -> None:
     from evo_nas.phenotypes.cost import cost_of
 
-    blueprint = Blueprint(
+    blueprint = CellBlueprint(
         AMOEBANET_A, cells_per_stack=1, filters=5, classes=("a",) * 7, channels=1, mean=(0,), std=(1,)
     )
     counted = cost_of(blueprint.cells, image=blueprint.image, classes=7, **blueprint.size)

@@ -20,7 +20,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from evo_nas.commands.export.standalone import standalone
 from evo_nas.phenotypes import onednn
-from evo_nas.phenotypes.blueprint import Blueprint
+from evo_nas.phenotypes.blueprint import CellBlueprint
 from evo_nas.phenotypes.fast.kernels import library, trust
 from evo_nas.phenotypes.fast.network import FastNetwork
 from evo_nas.phenotypes.fast.shortcuts import apply
@@ -100,7 +100,7 @@ def test_no_exported_module_asks_for_it(tmp_path: Path) -> None:
         cells = space.decode(space.sample(rng))
         assert isinstance(cells, CellPair)
         namespace: dict[str, Any] = {}
-        exec(compile(standalone(Blueprint(cells, 1, 2, ("a", "b"))), "module", "exec"), namespace)
+        exec(compile(standalone(CellBlueprint(cells, 1, 2, classes=("a", "b"))), "module", "exec"), namespace)
         network = namespace["Network"]()
         calls = counted(lambda n=network: n(torch.randn(2, 3, 16, 16)))  # type: ignore[misc]
         assert not calls.found

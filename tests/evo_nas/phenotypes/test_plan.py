@@ -161,22 +161,22 @@ def test_the_auxiliary_classifier_reads_at_two_thirds(macro: str, cells_per_stac
 def test_sizes_and_widths_agree_wherever_cells_meet(
     cells_per_stack: int, stacking: str, skips: bool, macro: str
 ) -> None:
-    with torch.device("meta"):
-        network = CellNetwork(
-            CellPair(ALL, ALL, stacking),
-            cells_per_stack=cells_per_stack,
-            filters=10,  # F / 4 = 2, rounded down
-            classes=7,
-            macro=macro,
-            channels=2,
-            skip_reduction_input=skips,
-        )
+    network = CellNetwork(
+        CellPair(ALL, ALL, stacking),
+        cells_per_stack=cells_per_stack,
+        filters=10,  # F / 4 = 2, rounded down
+        classes=7,
+        macro=macro,
+        channels=2,
+        skip_reduction_input=skips,
+    ).eval()  # on meta tensors a pass costs ten times as much: they are computed in Python
     shapes: list[tuple[int, ...]] = []
     for cell in network.cells:
         cell.register_forward_hook(lambda _module, _inputs, y: shapes.append(tuple(y.shape)))
-    for image in (8, 11, 32, 95, 331):
+    for image in (8, 11, 32, 95, 331 if macro == "imagenet" else 43):
         shapes.clear()
-        assert network(torch.empty(2, 2, image, image, device="meta")).shape == (2, 7)
+        with torch.inference_mode():
+            assert network(torch.zeros(2, 2, image, image)).shape == (2, 7)
         size = image
         if macro == "imagenet":
             size = -(-image // 8) if stacking == "darts" else (image - 3) // 2 + 1

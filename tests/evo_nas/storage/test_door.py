@@ -61,7 +61,7 @@ def hold_to_a_line(error: Refused, column: str) -> None:
     assert len(str(error)) < 250
 
 
-@settings(max_examples=300)
+@settings(max_examples=150)
 @given(st.data())
 def test_what_passes_comes_back_equal_and_is_what_is_summed(data: st.DataObject) -> None:
     door, columns = data.draw(st.sampled_from(DOORS))
@@ -88,7 +88,7 @@ JSONS = st.recursive(
 )
 
 
-@settings(max_examples=150)
+@settings(max_examples=100)
 @given(JSONS)
 @example({"a": np.int64(3), "b": [np.float32(0.5), torch.tensor(2)]})
 @example("\ud83d\ude00 \\ud")
@@ -111,7 +111,7 @@ def evaluation(metrics: Mapping[str, Any], fields: Mapping[str, Any]) -> Evaluat
     return None
 
 
-@settings(max_examples=150)
+@settings(max_examples=60)
 @given(
     fields=st.dictionaries(st.sampled_from(["fitness", "test_fitness", "seconds", "error"]), st.one_of(*VALUES)),
     metrics=st.dictionaries(st.text(max_size=3) | st.sampled_from(["parameters", "mult_adds"]), st.one_of(*VALUES)),

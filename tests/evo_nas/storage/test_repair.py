@@ -18,7 +18,8 @@ import pytest
 from evo_nas.cli import main
 from evo_nas.commands.show import summarise
 from evo_nas.errors import DamagedHistory, RunFolderError
-from evo_nas.run import build, read_stored_config, resume
+from evo_nas.run.parts import build, read_stored_config
+from evo_nas.run.search import resume
 from evo_nas.storage import repair as module
 from evo_nas.storage.history import History
 from evo_nas.storage.repair import Repair, repair

@@ -63,7 +63,8 @@ def generator() -> torch.Generator:
 
 def test_the_accuracy_counts_every_example_once() -> None:
     measured = measure(Classification(), Scripted(), examples([i % 10 for i in range(1203)], wrong=3))
-    assert measured == {"accuracy": 1200 / 1203}
+    assert measured["accuracy"] == 1200 / 1203
+    assert set(measured) == {"accuracy", "loss"}
 
 
 def test_incomplete_batches_are_left_out_and_small_sets_make_one() -> None:
@@ -216,6 +217,26 @@ def test_the_loss_counts_the_auxiliary_classifier_and_smooths_labels() -> None:
     main, early = (-(targets * scaled.log_softmax(1)).sum(1).mean() for scaled in (logits, logits / 2))
     assert epoch.loss == pytest.approx((main + 0.4 * early).item(), rel=1e-5)
     assert (epoch.score, epoch.measures) == (None, {})
+
+
+def test_balanced_classes_count_the_same_in_the_loss() -> None:
+    recipe = replace(RECIPE, epochs=1, batch_size=4, learning_rate=0.0, class_weights="balanced")
+    some = examples([0, 0, 0, 1])
+    (epoch,) = Training(Linear(), Classification.of(recipe, some.labels), recipe, generator()).epochs(some, None)
+    images, labels = some.batch(slice(None))
+    losses = nn.functional.cross_entropy(Linear()(images), labels, reduction="none")
+    assert epoch.loss == pytest.approx(((losses[:3].mean() + losses[3]) / 2).item(), rel=1e-5)
+    with pytest.raises(ValueError, match="needs the labels"):
+        Classification.of(recipe)
+
+
+def test_another_metric_is_the_goal_and_the_accuracy_stays() -> None:
+    task = Classification(metric="balanced_accuracy")
+    assert task.goal == "metric"
+    measured = measure(task, Scripted(), examples([1, 0, 0, 0], wrong=1))
+    assert (measured["accuracy"], measured["metric"]) == (3 / 4, pytest.approx(5 / 6))
+    confusion = task.report()["confusion"]
+    assert (confusion[0][0], confusion[1][1], sum(map(sum, confusion))) == (2, 1, 4)
 
 
 class Brightness(Task):

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from evo_nas.training.optimizers import SGD, AdamW, Optimizer, optimizer_of
+from evo_nas.training.optimizers import SGD, AdamW, Optimizer, PathSGD, optimizer_of
 from evo_nas.training.recipes import Recipe
 
 
@@ -49,6 +49,39 @@ def test_the_steps_of_sgd_are_those_of_torch(momentum: float, decay: float, norm
     theirs = torch.optim.SGD(plain.parameters(), lr=0.1, momentum=momentum, weight_decay=decay)
     ours = SGD(mine.parameters(), momentum=momentum, weight_decay=decay, gradient_norm=norm)
     assert_same_steps(theirs, plain, ours, mine, norm)
+
+
+def layers() -> nn.ModuleList:
+    torch.manual_seed(0)
+    return nn.ModuleList(nn.Linear(3, 3) for _ in range(3)).double()
+
+
+@pytest.mark.parametrize("norm", [0.0, 0.5])
+def test_a_step_of_a_path_moves_its_weights_alone_as_torch_does(norm: float) -> None:
+    plain, mine = layers(), layers()
+    groups = [
+        {"params": [layer.weight for layer in plain], "weight_decay": 0.1},
+        {"params": [layer.bias for layer in plain], "weight_decay": 0.0},
+    ]
+    theirs = torch.optim.SGD(groups, lr=0.1, momentum=0.9)
+    ours = PathSGD(mine.parameters(), momentum=0.9, weight_decay=0.1, gradient_norm=norm)
+    for path in ((0, 1), (0, 2), (0, 1), (1, 2)):
+        before = [parameter.detach().clone() for parameter in mine.parameters()]
+        theirs.zero_grad()
+        ours.forget()
+        for network in (plain, mine):
+            x = torch.ones(2, 3, dtype=torch.double)
+            for index in path:
+                x = network[index](x)
+            x.square().sum().backward()
+        if norm:
+            nn.utils.clip_grad_norm_(plain.parameters(), norm)
+        theirs.step()
+        ours.step(0.1)
+        for index, (one, other) in enumerate(zip(mine.parameters(), plain.parameters(), strict=True)):
+            torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-9)
+            assert torch.equal(one, before[index]) == (index // 2 not in path)
+        ours.restore(ours.state())
 
 
 @pytest.mark.parametrize("decay", [0.0, 0.01, 1.0])

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from evo_nas.errors import UsageError
+from evo_nas.phenotypes.resnet import ResNet
 from evo_nas.phenotypes.widths.cost import DEVICES, CostModel, Device
 from evo_nas.phenotypes.widths.layout import Layout
 from evo_nas.phenotypes.widths.trace import trace_layout
@@ -212,3 +213,67 @@ def test_bad_resources_and_devices_get_a_line(layout: Layout) -> None:
     for numbers in ((0, 1), (1, np.inf), (1, np.nan)):
         with pytest.raises(ValueError, match="positive and finite"):
             Device(*numbers)
+
+
+@pytest.mark.parametrize(("gates", "l1"), [("gamma", 0.0), ("lasso", 0.0), ("lasso", 0.3), ("lasso", 1.0)])
+def test_gradients_can_be_added_after_the_backward_pass(gates: str, l1: float) -> None:
+    def find_gradients(is_added: bool) -> dict[str, Tensor]:
+        torch.manual_seed(0)
+        network = Worked()
+        network.conv2.weight.data[3] = 0.0  # it has no direction
+        network.conv3.to(memory_format=torch.channels_last)
+        term = SparsityTerm(network, CostModel(trace_layout(network, (3, 12, 10)), "flops"), gates=gates, l1=l1)
+        loss = network(torch.randn(2, 3, 12, 10, dtype=torch.float64)).square().sum()
+        if is_added:
+            loss.backward()
+            term.add_gradients(0.01)
+        else:
+            (loss + 0.01 * term.term()).backward()
+        return {name: parameter.grad for name, parameter in network.named_parameters() if parameter.grad is not None}
+
+    added, together = find_gradients(True), find_gradients(False)
+    assert added.keys() == together.keys()
+    for name, gradient in added.items():
+        torch.testing.assert_close(gradient, together[name], rtol=1e-12, atol=1e-12)
+
+
+def test_of_equal_gates_as_many_stay_as_a_limit_allows(network: Worked, layout: Layout) -> None:
+    equal = Worked()
+    for name in GAMMAS:
+        equal.get_submodule(name).weight.data.fill_(1.0)
+    cost = CostModel(layout, "flops")
+    whole = cost.total(np.ones(layout.count, np.int64))
+    alive = SparsityTerm(equal, cost).find_strongest(0.7 * whole)
+    share = cost.total(alive) / whole
+    assert share <= 0.7
+    one_more = alive.copy()
+    one_more[np.flatnonzero(alive == 0)[0]] = 1  # the last that left
+    assert cost.total(one_more) / whole > 0.7
+    with pytest.raises(UsageError, match="one class of channels per group costs"):
+        SparsityTerm(equal, cost).find_strongest(1.0)
+
+
+def test_of_a_weak_group_a_share_stays_while_others_can_leave() -> None:
+    network = ResNet(8, 8, channels=3, classes=10)
+    layout = trace_layout(network, (3, 8, 8))
+    cost, weak = CostModel(layout, "flops"), layout.groups[2]
+    whole, count = cost.total(np.ones(layout.count, np.int64)), len(weak.classes)
+    term = SparsityTerm(network, cost)
+    values = torch.linspace(1.0, 2.0, layout.count)
+    values[weak.classes] = torch.linspace(0.01, 0.02, count)
+    term.values = lambda: values  # type: ignore[method-assign]
+
+    def survivors(limit: float, floor: float) -> int:
+        alive = term.find_strongest(limit, floor)
+        assert cost.total(alive) <= limit
+        return int(alive[weak.classes].sum())
+
+    assert [survivors(0.6 * whole, floor) for floor in (0.0, 0.3, 0.5)] == [1, math.ceil(0.3 * count), count // 2]
+    assert survivors(_least(cost, layout), 0.5) == 1, "where nothing else can leave, the floor gives way"
+
+
+def _least(cost: CostModel, layout: Layout) -> float:
+    """Return what the network costs with one class per group."""
+    one = np.zeros(layout.count, np.int64)
+    one[[group.classes[0] for group in layout.groups]] = 1
+    return cost.total(one)

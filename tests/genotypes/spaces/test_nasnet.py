@@ -69,6 +69,7 @@ def kind_of_change(before: tuple[int, ...], after: tuple[int, ...]) -> str:
     return ["hidden", "hidden", "op", "op", "combine"][changed[0] % 5] if changed else "none"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("combines", "shares"),
     [

@@ -13,7 +13,7 @@ from evo_nas.commands.doctor.advice import advise
 from evo_nas.commands.doctor.examine import examine
 from evo_nas.commands.doctor.facts import native_capability
 from evo_nas.commands.doctor.findings import Findings
-from evo_nas.run import load_config
+from evo_nas.run.parts import load_config
 from evo_nas.system.resources import processor
 
 pytestmark = pytest.mark.slow

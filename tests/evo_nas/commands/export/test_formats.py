@@ -23,10 +23,11 @@ from torch import Tensor, nn
 from evo_nas.cli import main
 from evo_nas.commands.cell_sources import find_cells
 from evo_nas.commands.export import formats as export_file
-from evo_nas.commands.export.formats import FORMATS, OPSET
+from evo_nas.commands.export.formats import FORMATS
 from evo_nas.commands.export.standalone import standalone
-from evo_nas.phenotypes.blueprint import Blueprint, load_network, save_network
+from evo_nas.phenotypes.blueprint import Blueprint, CellBlueprint, load_network, save_network
 from evo_nas.phenotypes.network import CellNetwork, UnreadCell
+from evo_nas.phenotypes.onnx.graph import OPSET
 from genotypes.catalogue import build_space
 from genotypes.cell import Block, Cell, CellPair, Edge
 from genotypes.operations import COMBINES, OPERATIONS
@@ -44,7 +45,7 @@ SPACES = ("nasnet", "amoebanet", "pnas", "darts", EVERYTHING)
 def blueprint(cells: CellPair, **options: Any) -> Blueprint:
     channels = options.get("channels", 3)
     small: dict[str, Any] = {"cells_per_stack": 2, "filters": 8, "classes": ("cat", "dog", "eel"), "image": 16}
-    return Blueprint(cells, **small | {"mean": (0.4,) * channels, "std": (0.2,) * channels} | options)
+    return CellBlueprint(cells, **small | {"mean": (0.4,) * channels, "std": (0.2,) * channels} | options)
 
 
 def trained(plan: Blueprint, seed: int = 0, **training: Any) -> CellNetwork:
@@ -267,10 +268,10 @@ def test_the_module_of_a_network_is_always_the_same() -> None:
     texts = []
     for seed in ("1", "2"):  # the order of sets differs
         code = (
-            "from evo_nas.phenotypes.blueprint import Blueprint\n"
+            "from evo_nas.phenotypes.blueprint import CellBlueprint\n"
             "from evo_nas.commands.export.standalone import standalone\n"
             "from genotypes.zoo import CELLS\n"
-            "print(standalone(Blueprint(CELLS['amoebanet-d'], 1, 4, ('a', 'b'))))\n"
+            "print(standalone(CellBlueprint(CELLS['amoebanet-d'], 1, 4, classes=('a', 'b'))))\n"
         )
         environment = os.environ | {"PYTHONPATH": str(ROOT), "PYTHONHASHSEED": seed}
         command = [sys.executable, "-c", code]
@@ -510,7 +511,7 @@ def test_a_failure_leaves_no_file(monkeypatch: pytest.MonkeyPatch, capsys: pytes
 
     written = Path.write_bytes
     monkeypatch.setattr(Path, "write_bytes", full)
-    monkeypatch.setattr(export_file, "_onnx", lambda network, plan: b"")
+    monkeypatch.setattr(export_file, "write_graph", lambda network, plan, fold: b"")
     refused(capsys, 2, *words, says="No space left on device")
     assert files() == set()
 

@@ -179,6 +179,31 @@ def test_an_archive_that_needs_more_room_than_there_is_is_refused(
     assert not target.parent.exists()
 
 
+@pytest.mark.parametrize("form", ["zip", "gztar", "xztar"])
+def test_an_archive_that_unpacks_to_much_more_than_it_weighs_is_refused(
+    form: str, make_folder: Make, tmp_path: Path, target: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = make_folder()
+    (content / "train" / "zeros").write_bytes(bytes(10**6 + 1))
+    archive = packed(tmp_path, content, form)
+    monkeypatch.setattr("evo_nas.data.sources.fetch.ROOMY", 10**6)
+    written: list[int] = []
+    monkeypatch.setattr(shutil, "copyfileobj", lambda packed, file: written.append(file.write(packed.read(1))))
+    with pytest.raises(DataError, match=rf"{archive} unpacks to more than 100 times what it weighs: "):
+        fetch("folder", target, archive)
+    assert form != "zip" or not written, "a zip says beforehand what is in it"
+    assert not target.parent.exists()
+
+
+@pytest.mark.parametrize("form", ["zip", "tar"])
+def test_a_set_in_a_hidden_folder_is_not_found_and_the_message_says_why(
+    form: str, make_folder: Make, tmp_path: Path, target: Path
+) -> None:
+    archive = packed(tmp_path, make_folder("made/.pictures"), form, wrapped=True)
+    with pytest.raises(DataError, match=r"; \d+ files were passed over, hidden or left by systems and tools, such as "):
+        fetch("folder", target, archive)
+
+
 def test_what_is_no_file_is_no_archive(tmp_path: Path, target: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     for path in (tmp_path, tmp_path / "pipe"):
@@ -186,6 +211,7 @@ def test_what_is_no_file_is_no_archive(tmp_path: Path, target: Path) -> None:
             fetch("folder", target, path)
 
 
+@pytest.mark.slow
 def test_a_fetch_killed_at_any_moment_leaves_the_whole_set_or_none(make_folder: Make, tmp_path: Path) -> None:
     archive = packed(tmp_path, make_folder(train={"a": 1, "b": 1}, test={"a": 1, "b": 1}), "zip")
     whole = 0

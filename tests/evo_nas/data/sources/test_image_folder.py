@@ -114,6 +114,16 @@ def test_damaged_file_is_named(damage: str, make_folder: Make) -> None:
     assert "data check" not in fault  # that is who says it
 
 
+def test_a_very_large_picture_is_read_without_a_warning_and_a_far_larger_one_is_a_fault(
+    make_folder: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = ImageFolder(make_folder(size=(12, 12)))
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 12 * 12 - 1)
+    assert list(source.faults("train")) == []
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 12 * 12 // 2 - 1)
+    assert all("cannot be decoded (Image size (144 pixels) exceeds limit" in fault for fault in source.faults("train"))
+
+
 def test_command_that_finds_all_damaged_files_can_be_pasted(make_folder: Make) -> None:
     root = make_folder("my pictures")
     for name in ("001.png", "002.png"):

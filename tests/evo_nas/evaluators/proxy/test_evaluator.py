@@ -124,7 +124,8 @@ def test_weights_are_kept_whole_and_give_the_same_network(tmp_path: Path) -> Non
     evaluation = evaluator.evaluate(Job(7, GOOD, 0))
     network = CellNetwork(SPACE.decode(GOOD), cells_per_stack=1, filters=4, classes=10, channels=1)
     network.load_state_dict(load_file(weights_file(tmp_path, 7)))
-    assert measure(Classification(), network, evaluator.loaded.validation) == {"accuracy": evaluation.fitness}
+    measured = measure(Classification(), network, evaluator.loaded.validation)
+    assert measured == {"accuracy": evaluation.fitness, "loss": evaluation.metrics["validation_loss"]}
     assert [file.name for file in (tmp_path / "weights").iterdir()] == ["trial-000007.safetensors"]
 
 
@@ -215,7 +216,7 @@ def test_defaults_are_settled_when_the_device_is_known(options: dict[str, str], 
     evaluator.bind(SPACE, Placement(device="cpu"))
     assert (evaluator.dataset, evaluator.preset, evaluator.epochs) == (dataset, preset, 77)
     settings = {name: value for name, value in PRESETS[preset].settings().items() if hasattr(evaluator, name)}
-    assert len(settings) == 15
+    assert len(settings) == 16
     for name, value in settings.items():
         assert getattr(evaluator, name) == (77 if name == "epochs" else value)
 
@@ -236,6 +237,8 @@ def test_the_cost_of_time_is_estimated(tmp_path: Path) -> None:
         ({"learning_rate": math.nan}, "learning_rate must be finite and at least 0, not nan"),
         ({"drop_path_keep": 0.0}, "drop_path_keep must be above 0 and at most 1"),
         ({"channels": 2}, "channels must be 1"),
+        ({"metric": "f1"}, "no metric 'f1'; the metrics are: accuracy, balanced_accuracy, f1_macro, auroc, or package"),
+        ({"class_weights": "heavy"}, "class_weights must be none, balanced, or a positive number per class"),
         ({"dataset": "mnist"}, "no data set 'mnist'; the data sets are: cifar10, cifar100, digits, folder"),
         ({"preset": "tpu"}, "no preset 'tpu'; the presets are: digits, cpu, gpu"),
     ],
@@ -243,6 +246,16 @@ def test_the_cost_of_time_is_estimated(tmp_path: Path) -> None:
 def test_options_out_of_range_are_refused(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         ProxyEvaluator(**options)
+
+
+def test_the_metric_is_the_fitness_and_the_accuracy_a_metric(tmp_path: Path) -> None:
+    evaluator = proxy(tmp_path, metric="f1_macro", class_weights="balanced")
+    assert (evaluator.measure.name, evaluator.measure.title) == ("f1 macro", "validation f1 macro")
+    evaluation = evaluator.evaluate(Job(1, GOOD, 0))
+    assert evaluation.metrics.keys() == set(evaluator.metrics)
+    assert evaluation.fitness != evaluation.metrics["accuracy"]
+    with pytest.raises(UsageError, match="class_weights has 2 numbers, and there are 10 classes"):
+        proxy(tmp_path, class_weights="1,2")
 
 
 def test_a_small_folder_needs_no_settings(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

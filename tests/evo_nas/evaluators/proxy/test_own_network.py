@@ -15,10 +15,12 @@ from torch import nn
 
 from evo_nas.evaluators.base import Job, Placement, evaluate_safely
 from evo_nas.evaluators.proxy.evaluator import ProxyEvaluator
+from evo_nas.phenotypes.blueprint import load_network
 from genotypes.catalogue import build_space
 from genotypes.genotype import Genotype
 from genotypes.individual import Cost, Outcome
 from genotypes.space import Decision, SearchSpace
+from genotypes.spaces.nasnet import NASNetSpace
 
 
 @dataclass(frozen=True)
@@ -85,9 +87,28 @@ def test_what_is_no_module_ends_its_trial_as_invalid(tmp_path: Path) -> None:
 def test_a_space_without_a_network_is_refused_in_one_line() -> None:
     space = build_space("bits")
     refusal = (
-        r"the proxy trainer takes CellPair, or a space with its own network\(\); "
+        r"the proxy trainer takes CellPair, EdgeCell, Widths, Chain, or a space with its own network\(\); "
         "the space bits describes a dict; choose another"
     )
     with pytest.raises(ValueError, match=refusal):
         ProxyEvaluator(dataset="digits").bind(space, Placement(device="cpu"))
     assert space.network(space.sample(np.random.default_rng(0))) is None
+
+
+class Own(NASNetSpace):
+    """Cells that its own network does not look at."""
+
+    def network(self, genotype: Genotype, **size: Any) -> Any:
+        return SPACE.network(SPACE.genotype([0]), **size)
+
+
+def test_a_network_of_its_own_counts_also_where_the_space_describes_cells(tmp_path: Path) -> None:
+    evaluator = ProxyEvaluator(dataset="digits", epochs=1, train_images=128)
+    evaluator.bind(Own(), Placement(device="cpu", keep_weights=True))
+    evaluator.prepare(tmp_path)
+    genotype = Own().sample(np.random.default_rng(0))
+    assert evaluator.cost(genotype) == Cost(4 * 9 + 2 * 4 + 4 * 10 + 10, 4 * 9 * 64 + 40)
+    evaluator.evaluate(Job(1, genotype, 0))
+    blueprint, tensors = load_network(tmp_path / "weights/trial-000001.safetensors")
+    assert blueprint is None
+    assert tensors["0.weight"].shape == (4, 1, 3, 3)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torchvision import models
 
 from evo_nas.phenotypes.network import CellNetwork
 from evo_nas.phenotypes.widths.layout import Layout
@@ -71,6 +71,13 @@ def random_cells(space: str, seed: int) -> CellPair:
     return cells
 
 
+def build_of_torchvision(name: str) -> nn.Module:
+    from torchvision import models  # not at load: it takes a second or two
+
+    network: nn.Module = getattr(models, name)(weights=None, num_classes=5)
+    return network
+
+
 def of_cells(cells: CellPair) -> nn.Module:
     return CellNetwork(cells, cells_per_stack=1, filters=8, classes=5)
 
@@ -80,7 +87,7 @@ CELL_NETWORKS: dict[str, Callable[[], nn.Module]] = {
     **{f"{s}-{seed}": lambda s=s, seed=seed: of_cells(random_cells(s, seed)) for s in SPACES for seed in (1, 2, 3)},
 }
 OTHERS: dict[str, Callable[[], nn.Module]] = {
-    **{name: lambda name=name: getattr(models, name)(weights=None, num_classes=5) for name in TORCHVISION},
+    **{name: partial(build_of_torchvision, name) for name in TORCHVISION},
     "odd": Odd,
     "flat": Flat,
 }

@@ -17,7 +17,8 @@ import evo_nas
 from evo_nas.api.searches import search
 from evo_nas.config import RunConfig, read_toml
 from evo_nas.errors import RunFolderError, UsageError
-from evo_nas.run import build, load_config, read_stored_config, resume
+from evo_nas.run.parts import build, load_config, read_stored_config
+from evo_nas.run.search import resume
 from evo_nas.storage.history import History
 from evo_nas.storage.run_folder import RunFolder
 from tests.waiting import GATED
@@ -53,7 +54,7 @@ def test_a_run_folder_holds_what_it_says(toy_run: Any) -> None:
 def test_the_recorded_configuration_repeats_the_run(toy_run: Any, rows: Any, tmp_path: Path) -> None:
     first = toy_run("first", strategy="evolution", population=4, sample=2, trials=15, settings=("space.blocks=2",))
     config = RunConfig.from_tables(read_toml(first.path / "run.toml"))
-    from evo_nas.run import start
+    from evo_nas.run.search import start
 
     with RunFolder.create(tmp_path / "second") as folder:
         second = start(config, folder, build(config))
@@ -215,7 +216,7 @@ def test_a_history_of_another_version_is_refused(toy_run: Any) -> None:
     connection = sqlite3.connect(run.path / "history.db")
     connection.execute(f"PRAGMA application_id = {mark(99)}")  # both places agree: it is another version
     connection.close()
-    with pytest.raises(RunFolderError, match="schema version 99, and this evo_nas reads version 3"):
+    with pytest.raises(RunFolderError, match="schema version 99, and this evo_nas reads version 4"):
         go_on(run.path)
 
 

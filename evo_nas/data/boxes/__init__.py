@@ -1,0 +1,1 @@
+"""Image sets with boxes: VOC folders, COCO JSON, and scenes made of handwritten digits; for detectors."""

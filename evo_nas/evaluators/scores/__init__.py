@@ -1,0 +1,1 @@
+"""Scores of networks that need no training: plug-ins of one contract, which share passes through the network."""

@@ -1,0 +1,1 @@
+"""The evaluator that judges networks with the weights of a supernet."""

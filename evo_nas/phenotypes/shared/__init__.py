@@ -1,0 +1,1 @@
+"""Supernets: one set of weights that all networks of a space share."""
