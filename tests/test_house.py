@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGES = ("genotypes", "strategies", "evo_nas", "analysis")
 ALLOWED = {
     "genotypes": {"numpy"},
-    "strategies": {"numpy", "torch", "deap", "scipy", "sklearn", "threadpoolctl", "optuna"},
+    "strategies": {"numpy", "torch", "deap", "scipy", "sklearn", "threadpoolctl", "optuna", "nevergrad", "hyperopt"},
     "analysis": {"numpy", "pandas", "matplotlib", "scipy", "jinja2", "networkx", "pyarrow"},
 }
 """What of other people's a package may import, beside the standard library."""
@@ -59,6 +59,8 @@ HOMES = {
         "torch": {"models/controller.py", "models/lstm_surrogate.py", "reinforcement.py"},
         "deap": {"evolution.py", "objectives.py"},
         "optuna": {"optuna_sampler.py", "models/optuna_study.py"},
+        "nevergrad": {"nevergrad_optimizer.py"},
+        "hyperopt": {"hyperopt_algorithm.py"},
     },
     "evo_nas": {"ray": {"executors/ray.py"}},
     "analysis": {"pyarrow": {"frames.py"}},
@@ -182,7 +184,7 @@ def test_the_home_of_an_extra_is_imported_inside_functions(home: str) -> None:
     assert not found, broken("an extra may be missing", found)
 
 
-@pytest.mark.parametrize("extra", ["optuna"])
+@pytest.mark.parametrize("extra", ["optuna", "nevergrad", "hyperopt"])
 def test_an_extra_of_strategies_is_imported_inside_functions(extra: str) -> None:
     used = [i for i in imports() if i.module.split(".")[0] == extra and i.file != "strategies/models/optuna_study.py"]
     assert used

@@ -228,7 +228,8 @@ def test_count_takes_a_genotype_as_text_and_as_json(capsys: pytest.CaptureFixtur
 def test_list_names_what_can_be_chosen(capsys: pytest.CaptureFixture[str], what: str) -> None:
     expected = {
         "strategies": [
-            *("random", "evolution", "rl", "pnas", "local", "guided", "genetic", "optuna", "morphnet", "multiplier")
+            *("random", "evolution", "rl", "pnas", "local", "guided", "genetic", "optuna"),
+            *("nevergrad", "hyperopt", "morphnet", "multiplier"),
         ],
         "spaces": [
             *("nasnet", "amoebanet", "pnas", "darts", "bits", "nasbench201", "natsbench-size", "fcnet"),

@@ -65,7 +65,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Whole:
 
 KILLS = {1: 3, 4: 2}
 """How often a run is killed, by its workers."""
-HEAVY = {"rl": 1, "pnas": 4, "guided": 1, "optuna": 1}
+HEAVY = {"rl": 1, "pnas": 4, "guided": 1, "optuna": 1, "nevergrad": 4, "hyperopt": 1}
 """They take seconds to start, so they are killed once each here, with so many workers; the soak does the rest."""
 TRIALS = {"multiplier": 1}
 """How many trials a strategy asks for that ends by itself."""
