@@ -32,6 +32,7 @@ FLOORS = [
     {"evo_nas/__init__", "evo_nas/__main__"},
     {"evo_nas/api", "evo_nas/cli"},
     {"evo_nas/commands"},
+    {"evo_nas/leaderboard"},
     {"evo_nas/study"},
     {"evo_nas/run"},
     {"evo_nas/signals", "evo_nas/listeners"},
