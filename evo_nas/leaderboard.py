@@ -99,27 +99,33 @@ def plan_tables(
     """Plan the studies of a leaderboard, and check that all of them can be run; nothing is written.
 
     Raises:
-        UsageError: if a table is unknown or listed twice, a package is missing, or a strategy does not suit a space.
+        UsageError: if a table is unknown, a package is missing, or a strategy does not suit a space.
         DataError: if a table is missing or damaged.
     """
-    plans = []
     for table in tables:
-        name, noise = table.removesuffix(NOISE), "seeds" if table.endswith(NOISE) else "none"
-        if name not in BENCHMARKS:
+        if table.removesuffix(NOISE) not in BENCHMARKS:
             raise UsageError(f"--benchmarks: there is no table {table!r}; there are: {', '.join(TABLES)}")
-        if table in (plan.table for plan in plans):
-            raise UsageError(f"--benchmarks: {table} is listed twice")
-        given = {**flags, "space": BENCHMARKS[name].family.space, "evaluator": "tabular", "benchmark": name}
-        studies = []
-        for trials in sorted({one.trials for one in competitors}):
-            chosen = [(one.name, one.options) for one in competitors if one.trials == trials]
-            settings = (f"evaluator.noise={noise}",)
-            study = plan_study(chosen, {**given, "trials": trials}, seeds=seeds, settings=settings, environ={})
-            for entrant in study.entrants:
-                build(entrant.config)
-            studies.append(study)
-        plans.append(TablePlan(table, path / file_name(table), tuple(studies), _find_optimum(studies[0], path)))
-    return plans
+    planned = {table: _plan_studies(table, competitors, seeds, flags) for table in tables}
+    return [  # the tables are read last: that takes seconds each
+        TablePlan(table, path / file_name(table), studies, _find_optimum(studies[0], path))
+        for table, studies in planned.items()
+    ]
+
+
+def _plan_studies(
+    table: str, competitors: Sequence[Competitor], seeds: range, flags: Mapping[str, Any]
+) -> tuple[Study, ...]:
+    """Plan the studies of a table, one for each number of trials, ascending, and check that they can be run."""
+    name, noise = table.removesuffix(NOISE), "seeds" if table.endswith(NOISE) else "none"
+    given = {**flags, "space": BENCHMARKS[name].family.space, "evaluator": "tabular", "benchmark": name}
+    studies = []
+    for trials in sorted({one.trials for one in competitors}):
+        chosen = [(one.name, one.options) for one in competitors if one.trials == trials]
+        settings = (f"evaluator.noise={noise}",)
+        studies.append(plan_study(chosen, {**given, "trials": trials}, seeds=seeds, settings=settings, environ={}))
+        for entrant in studies[-1].entrants:
+            build(entrant.config)
+    return tuple(studies)
 
 
 def _find_optimum(study: Study, path: Path) -> float:

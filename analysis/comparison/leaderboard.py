@@ -64,7 +64,8 @@ class Ranking:
 
     def cliques(self) -> list[tuple[str, ...]]:
         """Return the largest sets of neighbours in rank of which no two are told apart; single ones are left out."""
-        names, found = list(self.ranks), []
+        names = list(self.ranks)
+        found: list[tuple[int, int]] = []
         width = self.critical_difference or 0.0
         for first, name in enumerate(names):
             last = max(i for i, other in enumerate(names) if self.ranks[other] - self.ranks[name] <= width)

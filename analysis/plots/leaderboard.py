@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullFormatter, NullLocator
@@ -62,7 +62,8 @@ def draw_ranking(board: Leaderboard) -> Figure:
         x, colour = ranking.ranks[name], styles[name].colour
         ax.plot([x, x, edge], [0, y, y], color=colour, linewidth=1.2)
         words = f"{name}  {x:.1f}" if is_left else f"{x:.1f}  {name}"
-        ax.text(edge, y, words, ha="right" if is_left else "left", va="center", fontsize=_LETTERS, color=INK)
+        gap = -0.01 * (high - low) if is_left else 0.01 * (high - low)
+        ax.text(edge + gap, y, words, ha="right" if is_left else "left", va="center", fontsize=_LETTERS, color=INK)
     ax.text((low + high) / 2, bottom, _foot(board, ranking), ha="center", va="bottom", fontsize=_LETTERS, color=FAINT)
     return figure
 
@@ -71,10 +72,11 @@ def draw_regrets(board: Leaderboard) -> Figure:
     """Draw the mean regret of each strategy against the budget, a panel per table, with standard errors over seeds."""
     summary, styles = board.summary(), _styles(board)
     tables = list(dict.fromkeys(summary["table"]))
-    rows = -(-len(tables) // _ABREAST)
-    figure = Figure(figsize=(_PANEL[0] * _ABREAST, _PANEL[1] * rows + 0.22 * (len(styles) // 3 + 1)))
+    abreast = min(_ABREAST, len(tables))
+    rows = -(-len(tables) // abreast)
+    figure = Figure(figsize=(_PANEL[0] * max(2, abreast), _PANEL[1] * rows + 0.22 * (len(styles) // 3 + 1)))
     figure.set_layout_engine("constrained")
-    axes = figure.subplots(rows, _ABREAST, squeeze=False).flat
+    axes = figure.subplots(rows, abreast, squeeze=False).flat
     for ax, table in zip(axes, tables, strict=False):
         of_table = summary[summary["table"] == table]
         positive = of_table.loc[of_table["mean"] > 0, "mean"]
@@ -83,7 +85,7 @@ def draw_regrets(board: Leaderboard) -> Figure:
             curve = of_table[of_table["strategy"] == name]
             _draw_curve(ax, curve["budget"], curve["mean"], curve["error"].fillna(0.0), floor, styles[name])
         _dress(ax, str(table), board.budgets, floor)
-    for ax in list(axes) + [one for one in figure.axes[len(tables) :]]:
+    for ax in figure.axes[len(tables) :]:
         ax.set_visible(False)
     handles = [figure.axes[0].plot([], [], **_line(styles[name]), label=name)[0] for name in board.order]
     figure.legend(handles=handles, loc="outside lower center", ncols=3, fontsize=_LETTERS, frameon=False)
@@ -99,7 +101,7 @@ def _draw_curve(
     ax.errorbar(list(budgets), shown, yerr=[lower, list(errors)], elinewidth=0.8, **_line(style))
 
 
-def _line(style: Style) -> Mapping[str, object]:
+def _line(style: Style) -> dict[str, Any]:
     return {
         "color": style.colour,
         "linestyle": style.dashes,

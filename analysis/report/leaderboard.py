@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import math
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -63,8 +63,8 @@ def _ranks(board: Leaderboard) -> NumberTable:
     rows.append(["critical difference", *("-" if cd is None else f"{cd:.2f}" for cd in widths), "-"])
     heads = ["strategy", *(f"{one.budget:,} trials" for one in board.rankings), "ms per ask"]
     text = (
-        f"Average rank over {board.rankings[-1].tables} tables, 1 is best; two strategies are told apart if they differ "
-        "by the critical difference. Costs are processor milliseconds of ask and tell on the first table."
+        f"Average rank over {board.rankings[-1].tables} tables, 1 is best; two strategies are told apart if they "
+        "differ by the critical difference. Costs are processor milliseconds of ask and tell on the first table."
     )
     return NumberTable("Ranks and costs", text, heads, rows)
 
@@ -87,8 +87,8 @@ def _duels(board: Leaderboard) -> NumberTable:
         score[duel.second, duel.first] = f"{duel.losses} : {duel.wins}"
     tables = board.duels[0].tables if board.duels else 0
     text = (
-        f"On how many of the {tables} tables the strategy of the row is better after {board.budgets[-1]:,} trials, and on "
-        "how many that of the column (two-sided Mann-Whitney over seeds, corrected by Holm over all pairs and tables)."
+        f"On how many of the {tables} tables the strategy of the row is better after {board.budgets[-1]:,} trials, and "
+        "on how many that of the column (Mann-Whitney over seeds, two-sided, by Holm for all pairs and tables)."
     )
     numbers = {name: str(number) for number, name in enumerate(names, start=1)}
     rows = [[f"{numbers[a]}. {a}", *(score.get((a, b), "") for b in names)] for a in names]

@@ -72,7 +72,7 @@ def run(arguments: argparse.Namespace) -> None:
         print(f"stopped; resume with: {spell_command(arguments.words)}", file=sys.stderr)
         raise
     with translate_errors():
-        board = _measure(plans, arguments.trials, costs)
+        board = _measure(plans, costs)
         from analysis.report.leaderboard import write_page
 
         files = write_page(board, path, ["python", "-m", "evo_nas", *arguments.words])
@@ -120,11 +120,12 @@ def _begin(title: str, runs: int, unfinished: int) -> Callable[[RunResult, int],
     return hear
 
 
-def _measure(plans: Sequence[TablePlan], trials: int, costs: dict[str, float]) -> Leaderboard:
-    """Measure the runs of all tables at the usual budgets, and at the last."""
+def _measure(plans: Sequence[TablePlan], costs: dict[str, float]) -> Leaderboard:
+    """Measure the runs of all tables at the usual budgets, and at the last trial of each strategy."""
     from analysis.comparison.leaderboard import TableRuns, measure_leaderboard
 
-    budgets = sorted({*(budget for budget in _BUDGETS if budget < trials), trials})
+    ends = set(plans[0].trials.values())
+    budgets = sorted({*(budget for budget in _BUDGETS if budget < max(ends)), *ends})
     return measure_leaderboard([TableRuns(one.table, one.optimum, one.folders) for one in plans], budgets, costs)
 
 
