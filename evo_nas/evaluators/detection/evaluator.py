@@ -252,7 +252,7 @@ class DetectionEvaluator(TrainingEvaluator):
     def expected_seconds(self, genotypes: Sequence[Genotype]) -> float:
         """Time a few steps of these candidates, and multiply."""
         pace = self.measure_pace(genotypes, self.loaded, threads=self.placement.threads, steps=3)
-        return pace.seconds(len(self.loaded.train), len(self.loaded.validation), self.integer("epochs"))
+        return pace.seconds(len(self.loaded.train), len(self.loaded.validation), self.all_epochs)
 
     def load(self) -> OnDevice:
         """Load the images."""
