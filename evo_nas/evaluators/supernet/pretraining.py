@@ -78,7 +78,7 @@ class Pretraining:
 
     @property
     def recipe(self) -> Recipe:
-        """How it is trained: digits are not mirrored."""
+        """The recipe: digits are not mirrored."""
         return replace(RECIPE, epochs=self.epochs, flip=self.dataset != "digits")
 
     @property
