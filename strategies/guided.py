@@ -143,6 +143,11 @@ class GuidedEvolution(SearchStrategy):
                 distances = self._encode.distances(self._features, self._features)
                 self._kernel = likeliest(self._grid, distances, self._targets())
 
+    def possible_parents(self) -> list[int]:
+        """Return the best examples; the better half is never dropped, so that only others can move up."""
+        kept = self.parents if self.parents <= self.memory // 2 else len(self._best)
+        return [id for _, id in self._best[:kept]]
+
     def _forget(self) -> None:
         """Drop the oldest example that is not among the better half."""
         assert self._features is not None
