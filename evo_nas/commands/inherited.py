@@ -23,7 +23,7 @@ SUPERNET: Final = Path("supernet")
 """The word, in the place of a file of weights, for those of a run's supernet."""
 
 
-def write_inherited(run: Path, sources: Sequence[CellSource], device: str) -> list[Path]:
+def write_heritage(run: Path, sources: Sequence[CellSource], device: str) -> list[Path]:
     """Return a file of weights for each of these trials of a run, in the run's folder; those that are there are taken.
 
     A supernet that is no longer in the cache is trained again, with lines of progress on stderr.

@@ -83,7 +83,7 @@ def _add_place(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Train, and print the results."""
     from evo_nas.commands.cell_sources import best_of_run, find_design
-    from evo_nas.commands.inherited import SUPERNET, write_inherited
+    from evo_nas.commands.inherited import SUPERNET, write_heritage
     from evo_nas.commands.train_options import TrainOptions
     from evo_nas.commands.training_plan import (
         default_folder,
@@ -116,7 +116,7 @@ def run(arguments: argparse.Namespace) -> None:
         sources = best_of_run(run, arguments.top)
         for each in sources:
             refuse_foreign(each.design, arguments.network)
-        starts = write_inherited(run, sources, arguments.device) if inherits else []
+        starts = write_heritage(run, sources, arguments.device) if inherits else []
         tasks = plan_top(sources, wanted, arguments.device, starts)
         place = _place_of(arguments, sources[0])
         name = f"{run.resolve().name}-top{arguments.top}"
@@ -127,7 +127,7 @@ def run(arguments: argparse.Namespace) -> None:
         named = named and not (arguments.neck and arguments.source is None and arguments.cell is None)
         source = find_design(arguments.source, arguments.cell, arguments.trial, arguments.network) if named else None
         if inherits and source is not None:
-            (start,) = write_inherited(Path(arguments.source), [source], arguments.device)
+            (start,) = write_heritage(Path(arguments.source), [source], arguments.device)
             wanted = replace(wanted, start=start)
         task = plan_training(source, wanted, arguments.device)
         place = _place_of(arguments, source)

@@ -25,7 +25,7 @@ class WeightKeeper(Listener):
 
     def restored(self, population: Population, trained: int) -> None:
         """Delete the leftover weights of an interrupted run."""
-        wanted = self._list_wanted(population)
+        wanted = self._list_needs(population)
         if wanted is None:
             return
         self._kept = wanted
@@ -36,13 +36,13 @@ class WeightKeeper(Listener):
 
     def told(self, individual: Individual, evaluation: Evaluation, population: Population, trained: int) -> None:
         """Delete the weights of trials that are not, or no longer, wanted."""
-        wanted = self._list_wanted(population)
+        wanted = self._list_needs(population)
         if wanted is None:
             return
         for id in (self._kept | {individual.id}) - wanted:
             weights_file(self.run, id).unlink(missing_ok=True)
         self._kept = wanted
 
-    def _list_wanted(self, population: Population) -> set[int] | None:
+    def _list_needs(self, population: Population) -> set[int] | None:
         heritable = self._list_heritable()
         return None if heritable is None else heritable | {one.id for one in population.best(self.keep)}
