@@ -221,15 +221,20 @@ def _read(found: Published, path: Path, version: tuple[int, int], space: SearchS
         raise DataError(f"the table {path} is damaged or of another version, by its SHA-256: {_mend()}")
     try:
         rows = unpickle_plain(content)
+        keys = {digits: space.key(space.genotype(tuple(map(int, digits)))) for digits in rows}
+        scores = _convert_scores(found.family, {keys[digits]: row for digits, row in rows.items()})
         _settle_sizes(rows, [one.source for one in found.family.columns if one.metric == "parameters"])
-        by_key = {space.key(space.genotype(tuple(map(int, digits)))): row for digits, row in rows.items()}
-        return _convert(found.family, by_key, digest, noise)
+        metrics = {
+            keys[digits]: {column.metric: _numbers(row, column) for column in found.family.columns}
+            for digits, row in rows.items()
+        }
+        return PublishedTable(scores, metrics, digest, noise)
     except Exception as error:  # what the digest rules out
         raise DataError(f"cannot read the table {path}: {shorten(str(error), 200)}; {_mend()}") from error
 
 
-def _convert(family: Family, rows: Mapping[str, Any], digest: str, noise: str) -> PublishedTable:
-    """Return a table in our units.
+def _convert_scores(family: Family, rows: Mapping[str, Any]) -> dict[str, tuple[float, ...]]:
+    """Return the fitness of each network, a number per seed.
 
     A loss becomes the fraction of the way from the largest to the smallest single result of the table, on a log scale:
     losses of one table differ by factors of thousands, and the good ones by per cents.
@@ -241,8 +246,7 @@ def _convert(family: Family, rows: Mapping[str, Any], digest: str, noise: str) -
         scores = {key: tuple((most - loss) / (most - least) for loss in losses) for key, losses in logs.items()}
     else:
         scores = {key: tuple(accuracy / 100 for accuracy in accuracies) for key, accuracies in scores.items()}
-    metrics = {key: {column.metric: _numbers(row, column) for column in family.columns} for key, row in rows.items()}
-    return PublishedTable(scores, metrics, digest, noise)
+    return scores
 
 
 def _numbers(row: Mapping[str, Any], column: Column) -> tuple[float, ...]:
