@@ -29,7 +29,13 @@ SMALL: dict[str, dict[str, object]] = {
     "guided": {"initial": 4, "children": 10, "strangers": 3},
     "genetic": {"population": 5, "parents": 2},
     "optuna": {"memory": 8},
+    "nevergrad": {"optimizer": "DiscreteOnePlusOne"},
+    "hyperopt": {},
 }
+DEAR = ("nevergrad", "hyperopt")
+"""Strategies whose library takes milliseconds per decision: they are tested on a few spaces."""
+FEW = ("nasbench201", "darts", "fcnet")
+"""Decisions that are free, that exclude one another, and that are widths."""
 OF_WIDTHS = ("morphnet", "multiplier")
 """Strategies that search one space alone, and end: test_morphnet.py has their contract."""
 VARIANTS: dict[str, tuple[str, dict[str, object]]] = {
@@ -58,6 +64,8 @@ def build(name: str) -> SearchStrategy:
 
 def suits(name: str, spelling: str) -> bool:
     """Whether the strategy takes the space, and has enough to try in it; PNAS ends after the last level."""
+    if name in DEAR and spelling not in FEW:
+        return False
     try:
         return bool(build(name).suited(make_space(spelling))) and (name, spelling) != ("pnas", SPELLINGS[-1])
     except ValueError:
@@ -121,6 +129,21 @@ def test_asks_are_valid_and_memos_finite(name: str, space: SearchSpace, drive: A
         assert proposal.parent is None or proposal.parent in {i.id for i in search.individuals}
         notes = search.tell(search.ended(len(search.individuals) + 1, proposal))
         assert all(np.isfinite(value) for value in notes.values())
+
+
+def test_a_parent_was_possible_ever_since_it_was_told(name: str, space: SearchSpace, drive: Any) -> None:
+    search, gone = drive(build(name), space), set[int]()
+    for _ in range(2 * TRIALS):
+        if (proposal := search.strategy.ask(search.population, (), np.random.default_rng(len(gone)))) is None:
+            break
+        assert proposal.parent is None or search.strategy.names_parents
+        assert proposal.parent not in gone, "its weights would have been removed"
+        search.tell(search.ended(len(search.individuals) + 1, proposal))
+        possible = search.strategy.possible_parents()
+        if possible is not None:
+            told = {one.id for one in search.individuals}
+            assert set(possible) <= told
+            gone |= told - set(possible)
 
 
 def test_ask_changes_nothing(name: str, space: SearchSpace, drive: Any, told: list[Individual]) -> None:
