@@ -6,6 +6,8 @@
 
 # %%
 # %matplotlib inline
+from IPython.display import Image
+
 import evo_nas
 
 strategies = ["random", "evolution(population=20,sample=5)", "local"]
@@ -23,8 +25,6 @@ for sentence in comparison.conclusions:
 # The curves, with the spread over seeds, are a file of the study.
 
 # %%
-from IPython.display import Image
-
 Image(next(str(file) for file in comparison.files if file.suffix == ".png"))
 
 # %% [markdown]

@@ -12,6 +12,8 @@ import numpy as np
 from PIL import Image
 from sklearn.datasets import load_digits
 
+import evo_nas
+
 digits, folder = load_digits(), Path("my-images")
 for index in np.random.default_rng(0).permutation(len(digits.images))[:600]:
     part, label = ("test" if index % 4 == 0 else "train"), f"digit-{digits.target[index]}"
@@ -24,11 +26,20 @@ for index in np.random.default_rng(0).permutation(len(digits.images))[:600]:
 # trials are a night on a laptop.
 
 # %%
-import evo_nas
-
-settings = ["space.blocks=3", "evaluator.epochs=3", "evaluator.filters=4", "evaluator.cells_per_stack=1", "evaluator.batch_size=32"]
+settings = [
+    "space.blocks=3",
+    "evaluator.epochs=3",
+    "evaluator.filters=4",
+    "evaluator.cells_per_stack=1",
+    "evaluator.batch_size=32",
+]
 run = evo_nas.search(
-    strategy="random", dataset="folder", data_dir="my-images", preset="cpu", trials=3, settings=settings,
+    strategy="random",
+    dataset="folder",
+    data_dir="my-images",
+    preset="cpu",
+    trials=3,
+    settings=settings,
     run_dir="runs/mine",
 )
 run.best.fitness

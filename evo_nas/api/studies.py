@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -13,7 +13,7 @@ from evo_nas.errors import StudyFailed, UsageError
 from evo_nas.evaluators.base import Job, evaluate_safely
 from evo_nas.run.parts import build, load_config, prepare
 from evo_nas.run.search import lay_groundwork
-from evo_nas.study import RunResult, list_open_tasks, open_study, plan_study, run_all
+from evo_nas.studies import RunResult, list_open_tasks, open_study, plan_study, run_all
 from genotypes.genotype import Genotype, GenotypeError
 from genotypes.individual import Evaluation
 
@@ -46,6 +46,7 @@ def study(
     """
     from analysis.plots.compare_report import compare_study
 
+    _refuse(flags, "study", ("seed", "strategy"), "each run has its own; give strategies, seeds and first_seed")
     if seeds < 1 or first_seed < 0 or jobs < 1:
         given = f"seeds={seeds}, jobs={jobs}, first_seed={first_seed}"
         raise UsageError(f"seeds and jobs must be at least 1, and first_seed at least 0, not {given}")
@@ -80,8 +81,7 @@ def evaluate(genotype: str | Genotype, *, seed: int = 0, settings: Sequence[str]
         parsed = Genotype.parse(genotype) if isinstance(genotype, str) else genotype
     except GenotypeError as error:
         raise UsageError(str(error)) from error
-    if given := sorted({"strategy", "space", "trials"} & flags.keys()):
-        raise UsageError(f"evaluate takes no {given[0]!r}: it evaluates one genotype, which names its space")
+    _refuse(flags, "evaluate", ("space", "strategy", "trials"), "it evaluates one genotype, which names its space")
     own = {"strategy": "random", "space": parsed.space, "seed": str(seed), "keep_weights": "0"}
     config = load_config({**flags, **own}, settings=settings)
     parts = build(config)
@@ -93,3 +93,13 @@ def evaluate(genotype: str | Genotype, *, seed: int = 0, settings: Sequence[str]
         prepare(parts, Path(folder))
         lay_groundwork(parts.evaluator, [])
         return evaluate_safely(parts.evaluator, Job(1, parsed, seed))
+
+
+def _refuse(flags: Mapping[str, Any], function: str, names: Sequence[str], reason: str) -> None:
+    """Refuse flags that are not for this function.
+
+    Raises:
+        UsageError: naming the first.
+    """
+    if given := [name for name in names if name in flags]:
+        raise UsageError(f"{function} takes no {given[0]!r}: {reason}")

@@ -11,7 +11,7 @@ import evo_nas
 from evo_nas.errors import StudyFailed, UsageError
 from evo_nas.evaluators.base import Job
 from evo_nas.evaluators.toy import ToyEvaluator
-from evo_nas.study import RunResult
+from evo_nas.studies import RunResult
 from genotypes.individual import Evaluation, Outcome
 
 TOY: dict[str, Any] = {"evaluator": "toy", "trials": 12}
@@ -32,7 +32,7 @@ def test_a_study_is_compared_and_goes_on(tmp_path: Path) -> None:
 
     names = ["random", "evolution(population=4,sample=2)"]
     comparison = evo_nas.study(names, seeds=2, study_dir=tmp_path / "study", hear=hear, **TOY)
-    assert set(comparison.table["group"]) == set(names)
+    assert set(comparison.table["group"]) == {"random", "evolution"}
     assert (comparison.table["runs"] == 2).all()
     assert heard == [(name, seed, 2 * (1 - seed) + (name == "random")) for seed in (0, 1) for name in names]
     assert {file.suffix for file in comparison.files} == {".png", ".svg"}
@@ -53,7 +53,7 @@ def test_a_run_that_fails_is_told(tmp_path: Path) -> None:
     [
         ({"strategies": ""}, "name the strategies"),
         ({"strategies": "random", "seeds": 0}, "seeds and jobs must be at least 1"),
-        ({"strategies": "random", "seed": 3}, "seed"),
+        ({"strategies": "random", "seed": 3}, "study takes no 'seed'"),
         ({"strategies": "random", "population_size": 3}, "population_size"),
     ],
 )
@@ -73,7 +73,7 @@ def test_an_evaluation_is_the_first_trial_of_a_search_of_that_seed(tmp_path: Pat
 
 
 def test_what_cannot_be_evaluated_is_said() -> None:
-    failed = evo_nas.evaluate("bits:1.0.1.1", evaluator=f"{__name__}:Failing")
+    failed = evo_nas.evaluate("bits(length=4):1.0.1.1", evaluator=f"{__name__}:Failing")
     assert (failed.outcome, failed.fitness) == (Outcome.ERROR, None)
     with pytest.raises(UsageError, match="takes no 'space'"):
         evo_nas.evaluate("nasnet:1.2", space="darts")
