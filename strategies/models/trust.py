@@ -186,9 +186,6 @@ TRUSTS: Final = (
 )
 """Those among which the likelihood chooses."""
 
-FEWEST: Final = 6
-"""Examples from which on it does."""
-
 
 def note_weights(sample: Sample, weights: Array) -> dict[str, float]:
     """Return the expected weights of the columns as notes of a strategy."""
