@@ -7,6 +7,7 @@ from typing import ClassVar, Self
 
 import numpy as np
 
+from genotypes.donor import Donor
 from genotypes.genotype import Genotype
 from genotypes.individual import Cost, Individual, Proposal
 from genotypes.population import Population
@@ -65,6 +66,10 @@ class Screened(SearchStrategy):
         """Take the limits, and hand all on."""
         self._allows = allows
         self.strategy.use_cost(space, cost, allows)
+
+    def use_knowledge(self, space: SearchSpace, donors: Sequence[Donor]) -> None:
+        """Hand it on."""
+        self.strategy.use_knowledge(space, donors)
 
     def start(self, space: SearchSpace, rng: np.random.Generator) -> None:
         """Start the other strategy."""

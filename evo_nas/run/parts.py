@@ -30,6 +30,7 @@ from evo_nas.storage.run_folder import RunFolder
 from evo_nas.system.resources import usable_cores
 from evo_nas.training.metrics import is_own
 from genotypes.catalogue import SPACES, build_space
+from genotypes.donor import Donor
 from genotypes.genotype import shorten
 from genotypes.registry import OptionError, Registry, option_types, options_of
 from genotypes.space import SearchSpace, check_space
@@ -46,13 +47,15 @@ if TYPE_CHECKING:
 class Parts:
     """The three parts that a configuration names, built and bound to each other.
 
-    ``scorer`` rates proposals before they are tried, if they are screened.
+    ``scorer`` rates proposals before they are tried, if they are screened. ``donors`` are what the strategy has learned
+    from other runs.
     """
 
     space: SearchSpace
     strategy: SearchStrategy
     evaluator: Evaluator
     scorer: ScoresEvaluator | None = None
+    donors: tuple[Donor, ...] = ()
 
 
 def load_config(
