@@ -20,7 +20,6 @@ from genotypes.spaces.growing import GrowingSpace
 from strategies.base import SearchStrategy
 from strategies.models.lstm_surrogate import KINDS, Surrogate
 
-
 AGREEMENT: Final = 0.3
 """Rank correlation from which on what a surrogate has learned from other runs is better than nothing."""
 
@@ -158,9 +157,7 @@ class ProgressiveSearch(SearchStrategy):
                 taught.fit(self._choices(donor.genotypes), donor.fitnesses, rng)
         return taught
 
-    def _compare_surrogates(
-        self, choices: npt.NDArray[np.int64], scores: Sequence[float]
-    ) -> dict[str, float]:
+    def _compare_surrogates(self, choices: npt.NDArray[np.int64], scores: Sequence[float]) -> dict[str, float]:
         """Go on with the surrogate that the donors taught if it knows the scores of the first level."""
         if self._taught is None:
             return {}

@@ -72,8 +72,8 @@ def start(
 
     Raises:
         RunFolderError: if the folder cannot be written, or a run to learn from cannot be read.
-        UsageError: if there is nothing to learn from such a run, if the workers need much more memory than there is, or if the limits refused one network after
-            another, and nothing was trained.
+        UsageError: if there is nothing to learn from such a run, if the workers need much more memory than there is, or
+            if the limits refused one network after another, and nothing was trained.
         DataError: if the evaluator's data is missing or damaged.
         TooManyFailures: if trial after trial failed.
     """

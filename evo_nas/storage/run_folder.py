@@ -31,7 +31,17 @@ def name_beside(history: Path, suffix: str) -> Path:
 
 
 FILES: Final = (
-    *("run.toml", "knowledge.json", "env.json", "log.jsonl", "run.lock", "alive.lock", "crash.txt", "history.db", "history.sum"),
+    *(
+        "run.toml",
+        "knowledge.json",
+        "env.json",
+        "log.jsonl",
+        "run.lock",
+        "alive.lock",
+        "crash.txt",
+        "history.db",
+        "history.sum",
+    ),
     *(f"history.db{suffix}" for suffix in BESIDE_HISTORY),
 )
 """Files in a run folder, beside the folders :data:`FOLDERS`."""
