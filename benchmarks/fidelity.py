@@ -9,6 +9,7 @@ counts as the truth; and with variants of the preset, spelled as what they chang
 ``epochs=8,train_images=1250``). A setting is an ordinary run folder below ``--out``, one trial a training, made by the
 evaluator that searches use: the same command goes on where it stopped, and more ``--seeds`` or ``--variants`` add to
 what is there. ``--dry-run`` says what it would take. Prints the table of :mod:`benchmarks.fidelity_table` in Markdown.
+``--table`` adds all curves to a table that :mod:`benchmarks.truth` holds later ideas against.
 The reference has a seed of its own, so that no luck of a training is shared with what is held against it.
 """
 
@@ -31,6 +32,7 @@ from analysis.frames import load_history, load_metrics
 from analysis.plots.files import picture_files, save
 from benchmarks.fidelity_figure import fidelity_figure
 from benchmarks.fidelity_table import fidelity_table
+from benchmarks.trained_table import add_trainings, read_trainings
 from evo_nas.config import RunConfig, from_flags
 from evo_nas.errors import EvoNasError, UsageError
 from evo_nas.evaluators.proxy.evaluator import ProxyEvaluator
@@ -136,6 +138,7 @@ class Setting:
 
 def setting(given: argparse.Namespace, name: str, *, changes: str = "", seed: int = 0) -> Setting:
     """Plan the run of one setting: the preset with some numbers changed, spelled ``name=value,name=value``."""
+    seed += 2 * given.series  # preset and reference of one series differ by 1
     if not re.fullmatch(r"[\w.=,+-]+", name):
         raise UsageError(f"a setting is spelled as what it changes, as in epochs=8,filters=4, not {name!r}")
     settings = [f"evaluator.{change}" for change in [*given.set, *filter(None, changes.split(","))]]
@@ -224,6 +227,8 @@ def measure(given: argparse.Namespace) -> int:
             picture_files(given.picture)  # a misspelt name is better said now than after an hour
         except ValueError as error:
             raise UsageError(str(error)) from error
+    if given.table is not None:
+        read_trainings(given.table)
     settings = planned(given)
     if given.dry_run:
         total = 0.0
@@ -235,6 +240,8 @@ def measure(given: argparse.Namespace) -> int:
     for number, one in enumerate(settings, start=1):
         if code := one.train(f"{one.name} ({number} of {len(settings)} settings)"):
             return code
+    if given.table is not None:
+        add_trainings(given.table, [(one.name, one.config.run.seed, one.folder) for one in settings])
     names = {"reference": settings[1].name, "baseline": settings[0].name}
     try:
         table = fidelity_table(trainings(settings, given.seeds), **names)
@@ -258,6 +265,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, required=True, help="folder of the run folders")
     parser.add_argument("--genotypes", type=int, default=12, help="how many (default: 12)")
     parser.add_argument("--seeds", type=int, default=2, help="trainings of each with each setting (default: 2)")
+    parser.add_argument("--series", metavar="K", type=int, default=0, help="other seeds, with an --out of its own (0)")
     parser.add_argument("--workers", type=int, default=2, help="processes, one thread each (default: 2)")
     parser.add_argument("--dataset", default="cifar10", help="default: cifar10")
     parser.add_argument("--preset", default="cpu", help="default: cpu")
@@ -266,6 +274,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--variants", metavar="SETTING", nargs="*", default=VARIANTS, help=variants)
     parser.add_argument("--set", metavar="NAME=VALUE", action="append", default=[], help="change this in every setting")
     parser.add_argument("--picture", metavar="FILE", type=Path, help="picture to write")
+    parser.add_argument("--table", metavar="FILE", type=Path, help="CSV to which all curves are added")
     parser.add_argument("--dry-run", action="store_true", help="say how long it would take, and end")
     given = parser.parse_args(argv)
     try:

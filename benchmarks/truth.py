@@ -99,12 +99,13 @@ class Benchmark:
 
     @cached_property
     def genotypes(self) -> list[Genotype]:
-        """The networks that are measured.
+        """The networks that are measured: drawn from those whose truths are all known.
 
         Raises:
             UsageError: if there are too few.
         """
-        names = sorted(self.table.index, key=lambda name: str(self.table.loc[name].iloc[0]))
+        known = self.table[self.table[list(self.given.truth)].notna().all(axis=1)]
+        names = sorted(known.index, key=lambda name: str(known.loc[name].iloc[0]))
         order = np.random.default_rng(self.given.draw).permutation(len(names))[: self.given.cells]
         if len(order) < FEWEST:
             raise UsageError(f"{len(order)} networks are too few to rank: {FEWEST} at least")

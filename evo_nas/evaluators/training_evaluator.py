@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import statistics
 import time
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from evo_nas.evaluators.base import Evaluator, Job
@@ -34,6 +35,23 @@ class OnDevice:
     validation: HeldData
 
 
+@dataclass(frozen=True)
+class _Trained:
+    """One training of a candidate: its curve, its metrics, and the network until it is let go."""
+
+    curve: tuple[float, ...]
+    metrics: dict[str, float]
+    network: nn.Module | None
+
+
+class _Failed(Exception):
+    """A training came to a number that is not finite, after a curve."""
+
+    def __init__(self, reason: str, curve: tuple[float, ...]) -> None:
+        super().__init__(reason)
+        self.reason, self.curve = reason, curve
+
+
 @dataclass
 class TrainingEvaluator(Evaluator):
     """Train each candidate, and take what its task measures on the validation images.
@@ -43,6 +61,10 @@ class TrainingEvaluator(Evaluator):
 
     ``dataset`` names the images, and ``preset`` the settings of all that was not given: the subclass says which there
     are.
+
+    ``trainings`` trains each candidate so many times, from other weights and in another order; the fitness is the mean,
+    and the metric ``trainings_sd`` the standard deviation of one training. The weights that are kept are those of the
+    best.
 
     ``latency`` measures after each training how long the network takes for one image, see
     :mod:`evo_nas.evaluators.latency`; as any time, it is not the same twice.
@@ -65,13 +87,14 @@ class TrainingEvaluator(Evaluator):
         *("latency", "latency_spread", "latency_noisy"),
     )
     ranges: ClassVar[Mapping[str, str]] = {
-        **dict.fromkeys(("stopping_epochs", "stopping_trials", "stopping_window"), "[1, inf)"),
+        **dict.fromkeys(("trainings", "stopping_epochs", "stopping_trials", "stopping_window"), "[1, inf)"),
         "stopping_eta": "[2, inf)",
     }
     """The range of each option that has one, as :func:`genotypes.ranges.check_ranges` takes it."""
 
     dataset: str | None = None
     preset: str | None = None
+    trainings: int = 1
     latency: bool = False
     cuda_graphs: bool = False
     early_stopping: str = "none"
@@ -99,6 +122,8 @@ class TrainingEvaluator(Evaluator):
             ValueError: if the two do not fit each other.
         """
         self._epochs = epochs
+        if self.trainings > 1 and self.early_stopping != "none":
+            raise ValueError("early_stopping looks at one training a candidate: leave it out, or trainings")
         self._rule = stopping_rule(
             self.early_stopping,
             epochs=epochs,
@@ -112,7 +137,9 @@ class TrainingEvaluator(Evaluator):
     def metrics(self) -> tuple[str, ...]:
         """Costs, loss and times; with ``latency`` what that is; with a stopping rule how far the training went."""
         extent = () if self.early_stopping == "none" else ("epochs", "stopped")
-        known = ("parameters", "mult_adds", "train_loss", "cpu_seconds", "train_seconds", "validation_seconds")
+        spread = () if self.trainings == 1 else ("trainings_sd",)
+        costs = ("parameters", "mult_adds", "train_loss", "cpu_seconds", "train_seconds", "validation_seconds")
+        known = (*costs, *spread)
         if not self.latency:
             return (*known, *extent)
         from evo_nas.evaluators.latency import METRICS
@@ -163,10 +190,38 @@ class TrainingEvaluator(Evaluator):
         """Train the candidate and measure it; a loss that is no number ends the training at once.
 
         So does the stopping rule, if there is one: then ``epochs`` (how many were trained) and ``stopped`` (1 if those
-        are not all, else 0) are among the metrics.
+        are not all, else 0) are among the metrics. Of several trainings fitness, curve and metrics are means.
 
         ``cpu_seconds`` is the processor time of this process, all its threads together: the work, however crowded the
         machine is. What a GPU does is not in it; what scores and latency take is.
+        """
+        start, cpu_start = time.perf_counter(), time.process_time()
+        seeds = job.rng().integers(2**62, size=self.trainings).tolist()
+        ended: list[_Trained] = []
+        for seed in seeds:
+            try:
+                one = self._train(job, seed)
+            except _Failed as failed:
+                return Evaluation.failed(Outcome.NAN, failed.reason, time.perf_counter() - start, failed.curve)
+            if not ended or one.curve[-1] > max(other.curve[-1] for other in ended):
+                best = one.network
+            ended.append(replace(one, network=None))
+        if self.placement.keep_weights:
+            assert best is not None
+            self.keep(best, job)
+        curve = tuple(statistics.fmean(scores) for scores in zip(*(one.curve for one in ended), strict=True))
+        metrics = _average([one.metrics for one in ended])
+        if self.trainings > 1:
+            metrics["trainings_sd"] = statistics.stdev(one.curve[-1] for one in ended)
+        metrics["cpu_seconds"] = time.process_time() - cpu_start
+        seconds = time.perf_counter() - start
+        return Evaluation(Outcome.OK, fitness=curve[-1], seconds=seconds, curve=curve, metrics=metrics)
+
+    def _train(self, job: Job, seed: int) -> _Trained:
+        """Train the candidate once.
+
+        Raises:
+            _Failed: if a loss or an output is not finite.
         """
         import torch
 
@@ -175,8 +230,6 @@ class TrainingEvaluator(Evaluator):
         from evo_nas.training.task import Diverged
 
         loaded = self.loaded
-        seed = int(job.rng().integers(2**62))
-        start, cpu_start = time.perf_counter(), time.process_time()
         history: list[Epoch] = []
         with seed_torch(seed, loaded.device, self.placement.threads):
             network = self.build(job.genotype, loaded.device)
@@ -190,28 +243,20 @@ class TrainingEvaluator(Evaluator):
                     if self._rule is not None and self._rule.stops(_curve(history), job.brief):
                         break
             except Diverged as error:
-                return Evaluation.failed(Outcome.NAN, str(error), time.perf_counter() - start, _curve(history))
+                raise _Failed(str(error), _curve(history)) from error
             latency = self._latency(network) if self.latency else {}
-        if self.placement.keep_weights:
-            self.keep(network, job)
-        return Evaluation(
-            Outcome.OK,
-            fitness=_curve(history)[-1],
-            seconds=time.perf_counter() - start,
-            curve=_curve(history),
-            metrics={
-                "parameters": cost.parameters,
-                "mult_adds": cost.mult_adds,
-                "train_loss": history[-1].loss,
-                "cpu_seconds": time.process_time() - cpu_start,
-                "train_seconds": sum(epoch.train_seconds for epoch in history),
-                "validation_seconds": sum(epoch.validation_seconds for epoch in history),
-                **latency,
-                **before,
-                **self.add_metrics(history[-1].measures),
-                **self._extent(len(history)),
-            },
-        )
+        metrics = {
+            "parameters": cost.parameters,
+            "mult_adds": cost.mult_adds,
+            "train_loss": history[-1].loss,
+            "train_seconds": sum(epoch.train_seconds for epoch in history),
+            "validation_seconds": sum(epoch.validation_seconds for epoch in history),
+            **latency,
+            **before,
+            **self.add_metrics(history[-1].measures),
+            **self._extent(len(history)),
+        }
+        return _Trained(_curve(history), metrics, network)
 
     def measure_pace(self, genotypes: Sequence[Genotype], data: OnDevice, *, threads: int, steps: int) -> Pace:
         """Time a few steps of each of these candidates on some data."""
@@ -221,6 +266,11 @@ class TrainingEvaluator(Evaluator):
         with seed_torch(0, data.device, threads):
             networks = (self.build(genotype, data.device) for genotype in genotypes)
             return measure_pace(networks, self.task(data), self.recipe(), data.train, data.validation, steps)
+
+    @property
+    def all_epochs(self) -> int:
+        """Number of epochs of a candidate, all its trainings together, if nothing stops them."""
+        return self.integer("epochs") * self.trainings
 
     @property
     def device(self) -> torch.device:
@@ -260,3 +310,10 @@ class TrainingEvaluator(Evaluator):
 def _curve(history: Sequence[Epoch]) -> tuple[float, ...]:
     """Return the validation score of each epoch."""
     return tuple(epoch.score for epoch in history if epoch.score is not None)
+
+
+def _average(metrics: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """Return the mean of each number that all have; one that is the same everywhere stays as it is."""
+    names = [name for name in metrics[0] if all(name in one for one in metrics)]
+    columns = {name: [one[name] for one in metrics] for name in names}
+    return {name: values[0] if len(set(values)) == 1 else statistics.fmean(values) for name, values in columns.items()}

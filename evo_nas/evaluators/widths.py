@@ -166,7 +166,7 @@ class WidthsEvaluator(ProxyEvaluator):
         seconds = super().expected_seconds(genotypes)
         if seconds is None or not self.shrink:
             return seconds
-        return seconds * (1 + self.integer("shrink_epochs") / self.integer("epochs"))
+        return seconds * (1 + self.integer("shrink_epochs") / self.all_epochs)
 
     def evaluate(self, job: Job) -> Evaluation:
         """Train the candidate with the sparsity term, if it is to shrink, and then without it for its fitness."""

@@ -67,8 +67,12 @@ class Detector(nn.Module):
         self.backbone = build_backbone(backbone, channels=channels, canvas=canvas, finest_stride=finest_stride)
         self.neck = build_neck(neck, self.backbone.widths, width, repeats)
         self.head = RetinaHead(width, classes, scales * len(aspects), depth)
-        anchors = make_anchors(canvas, self.strides, scale=scale, scales=scales, aspects=aspects)
-        self.register_buffer("anchors", anchors, persistent=False)
+        self._rules: dict[str, Any] = {"scale": scale, "scales": scales, "aspects": aspects}
+        self.register_buffer("anchors", self.make_anchors(), persistent=False)
+
+    def make_anchors(self) -> Tensor:
+        """Return the anchors anew, (A, 4), on torch's default device: for a detector that was built without memory."""
+        return make_anchors(self.canvas, self.strides, **self._rules)
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Return the logits of the classes, (n, A, classes), and the moves of the anchors, (n, A, 4)."""
@@ -104,29 +108,32 @@ class RetinaHead(nn.Module):
 
     def __init__(self, width: int, classes: int, anchors: int, depth: int) -> None:
         super().__init__()
-        self.classify = _Tower(width, anchors, classes, depth, bias=-math.log((1 - PRIOR) / PRIOR))
-        self.locate = _Tower(width, anchors, 4, depth, bias=0.0)
+        self.classify = Tower(width, anchors, classes, depth, bias=-math.log((1 - PRIOR) / PRIOR))
+        self.locate = Tower(width, anchors, 4, depth, bias=0.0)
 
     def forward(self, levels: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         """Map levels 3 to 7 to the outputs of all anchors: (n, A, classes) and (n, A, 4)."""
         return self.classify(levels), self.locate(levels)
 
 
-class _Tower(nn.Module):
+class Tower(nn.Module):
     """``depth`` convolutions with a batch norm per level, then one that predicts ``outputs`` numbers per anchor."""
 
     def __init__(self, width: int, anchors: int, outputs: int, depth: int, bias: float) -> None:
         super().__init__()
-        self.outputs = outputs
+        self.outputs, self._bias = outputs, bias
         self.convolutions = nn.ModuleList(nn.Conv2d(width, width, 3, 1, 1) for _ in range(depth))
         self.norms = nn.ModuleList(nn.ModuleList(norm(width) for _ in LEVELS) for _ in range(depth))
         self.predict = nn.Conv2d(width, anchors * outputs, 3, 1, 1)
-        for layer in self.convolutions:
+        for layer in (*self.convolutions, self.predict):
             assert isinstance(layer, nn.Conv2d)
-            nn.init.normal_(layer.weight, std=0.01)
-            nn.init.zeros_(layer.bias)  # type: ignore[arg-type]  # it has one
-        nn.init.normal_(self.predict.weight, std=1e-5)
-        nn.init.constant_(self.predict.bias, bias)  # type: ignore[arg-type]
+            self.draw(layer)
+
+    def draw(self, layer: nn.Conv2d) -> None:
+        """Draw the weights of one of the convolutions."""
+        predicts = layer is self.predict
+        nn.init.normal_(layer.weight, std=1e-5 if predicts else 0.01)
+        nn.init.constant_(layer.bias, self._bias if predicts else 0.0)  # type: ignore[arg-type]  # it has one
 
     def forward(self, levels: Sequence[Tensor]) -> Tensor:
         """Map levels 3 to 7 to (n, A, outputs)."""

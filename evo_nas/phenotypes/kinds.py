@@ -38,10 +38,18 @@ def _network_of_widths(
     return build_widths(widths, classes=classes, channels=channels, image_size=image_size)
 
 
-def _network_of_chain(chain: Chain, *, classes: int, channels: int, image_size: int, **cell_options: Any) -> nn.Module:
+def _network_of_chain(
+    chain: Chain,
+    *,
+    classes: int,
+    channels: int,
+    image_size: int,
+    stem_stride: int | None = None,
+    **cell_options: Any,
+) -> nn.Module:
     from evo_nas.phenotypes.shufflenet import ShuffleNet
 
-    return ShuffleNet(chain, classes=classes, channels=channels)
+    return ShuffleNet(chain, classes=classes, channels=channels, stem_stride=stem_stride)
 
 
 BUILDERS: Final[dict[type, Callable[..., nn.Module]]] = {

@@ -146,18 +146,18 @@ class ChainHead(nn.Module):
 class ShuffleNet(nn.Module):
     """The classifier of a chain: maps images, (n, channels, h, w), to logits, (n, classes).
 
-    It has no dropout before the mean, where the released code has one.
+    It has no dropout before the mean, where the released code has one. ``stem_stride`` is as in :func:`build_stem`.
 
     Raises:
         ValueError: if there is no class or channel.
     """
 
-    def __init__(self, chain: Chain, *, classes: int = 10, channels: int = 3) -> None:
+    def __init__(self, chain: Chain, *, classes: int = 10, channels: int = 3, stem_stride: int | None = None) -> None:
         super().__init__()
         for name, value in (("classes", classes), ("channels", channels)):
             check_range(name, value, "[1, inf)")
         self.channels = channels
-        self.trunk = ShuffleTrunk.of(chain, channels)
+        self.trunk = ShuffleTrunk.of(chain, channels, stem_stride=stem_stride)
         self.head = ChainHead(chain.size, classes)
 
     def forward(self, images: Tensor) -> Tensor:

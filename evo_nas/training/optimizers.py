@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import ClassVar, Final
 
 import torch
@@ -121,12 +121,53 @@ class SGD(Optimizer):
         self._weights.add_(gradient, alpha=-learning_rate)
 
 
-class PathSGD(Optimizer):
-    """SGD that leaves every weight without a gradient, and its momentum, as they are, as ``torch.optim.SGD`` does.
+class PathOptimizer(Optimizer):
+    """Leaves every weight without a gradient, and its moments, as they are, as torch's optimizers do.
 
     For networks of which each step takes one path. Weight decay is for weights of more than one dimension alone, as in
     the code of single path one-shot (megvii-model/SinglePathOneShot).
     """
+
+    def __init__(self, parameters: Iterable[nn.Parameter], *, weight_decay: float, gradient_norm: float) -> None:
+        super().__init__(parameters, weight_decay=weight_decay, gradient_norm=gradient_norm)
+        self._parts: dict[str, list[Tensor]] = {}  # of the moments: cutting them up at each step would take long
+
+    def restore(self, tensors: Mapping[str, Tensor]) -> None:
+        """Take a :meth:`state` back, of which moments that are missing are zero."""
+        super().restore(tensors)
+        self._parts = {name: self._split(moment) for name, moment in self._moments.items()}
+
+    @torch.no_grad()
+    def step(self, learning_rate: float) -> None:
+        """Take one step down the gradients that there are."""
+        if not self._moments:
+            self._moments = {name: torch.zeros_like(self._weights) for name in self.moments}
+            self._parts = {name: self._split(moment) for name, moment in self._moments.items()}
+        used = [index for index, parameter in enumerate(self._parameters) if parameter.grad is not None]
+        if not used:
+            return
+        gradients = [_gradient(self._parameters[index]) for index in used]
+        if self._clip:
+            norm = torch.stack(torch._foreach_norm(gradients)).norm()
+            torch._foreach_mul_(gradients, (self._clip / (norm + 1e-6)).clamp(max=1.0))
+        self._descend_path(used, gradients, learning_rate)
+
+    @abstractmethod
+    def _descend_path(self, used: Sequence[int], gradients: list[Tensor], learning_rate: float) -> None:
+        """Move the weights at these indices, for their clipped gradients, which may be overwritten."""
+
+    def _descend(self, gradient: Tensor, learning_rate: float) -> None:
+        raise AssertionError("a step goes weight by weight")
+
+    def _weights_at(self, used: Sequence[int]) -> list[Tensor]:
+        return [self._parameters[index] for index in used]
+
+    def _take(self, used: Sequence[int], moment: str) -> list[Tensor]:
+        return [self._parts[moment][index] for index in used]
+
+
+class PathSGD(PathOptimizer):
+    """SGD with momentum on one path, as ``torch.optim.SGD`` has it."""
 
     moments: ClassVar[tuple[str, ...]] = ("momentum",)
 
@@ -135,40 +176,55 @@ class PathSGD(Optimizer):
     ) -> None:
         super().__init__(parameters, weight_decay=weight_decay, gradient_norm=gradient_norm)
         self._momentum = momentum
-        self._parts: list[Tensor] = []  # of the momentum: cutting it up at each step would take long
 
-    def restore(self, tensors: Mapping[str, Tensor]) -> None:
-        """Take a :meth:`state` back, of which moments that are missing are zero."""
-        super().restore(tensors)
-        self._parts = self._split(self._moments["momentum"]) if self._moments else []
-
-    @torch.no_grad()
-    def step(self, learning_rate: float) -> None:
-        """Take one step down the gradients that there are."""
-        if not self._moments:
-            self._moments["momentum"] = torch.zeros_like(self._weights)
-            self._parts = self._split(self._moments["momentum"])
-        used = [
-            (parameter, parameter.grad, part)
-            for parameter, part in zip(self._parameters, self._parts, strict=True)
-            if parameter.grad is not None
-        ]
-        if not used:
-            return
-        weights, gradients, moments = map(list, zip(*used, strict=True))
-        if self._clip:
-            norm = torch.stack(torch._foreach_norm(gradients)).norm()
-            torch._foreach_mul_(gradients, (self._clip / (norm + 1e-6)).clamp(max=1.0))
+    def _descend_path(self, used: Sequence[int], gradients: list[Tensor], learning_rate: float) -> None:
+        weights, moments = self._weights_at(used), self._take(used, "momentum")
         if self._decay:
-            pairs = [(gradient, weight) for weight, gradient, _ in used if weight.dim() > 1]
-            for gradient, weight in pairs:
-                gradient.add_(weight, alpha=self._decay)
+            for gradient, weight in zip(gradients, weights, strict=True):
+                if weight.dim() > 1:
+                    gradient.add_(weight, alpha=self._decay)
         torch._foreach_mul_(moments, self._momentum)
         torch._foreach_add_(moments, gradients)
         torch._foreach_add_(weights, moments, alpha=-learning_rate)
 
-    def _descend(self, gradient: Tensor, learning_rate: float) -> None:
-        raise AssertionError("a step goes weight by weight")
+
+class PathAdamW(PathOptimizer):
+    """AdamW on one path, as ``torch.optim.AdamW`` has it: each weight counts its own steps."""
+
+    moments: ClassVar[tuple[str, ...]] = ("mean", "square")
+
+    def __init__(self, parameters: Iterable[nn.Parameter], *, weight_decay: float, gradient_norm: float) -> None:
+        super().__init__(parameters, weight_decay=weight_decay, gradient_norm=gradient_norm)
+        self._taken = [0] * len(self._parameters)
+
+    def state(self) -> dict[str, Tensor]:
+        """Return the moments, and how many steps each weight took."""
+        return super().state() | ({"steps": torch.tensor(self._taken)} if self._moments else {})
+
+    def expect_state(self) -> dict[str, Tensor]:
+        """Return tensors of the names, shapes and types that a whole :meth:`state` has."""
+        return super().expect_state() | {"steps": torch.tensor(self._taken)}
+
+    def restore(self, tensors: Mapping[str, Tensor]) -> None:
+        """Take a :meth:`state` back, of which moments that are missing are zero."""
+        super().restore(tensors)
+        self._taken = tensors["steps"].tolist() if tensors else [0] * len(self._parameters)
+
+    def _descend_path(self, used: Sequence[int], gradients: list[Tensor], learning_rate: float) -> None:
+        for index in used:
+            self._taken[index] += 1
+        steps = [self._taken[index] for index in used]
+        weights = self._weights_at(used)
+        means, squares = self._take(used, "mean"), self._take(used, "square")
+        if decayed := [weight for weight in weights if weight.dim() > 1]:
+            torch._foreach_mul_(decayed, 1 - learning_rate * self._decay)
+        torch._foreach_lerp_(means, gradients, 1 - BETAS[0])
+        torch._foreach_mul_(squares, BETAS[1])
+        torch._foreach_addcmul_(squares, gradients, gradients, 1 - BETAS[1])
+        scales = torch._foreach_sqrt(squares)
+        torch._foreach_div_(scales, [math.sqrt(1 - BETAS[1] ** step) for step in steps])
+        torch._foreach_add_(scales, EPSILON)
+        torch._foreach_addcdiv_(weights, means, scales, [-learning_rate / (1 - BETAS[0] ** step) for step in steps])
 
 
 class AdamW(Optimizer):
@@ -205,6 +261,15 @@ def optimizer_of(recipe: Recipe, parameters: Iterable[nn.Parameter]) -> Optimize
         momentum=recipe.momentum,
         weight_decay=recipe.weight_decay,
         gradient_norm=recipe.gradient_norm,
+    )
+
+
+def path_optimizer_of(recipe: Recipe, parameters: Iterable[nn.Parameter]) -> Optimizer:
+    """Return the optimizer that a recipe names, for networks of which each step takes one path."""
+    if recipe.optimizer == "adamw":
+        return PathAdamW(parameters, weight_decay=recipe.weight_decay, gradient_norm=recipe.gradient_norm)
+    return PathSGD(
+        parameters, momentum=recipe.momentum, weight_decay=recipe.weight_decay, gradient_norm=recipe.gradient_norm
     )
 
 

@@ -95,9 +95,9 @@ def measure_precision(truth: Truth, found: Sequence[Found], classes: int) -> Pre
     objects = COCO(_describe(truth, classes))
     detections = objects.loadRes(
         [
-            {"image_id": image, "category_id": label, "bbox": _corner_and_sides(box), "score": score}
+            {"image_id": image, "category_id": label, "bbox": box, "score": score}
             for image, (boxes, scores, labels) in enumerate(found, 1)
-            for box, score, label in zip(boxes.tolist(), scores.tolist(), (labels + 1).tolist(), strict=True)
+            for box, score, label in zip(_corners_and_sides(boxes), scores.tolist(), (labels + 1).tolist(), strict=True)
         ]
     )
     judge = COCOeval_faster(objects, detections, iouType="bbox", print_function=_be_quiet)
@@ -114,7 +114,7 @@ def measure_precision(truth: Truth, found: Sequence[Found], classes: int) -> Pre
 
 def _describe(truth: Truth, classes: int) -> dict[str, Any]:
     """Return the objects in COCO's form; ids count from 1, as 0 means "no match" there."""
-    columns = zip(truth.owners.tolist(), truth.labels.tolist(), truth.boxes.tolist(), strict=True)
+    columns = zip(truth.owners.tolist(), truth.labels.tolist(), _corners_and_sides(truth.boxes), strict=True)
     others = zip(truth.areas.tolist(), truth.ignored.tolist(), strict=True)
     return {
         "images": [{"id": image + 1} for image in range(truth.count)],
@@ -124,7 +124,7 @@ def _describe(truth: Truth, classes: int) -> dict[str, Any]:
                 "id": index,
                 "image_id": owner + 1,
                 "category_id": label + 1,
-                "bbox": _corner_and_sides(box),
+                "bbox": box,
                 "area": area,
                 "iscrowd": int(ignored),
             }
@@ -133,9 +133,10 @@ def _describe(truth: Truth, classes: int) -> dict[str, Any]:
     }
 
 
-def _corner_and_sides(box: Sequence[float]) -> list[float]:
-    x1, y1, x2, y2 = box
-    return [x1, y1, x2 - x1, y2 - y1]
+def _corners_and_sides(boxes: np.ndarray) -> list[list[float]]:
+    """Return boxes of two corners, (d, 4), as the upper left corner, the width and the height of each."""
+    boxes = boxes.astype(np.float64)
+    return np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], 1).tolist()  # type: ignore[no-any-return]
 
 
 def _average(precision: np.ndarray) -> float | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,7 +16,7 @@ from evo_nas.phenotypes.blueprint import load_network, save_tensors
 from evo_nas.phenotypes.shared.supernet import Supernet
 from evo_nas.system.terminal import duration
 from evo_nas.training.loop import Training
-from evo_nas.training.optimizers import Optimizer, PathSGD
+from evo_nas.training.optimizers import path_optimizer_of
 from evo_nas.training.recipes import Recipe
 from evo_nas.training.task import Batch, Data, Diverged, Task
 from genotypes.genotype import Genotype
@@ -111,12 +111,13 @@ def train_supernet(
     sampling: str,
     seed: int,
     hear: Callable[[str], None],
+    what: str = "supernet",
 ) -> None:
     """Train a supernet into a file in a folder, and go on where an earlier call was killed.
 
     The weights lie in :data:`WEIGHTS`. Until they do, the folder holds the state after the last epoch. ``hear`` takes
-    a line per epoch. Torch's default generator must be seeded, before the supernet is made: then the file is the same
-    however often the training was interrupted.
+    a line per epoch, which begins with ``what`` is trained. Torch's default generator must be seeded, before the
+    supernet is made: then the file is the same however often the training was interrupted.
 
     Raises:
         EvoNasError: if the loss is no finite number any more.
@@ -124,7 +125,7 @@ def train_supernet(
     """
     generator = torch.Generator().manual_seed(seed)
     goal = SinglePath(task, supernet, sampling, generator)
-    training = Training(supernet, goal, recipe, generator, optimizer=_path_sgd)
+    training = Training(supernet, goal, recipe, generator, optimizer=path_optimizer_of)
     if not (folder / WEIGHTS).exists():
         _restore(training, folder, hear)
         start, before, paths = time.monotonic(), training.done, count_paths(supernet.space, sampling)
@@ -133,7 +134,7 @@ def train_supernet(
                 save_tensors(folder / _STATE.format(training.done), training.state())
                 _remove_states(folder, but=training.done)
                 left = (time.monotonic() - start) / (training.done - before) * (recipe.epochs - training.done)
-                words = f"supernet: epoch {training.done} of {recipe.epochs}, loss {epoch.loss / paths:.3f}"
+                words = f"{what}: epoch {training.done} of {recipe.epochs}, loss {epoch.loss / paths:.3f}"
                 hear(words if training.done == recipe.epochs else f"{words}, ETA {duration(left)}")
         except Diverged as error:
             raise EvoNasError(
@@ -144,20 +145,23 @@ def train_supernet(
     _remove_states(folder)
 
 
+def read_supernet(folder: Path) -> dict[str, Tensor]:
+    """Return the weights of the trained supernet of a folder, by their names.
+
+    Raises:
+        DataError: if they are missing or damaged.
+    """
+    _, tensors = load_network(folder / WEIGHTS)
+    return tensors
+
+
 def load_supernet(folder: Path, space: SearchSpace, **size: Any) -> Supernet:
     """Return the trained supernet of a folder.
 
     Raises:
         DataError: if its weights are missing or damaged.
     """
-    _, tensors = load_network(folder / WEIGHTS)
-    return Supernet(space, tensors, **size)
-
-
-def _path_sgd(recipe: Recipe, parameters: Iterable[nn.Parameter]) -> Optimizer:
-    return PathSGD(
-        parameters, momentum=recipe.momentum, weight_decay=recipe.weight_decay, gradient_norm=recipe.gradient_norm
-    )
+    return Supernet(space, read_supernet(folder), **size)
 
 
 def _restore(training: Training, folder: Path, hear: Callable[[str], None]) -> None:

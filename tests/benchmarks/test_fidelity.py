@@ -7,9 +7,11 @@ import sqlite3
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 
 from benchmarks.fidelity import different, main
+from benchmarks.trained_table import add_trainings
 from evo_nas.listeners.progress import Progress
 from genotypes.catalogue import build_space
 
@@ -65,7 +67,16 @@ def test_an_interrupted_measurement_goes_on_and_ends_in_a_table_and_a_picture(
     assert lines[4:] == [str(tmp_path / "fidelity.png"), str(tmp_path / "fidelity.svg")]
     assert (tmp_path / "fidelity.png").read_bytes().startswith(b"\x89PNG")
 
-    assert main(words) == 0
+    table = tmp_path / "trained.csv"
+    assert main([*words, "--table", str(table)]) == 0
+    trained = pd.read_csv(table, index_col="architecture")
+    assert sorted(trained.index) == sorted(genotypes)
+    seeds = [f"filters=4 seed 1.{n} epoch 1" for n in (0, 1)]
+    assert trained["filters=4"].to_numpy() == pytest.approx(trained[seeds].mean(axis=1).to_numpy(), abs=0.01)
+    assert trained["parameters"].min() > 1000
+    more = add_trainings(table, [("filters=4", 3, tmp_path / "out" / "filters=4")])
+    assert list(more.columns[:3]) == ["parameters", "digits", "filters=4"]
+    assert sum(name.startswith("filters=4 seed") for name in more.columns) == 4
     assert told(tmp_path / "out") == after
     assert capsys.readouterr().out.splitlines() == lines
     assert main([*words, "--set", "learning_rate=0.2"]) == 2, "other trainings do not mix with these"
@@ -89,6 +100,7 @@ def test_genotypes_are_of_different_networks_and_fewer_are_the_first_of_more() -
         (["--dataset", "digits", "--variants", "filters=4", "filters=4"], 2, "listed twice"),
         (["--dataset", "digits", "--genotypes", "2"], 2, "fewer than 3"),
         (["--dataset", "digits", "--picture", "fidelity.docx"], 2, "a picture ends in one of"),
+        (["--dataset", "digits", "--table", __file__], 2, "cannot read the table"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )

@@ -346,13 +346,13 @@ def test_a_run_that_fails_does_not_lose_the_others(capsys: Any, jobs: str) -> No
     assert captured.err.splitlines()[-1].startswith("evo_nas: 2 of 6 runs failed; the same command resumes them: ")
 
 
-@pytest.mark.parametrize("jobs", ["1", "2"])
-def test_a_training_that_crashes_costs_that_training_only(jobs: str) -> None:
-    assert main([*with_evaluator("Crashing"), "--jobs", jobs]) == 0
+@pytest.mark.parametrize(("jobs", "seeds"), [("1", "1"), ("2", "2")])
+def test_a_training_that_crashes_costs_that_training_only(jobs: str, seeds: str) -> None:
+    assert main([*with_evaluator("Crashing"), "--jobs", jobs, "--seeds", seeds]) == 0
     frame = load_history("study/*-seed*")
     assert (frame.loc[frame["id"] % 5 == 0, "outcome"] == "crash").all()
     assert frame[frame["outcome"] == "ok"].groupby("run", observed=True).size().between(20, 24).all()
-    assert frame["run"].nunique() == 4
+    assert frame["run"].nunique() == 2 * int(seeds)
 
 
 def test_a_worker_that_dies_ends_the_study_with_one_line(capsys: Any) -> None:

@@ -65,12 +65,12 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Whole:
 
 KILLS = {1: 3, 4: 2}
 """How often a run is killed, by its workers."""
-HEAVY = {"rl": 1, "pnas": 4, "guided": 1, "optuna": 1}
-"""They take seconds to start, so they are killed once each here, with so many workers; the soak does the rest."""
+ONCE = {"rl": 1, "pnas": 4, "guided": 1, "optuna": 1, "local": 4, "genetic": 1, "morphnet": 4, "multiplier": 1}
+"""They are killed once each here, with so many workers; the soak does the rest."""
 TRIALS = {"multiplier": 1}
 """How many trials a strategy asks for that ends by itself."""
 PLACES = [
-    (strategy, workers) for strategy in STRATEGIES for workers in KILLS if HEAVY.get(strategy, workers) == workers
+    (strategy, workers) for strategy in STRATEGIES for workers in KILLS if ONCE.get(strategy, workers) == workers
 ]
 
 
@@ -87,7 +87,7 @@ def test_killed_at_random_a_run_loses_nothing_and_stays_the_same_search(
     run, reference = Killed(search, tmp_path / "run"), None
     # Once for certain: on a busy machine a run may be over before its moment has come.
     assert run.live(failpoint=f"evaluated:{min(rng.integers(4, 12), search.trials)}") == -signal.SIGKILL
-    if strategy in HEAVY:  # compared by decisions here, by rows in the soak
+    if strategy in ONCE:  # compared by decisions here, by rows in the soak
         run.live()
     else:
         reference, duration = whole(search)

@@ -165,13 +165,19 @@ def load_glyphs(part: Part, seed: int) -> tuple[np.ndarray, np.ndarray]:
     greys, labels = Digits().load("test" if part == "test" else "train")
     if part == "test":
         return greys, labels
+    held = hold_out_glyphs(labels, seed)
+    chosen = held if part == "val" else ~held
+    return greys[chosen], labels[chosen]
+
+
+def hold_out_glyphs(labels: np.ndarray, seed: int) -> np.ndarray:
+    """Return which digits of the train part of ``digits``, with these labels (n,), are for validation: bool (n,)."""
     rng = np.random.default_rng(seed)
     held = np.zeros(len(labels), dtype=bool)
     for digit in range(10):
         members = rng.permutation(np.flatnonzero(labels == digit))
         held[members[: len(members) // 5]] = True
-    chosen = held if part == "val" else ~held
-    return greys[chosen], labels[chosen]
+    return held
 
 
 def draw_scene(style: Style, canvas: int, glyphs: np.ndarray, labels: np.ndarray, rng: np.random.Generator) -> Scene:

@@ -157,7 +157,7 @@ class DetectionEvaluator(TrainingEvaluator):
             raise ValueError("the backbone is what is searched here: leave the option backbone out")
         try:
             require_coco()
-            self._fill_preset()
+            self.fill_preset()
             self._check_detector()
         except UsageError as error:
             raise ValueError(str(error)) from error
@@ -252,7 +252,7 @@ class DetectionEvaluator(TrainingEvaluator):
     def expected_seconds(self, genotypes: Sequence[Genotype]) -> float:
         """Time a few steps of these candidates, and multiply."""
         pace = self.measure_pace(genotypes, self.loaded, threads=self.placement.threads, steps=3)
-        return pace.seconds(len(self.loaded.train), len(self.loaded.validation), self.integer("epochs"))
+        return pace.seconds(len(self.loaded.train), len(self.loaded.validation), self.all_epochs)
 
     def load(self) -> OnDevice:
         """Load the images."""
@@ -272,8 +272,12 @@ class DetectionEvaluator(TrainingEvaluator):
             return spell_chain(design), self.neck
         return self.backbone or "", design
 
-    def _fill_preset(self) -> None:
-        """Settle what was not given and does not depend on the images."""
+    def fill_preset(self) -> None:
+        """Settle what was not given and does not depend on the images, once space and placement are known.
+
+        Raises:
+            ValueError: if the device is not there.
+        """
         if self.preset is None:
             other = "cpu" if self.device.type == "cpu" else "gpu"
             self.preset = SUITED.get(self.dataset or "", other)
@@ -304,12 +308,12 @@ class DetectionEvaluator(TrainingEvaluator):
     def _detector(self, genotype: Genotype) -> Detector:
         from evo_nas.phenotypes.detector import Detector
 
+        return Detector(*self._parts(genotype), **self.size())
+
+    def size(self) -> dict[str, Any]:
+        """Return the size of the detector as ``Detector`` takes it, once ``bind`` has settled it."""
         sizes = ("canvas", "channels", "width", "repeats", "depth", "finest_stride")
-        return Detector(
-            *self._parts(genotype),
-            classes=self._classes,
-            **{name: self.integer(name) for name in sizes},  # type: ignore[arg-type]  # whole numbers all
-        )
+        return {"classes": self._classes, **{name: self.integer(name) for name in sizes}}
 
     def _images(self) -> BoxSet:
         held_out = self.integer("validation_images")

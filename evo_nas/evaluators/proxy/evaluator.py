@@ -305,7 +305,7 @@ class ProxyEvaluator(TrainingEvaluator):
     def seconds_at(self, pace: Pace) -> float | None:
         """Return how long a training takes at this pace, if no rule stops it; ``None`` if the images are uncounted."""
         train, validation = self._counts
-        return pace.seconds(train, validation, self.integer("epochs")) if train else None
+        return pace.seconds(train, validation, self.all_epochs) if train else None
 
     def pace(
         self, genotypes: Sequence[Genotype], *, threads: int | None = None, steps: int = 3, noise: bool = False

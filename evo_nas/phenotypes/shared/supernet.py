@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, cast
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from evo_nas.phenotypes.kinds import BUILDERS, brings_network, kind_of
 from evo_nas.phenotypes.network import initialize
 from evo_nas.phenotypes.shared.blocks import cover_blocks, place_cells
-from evo_nas.phenotypes.shared.chains import place_chain
+from evo_nas.phenotypes.shared.chains import build_detector, draw_detector, place_anchors, place_chain
 from evo_nas.phenotypes.shared.edges import is_dead, place_edges
 from evo_nas.phenotypes.shared.pieces import Piece, cover_options
 from evo_nas.phenotypes.shufflenet import draw_chain
@@ -29,35 +30,45 @@ class Sharing:
 
     ``cover`` yields designs that together have every weight that a network of the space can have. ``place`` maps a
     network and its design to the pieces of each of its weights, by name. ``is_dead`` returns of a design whether no
-    image reaches its output. ``draw`` draws the weights of a layer, as those networks have them.
+    image reaches its output. ``draw`` draws the weights of the layer at a path of a network, as those networks have
+    them. ``build`` builds the network of a design without memory; ``settle`` gives one what it needs beside weights and
+    batch norms, of the type and on the device of a tensor.
     """
 
     cover: Callable[[SearchSpace], Iterator[Any]]
     place: Callable[[Any, Any], Mapping[str, tuple[Piece, ...]]]
     is_dead: Callable[[Any], bool] = lambda design: False
-    draw: Callable[[nn.Module], None] = initialize
+    draw: Callable[[nn.Module, str], None] = lambda network, path: initialize(network.get_submodule(path))
+    build: Callable[..., nn.Module] | None = None
+    settle: Callable[[nn.Module, Tensor], None] = lambda network, like: None
 
 
 SHARINGS: Final[dict[type, Sharing]] = {
     CellPair: Sharing(cover_blocks, place_cells),
     EdgeCell: Sharing(cover_options, place_edges, is_dead),
-    Chain: Sharing(cover_options, place_chain, draw=draw_chain),
+    Chain: Sharing(cover_options, place_chain, draw=lambda network, path: draw_chain(network.get_submodule(path))),
 }
-"""Kind of a decoded object -> how its networks share weights. Another kind of supernet is a line here."""
+"""Kind of a decoded object -> how its classifiers share weights. Another kind of supernet is a line here."""
+
+OF_DETECTORS: Final[dict[type, Sharing]] = {
+    Chain: Sharing(cover_options, place_chain, draw=draw_detector, build=build_detector, settle=place_anchors),
+}
+"""The same for detectors."""
 
 
-def sharing_of(space: SearchSpace) -> Sharing:
-    """Return how the networks of a space share weights.
+def sharing_of(space: SearchSpace, *, detects: bool = False) -> Sharing:
+    """Return how the classifiers of a space share weights, or its detectors.
 
     Raises:
         ValueError: if no supernet is known for it.
     """
-    kind = kind_of(space)
-    if brings_network(space) or kind not in SHARINGS:
+    kind, sharings = kind_of(space), OF_DETECTORS if detects else SHARINGS
+    if brings_network(space) or kind not in sharings:
         what = "brings networks of its own" if brings_network(space) else f"describes a {kind.__name__}"
-        known = ", ".join(known.__name__ for known in SHARINGS)
-        raise ValueError(f"a supernet is known for {known}; the space {space.spelling} {what}")
-    sharing = SHARINGS[kind]
+        known = ", ".join(known.__name__ for known in sharings)
+        of_detectors = " of detectors" if detects else ""
+        raise ValueError(f"a supernet{of_detectors} is known for {known}; the space {space.spelling} {what}")
+    sharing = sharings[kind]
     next(sharing.cover(space))
     return sharing
 
@@ -67,7 +78,9 @@ class Supernet(nn.Module):
 
     A network has its weights by the place of each operation: what two networks have in the same place they share.
     Batch norms have neither gamma nor beta, and their statistics belong to the network that :meth:`path` returns, so
-    that the supernet has no buffers. ``size`` is what :meth:`genotypes.space.SearchSpace.network` documents.
+    that the supernet has no buffers. ``size`` is what :meth:`genotypes.space.SearchSpace.network` documents; with
+    ``detects`` the networks are detectors, and it is that of :class:`evo_nas.phenotypes.detector.Detector` and the name
+    of the neck.
 
     ``tensors`` are the weights by their names, as :meth:`weights_by_name` returned them; by default they are drawn from
     torch's default generator.
@@ -76,11 +89,13 @@ class Supernet(nn.Module):
         ValueError: if no supernet is known for the space.
     """
 
-    def __init__(self, space: SearchSpace, tensors: Mapping[str, Tensor] | None = None, **size: Any) -> None:
+    def __init__(
+        self, space: SearchSpace, tensors: Mapping[str, Tensor] | None = None, *, detects: bool = False, **size: Any
+    ) -> None:
         super().__init__()
         self.space, self.size = space, size
-        self._sharing = sharing_of(space)
-        self._build = BUILDERS[kind_of(space)]
+        self._sharing = sharing_of(space, detects=detects)
+        self._build = self._sharing.build or BUILDERS[kind_of(space)]
         self.weights = nn.ParameterDict()
         for name, tensor in (dict(self._draw()) if tensors is None else tensors).items():
             self.weights[name] = nn.Parameter(tensor)
@@ -98,7 +113,7 @@ class Supernet(nn.Module):
                 module = ghost.get_submodule(owner)
                 module.to_empty(device="cpu", recurse=False)
                 module.reset_parameters()  # type: ignore[operator]  # every layer with weights has it
-                self._sharing.draw(module)
+                self._sharing.draw(ghost, owner)
                 weight = module.get_parameter(last).detach()
                 widths = [piece.channels for piece in pieces]
                 parts = torch.split(weight, widths, dim=1) if any(widths) else [weight]
@@ -111,10 +126,26 @@ class Supernet(nn.Module):
         """Return all weights by their names: views, whose values change with the supernet's."""
         return {name: weight.detach() for name, weight in self.weights.items()}
 
-    def forward(self, images: Tensor, genotype: Genotype) -> Tensor:
-        """Map images, (n, channels, h, w), to the logits of one network, (n, classes)."""
-        logits: Tensor = self.path(genotype).train(self.training)(images)
-        return logits
+    @torch.no_grad()
+    def adopt(self, tensors: Mapping[str, Tensor], part: str = "") -> int:
+        """Copy the weights whose names begin with ``part`` from those of another supernet; return how many there are.
+
+        Raises:
+            ValueError: if one of them has another shape there, or none has such a name.
+        """
+        taken = {name: tensor for name, tensor in tensors.items() if name.startswith(part) and name in self.weights}
+        for name, tensor in taken.items():
+            if tensor.shape != self.weights[name].shape:
+                shapes = f"{tuple(tensor.shape)}, not {tuple(self.weights[name].shape)}"
+                raise ValueError(f"the weights are of another supernet: {name} has the shape {shapes}")
+            self.weights[name].copy_(tensor)
+        if not taken:
+            raise ValueError("the weights are of another supernet: none has a name of this one's")
+        return len(taken)
+
+    def forward(self, images: Tensor, genotype: Genotype) -> Any:
+        """Map images, (n, channels, h, w), to what one network puts out, such as logits, (n, classes)."""
+        return self.path(genotype).train(self.training)(images)
 
     def path(self, genotype: Genotype) -> nn.Module:
         """Return the network of a genotype with the weights of the supernet, which gradients reach, in training mode.
@@ -136,6 +167,7 @@ class Supernet(nn.Module):
         for module in network.modules():
             if isinstance(module, nn.BatchNorm2d):
                 _renew(module, like)
+        self._sharing.settle(network, like)
         return network
 
     def extract(self, genotype: Genotype) -> dict[str, Tensor]:
@@ -154,8 +186,20 @@ class Supernet(nn.Module):
 
     def _ghost(self, design: Any) -> nn.Module:
         """Build the network of a design with shapes and no numbers."""
-        with torch.device("meta"):
+        with torch.device("meta"), _Undrawn():
             return self._build(design, drop_path_keep=1.0, **self.size)
+
+
+class _Undrawn(TorchFunctionMode):
+    """Until the end of the block nothing is drawn: torch goes a long way to draw numbers that have no memory."""
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Sequence[type], args: Sequence[Any] = (), kwargs: Any = None
+    ) -> Any:
+        return args[0] if func in _DRAWING else func(*args, **(kwargs or {}))
+
+
+_DRAWING: Final = frozenset({Tensor.normal_, Tensor.uniform_})
 
 
 def _renew(norm: nn.BatchNorm2d, like: Tensor) -> None:

@@ -9,7 +9,15 @@ import pytest
 import torch
 from torch import nn
 
-from evo_nas.training.optimizers import SGD, AdamW, Optimizer, PathSGD, optimizer_of
+from evo_nas.training.optimizers import (
+    SGD,
+    AdamW,
+    Optimizer,
+    PathAdamW,
+    PathSGD,
+    optimizer_of,
+    path_optimizer_of,
+)
 from evo_nas.training.recipes import Recipe
 
 
@@ -56,15 +64,21 @@ def layers() -> nn.ModuleList:
     return nn.ModuleList(nn.Linear(3, 3) for _ in range(3)).double()
 
 
+@pytest.mark.parametrize("kind", ["sgd", "adamw"])
 @pytest.mark.parametrize("norm", [0.0, 0.5])
-def test_a_step_of_a_path_moves_its_weights_alone_as_torch_does(norm: float) -> None:
+def test_a_step_of_a_path_moves_its_weights_alone_as_torch_does(norm: float, kind: str) -> None:
     plain, mine = layers(), layers()
     groups = [
         {"params": [layer.weight for layer in plain], "weight_decay": 0.1},
         {"params": [layer.bias for layer in plain], "weight_decay": 0.0},
     ]
-    theirs = torch.optim.SGD(groups, lr=0.1, momentum=0.9)
-    ours = PathSGD(mine.parameters(), momentum=0.9, weight_decay=0.1, gradient_norm=norm)
+    recipe = Recipe(epochs=1, batch_size=2, learning_rate=0.1, weight_decay=0.1, gradient_norm=norm, optimizer=kind)
+    theirs: torch.optim.Optimizer = torch.optim.SGD(groups, lr=0.1, momentum=0.9)
+    if kind == "adamw":
+        theirs = torch.optim.AdamW(groups, lr=0.1)
+    ours = path_optimizer_of(recipe, mine.parameters())
+    assert type(ours) is (PathAdamW if kind == "adamw" else PathSGD)
+    assert ours.state() == {}
     for path in ((0, 1), (0, 2), (0, 1), (1, 2)):
         before = [parameter.detach().clone() for parameter in mine.parameters()]
         theirs.zero_grad()
@@ -81,7 +95,8 @@ def test_a_step_of_a_path_moves_its_weights_alone_as_torch_does(norm: float) -> 
         for index, (one, other) in enumerate(zip(mine.parameters(), plain.parameters(), strict=True)):
             torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-9)
             assert torch.equal(one, before[index]) == (index // 2 not in path)
-        ours.restore(ours.state())
+        assert set(ours.state()) == set(ours.expect_state())
+        ours.restore({name: tensor.clone() for name, tensor in ours.state().items()})
 
 
 @pytest.mark.parametrize("decay", [0.0, 0.01, 1.0])

@@ -258,6 +258,28 @@ def test_the_metric_is_the_fitness_and_the_accuracy_a_metric(tmp_path: Path) -> 
         proxy(tmp_path, class_weights="1,2")
 
 
+def test_of_several_trainings_all_is_a_mean_and_the_best_weights_are_kept(tmp_path: Path) -> None:
+    small = {"epochs": 1, "train_images": 256}
+    once = proxy(tmp_path, **small).evaluate(Job(1, GOOD, 0))
+    evaluator = proxy(tmp_path, Placement(device="cpu", keep_weights=True), trainings=3, **small)
+    each, kept = [], []
+    train, keep = evaluator._train, evaluator.keep
+    evaluator._train = lambda job, seed: each.append(train(job, seed)) or each[-1]  # type: ignore[method-assign]
+    evaluator.keep = lambda network, job: kept.append(network) or keep(network, job)  # type: ignore[method-assign]
+    told = evaluator.evaluate(Job(1, GOOD, 0))
+    scores = [one.curve[-1] for one in each]
+    assert len(set(scores)) == 3
+    assert scores[0] == once.fitness, "the first is the only one of an evaluation of one training"
+    assert told.fitness == told.curve[-1] == pytest.approx(np.mean(scores))
+    assert told.metrics["trainings_sd"] == pytest.approx(np.std(scores, ddof=1))
+    assert told.metrics["train_loss"] == pytest.approx(np.mean([one.metrics["train_loss"] for one in each]))
+    assert told.metrics["parameters"] == once.metrics["parameters"]
+    assert set(told.metrics) == set(evaluator.metrics)
+    assert kept == [each[int(np.argmax(scores))].network]
+    with pytest.raises(ValueError, match="early_stopping looks at one training a candidate"):
+        proxy(tmp_path, trainings=2, epochs=2, early_stopping="median")
+
+
 def test_a_small_folder_needs_no_settings(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EVO_NAS_CACHE", str(tmp_path / "cache"))
     evaluator = ProxyEvaluator(dataset="folder")

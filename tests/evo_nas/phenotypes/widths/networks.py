@@ -20,7 +20,8 @@ from genotypes.cell import CellPair
 from genotypes.zoo import CELLS
 
 TORCHVISION = ("resnet18", "mobilenet_v2", "densenet121", "efficientnet_b0", "shufflenet_v2_x1_0")
-SPACES = ("nasnet", "amoebanet", "darts", "pnas")
+SPACES = {"nasnet": 1, "amoebanet": 1, "darts": 2, "pnas": 3}
+"""Space -> the seed of its random cells."""
 
 
 class Odd(nn.Module):
@@ -84,7 +85,7 @@ def of_cells(cells: CellPair) -> nn.Module:
 
 CELL_NETWORKS: dict[str, Callable[[], nn.Module]] = {
     **{name: lambda cells=cells: of_cells(cells) for name, cells in CELLS.items()},
-    **{f"{s}-{seed}": lambda s=s, seed=seed: of_cells(random_cells(s, seed)) for s in SPACES for seed in (1, 2, 3)},
+    **{f"{s}-{seed}": lambda s=s, seed=seed: of_cells(random_cells(s, seed)) for s, seed in SPACES.items()},
 }
 OTHERS: dict[str, Callable[[], nn.Module]] = {
     **{name: partial(build_of_torchvision, name) for name in TORCHVISION},
