@@ -157,7 +157,7 @@ class RegularizedEvolution(SearchStrategy):
     def ask(self, population: Population, pending: Sequence[Proposal], rng: np.random.Generator) -> Proposal:
         """Propose a mutation of the winner of a tournament, or a random genotype while too few live."""
         if len(self._members) < self._size:
-            if (advised := self._find_donated(self._told + len(pending))) is not None:
+            if (advised := self._find_advice(self._told + len(pending))) is not None:
                 return Proposal(advised)
             return Proposal(self._new(self.space.sample(rng), pending, rng))
         with _deap_draws_from(rng):
@@ -187,7 +187,7 @@ class RegularizedEvolution(SearchStrategy):
             del self._members[0 if self.aging else self._loser(individual.memo, rng)]
         self._members.append(member)
 
-    def _find_donated(self, asked: int) -> Genotype | None:
+    def _find_advice(self, asked: int) -> Genotype | None:
         """Return the network of the donors that is proposed after so many asks, if one is."""
         index, is_random = divmod(asked, 2)
         if is_random or index >= len(self._donated) or is_misleading(self._advised, self._others):

@@ -1,19 +1,15 @@
-"""What a search learns from other runs before it begins: read for a new run, kept in its folder for a resumed one."""
+"""Knowledge of other runs for a search: read from their folders when it begins, from its own when it is resumed."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from evo_nas.config import RunConfig
-from evo_nas.errors import UsageError, calling
-from evo_nas.run.parts import Parts
+from evo_nas.errors import UsageError
+from evo_nas.run.parts import Parts, teach
 from evo_nas.storage.knowledge import read_donor, read_knowledge
 from evo_nas.storage.run_folder import RunFolder
-from genotypes.donor import Donor
-from strategies.catalogue import TAUGHT
 
 
 def gather_knowledge(config: RunConfig, parts: Parts, folder: Path | None = None) -> Parts:
@@ -38,7 +34,7 @@ def gather_knowledge(config: RunConfig, parts: Parts, folder: Path | None = None
                 file=sys.stderr,
             )
         donors.append(donor)
-    return _teach(parts, donors)
+    return teach(parts, donors)
 
 
 def restore_knowledge(config: RunConfig, parts: Parts, folder: RunFolder) -> Parts:
@@ -52,15 +48,4 @@ def restore_knowledge(config: RunConfig, parts: Parts, folder: RunFolder) -> Par
         return parts
     if not folder.knowledge.is_file() and not folder.history.exists():  # it was killed before it had any
         return gather_knowledge(config, parts, folder.path)
-    return _teach(parts, read_knowledge(folder, parts.space))
-
-
-def _teach(parts: Parts, donors: Sequence[Donor]) -> Parts:
-    if not donors:
-        return parts
-    try:
-        with calling(parts.strategy, "use_knowledge", ValueError):
-            parts.strategy.use_knowledge(parts.space, donors)
-    except ValueError as error:
-        raise UsageError(f"--warm-start: {error}; those that can are {', '.join(TAUGHT)}") from error
-    return replace(parts, donors=tuple(donors))
+    return teach(parts, read_knowledge(folder, parts.space))

@@ -36,7 +36,7 @@ from genotypes.registry import OptionError, Registry, option_types, options_of
 from genotypes.space import SearchSpace, check_space
 from genotypes.spaces.widths import WidthsSpace
 from strategies.base import SearchStrategy, check_strategy
-from strategies.catalogue import STRATEGIES
+from strategies.catalogue import STRATEGIES, TAUGHT
 from strategies.screen import Screened
 
 if TYPE_CHECKING:
@@ -208,6 +208,23 @@ def prepare(parts: Parts, folder: Path) -> None:
             parts.strategy.use_cost(parts.space, parts.evaluator.cost)
     except ValueError as error:
         raise UsageError(str(error)) from error
+
+
+def teach(parts: Parts, donors: Sequence[Donor]) -> Parts:
+    """Return the parts with what other runs found, if anything, which the strategy has taken.
+
+    Raises:
+        UsageError: if the strategy cannot learn from them.
+        PluginError: if it does not keep its contract.
+    """
+    if not donors:
+        return parts
+    try:
+        with calling(parts.strategy, "use_knowledge", ValueError):
+            parts.strategy.use_knowledge(parts.space, donors)
+    except ValueError as error:
+        raise UsageError(f"--warm-start: {error}; those that can are {', '.join(TAUGHT)}") from error
+    return replace(parts, donors=tuple(donors))
 
 
 def _refuse_missing_metrics(strategy: SearchStrategy, evaluator: Evaluator) -> None:
