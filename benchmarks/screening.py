@@ -1,14 +1,14 @@
-r"""Screened searches on cells of NAS-Bench-201: what the scores of real networks save in trials.
+r"""Searches with scores on cells of NAS-Bench-201: what the scores of real networks save in trials.
 
-    python -m benchmarks.screening --table nasbench201.csv.gz --data-dir DATA --out runs/screening
+    python -m benchmarks.screening --table nasbench201.csv.gz --data-dir DATA --out runs/screening --space whole
 
-Searches the 729 cells of three operations (:data:`OPS`), so that every cell that a search may ask for can be scored
-beforehand: each network once, as ``--screen`` does by default, into a file below ``--out``; the same command goes on
-where it stopped. Then searches look fitnesses up in the table. Every query counts.
+Searches look fitnesses up in the table; every query counts. Scores are those of real networks, at the sizes of
+``--screen``, each computed when a search first asks for it and kept in a file below ``--out``: the same command goes on
+where it stopped. ``--space fewer`` takes the 729 cells of three operations (:data:`OPS`), which need few scores.
 
 Prints the mean regret in percentage points, with its standard error over seeds, after some numbers of trials: without
-screening, with the best-scored of m proposals, and, to see what misleading scores cost, with scores that are shuffled
-among the cells, drawn anew for each seed, and with the worst-scored of m proposals.
+scores, through each way in which a strategy takes them, and, to see what misleading scores cost, with scores of other
+cells, drawn anew for each seed, and with the sign reversed.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import argparse
 import itertools
 import json
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Final
@@ -26,7 +26,6 @@ import numpy as np
 import pandas as pd
 
 from analysis.curves import Floats
-from benchmarks.truth_table import aggregate_places
 from evo_nas.errors import EvoNasError
 from evo_nas.evaluators.base import Job, Placement
 from evo_nas.evaluators.scores.evaluator import ScoresEvaluator
@@ -35,17 +34,24 @@ from genotypes.edge_cell import EDGE_NAMES, EdgeCell
 from genotypes.genotype import Genotype
 from genotypes.individual import Individual, Outcome
 from genotypes.population import Population
-from genotypes.space import Decision
+from genotypes.registry import option_types
+from genotypes.space import Decision, SearchSpace
 from genotypes.spaces.nasbench201 import NASBench201Space
-from strategies.base import SearchStrategy
+from strategies.base import Score, SearchStrategy
 from strategies.catalogue import STRATEGIES
-from strategies.screen import Rate, Screened
+from strategies.screen import Screened
 
 OPS: Final = ("none", "skip_connect", "nor_conv_3x3")
 """With these come cells within 0.5 points of the best of all 15,625, and dead ones."""
 
-LOOKS: Final = (10, 25, 50)
-"""Numbers of trials after which regret is read."""
+LOOKS: Final = (10, 25, 29, 50, 58)
+"""Numbers of trials after which regret is read: misleading scores may cost 15 % more trials."""
+
+KINDS: Final = ("true", "shuffled", "reversed")
+"""Scores of the cells themselves, of others, and of the other sign."""
+
+_OTHERS: Final = 1000
+"""Cells whose scores are given to others."""
 
 _DECISIONS: Final = tuple(Decision(edge, OPS) for edge in EDGE_NAMES)
 
@@ -67,63 +73,103 @@ class FewerCells(NASBench201Space):
         return EdgeCell(tuple([OPS[choice] for choice in genotype.choices]))
 
 
-SPACE: Final = FewerCells()
+SPACES: Final[Mapping[str, NASBench201Space]] = {"fewer": FewerCells(), "whole": NASBench201Space()}
+"""The two spaces, by their names on the command line."""
 
 
-def score_cells(given: argparse.Namespace) -> dict[str, Mapping[str, float]]:
-    """Return the scores of every cell, by its key; compute those that the file lacks.
+class ScoreTable:
+    """The scores of cells of real networks, computed when they are first asked for and kept in a file.
 
-    Cells that differ in edges that no signal passes have the same network, which is scored once.
+    Cells that differ in edges that no signal passes have the same network, which is scored once. Several processes may
+    share the file: a line is added at once.
     """
-    evaluator = ScoresEvaluator(dataset=given.dataset, image_size=given.image_size, cells_per_stack=given.cells)
-    evaluator.bind(SPACE, Placement(device="cpu", data_dir=given.data_dir))
-    make_folder(given.out)
-    evaluator.prepare(given.out)
-    path: Path = given.out / f"scores-{given.dataset}-{given.image_size}-{given.cells}.jsonl"
-    lines = path.read_text("utf-8").splitlines() if path.exists() else []
-    known = {row["network"]: row["scores"] for row in map(json.loads, lines)}
-    found = {}
-    for number, genotype in enumerate(every_genotype(), start=1):
-        network = str(SPACE.decode(genotype).edges(live_only=True))
-        if network not in known:
-            known[network] = dict(evaluator.score(genotype))
-            with path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps({"network": network, "scores": known[network]}) + "\n")
-            print(f"\rscores: cell {number} of {len(OPS) ** len(EDGE_NAMES)}", end="", file=sys.stderr)
-        found[SPACE.key(genotype)] = known[network]
-    print(file=sys.stderr)
-    return found
+
+    def __init__(self, given: argparse.Namespace) -> None:
+        self.space = SPACES[given.space]
+        self._evaluator = ScoresEvaluator(
+            dataset=given.dataset, image_size=given.image_size, cells_per_stack=given.cells
+        )
+        self._evaluator.bind(self.space, Placement(device="cpu", data_dir=given.data_dir, threads=1))
+        make_folder(given.out)
+        self._evaluator.prepare(given.out)
+        self._path: Path = given.out / f"scores-{given.dataset}-{given.image_size}-{given.cells}.jsonl"
+        lines = self._path.read_text("utf-8").splitlines() if self._path.exists() else []
+        self._known: dict[str, Mapping[str, float]] = {row["network"]: row["scores"] for row in map(json.loads, lines)}
+
+    def __call__(self, genotype: Genotype) -> dict[str, float]:
+        """Return the scores of a cell, as a search takes them."""
+        network = str(self.space.decode(genotype).edges(live_only=True))
+        if network not in self._known:
+            self._known[network] = {k: v for k, v in self._evaluator.rate(genotype).items() if np.isfinite(v)}
+            with self._path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps({"network": network, "scores": self._known[network]}) + "\n")
+            if len(self._known) % 10 == 0:
+                print(f"\rscored networks: {len(self._known)}", end="", file=sys.stderr)
+        return {name: self._known[network].get(name, np.nan) for name in self._evaluator.measures}
+
+    def mislead(self, kind: str, seed: int) -> Score:
+        """Return scores of one of :data:`KINDS`: as they are, of other cells, drawn by the seed, or of the other sign.
+
+        The other cells are a sample of :data:`_OTHERS`, so that they can all be scored.
+        """
+        if kind == "reversed":
+            return lambda genotype: {name: -value for name, value in self(genotype).items()}
+        if kind == "shuffled":
+            rng = np.random.default_rng(4)
+            others = [self.space.sample(rng) for _ in range(_OTHERS)]
+
+            def score(genotype: Genotype) -> dict[str, float]:
+                draw = np.random.default_rng([seed, 4, *genotype.choices]).integers(_OTHERS)
+                return self(others[draw])
+
+            return score
+        return self
 
 
-def every_genotype() -> Iterator[Genotype]:
-    """Yield all genotypes of the space."""
-    for choices in itertools.product(range(len(OPS)), repeat=len(EDGE_NAMES)):
-        yield Genotype(SPACE.spelling, choices)
+@dataclass(frozen=True)
+class Case:
+    """One line of the study: a strategy, through what it takes scores, and which."""
+
+    strategy: str
+    through: str
+    kind: str
+
+    def build(self, table: ScoreTable, seed: int) -> SearchStrategy:
+        """Return the strategy for a search with this seed."""
+        prior = {"prior": "scores"} if self.through == "prior" else {}
+        strategy = STRATEGIES.build(self.strategy, prior)
+        if self.through.startswith("screen"):
+            strategy = Screened(strategy, int(self.through.removeprefix("screen ")))
+        if strategy.wants_scores:
+            strategy.use_scores(table.mislead(self.kind, seed))
+        return strategy
 
 
-def rate_by(scores: Mapping[str, Mapping[str, float]], sign: float = 1.0) -> Rate:
-    """Return what rates genotypes by their places among each other, as :meth:`ScoresEvaluator.rate` does."""
-    measures = ScoresEvaluator.measures
+def list_cases(given: argparse.Namespace) -> Iterator[Case]:
+    """Yield the lines: each strategy without scores, and through each way with each kind of scores."""
+    for name in given.strategies:
+        yield Case(name, "-", "none")
+        ways = [f"screen {m}" for m in sorted(given.screens)]
+        if "prior" in option_types(STRATEGIES.find(name)):
+            ways.append("prior")
+        for way in ways:
+            # What bad scores cost is told of the way that listens to them most.
+            yield from (Case(name, way, kind) for kind in (KINDS if way == ways[-1] else KINDS[:1]))
 
-    def rate(genotypes: Sequence[Genotype]) -> list[float]:
-        rows = [scores[SPACE.key(genotype)] for genotype in genotypes]
-        total = aggregate_places([np.array([row.get(name, np.nan) for row in rows]) for name in measures])
-        return [sign * float(value) for value in total]
 
-    return rate
-
-
-def regrets(strategy: SearchStrategy, fitness: Mapping[str, float], trials: int, seed: int) -> Floats:
+def search(
+    strategy: SearchStrategy, space: SearchSpace, fitness: Mapping[str, float], trials: int, seed: int
+) -> Floats:
     """Return the regret after each trial of one search, (trials,), in the unit of the fitness."""
-    strategy = strategy.suited(SPACE)
+    strategy = strategy.suited(space)
     population = Population(strategy.window)
-    strategy.start(SPACE, np.random.default_rng([seed]))
+    strategy.start(space, np.random.default_rng([seed]))
     found = []
     for id in range(1, trials + 1):
         proposal = strategy.ask(population, (), np.random.default_rng([seed, id, 1]))
         if proposal is None:
             break
-        value = fitness[SPACE.key(proposal.genotype)]
+        value = fitness[space.key(proposal.genotype)]
         individual = Individual(id, proposal.genotype, Outcome.OK, value, proposal.parent, proposal.memo)
         population.add(individual)
         strategy.tell(individual, Job(id, proposal.genotype, seed).rng())
@@ -134,37 +180,26 @@ def regrets(strategy: SearchStrategy, fitness: Mapping[str, float], trials: int,
 
 
 def report(given: argparse.Namespace) -> Iterator[str]:
-    """Score the cells, search, and yield the lines of the table."""
+    """Search, and yield the lines of the table."""
     table = pd.read_csv(given.table)
     table = table.set_index(table.columns[0])
-    scores = score_cells(given)
-    keys = list(scores)
+    scores = ScoreTable(given)
+    keys = [key for key in table.index if _is_of(scores.space, key)]
     columns = {name: (table.loc[keys, name] / 100).to_dict() for name in given.columns}
-    yield f"| strategy | proposals | scores | trials |{'|'.join(f' {name} ' for name in columns)}|"
+    yield f"| strategy | through | scores | trials |{'|'.join(f' {name} ' for name in columns)}|"
     yield "|" + " --- |" * (4 + len(columns))
-    for name in given.strategies:
-        kinds: list[tuple[int, str]] = [(1, "none"), *((m, "true") for m in given.screens)]
-        kinds += [(max(given.screens), "shuffled"), (max(given.screens), "reversed")]
-        for proposals, kind in kinds:
-            curves = {column: [] for column in columns}  # type: dict[str, list[Floats]]
-            for seed, (column, fitness) in itertools.product(range(given.seeds), columns.items()):
-                strategy = _make(name, proposals, kind, scores, seed)
-                curves[column].append(regrets(strategy, fitness, max(LOOKS), seed))
-            for trials in LOOKS:
-                cells = [_spell([100 * curve[trials - 1] for curve in curves[column]]) for column in columns]
-                yield f"| `{name}` | {proposals} | {kind} | {trials} | {' | '.join(cells)} |"
+    for case in list_cases(given):
+        curves: dict[str, list[Floats]] = {column: [] for column in columns}
+        for seed, (column, fitness) in itertools.product(range(given.seeds), columns.items()):
+            strategy = case.build(scores, given.first_seed + seed)
+            curves[column].append(search(strategy, scores.space, fitness, max(LOOKS), given.first_seed + seed))
+        for trials in LOOKS:
+            cells = [_spell([100 * curve[trials - 1] for curve in curves[column]]) for column in columns]
+            yield f"| `{case.strategy}` | {case.through} | {case.kind} | {trials} | {' | '.join(cells)} |"
 
 
-def _make(name: str, proposals: int, kind: str, scores: Mapping[str, Mapping[str, float]], seed: int) -> SearchStrategy:
-    strategy = STRATEGIES.build(name, {})
-    if proposals == 1:
-        return strategy
-    order = list(scores)
-    if kind == "shuffled":
-        order = [order[index] for index in np.random.default_rng([seed, 4]).permutation(len(order))]
-    rate: Callable[[Sequence[Genotype]], Sequence[float]]
-    rate = rate_by(dict(zip(order, scores.values(), strict=True)), -1.0 if kind == "reversed" else 1.0)
-    return Screened(strategy, proposals, rate)
+def _is_of(space: NASBench201Space, architecture: str) -> bool:
+    return set(EdgeCell.parse(architecture).ops) <= set(space.decisions[0].options)
 
 
 def _spell(values: Sequence[float]) -> str:
@@ -179,10 +214,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--table", metavar="FILE", type=Path, required=True, help="CSV, architectures first")
     parser.add_argument("--out", metavar="DIR", type=Path, required=True, help="folder of the scores")
+    parser.add_argument("--space", choices=SPACES, default="fewer", help="cells of three operations, or all")
     parser.add_argument("--columns", nargs="+", default=["cifar10_val_12", "cifar100_val_12", "imagenet16_val_12"])
     parser.add_argument("--strategies", nargs="+", default=["random", "guided"], metavar="NAME")
-    parser.add_argument("--screens", nargs="+", type=int, default=[3, 10], metavar="M", help="(default: 3 10)")
+    parser.add_argument("--screens", nargs="*", type=int, default=[3, 10], metavar="M", help="(default: 3 10)")
     parser.add_argument("--seeds", type=int, default=30, metavar="N", help="(default: 30)")
+    parser.add_argument("--first-seed", type=int, default=0, metavar="K", help="(default: 0)")
     parser.add_argument("--dataset", default="cifar10", help="of the images (default: cifar10)")
     parser.add_argument("--data-dir", metavar="DIR", type=Path, help="where image sets lie")
     parser.add_argument("--image-size", type=int, default=16, help="of scored networks (default: 16)")

@@ -75,7 +75,8 @@ class SearchConfig:
     takes its fitness over, ``retrain`` trains it again, as Real et al. 2018 do. ``max_repeats`` asks in a row that need
     no training end the run as converged, ``max_consecutive_failures`` failed trainings in a row end it as failed.
     ``max_parameters`` and ``max_mult_adds`` (of one image), if not ``None``, refuse larger networks.
-    Of ``screen`` proposals of the strategy the one with the best scores before training is tried; ``None`` for one.
+    Of ``screen`` proposals of the strategy the one is tried that its scores before training speak for; ``None`` for
+    one.
     ``warm_start`` are run folders from which the strategy learns before it begins; they are kept as absolute paths.
 
     Raises:
@@ -93,7 +94,7 @@ class SearchConfig:
     max_parameters: int | None = option(None, "refuse networks with more parameters", "M")
     max_mult_adds: int | None = option(None, "refuse networks with more mult-adds per image", "M")
     max_consecutive_failures: int = option(10, "end after F failed trials in a row", "F")
-    screen: int | None = option(None, "try the best-scored of M proposals, without training the others", "M")
+    screen: int | None = option(None, "try one of M proposals, by what their scores let expect", "M")
     warm_start: tuple[str, ...] | None = option(
         None, "learn from other runs in the same space first: their trials count for nothing else", "RUN", is_list=True
     )
@@ -181,6 +182,7 @@ FLAGS: Final[Mapping[str, Mapping[str, Flag]]] = {
         "aging": Flag("evolution: the worst dies, not the oldest", is_off=True),
         "objective": Flag("evolution: accuracy, or pareto: the strategy's costs count too", "NAME", "accuracy"),
         "batch": Flag("rl: architectures per update of the controller", "B", "20"),
+        "prior": Flag("guided: none, or scores: it learns how far to trust those before training", "NAME", "none"),
     },
     "evaluator": {
         "dataset": Flag("cifar10, digits, folder, ...; with boxes plates, scenes, ...", "NAME", "by space"),

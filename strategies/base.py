@@ -15,6 +15,12 @@ from genotypes.plain import check_count, check_names, real
 from genotypes.population import Population
 from genotypes.space import SearchSpace
 
+Score = Callable[[Genotype], Mapping[str, float]]
+"""Scores a network without training it, a pure function: name -> number, higher for what is thought to be better.
+
+No finite number is the worst of all. A name that is left out is not known, and says nothing of the network.
+"""
+
 
 class SearchStrategy(ABC):
     """A way to choose what to evaluate next. It never sees evaluator, executor or history.
@@ -26,8 +32,8 @@ class SearchStrategy(ABC):
     The caller promises:
 
     * ``suited`` is called first, before anything is written, and the search uses the strategy that it returns; then
-      :attr:`window` is read; then ``use_cost`` is called; then ``use_knowledge``, if other searches are to be learned
-      from; then ``start``, once.
+      :attr:`window` is read; then ``use_cost`` is called, ``use_scores`` if :attr:`wants_scores`, and ``use_knowledge``
+      if other searches are to be learned from; then ``start``, once.
     * ``ask`` and ``tell`` each get a generator of their own, a function of the run's seed and of the id that the
       ask will get or the tell has. Nothing else may be drawn from.
     * an individual with a fitness carries the metrics that :attr:`needs` names.
@@ -116,6 +122,21 @@ class SearchStrategy(ABC):
             ValueError: if this strategy cannot learn from them; it says why.
         """
         raise ValueError(f"the strategy {self.name} does not learn from other runs")
+
+    @property
+    def wants_scores(self) -> bool:
+        """Whether this strategy is to be handed scores of candidates before they are tried; by default not.
+
+        A search of a space without networks is refused then.
+        """
+        return False
+
+    def use_scores(self, score: Score) -> None:  # noqa: B027
+        """Take what scores a network without training it; by default do without it.
+
+        A network takes a third of a second, and none when it is scored again. Candidates are scored in ``ask``, and
+        those that were told again where a search is resumed: both must be few.
+        """
 
     def start(self, space: SearchSpace, rng: np.random.Generator) -> None:
         """Prepare to search ``space``; by default store it as ``self.space``."""

@@ -9,22 +9,22 @@ from __future__ import annotations
 
 import bisect
 import itertools
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import ClassVar, Final
 
 import numpy as np
 
-from genotypes.genotype import Genotype, GenotypeError
+from genotypes.genotype import Genotype, GenotypeError, shorten
 from genotypes.individual import Cost, Individual, Proposal
 from genotypes.population import Population
 from genotypes.ranges import check_ranges
 from genotypes.space import SearchSpace
-from strategies.base import SearchStrategy
+from strategies.base import Score, SearchStrategy
 from strategies.models.gaussian_process import (
-    Array,
     Encoder,
     Features,
+    Kernel,
     Posterior,
     compute_expected_improvement,
     kernels,
@@ -32,6 +32,7 @@ from strategies.models.gaussian_process import (
     on_one_thread,
     scores,
 )
+from strategies.models.trust import FEWEST, FIRST_TRUST, TRUSTS, Array, Sample, note_weights
 
 _GROWTH: Final = 1.2
 """Factor by which the number of examples grows between two choices of the kernel."""
@@ -41,6 +42,20 @@ _MOST_LOOKS: Final = 200
 
 _LAST_RESORT: Final = 100
 """Random genotypes to look through for a new one where all children are known."""
+
+PRIORS: Final = ("none", "scores")
+
+_OPENERS: Final = 4
+"""Examples from which on the surrogate decides where there are scores."""
+
+_SCORED: Final = 24
+"""Candidates that are scored per ask, the most promising by what their scores are likely to be,"""
+
+_SCORED_STRANGERS: Final = 8
+"""and so many random ones."""
+
+_OF_SCORES: Final = Kernel(reach=0.5, span=1.0, choices=0.5, words=0.5, linear=1.0, noise=0.1)
+"""The kernel by which scores are predicted."""
 
 
 @dataclass
@@ -69,9 +84,13 @@ class GuidedEvolution(SearchStrategy):
     strangers: int = 50
     further: float = 0.3
     memory: int = 500
+    prior: str = "none"
 
     def __post_init__(self) -> None:
         self._allows: Callable[[Genotype], bool] = lambda genotype: True
+        self._score: Score | None = None
+        if self.prior not in PRIORS:
+            raise ValueError(f"prior must be {' or '.join(PRIORS)}, not {shorten(repr(self.prior))}")
         check_ranges(self, initial="[2, inf)", parents="[1, inf)", children="[1, inf)")
         check_ranges(self, strangers="[0, inf)", memory="[10, inf)", further="[0, 1)")
 
@@ -84,6 +103,15 @@ class GuidedEvolution(SearchStrategy):
         """Take what says which candidates are within the limits: of the others nothing can be learned."""
         self._allows = allows
 
+    @property
+    def wants_scores(self) -> bool:
+        """Whether scores are its prior."""
+        return self.prior == "scores"
+
+    def use_scores(self, score: Score) -> None:
+        """Take what scores candidates, if scores are its prior."""
+        self._score = score if self.wants_scores else None
+
     def start(self, space: SearchSpace, rng: np.random.Generator) -> None:
         """Draw the first candidates, and scale the distances between genotypes."""
         super().start(space, rng)
@@ -92,6 +120,10 @@ class GuidedEvolution(SearchStrategy):
         self._design = list(spread(space, self.initial, rng))
         self._grid = kernels(self._encode.has_words)
         self._kernel = self._grid[0]
+        self._sample: Sample | None = None
+        if self.wants_scores:
+            assert self._score is not None, "the caller hands scores over"
+            self._sample = self._lay_prior(self._score, rng)
         self._fitted = 0
         self._told = 0
         self._keys: set[str] = set()
@@ -107,7 +139,7 @@ class GuidedEvolution(SearchStrategy):
         if len(self._keys) >= self.space.size:
             return None
         asked = self._told + len(pending)
-        if asked < self.initial:
+        if asked < self.initial and (self._sample is None or len(self._examples) < _OPENERS):
             return Proposal(self._design[asked])
         if len(self._examples) < 2:
             samples = [self.space.sample(rng) for _ in range(_MOST_LOOKS)]
@@ -125,23 +157,49 @@ class GuidedEvolution(SearchStrategy):
                     break
         return proposal
 
-    def tell(self, individual: Individual, rng: np.random.Generator) -> None:
-        """Add the candidate to the examples; now and then choose the surrogate's kernel again."""
+    def tell(self, individual: Individual, rng: np.random.Generator) -> Mapping[str, float] | None:
+        """Add the candidate to the examples; now and then choose the surrogate's kernel again.
+
+        Then the weights of the scores are returned, where these are the prior.
+        """
         self._told += 1
         self._keys.add(self.space.key(individual.genotype))
         if individual.fitness is None:
-            return
-        features = self._encode([individual.genotype], examples=True)
+            return None
+        features = self._describe([individual.genotype], examples=True)
         self._features = features if self._features is None else self._features + features
         self._examples.append(individual)
         bisect.insort(self._best, (-individual.fitness, individual.id))
         if len(self._examples) > self.memory:
             self._forget()
-        if len(self._examples) >= max(2, _GROWTH * self._fitted) and self._fitted < self.memory:
-            self._fitted = len(self._examples)
-            with on_one_thread():
-                distances = self._encode.distances(self._features, self._features)
-                self._kernel = likeliest(self._grid, distances, self._targets())
+        fewest = 2 if self._sample is None else FEWEST
+        if len(self._examples) < max(fewest, _GROWTH * self._fitted) or self._fitted >= self.memory:
+            return None
+        self._fitted = len(self._examples)
+        with on_one_thread():
+            distances = self._encode.distances(self._features, self._features)
+            self._kernel = likeliest(self._grid, distances, self._targets())
+            if self._sample is None:
+                return None
+            posterior = Posterior.of(self._kernel, distances, self._targets())
+            return note_weights(self._sample, posterior.weigh_scores(distances))
+
+    def _lay_prior(self, score: Score, rng: np.random.Generator) -> Sample:
+        """Draw the sample by which scores are measured; every other one of the first candidates is its best."""
+        sample = Sample(self.space, score, rng)
+        with on_one_thread():
+            self._sampled = self._encode(sample.genotypes, examples=True).with_scores(sample.columns)
+        order = np.argsort(-sample.columns[:, 0], kind="stable")
+        best = [one for one in (sample.genotypes[index] for index in order) if self._allows(one)]
+        self._design = list(itertools.chain.from_iterable(zip(best, self._design, strict=False))) + self._design
+        self._grid = tuple(replace(kernel, trust=trust) for trust in TRUSTS for kernel in self._grid)
+        self._kernel = replace(self._kernel, trust=FIRST_TRUST)
+        return sample
+
+    def _describe(self, genotypes: Sequence[Genotype], *, examples: bool = False) -> Features:
+        """Encode genotypes, with their scores where these are the prior."""
+        features = self._encode(genotypes, examples=examples)
+        return features if self._sample is None else features.with_scores(self._sample.measure(genotypes))
 
     def _forget(self) -> None:
         """Drop the oldest example that is not among the better half."""
@@ -169,6 +227,8 @@ class GuidedEvolution(SearchStrategy):
             made.setdefault(child, parents[choice].id)
         for _ in range(self.strangers):
             made.setdefault(self.space.sample(rng), None)
+        for genotype in () if self._sample is None else self._sample.genotypes:
+            made.setdefault(genotype, None)
         return [Proposal(genotype, parent) for genotype, parent in made.items() if genotype not in told]
 
     def _rank(self, candidates: Sequence[Proposal], pending: Sequence[Genotype]) -> list[Proposal]:
@@ -180,15 +240,53 @@ class GuidedEvolution(SearchStrategy):
         with on_one_thread():
             posterior = Posterior.of(self._kernel, distances(features, features), targets)
             if pending:
-                waiting = self._encode(pending, examples=True)
+                waiting = self._describe(pending, examples=True)
                 targets = np.concatenate([targets, posterior.mean(distances(waiting, features))])
                 features = features + waiting
                 posterior = Posterior.of(self._kernel, distances(features, features), targets)
             incumbent = float(posterior.mean(distances(features, features)).max())
-            screened = self._encode([candidate.genotype for candidate in candidates])
+            if self._sample is not None:
+                candidates = self._preselect(candidates, pending, self._sample, posterior, features, incumbent)
+            screened = self._describe([candidate.genotype for candidate in candidates])
             mean, sd = posterior.mean_and_sd(distances(screened, features))
             worth = compute_expected_improvement(mean, sd, incumbent)
         return [candidates[index] for index in np.argsort(-worth, kind="stable")]
+
+    def _preselect(
+        self,
+        candidates: Sequence[Proposal],
+        pending: Sequence[Genotype],
+        sample: Sample,
+        posterior: Posterior,
+        features: Features,
+        incumbent: float,
+    ) -> list[Proposal]:
+        """Return the candidates that are worth scoring: few, because that is dear.
+
+        These are the sample, whose scores are known, the most promising by what their scores are likely to be, by a
+        Gaussian process of scores, and some strangers.
+        """
+        distances, sampled = self._encode.distances, set(sample.genotypes)
+        scored = [one for one in candidates if one.genotype in sampled]
+        others = [one for one in candidates if one.genotype not in sampled]
+        if not others:
+            return scored
+        known = self._sampled + features
+        assert known.scores is not None, "all of them have"
+        told, encoded = known.with_scores(None), self._encode([one.genotype for one in others])
+        likely = Posterior.of(_OF_SCORES, distances(told, told), known.scores).mean(distances(encoded, told))
+        mean, sd = posterior.mean_and_sd(distances(encoded.with_scores(likely), features))
+        order = np.argsort(-compute_expected_improvement(mean, sd, incumbent), kind="stable")
+        ranked = [others[index] for index in order]
+        strangers = [one for one in others if one.parent is None]
+        chosen = [*self._find_new(ranked, pending, _SCORED), *self._find_new(strangers, pending, _SCORED_STRANGERS)]
+        return [*scored, *dict.fromkeys(chosen)]
+
+    def _find_new(self, candidates: Sequence[Proposal], pending: Sequence[Genotype], most: int) -> list[Proposal]:
+        """Return the first so many that are not known and within the limits."""
+        known = self._keys | {self.space.key(genotype) for genotype in pending}
+        new = (one for one in candidates[:_MOST_LOOKS] if self.space.key(one.genotype) not in known)
+        return list(itertools.islice((one for one in new if self._allows(one.genotype)), most))
 
 
 def spread(space: SearchSpace, n: int, rng: np.random.Generator) -> Iterator[Genotype]:

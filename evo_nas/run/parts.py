@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 class Parts:
     """The three parts that a configuration names, built and bound to each other.
 
-    ``scorer`` rates proposals before they are tried, if they are screened. ``donors`` are what the strategy has learned
+    ``scorer`` scores candidates before they are tried, if the strategy wants scores. ``donors`` are what it has learned
     from other runs.
     """
 
@@ -134,10 +134,11 @@ def build(config: RunConfig) -> Parts:
     except ValueError as error:
         raise UsageError(str(error)) from error
     _refuse_missing_metrics(strategy, evaluator)
-    if config.run.screen is None:
+    if config.run.screen is not None:
+        strategy = Screened(strategy, config.run.screen)
+    if not strategy.wants_scores:
         return Parts(space, strategy, evaluator)
-    scorer = _build_scorer(config, space, evaluator)
-    return Parts(space, Screened(strategy, config.run.screen, scorer.rate), evaluator, scorer)
+    return Parts(space, strategy, evaluator, _build_scorer(config, space, strategy, evaluator))
 
 
 def build_pair(
@@ -157,13 +158,20 @@ def build_pair(
         check_space(built)
         suited = (STRATEGIES.build(strategy, options) if isinstance(strategy, str) else strategy).suited(built)
         check_strategy(suited)
+        if isinstance(strategy, str) and suited.wants_scores:
+            raise ValueError(
+                f"the strategy {strategy} wants scores, and there is no evaluator to compute them; build it yourself, "
+                "call its use_scores, and give the object"
+            )
         return built, suited
     except ValueError as error:
         raise UsageError(str(error)) from error
 
 
-def _build_scorer(config: RunConfig, space: SearchSpace, evaluator: Evaluator) -> ScoresEvaluator:
-    """Build what rates proposals: the evaluator itself if it scores, else one for the same images, on one core.
+def _build_scorer(
+    config: RunConfig, space: SearchSpace, strategy: SearchStrategy, evaluator: Evaluator
+) -> ScoresEvaluator:
+    """Build what scores candidates: the evaluator itself if it scores, else one for the same images, on one core.
 
     Raises:
         UsageError: if what is searched has no scores.
@@ -177,7 +185,8 @@ def _build_scorer(config: RunConfig, space: SearchSpace, evaluator: Evaluator) -
         scorer = ScoresEvaluator(dataset=dataset, seed=config.run.seed)
         scorer.bind(space, replace(placement(config.hardware), device="cpu", threads=1))
     except ValueError as error:
-        raise UsageError(f"--screen: {error}") from error
+        what = "--screen" if isinstance(strategy, Screened) else f"the prior of {strategy.name}"
+        raise UsageError(f"{what}: {error}") from error
     return scorer
 
 
@@ -206,6 +215,9 @@ def prepare(parts: Parts, folder: Path) -> None:
     try:
         with calling(parts.strategy, "use_cost", ValueError):
             parts.strategy.use_cost(parts.space, parts.evaluator.cost)
+        if parts.scorer is not None:
+            with calling(parts.strategy, "use_scores"):
+                parts.strategy.use_scores(parts.scorer.rate)
     except ValueError as error:
         raise UsageError(str(error)) from error
 

@@ -12,7 +12,7 @@ import itertools
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Final
 
@@ -26,8 +26,7 @@ from threadpoolctl import ThreadpoolController
 
 from genotypes.genotype import Genotype
 from genotypes.space import SearchSpace
-
-Array = NDArray[np.float64]
+from strategies.models.trust import NO_TRUST, Array, Trust
 
 _PAIRS: Final = 200
 """Random pairs of genotypes by which the typical distance between two bags of words is judged."""
@@ -39,7 +38,8 @@ class Kernel:
 
     The kernel is ``choices * exp(-h / reach) + words * exp(-w / span) + linear * (1 - h)``: h is the fraction of
     decisions that differ, w the squared distance of the bags of words, where that of random genotypes is 1 on
-    average. ``noise`` is the variance that the genotype does not explain. The fitnesses have variance 1.
+    average. ``noise`` is the variance that the genotype does not explain. The fitnesses have variance 1. Where
+    genotypes have scores, ``trust`` says what these add.
     """
 
     reach: float
@@ -48,11 +48,16 @@ class Kernel:
     words: float
     linear: float
     noise: float
+    trust: Trust = NO_TRUST
 
-    @property
-    def variance(self) -> float:
-        """The prior variance of one genotype."""
-        return self.choices + self.words + self.linear
+    def variances(self, distances: Distances) -> Array | float:
+        """Return the prior variances of n genotypes: an array of shape (n,), or the one of all."""
+        variance = self.choices + self.words + self.linear
+        return variance if distances.scores is None else variance + self.trust.variances(distances.scores[0])
+
+    def expect(self, distances: Distances) -> Array | float:
+        """Return the prior means of n genotypes: an array of shape (n,), or 0 for all."""
+        return 0.0 if distances.scores is None else self.trust.expect(distances.scores[0])
 
     def __call__(self, distances: Distances) -> Array:
         """Return the prior covariances at these distances; the same shape."""
@@ -61,6 +66,8 @@ class Kernel:
             covariance += self.choices * np.exp(-distances.choices / self.reach)
         if self.words:
             covariance += self.words * np.exp(-distances.words / self.span)
+        if distances.scores is not None:
+            covariance += self.trust.covariances(*distances.scores)
         return covariance
 
 
@@ -78,10 +85,14 @@ def kernels(with_words: bool) -> tuple[Kernel, ...]:
 
 @dataclass(frozen=True, slots=True)
 class Distances:
-    """The distances of n genotypes from m: two arrays of shape (n, m), see :class:`Kernel`."""
+    """The distances of n genotypes from m: two arrays of shape (n, m), see :class:`Kernel`.
+
+    ``scores`` are the columns of a :class:`strategies.models.trust.Ruler`, of the n and of the m, if they have any.
+    """
 
     choices: Array
     words: Array
+    scores: tuple[Array, Array] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,18 +100,21 @@ class Features:
     """The features of n genotypes.
 
     ``choices`` are one-hot, of shape (n, all options); ``words`` are counts, sparse, of shape (n, known words);
-    ``squares`` of shape (n,) sums the squared counts of all words, those of no other genotype included.
+    ``squares`` of shape (n,) sums the squared counts of all words, those of no other genotype included. ``scores`` are
+    the columns of a :class:`strategies.models.trust.Ruler`, if there are any.
     """
 
     choices: NDArray[np.float32]
     words: csr_array
     squares: Array
+    scores: Array | None = None
 
     def __len__(self) -> int:
         return len(self.choices)
 
     def __getitem__(self, rows: NDArray[np.intp]) -> Features:
-        return Features(self.choices[rows], self.words[rows], self.squares[rows])
+        scores = None if self.scores is None else self.scores[rows]
+        return Features(self.choices[rows], self.words[rows], self.squares[rows], scores)
 
     def __add__(self, others: Features) -> Features:
         width = max(self.words.shape[1], others.words.shape[1])
@@ -112,7 +126,12 @@ class Features:
             np.concatenate([self.choices, others.choices]),
             vstack(words, format="csr"),
             np.concatenate([self.squares, others.squares]),
+            None if self.scores is None or others.scores is None else np.concatenate([self.scores, others.scores]),
         )
+
+    def with_scores(self, scores: Array | None) -> Features:
+        """Return the same with these columns of scores, of shape (n, columns)."""
+        return replace(self, scores=scores)
 
 
 class Encoder:
@@ -159,7 +178,8 @@ class Encoder:
         width = min(a.words.shape[1], b.words.shape[1])
         products = (a.words[:, :width] @ b.words[:, :width].T).toarray()
         squares = a.squares[:, None] + b.squares[None, :]
-        return Distances(1.0 - same, np.maximum(squares - 2.0 * products, 0.0) / self._scale)
+        scores = None if a.scores is None or b.scores is None else (a.scores, b.scores)
+        return Distances(1.0 - same, np.maximum(squares - 2.0 * products, 0.0) / self._scale, scores)
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,19 +197,33 @@ class Posterior:
         """Condition on n examples, given their distances, (n, n), and their targets, (n,)."""
         covariance = kernel(distances) + kernel.noise * np.eye(len(targets))
         factor = np.asarray(np.linalg.cholesky(covariance), dtype=np.float64)
-        return cls(kernel, factor, cho_solve((factor, True), targets, check_finite=False))
+        return cls(kernel, factor, cho_solve((factor, True), targets - kernel.expect(distances), check_finite=False))
 
     def mean(self, distances: Distances) -> Array:
         """Return the expected targets of m genotypes, given their distances from the examples, (m, n)."""
-        mean: Array = self.kernel(distances) @ self.weights
+        mean: Array = self.kernel.expect(distances) + self.kernel(distances) @ self.weights
         return mean
 
     def mean_and_sd(self, distances: Distances) -> tuple[Array, Array]:
         """Return the expected targets of m genotypes and their standard deviations, both of shape (m,)."""
         covariances = self.kernel(distances)
         shares = solve_triangular(self.factor, covariances.T, lower=True, check_finite=False)
-        variances = np.maximum(self.kernel.variance - (shares**2).sum(0), 1e-9)
-        return covariances @ self.weights, np.sqrt(variances)
+        variances = np.maximum(self.kernel.variances(distances) - (shares**2).sum(0), 1e-9)
+        return self.kernel.expect(distances) + covariances @ self.weights, np.sqrt(variances)
+
+    def weigh_scores(self, distances: Distances) -> Array:
+        """Return the expected weights of the columns of scores, given the examples' distances, (n, n)."""
+        assert distances.scores is not None, "they have scores"
+        return self.kernel.trust.weigh(distances.scores[0], self.weights)
+
+    def draw(self, distances: Distances, among: Distances, rng: np.random.Generator) -> Array:
+        """Draw the targets of m genotypes together, (m,), given distances from the examples, (m, n), and (m, m)."""
+        covariances = self.kernel(distances)
+        shares = solve_triangular(self.factor, covariances.T, lower=True, check_finite=False)
+        values, vectors = np.linalg.eigh(self.kernel(among) - shares.T @ shares)
+        noise = vectors @ (np.sqrt(np.maximum(values, 0.0)) * rng.standard_normal(len(values)))
+        drawn: Array = self.kernel.expect(distances) + covariances @ self.weights + noise
+        return drawn
 
 
 def likeliest(candidates: Sequence[Kernel], distances: Distances, targets: Array) -> Kernel:
@@ -197,7 +231,7 @@ def likeliest(candidates: Sequence[Kernel], distances: Distances, targets: Array
 
     def surprise(kernel: Kernel) -> float:
         factor = np.linalg.cholesky(kernel(distances) + kernel.noise * np.eye(len(targets)))
-        whitened = solve_triangular(factor, targets, lower=True, check_finite=False)
+        whitened = solve_triangular(factor, targets - kernel.expect(distances), lower=True, check_finite=False)
         return float(0.5 * whitened @ whitened + np.log(np.diag(factor)).sum())
 
     return min(candidates, key=surprise)
@@ -209,6 +243,8 @@ def scores(fitnesses: Sequence[float]) -> Array:
     Only the order counts then: not how far the wrecks of a space lie below its good cells. The scores are the sum of
     the quantiles of a normal and of an exponential distribution, which keeps the best apart from the merely good.
     """
+    if not len(fitnesses):
+        return np.zeros(0)
     quantiles = (rankdata(fitnesses) - 0.5) / len(fitnesses)
     normal, exponential = ndtri(quantiles), -np.log1p(-quantiles)
     total = normal / (normal.std() or 1.0) + (exponential - exponential.mean()) / (exponential.std() or 1.0)

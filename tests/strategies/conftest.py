@@ -10,13 +10,20 @@ import pytest
 
 from evo_nas.evaluators.base import Job
 from evo_nas.evaluators.toy import ToyEvaluator
+from genotypes.genotype import Genotype
 from genotypes.individual import Individual, Outcome, Proposal
 from genotypes.population import Population
 from genotypes.space import SearchSpace
-from strategies.base import SearchStrategy
+from strategies.base import Score, SearchStrategy
 
 Fitness = Callable[[tuple[int, ...], int], float | None]
 """From the choices of a genotype and the id of its trial to a fitness, or to ``None`` for a failure."""
+
+
+def score_choices(genotype: Genotype) -> dict[str, float]:
+    """Return scores that tell genotypes apart, and one that has no value."""
+    first, *_, last = genotype.choices
+    return {"sum": float(sum(genotype.choices)), "ends": float(first - last), "broken": float("nan")}
 
 
 @dataclass
@@ -24,7 +31,8 @@ class Driver:
     """One search of one strategy, one trial at a time, with generators as the manager hands them out.
 
     Genotypes are worth what the toy landscape says, with its ``noise``, unless :meth:`run` is given a fitness; they
-    cost what it says. ``fails`` says which trials fail. ``notes`` holds what each tell returned.
+    cost what it says. ``fails`` says which trials fail. ``notes`` holds what each tell returned. A strategy that wants
+    scores has those of ``score``.
     """
 
     strategy: SearchStrategy
@@ -32,6 +40,7 @@ class Driver:
     seed: int = 0
     fails: Callable[[int], bool] = lambda id: False
     noise: float = 0.01
+    score: Score = score_choices
     individuals: list[Individual] = field(default_factory=list)
     notes: list[dict[str, float]] = field(default_factory=list)
 
@@ -40,6 +49,8 @@ class Driver:
         self.population = Population(self.strategy.window)
         self.toy = ToyEvaluator(self.noise)
         self.toy.bind(self.space)
+        if self.strategy.wants_scores:
+            self.strategy.use_scores(self.score)
         self.strategy.start(self.space, np.random.default_rng([self.seed]))
 
     def ask(self, id: int | None = None, pending: tuple[Proposal, ...] = ()) -> Proposal:

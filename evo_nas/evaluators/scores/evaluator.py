@@ -6,7 +6,7 @@ import hashlib
 import json
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Final
@@ -223,17 +223,14 @@ class ScoresEvaluator(Evaluator):
             },
         )
 
-    def rate(self, genotypes: Sequence[Genotype]) -> list[float]:
-        """Rate genotypes against each other by the ``measures``: the logarithms of their places, summed up.
+    def rate(self, genotype: Genotype) -> dict[str, float]:
+        """Return the ``measures`` of a network as a search takes them (:data:`strategies.base.Score`); it never raises.
 
-        It takes ``prepare`` and no yardstick. What was scored once is remembered; what cannot be built has the worst
-        places.
+        It takes ``prepare`` and no yardstick. What has no value is nan, what failed is left out; a network that cannot
+        be built has no value by any.
         """
-        from evo_nas.evaluators.scores.catalogue import place_among
-
-        rows = [self.score(genotype) for genotype in genotypes]
-        columns = [np.array([row.get(name, math.nan) for row in rows]) for name in self.measures]
-        return np.sum([np.log(place_among(column, column)) for column in columns], axis=0).tolist()  # type: ignore[no-any-return]
+        found = self.score(genotype)
+        return {name: found.get(name, math.nan) for name in self.measures if f"{name}_failed" not in found}
 
     def score(self, genotype: Genotype) -> Mapping[str, float]:
         """Return the scores of a network without any training, as metrics; computed once per process."""

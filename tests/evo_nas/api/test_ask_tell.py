@@ -101,6 +101,7 @@ def test_wrong_parts_are_refused() -> None:
         ((SPACE, "nothing"), {}, "nothing"),
         ((SPACE, "evolution"), {"population": 0}, "population"),
         ((SPACE, "random"), {"seed": -1}, "the seed is a whole number"),
+        ((SPACE, "guided"), {"prior": "scores"}, "wants scores, and there is no evaluator to compute them"),
     ]
     for arguments, options, message in wrong:
         with pytest.raises(UsageError, match=message):

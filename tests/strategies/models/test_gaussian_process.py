@@ -89,7 +89,7 @@ def test_every_kernel_is_a_covariance(space: SearchSpace) -> None:
     encoder, _, distances = encoded(space, n=40)
     for kernel in kernels(encoder.has_words):
         covariance = kernel(distances)
-        assert np.allclose(np.diag(covariance), kernel.variance)
+        assert np.allclose(np.diag(covariance), kernel.variances(distances))
         assert np.linalg.eigvalsh(covariance).min() > -1e-6
 
 
@@ -103,7 +103,7 @@ def test_the_posterior_is_that_of_the_textbook() -> None:
     inverse = np.linalg.inv(KERNEL(examples) + KERNEL.noise * np.eye(15))
     cross = KERNEL(across)
     assert np.allclose(mean, cross @ inverse @ targets)
-    assert np.allclose(sd**2, KERNEL.variance - np.einsum("ij,jk,ik->i", cross, inverse, cross))
+    assert np.allclose(sd**2, KERNEL.variances(across) - np.einsum("ij,jk,ik->i", cross, inverse, cross))
 
 
 def test_the_likeliest_kernel_has_the_largest_marginal_likelihood() -> None:
