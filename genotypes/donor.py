@@ -35,6 +35,15 @@ class Donor:
         order = sorted(range(len(self.genotypes)), key=lambda index: -self.fitnesses[index])
         return [self.genotypes[index] for index in order]
 
+    def limit(self, most: int) -> Donor:
+        """Return the donor with at most so many of its networks: one half are its best, the others the last told."""
+        if len(self.genotypes) <= most:
+            return self
+        order = sorted(range(len(self.genotypes)), key=lambda index: -self.fitnesses[index])
+        best, others = order[: most // 2], sorted(order[most // 2 :])
+        kept = sorted([*best, *others[len(best) - most :]])
+        return Donor(self.name, tuple(self.genotypes[i] for i in kept), tuple(self.fitnesses[i] for i in kept))
+
 
 def keep_spelling(donors: Iterable[Donor], spelling: str) -> list[Donor]:
     """Return the donors with their networks of one space alone; those that have none are left out."""

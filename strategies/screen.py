@@ -133,7 +133,7 @@ class Screened(SearchStrategy):
                 with on_one_thread():
                     self._kernel = likeliest(_KERNELS, _compare(columns, columns), self._targets())
                     weights = self._learn(columns).weigh_scores(_compare(columns, columns))
-                notes = note_weights(self._sample, weights)
+                notes = note_weights(self._sample.names, weights)
         return {**notes, **(self.strategy.tell(individual, rng) or {})}
 
     def _targets(self) -> Array:

@@ -59,19 +59,8 @@ def read_donor(path: Path, space: SearchSpace) -> tuple[Donor, int]:
             "from runs in the same space"
         )
     means = {key: sum(values) / len(values) for key, values in fitnesses.items()}
-    kept = _choose(means)
-    name = readable(path.absolute().name)
-    return Donor(name, tuple(genotypes[key] for key in kept), tuple(means[key] for key in kept)), len(foreign)
-
-
-def _choose(means: dict[str, float]) -> list[str]:
-    """Return the keys of the networks to keep, in the order told."""
-    if len(means) <= _KEPT:
-        return list(means)
-    best = set(sorted(means, key=lambda key: -means[key])[: _KEPT // 2])
-    others = [key for key in means if key not in best]
-    last = set(others[-(_KEPT - len(best)) :])
-    return [key for key in means if key in best or key in last]
+    donor = Donor(readable(path.absolute().name), tuple(genotypes.values()), tuple(means[key] for key in genotypes))
+    return donor.limit(_KEPT), len(foreign)
 
 
 def _contains(space: SearchSpace, genotype: Genotype) -> bool:

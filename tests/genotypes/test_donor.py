@@ -20,6 +20,15 @@ def test_the_best_come_first_and_of_equals_the_earlier_told() -> None:
     assert [str(one) for one in FIRST.list_best()] == ["x:1", "x:2", "x:0"]
 
 
+def test_a_large_donor_keeps_its_best_and_its_last_in_the_order_told() -> None:
+    large = donor(*((f"x:{n}", fitness) for n, fitness in enumerate((0.9, 0.1, 0.8, 0.2, 0.3, 0.4))))
+    small = large.limit(4)
+    assert [str(one) for one in small.genotypes] == ["x:0", "x:2", "x:4", "x:5"]
+    assert small.fitnesses == (0.9, 0.8, 0.3, 0.4)
+    assert large.limit(6) is large
+    assert [str(one) for one in large.limit(1).genotypes] == ["x:5"]
+
+
 def test_several_donors_take_turns_and_no_network_comes_twice() -> None:
     assert [str(one) for one in list_best_of_all([FIRST, SECOND])] == ["x:1", "x:2", "x:3", "x:0", "y:0"]
     assert list_best_of_all([]) == []

@@ -18,7 +18,7 @@ from strategies.screen import Screened
 
 SMALL: dict[str, dict[str, object]] = {
     "evolution": {"population": 16, "sample": 6},
-    "rl": {"batch": 8, "passes": 5},
+    "rl": {"batch": 8, "passes": 5, "hidden": 20, "learning_rate": 0.002},
     "pnas": {"beam": 12, "ensemble": 2, "epochs": 10},
     "guided": {"initial": 4, "children": 20, "strangers": 5},
 }
@@ -50,7 +50,7 @@ def build(name: str, *donors: Donor) -> SearchStrategy:
 def test_the_catalogue_knows_who_learns_from_other_runs() -> None:
     kinds = {name: STRATEGIES.find(name) for name in STRATEGIES}
     assert {n for n, kind in kinds.items() if kind.use_knowledge is not SearchStrategy.use_knowledge} == set(TAUGHT)
-    assert set(TAUGHT) <= set(SMALL)
+    assert set(SMALL) == set(TAUGHT)
 
 
 @pytest.mark.parametrize("name", ["random", "local"])
@@ -146,10 +146,30 @@ def test_pnas_goes_on_with_the_surrogate_that_knows_the_first_level(drive: Any) 
         assert search.strategy._surrogate is (taught if agrees else own)
 
 
+def test_guided_begins_with_the_donors_best_and_learns_the_sign_of_their_weight(drive: Any) -> None:
+    space = make_space("guided")
+    signs = {}
+    for sign in (1.0, -1.0):
+        donor = make_donor(space, 200, sign)
+        search = drive(build("guided", donor), space, noise=0.0).run(20)
+        assert [one.genotype for one in search.individuals[:4]] == donor.list_best()[:4]
+        last = search.updates[-1]
+        signs[sign] = last["weight_donors"] + last["weight_donor_1"]
+    assert signs[-1.0] < 0 < signs[1.0]
+
+
+def test_guided_has_one_prior() -> None:
+    space = make_space("guided")
+    strategy = STRATEGIES.build("guided", {"prior": "scores"}).suited(space)
+    with pytest.raises(ValueError, match="guided has one prior: scores, or other runs"):
+        strategy.use_knowledge(space, [make_donor(space)])
+
+
 def test_screening_hands_donors_on(drive: Any) -> None:
     space = make_space("evolution")
     donor = make_donor(space)
-    screened = Screened(STRATEGIES.build("evolution", SMALL["evolution"]), 3, lambda genotypes: [0.0] * len(genotypes))
+    screened = Screened(STRATEGIES.build("evolution", SMALL["evolution"]), 3)
+    screened.use_scores(lambda genotype: {"size": 1.0})
     screened = screened.suited(space)
     screened.use_knowledge(space, [donor])
     assert drive(screened, space).ask().genotype == donor.list_best()[0]
