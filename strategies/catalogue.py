@@ -19,6 +19,8 @@ STRATEGIES: Final = Registry(
         "guided": "strategies.guided:GuidedEvolution",
         "genetic": "strategies.genetic:GeneticSearch",
         "optuna": "strategies.optuna_sampler:OptunaSampler",
+        "nevergrad": "strategies.nevergrad_optimizer:NevergradOptimizer",
+        "hyperopt": "strategies.hyperopt_algorithm:HyperoptAlgorithm",
         "morphnet": "strategies.morphnet:MorphNet",
         "multiplier": "strategies.morphnet:Multiplier",
     },
