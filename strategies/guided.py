@@ -34,7 +34,7 @@ from strategies.models.gaussian_process import (
     scores,
 )
 from strategies.models.lessons import Lessons
-from strategies.models.trust import FEWEST, FIRST_TRUST, TRUSTS, Array, Sample, note_weights
+from strategies.models.trust import FIRST_TRUST, TRUSTS, Array, Sample, note_weights
 
 _GROWTH: Final = 1.2
 """Factor by which the number of examples grows between two choices of the kernel."""
@@ -56,8 +56,11 @@ _SCORED: Final = 24
 _SCORED_STRANGERS: Final = 8
 """and so many random ones."""
 
-_OF_SCORES: Final = Kernel(reach=0.5, span=1.0, choices=0.5, words=0.5, linear=1.0, noise=0.1)
-"""The kernel by which scores are predicted."""
+_BROAD: Final = Kernel(reach=0.5, span=1.0, choices=0.5, words=0.5, linear=1.0, noise=0.1)
+"""The kernel by which scores are predicted, and fitnesses until there is evidence."""
+
+_EVIDENCE: Final = 12
+"""Examples from which on the likelihood chooses the kernel where there are scores; by fewer it chooses badly."""
 
 
 @dataclass
@@ -191,7 +194,7 @@ class GuidedEvolution(SearchStrategy):
         bisect.insort(self._best, (-individual.fitness, individual.id))
         if len(self._examples) > self.memory:
             self._forget()
-        fewest = 2 if self._sample is None else FEWEST
+        fewest = 2 if self._sample is None else _EVIDENCE
         if len(self._examples) < max(fewest, _GROWTH * self._fitted) or self._fitted >= self.memory:
             return None
         self._fitted = len(self._examples)
@@ -218,7 +221,7 @@ class GuidedEvolution(SearchStrategy):
         pairs = itertools.zip_longest(allowed, between[: len(allowed)])
         self._design = [one for one in itertools.chain.from_iterable(pairs) if one is not None] + self._design
         self._grid = tuple(replace(kernel, trust=trust) for trust in TRUSTS for kernel in self._grid)
-        self._kernel = replace(self._kernel, trust=FIRST_TRUST)
+        self._kernel = replace(_BROAD, trust=FIRST_TRUST)
 
     def _describe(self, genotypes: Sequence[Genotype], *, examples: bool = False) -> Features:
         """Encode genotypes, with their scores where these are the prior."""
@@ -303,7 +306,7 @@ class GuidedEvolution(SearchStrategy):
         known = self._sampled + features
         assert known.scores is not None, "all of them have"
         told, encoded = known.with_scores(None), self._encode([one.genotype for one in others])
-        likely = Posterior.of(_OF_SCORES, distances(told, told), known.scores).mean(distances(encoded, told))
+        likely = Posterior.of(_BROAD, distances(told, told), known.scores).mean(distances(encoded, told))
         mean, sd = posterior.mean_and_sd(distances(encoded.with_scores(likely), features))
         order = np.argsort(-compute_expected_improvement(mean, sd, incumbent), kind="stable")
         ranked = [others[index] for index in order]

@@ -186,9 +186,6 @@ TRUSTS: Final = (
 )
 """Those among which the likelihood chooses."""
 
-FEWEST: Final = 6
-"""Examples from which on it does."""
-
 
 def note_weights(names: Sequence[str], weights: Array) -> dict[str, float]:
     """Return the expected weights of columns of these names as notes of a strategy."""
