@@ -19,7 +19,7 @@ from evo_nas.evaluators.tabular.published import BENCHMARKS
 from evo_nas.run.asking import measure_asks
 from evo_nas.run.parts import build
 from evo_nas.storage.study_record import file_name
-from evo_nas.study import RunResult, Study, list_open_tasks, open_study, plan_study, run_all
+from evo_nas.studies import RunResult, Study, list_open_tasks, open_study, plan_study, run_all
 from evo_nas.system.atomic import make_folder, write_whole
 from evo_nas.system.links import refuse_links
 from evo_nas.system.text import read_text
@@ -144,7 +144,7 @@ def run_table(plan: TablePlan, jobs: int, begin: Callable[[str, int, int], Calla
     hears of each that ends.
 
     Raises:
-        RunFolderError: as :func:`evo_nas.study.open_study` does.
+        RunFolderError: as :func:`evo_nas.studies.open_study` does.
         EvoNasError: if a worker process dies.
     """
     failed = 0

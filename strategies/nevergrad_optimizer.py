@@ -41,6 +41,7 @@ class NevergradOptimizer(SearchStrategy):
     """
 
     name: ClassVar[str] = "nevergrad"
+    names_parents: ClassVar[bool] = False
 
     optimizer: str = "NGOpt"
     ordered: bool = False

@@ -33,7 +33,7 @@ FLOORS = [
     {"evo_nas/api", "evo_nas/cli"},
     {"evo_nas/commands"},
     {"evo_nas/leaderboard"},
-    {"evo_nas/study"},
+    {"evo_nas/studies"},
     {"evo_nas/run"},
     {"evo_nas/signals", "evo_nas/listeners"},
     {"evo_nas/manager"},

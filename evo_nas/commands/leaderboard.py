@@ -17,7 +17,7 @@ from evo_nas.errors import StudyFailed, UsageError
 if TYPE_CHECKING:
     from analysis.comparison.leaderboard import Leaderboard
     from evo_nas.leaderboard import Competitor, TablePlan
-    from evo_nas.study import RunResult
+    from evo_nas.studies import RunResult
 
 _BUDGETS: Final = (25, 50, 100, 200)
 """Trials after which strategies are compared by default."""

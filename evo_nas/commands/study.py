@@ -20,7 +20,7 @@ from evo_nas.system.terminal import RenewedLine, duration
 from genotypes.genotype import shorten
 
 if TYPE_CHECKING:
-    from evo_nas.study import RunResult
+    from evo_nas.studies import RunResult
 
 _FAILURES_NAMED: Final = 10
 
@@ -52,7 +52,7 @@ def add_arguments(parser: Parser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Run what is missing of the study, and print its table."""
-    from evo_nas.study import list_open_tasks, open_study, plan_study, run_all
+    from evo_nas.studies import list_open_tasks, open_study, plan_study, run_all
 
     if not arguments.strategies:
         raise UsageError("name the strategies to compare with --strategies, as in --strategies random,evolution")

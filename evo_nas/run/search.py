@@ -110,7 +110,7 @@ def resume(
         prepare(parts, folder.path)
         check_memory(config.hardware, parts.evaluator)
         if folder.history.exists():
-            _lay_groundwork(parts.evaluator, listeners)
+            lay_groundwork(parts.evaluator, listeners)
             _check_surroundings(folder, parts)
             history = stack.enter_context(History.open(folder.history, locks=folder.has_locks, durable=durable))
         elif folder.log_file.exists():
@@ -133,7 +133,7 @@ def _begin(
     heeds_signals: bool,
 ) -> Run:
     """Search in a folder that has a configuration and nothing else yet."""
-    _lay_groundwork(parts.evaluator, listeners)
+    lay_groundwork(parts.evaluator, listeners)
     record = {**environment(), "space": parts.space.spelling, "data": _fingerprint(parts)}
     record["measure"] = parts.evaluator.measure.to_json()
     folder.write_environment(json.dumps(record, indent=2) + "\n")
@@ -142,7 +142,7 @@ def _begin(
     return _search_anywhere(config, folder, history, parts, listeners, durable, heeds_signals)
 
 
-def _lay_groundwork(evaluator: Evaluator, listeners: Sequence[Listener]) -> None:
+def lay_groundwork(evaluator: Evaluator, listeners: Sequence[Listener]) -> None:
     """Have the evaluator build what all trials need, while the listeners hear how far it is."""
 
     def announce(words: str) -> None:
