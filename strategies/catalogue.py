@@ -26,3 +26,6 @@ STRATEGIES: Final = Registry(
     },
 )
 """A new strategy is a file beside this one and a line here."""
+
+TAUGHT: Final = ("evolution", "rl", "pnas", "guided")
+"""Names of the strategies that learn from other runs: those that override ``use_knowledge``."""

@@ -7,6 +7,7 @@ from typing import ClassVar, Final, Self
 
 import numpy as np
 
+from genotypes.donor import Donor
 from genotypes.genotype import Genotype
 from genotypes.individual import Cost, Individual, Proposal
 from genotypes.population import Population
@@ -89,6 +90,10 @@ class Screened(SearchStrategy):
         self._allows = allows
         self.strategy.use_cost(space, cost, allows)
 
+    def use_knowledge(self, space: SearchSpace, donors: Sequence[Donor]) -> None:
+        """Hand it on."""
+        self.strategy.use_knowledge(space, donors)
+
     @property
     def wants_scores(self) -> bool:
         """It does."""
@@ -136,7 +141,7 @@ class Screened(SearchStrategy):
                 with on_one_thread():
                     self._kernel = likeliest(_KERNELS, _compare(columns, columns), self._targets())
                     weights = self._learn(columns).weigh_scores(_compare(columns, columns))
-                notes = note_weights(self._sample, weights)
+                notes = note_weights(self._sample.names, weights)
         return {**notes, **(self.strategy.tell(individual, rng) or {})}
 
     def _targets(self) -> Array:
