@@ -76,9 +76,12 @@ def test_the_python_of_the_readme_works(tmp_path: Path) -> None:
     assert out.count("nasnet:") == 5
 
 
-def test_a_loop_of_ones_own_searches_as_the_page_of_python_says(tmp_path: Path) -> None:
-    (code,) = blocks("docs/api.md", "python")
-    best, trials = run(tmp_path, sys.executable, "-c", code).stdout.split()
+def test_the_page_of_python_does_what_it_says(tmp_path: Path) -> None:
+    compared, loop = blocks("docs/api.md", "python")
+    *table, fitness = run(tmp_path, sys.executable, "-c", compared).stdout.splitlines()
+    assert {line.split()[1] for line in table[1:]} == {"random", "evolution"}
+    assert 0 < float(fitness) < 1
+    best, trials = run(tmp_path, sys.executable, "-c", loop).stdout.split()
     assert float(best) > 0.6
     assert trials == "40"
     assert (tmp_path / "search.json").stat().st_size > 1000

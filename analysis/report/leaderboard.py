@@ -9,19 +9,16 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
-from typing import Final
 
 import matplotlib as mpl
 import pandas as pd
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from analysis.comparison.leaderboard import Leaderboard
 from analysis.plots.files import save
 from analysis.plots.leaderboard import draw_ranking, draw_regrets
+from analysis.report.templates import make_environment, read_part
 from evo_nas.system.atomic import make_folder, write_whole
 from genotypes.genotype import printable
-
-_HERE: Final = Path(__file__).parent
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,11 +115,9 @@ def write_page(board: Leaderboard, folder: Path, command: Sequence[str]) -> list
         with mpl.rc_context({"svg.hashsalt": "evo_nas"}):
             figure.savefig(file, format="svg", facecolor="white", metadata={"Date": None})
         sources.append("data:image/svg+xml;base64," + base64.b64encode(file.getvalue()).decode())
-    environment = Environment(
-        loader=FileSystemLoader(_HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
+    environment = make_environment()
     page = environment.get_template("leaderboard.html").render(
-        style=(_HERE / "page.css").read_text("utf-8"),
+        style=read_part("page.css"),
         tables=list(dict.fromkeys(board.regrets["table"])),
         labels=board.order,
         notes=board.notes,

@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any, Final
 
 import matplotlib as mpl
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from matplotlib.figure import Figure
 
 from analysis.cells.chains import chains_figure
@@ -32,6 +31,7 @@ from analysis.palette import looks, mix
 from analysis.plots.files import figure_file
 from analysis.plots.widths import plot_widths
 from analysis.report.contents import TOP, report_of
+from analysis.report.templates import make_environment, read_part
 from evo_nas.system.atomic import make_folder, write_whole
 from evo_nas.system.terminal import duration
 from genotypes.genotype import printable, shorten
@@ -39,7 +39,6 @@ from genotypes.measure import Measure
 
 Row = Sequence["PageEntry"]
 
-_HERE: Final = Path(__file__).parent
 _ABREAST: Final = 3  # blocks beside each other: a cell that a phone can show
 _LARGEST: Final = 40  # blocks of a cell that is drawn
 _BRIGHTER: Final = 0.35  # share of white in a colour on a dark page
@@ -126,10 +125,8 @@ def write_report(
 
 def render(report: Mapping[str, Any], command: Sequence[str] = ()) -> str:
     """Write what :func:`~analysis.report.contents.report_of` gathered as HTML."""
-    environment = Environment(
-        loader=FileSystemLoader(_HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    script = (_HERE / "page.js").read_text("utf-8")
+    environment = make_environment()
+    script = read_part("page.js")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     styles = looks({group["label"]: group["strategy"] for group in report["groups"]})
     colours = [look.colour for look in styles.values()]
@@ -138,7 +135,7 @@ def render(report: Mapping[str, Any], command: Sequence[str] = ()) -> str:
         measure=Measure.from_json(report["measure"]).heading,
         title=_title([run["name"] for run in report["runs"]]),
         policy=f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{digest}'",
-        style=(_HERE / "page.css").read_text("utf-8"),
+        style=read_part("page.css"),
         script=script,
         colours=[(colour, _brighter(colour)) for colour in colours],
         data=embed(_gather_curves(report, [_dashes(look.dashes) for look in styles.values()])),

@@ -38,6 +38,9 @@ _PATIENCE: Final = 2.0
 """Seconds to wait for guards: for a lock that those of a run that was killed hold for an instant, until they have died,
 and for one that is to end."""
 
+_DESCRIPTORS: Final = 16
+"""Files that a start of a worker opens, some of them for a moment: queues, pipes, a socket."""
+
 _pickled: bytes | WorkersError = b""
 """The evaluator of a worker process, until its first job begins; or why there is none."""
 
@@ -137,6 +140,7 @@ class _Process:
 
     def __init__(self, context: Any, arguments: tuple[Any, ...]) -> None:
         with _starting(), _block_stop_signals():
+            _require_descriptors()
             self._loky = ProcessPoolExecutor(
                 max_workers=1, context=context, initializer=_start_worker, initargs=arguments
             )
@@ -227,6 +231,23 @@ def _starting() -> Iterator[None]:
         elif getattr(error, "errno", None) != errno.EMFILE and not _has_shared_memory():
             reason = f"shared memory (/dev/shm) cannot be written: {reason}"
         raise WorkersError(f"cannot start workers: {reason}; --executor serial --workers 1 needs none") from error
+
+
+def _require_descriptors() -> None:
+    """Raise unless as many files can be opened as a worker needs.
+
+    A start that fails halfway leaves the fork server with half a message, of which it prints a traceback.
+
+    Raises:
+        OSError: if too many are open.
+    """
+    opened: list[int] = []
+    try:
+        while len(opened) < _DESCRIPTORS:
+            opened.append(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
+    finally:
+        for descriptor in opened:
+            os.close(descriptor)
 
 
 def _has_shared_memory() -> bool:

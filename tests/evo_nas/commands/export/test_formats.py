@@ -137,7 +137,7 @@ ODD_PAIRS = {
 # The stand-alone module --------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("name", "macro"), zip(CELLS, itertools.cycle(MACROS), strict=False))
+@pytest.mark.parametrize(("name", "macro"), list(zip(CELLS, itertools.cycle(MACROS), strict=False)))
 def test_the_module_of_a_published_cell_computes_the_same(
     name: str, macro: str, imported: Callable[[str], ModuleType]
 ) -> None:
