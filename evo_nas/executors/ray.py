@@ -117,9 +117,23 @@ class _Actor:
         self._handle = handle
 
     def start(self, job: Job) -> tuple[Future[None], Future[Evaluation]]:
-        """Call two methods; the actor starts the second once it is up and has completed the first."""
-        begun, ended = self._handle.begin.remote(), self._handle.evaluate.remote(job)
-        return _translate(begun.future()), _translate(ended.future())
+        """Call two methods, the second once we know that the first, which is empty, has come back.
+
+        Called at once, the second could end the process before the answer to the first has left it: then a training
+        that kills its worker would be taken for a worker that does not start.
+        """
+        begun: Future[None] = _translate(self._handle.begin.remote().future())
+        ended: Future[Evaluation] = Future()
+
+        def go_on(done: Future[None]) -> None:
+            try:
+                done.result()
+                _hand_on(_translate(self._handle.evaluate.remote(job).future()), ended)
+            except Exception as error:
+                ended.set_exception(error)
+
+        begun.add_done_callback(go_on)
+        return begun, ended
 
     def kill(self) -> None:
         """Kill the process and its children through the cluster, or forget an actor that has no place yet."""
@@ -176,6 +190,18 @@ def _translate(future: Future[T]) -> Future[T]:
 
     future.add_done_callback(follow)
     return ours
+
+
+def _hand_on(source: Future[T], target: Future[T]) -> None:
+    """Let one future end as another does."""
+
+    def follow(done: Future[T]) -> None:
+        if (error := done.exception()) is None:
+            target.set_result(done.result())
+        else:
+            target.set_exception(error)
+
+    source.add_done_callback(follow)
 
 
 def _explain(error: BaseException) -> str:
