@@ -360,7 +360,21 @@ class PopulationManager:
         return self.reuse and pending.key in self._waiting
 
     def _job(self, pending: Pending) -> Job:
-        return Job(pending.id, pending.proposal.genotype, self.config.seed, pending.brief)
+        named = pending.proposal.parent if self.evaluator.inherits else None
+        parent = None if named is None else self.history.find_training(named)
+        return Job(pending.id, pending.proposal.genotype, self.config.seed, pending.brief, parent)
+
+    def list_heritable(self) -> set[int] | None:
+        """Return the trials whose weights a later training may inherit; ``None`` if those of all."""
+        if not self.evaluator.inherits:
+            return set()
+        with calling(self.strategy, "possible_parents"):
+            told = self.strategy.possible_parents()
+            ids = None if told is None else set(map(whole, told))
+        if ids is None:
+            return None
+        ids |= {pending.proposal.parent for pending in self._pending.values() if pending.proposal.parent is not None}
+        return {training for id in ids if (training := self.history.find_training(id)) is not None}
 
     def _end(self, id: int, evaluation: Evaluation) -> None:
         """Record a training that ended, and after it those that waited for its fitness; try again after a crash."""

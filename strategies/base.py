@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import ClassVar, Self
 
 import numpy as np
@@ -66,6 +66,16 @@ class SearchStrategy(ABC):
         A search whose evaluator does not measure them is refused.
         """
         return ()
+
+    names_parents: ClassVar[bool] = True
+    """Whether a proposal may name a parent. A search with inherited weights is refused where none does."""
+
+    def possible_parents(self) -> Collection[int] | None:
+        """Return the ids that a later ask may name as a parent, given what was told; ``None``, by default, for all.
+
+        The weights of others are removed where children inherit them. Each id was told; more of them cost only room.
+        """
+        return None
 
     @property
     def evaluator_options(self) -> Mapping[str, object]:

@@ -163,6 +163,10 @@ class RegularizedEvolution(SearchStrategy):
             del self._members[0 if self.aging else self._loser(individual.memo, rng)]
         self._members.append(member)
 
+    def possible_parents(self) -> list[int]:
+        """Return the members of the population."""
+        return [member.individual.id for member in self._members]
+
     def _loser(self, memo: tuple[float, ...], rng: np.random.Generator) -> int:
         """Return the position of the member that lost when the child was proposed, or of the worst of a new sample."""
         ids = [member.individual.id for member in self._members]

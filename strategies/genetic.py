@@ -157,6 +157,10 @@ class GeneticSearch(SearchStrategy):
         mean = -float(np.mean([worth for worth, _, _ in self._parents]))
         return {"round": self._told // self._size, "parents_mean": mean}
 
+    def possible_parents(self) -> list[int]:
+        """Return the parents of this round, and the best ever, of which those of the next are."""
+        return [id for _, id, _ in (*self._parents, *self._best)]
+
     def _mutate(self, rng: np.random.Generator) -> Proposal:
         """Draw each decision of a parent again with the mutation rate: a child of it and of a random genotype."""
         _, id, parent = self._draw(rng)

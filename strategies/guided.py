@@ -201,6 +201,11 @@ class GuidedEvolution(SearchStrategy):
         features = self._encode(genotypes, examples=examples)
         return features if self._sample is None else features.with_scores(self._sample.measure(genotypes))
 
+    def possible_parents(self) -> list[int]:
+        """Return the best examples; the better half is never dropped, so that only others can move up."""
+        kept = self.parents if self.parents <= self.memory // 2 else len(self._best)
+        return [id for _, id in self._best[:kept]]
+
     def _forget(self) -> None:
         """Drop the oldest example that is not among the better half."""
         assert self._features is not None

@@ -184,6 +184,7 @@ class Multiplier(_UnderBudget):
     """
 
     name: ClassVar[str] = "multiplier"
+    names_parents: ClassVar[bool] = False
 
     def start(self, space: SearchSpace, rng: np.random.Generator) -> None:
         """Start with nothing told."""

@@ -56,6 +56,7 @@ class OptunaSampler(SearchStrategy):
     """
 
     name: ClassVar[str] = "optuna"
+    names_parents: ClassVar[bool] = False
 
     sampler: str = "tpe"
     ordered: bool = False

@@ -79,6 +79,7 @@ class ProgressiveSearch(SearchStrategy):
         self._surrogate = Surrogate(space.last_block(space.blocks), self.predictor, self.ensemble, self.epochs, rng)
         self._told: dict[Genotype, Individual] = {}  # in the order told; strangers too, some may be proposed later
         self._level = 1
+        self._parents: list[int] = []  # of the level
         first = list(self._unique(Proposal(space.grow(None, way)) for way in self._ways(1)))
         if len(first) > self.beam:
             first = [first[i] for i in rng.permutation(len(first))]
@@ -105,6 +106,10 @@ class ProgressiveSearch(SearchStrategy):
             notes = self._end_of_level(rng) or notes
         return notes or None
 
+    def possible_parents(self) -> list[int]:
+        """Return the parents of this level, and its members, of which those of the next are."""
+        return [*self._parents, *(one.id for genotype, one in self._told.items() if genotype in self._members)]
+
     def _end_of_level(self, rng: np.random.Generator) -> dict[str, float]:
         """Start the next level, or the next candidates of this one if all its members failed."""
         lived = [one for one in self._told.values() if one.genotype in self._members and one.ok]
@@ -124,6 +129,7 @@ class ProgressiveSearch(SearchStrategy):
             lived.sort(key=lambda one: one.score, reverse=True)  # of equal ones the earlier told stays ahead
             self._level += 1
             self._candidates = self._children(lived[: self.beam])
+            self._parents = [one.id for one in lived[: self.beam]]
         self._take()
         return notes
 

@@ -18,6 +18,7 @@ class RandomSearch(SearchStrategy):
     """Uniform random search (Zoph et al. 2017, section 4.4: the same space, uniform instead of a softmax)."""
 
     name: ClassVar[str] = "random"
+    names_parents: ClassVar[bool] = False
 
     @property
     def lookback(self) -> int:

@@ -56,6 +56,7 @@ class PPOController(SearchStrategy):
     """
 
     name: ClassVar[str] = "rl"
+    names_parents: ClassVar[bool] = False
 
     batch: int = 20
     hidden: int = 100

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import ClassVar, Final, Self
 
 import numpy as np
@@ -49,6 +49,7 @@ class Screened(SearchStrategy):
     def __init__(self, strategy: SearchStrategy, proposals: int) -> None:
         check_range("proposals", proposals, "[2, inf)")
         self.strategy, self.proposals = strategy, proposals
+        self.names_parents = strategy.names_parents  # type: ignore[misc]  # it depends on the other one
         self._allows: Callable[[Genotype], bool] = lambda genotype: True
 
     @property
@@ -65,6 +66,10 @@ class Screened(SearchStrategy):
     def evaluator_options(self) -> Mapping[str, object]:
         """Those of the other strategy."""
         return self.strategy.evaluator_options
+
+    def possible_parents(self) -> Collection[int] | None:
+        """Return those of the other strategy."""
+        return self.strategy.possible_parents()
 
     def suited(self, space: SearchSpace) -> Self:
         """Return the screening of the strategy that suits the space."""

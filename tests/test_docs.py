@@ -73,10 +73,11 @@ def test_a_published_benchmark_is_searched_as_the_guide_says(tmp_path: Path) -> 
 
 
 def test_the_search_on_a_supernet_of_the_guide_works(tmp_path: Path) -> None:
-    running, showing = commands("docs/supernet.md")
+    running, showing, inheriting = commands("docs/supernet.md")
     budget = ("--trials", "3", "--set", "evaluator.epochs=1", "--set", "evaluator.train_images=64")
     run(tmp_path, sys.executable, *shlex.split(running)[1:], *budget)
     assert "3 ok" in run(tmp_path, sys.executable, *shlex.split(showing)[1:]).stdout
+    assert "3 ok" in run(tmp_path, sys.executable, *shlex.split(inheriting)[1:], *budget).stdout
 
 
 def test_the_study_of_the_guide_works(tmp_path: Path) -> None:

@@ -53,8 +53,8 @@ _LINE: Final = 1000  # characters of a message, at most
 class CellSource:
     """Cells, widths, a chain or a pyramid, what they are called, their genotype, and their fitness in a search, if any.
 
-    ``dataset`` and ``data_dir`` are the images that a run was searched on, where it says so; ``options`` the sizes of
-    its detectors. A neck that is no pyramid is a name.
+    ``trial`` is its id in a run. ``dataset`` and ``data_dir`` are the images that a run was searched on, where it says
+    so; ``options`` the sizes of its detectors. A neck that is no pyramid is a name.
     """
 
     design: CellPair | EdgeCell | Widths | Chain | Pyramid | str
@@ -64,6 +64,7 @@ class CellSource:
     dataset: str | None = None
     data_dir: Path | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
+    trial: int | None = None
 
     @property
     def cells(self) -> CellPair:
@@ -214,7 +215,7 @@ def _of_trial(path: Path, trial: TopTrial) -> CellSource:
         ) from error
     label = f"{shorten(path.resolve().name, 255)}-trial{trial.id}"
     genotype = trial.genotype if isinstance(trial.genotype, str) else None  # SQLite lets any column hold anything
-    return CellSource(design, label, genotype, trial.fitness, **_images(RunFolder(path)))
+    return CellSource(design, label, genotype, trial.fitness, **_images(RunFolder(path)), trial=trial.id)
 
 
 def _read_design(record: object) -> CellPair | EdgeCell | Widths | Chain | Pyramid:

@@ -6,6 +6,7 @@ import argparse
 import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,6 +27,7 @@ EPILOG = """\
 examples:
   python -m evo_nas train runs/RUN --preset cpu --data-dir DATA
   python -m evo_nas train runs/RUN --top 5 --preset cifar-short
+  python -m evo_nas train runs/RUN --top 2 --from supernet
   python -m evo_nas train --cell nasnet-a --size 6@768 --preset cifar-paper --device cuda
   python -m evo_nas train --cell nas-fpn --dataset plates
   python -m evo_nas train --neck fpn --backbone torchvision:resnet18 --dataset voc --data-dir DATA
@@ -57,7 +59,11 @@ def add_arguments(parser: Parser) -> None:
     parser.add_argument("--set", metavar="NAME=VALUE", action="append", default=[], help="set any number of the recipe")
     parser.add_argument("--seed", metavar="K", type=whole(2**62, 0), default=0, help="of everything random (0)")
     parser.add_argument(
-        "--from", dest="start", metavar="FILE", type=Path, help="begin with the weights of a safetensors file"
+        "--from",
+        dest="start",
+        metavar="FILE",
+        type=Path,
+        help="begin with the weights of a safetensors file; or `supernet`: of a run, with those that it found there",
     )
     parser.add_argument(
         "--train-dir", metavar="DIR", type=Path, help="folder of the training (default: runs/train-...)"
@@ -77,6 +83,7 @@ def _add_place(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Train, and print the results."""
     from evo_nas.commands.cell_sources import best_of_run, find_design
+    from evo_nas.commands.inherited import SUPERNET, write_heritage
     from evo_nas.commands.train_options import TrainOptions
     from evo_nas.commands.training_plan import (
         default_folder,
@@ -99,6 +106,9 @@ def run(arguments: argparse.Namespace) -> None:
             )
         },
     )
+    inherits = wanted.start == SUPERNET
+    if inherits and (arguments.source is None or not (Path(arguments.source) / "history.db").is_file()):
+        raise UsageError("--from supernet takes the weights that a run found on a supernet: name the folder of a run")
     if arguments.top is not None:
         if arguments.source is None or arguments.cell or arguments.trial:
             raise UsageError("--top takes the best of a run: name its folder, and no cell or trial")
@@ -106,7 +116,8 @@ def run(arguments: argparse.Namespace) -> None:
         sources = best_of_run(run, arguments.top)
         for each in sources:
             refuse_foreign(each.design, arguments.network)
-        tasks = plan_top(sources, wanted, arguments.device)
+        starts = write_heritage(run, sources, arguments.device) if inherits else []
+        tasks = plan_top(sources, wanted, arguments.device, starts)
         place = _place_of(arguments, sources[0])
         name = f"{run.resolve().name}-top{arguments.top}"
         path = arguments.train_dir or default_folder(name, tasks[0].dataset, wanted.seed)
@@ -115,6 +126,9 @@ def run(arguments: argparse.Namespace) -> None:
         named = arguments.source is not None or arguments.cell is not None or arguments.start is None
         named = named and not (arguments.neck and arguments.source is None and arguments.cell is None)
         source = find_design(arguments.source, arguments.cell, arguments.trial, arguments.network) if named else None
+        if inherits and source is not None:
+            (start,) = write_heritage(Path(arguments.source), [source], arguments.device)
+            wanted = replace(wanted, start=start)
         task = plan_training(source, wanted, arguments.device)
         place = _place_of(arguments, source)
         path = arguments.train_dir or default_folder(task.label, task.dataset, task.seed)

@@ -198,13 +198,18 @@ def train_one(task: TrainTask, path: Path, place: TrainPlacement, hear: OnEpoch)
     return train(task, path, place, lambda epoch, done: hear(task, epoch, done))
 
 
-def plan_top(sources: Sequence[CellSource], wanted: TrainOptions, device: str = "auto") -> list[TrainTask]:
+def plan_top(
+    sources: Sequence[CellSource], wanted: TrainOptions, device: str = "auto", starts: Sequence[Path] = ()
+) -> list[TrainTask]:
     """Plan the training of the best of a run, as :func:`evo_nas.commands.cell_sources.best_of_run` lists them.
+
+    ``starts`` are files of weights to begin with, one for each, if any.
 
     Raises:
         UsageError: as :func:`plan_training`; or if no validation images are held out, by which the winner is found.
     """
-    tasks = [plan_training(source, wanted, device) for source in sources]
+    each = [replace(wanted, start=start) for start in starts] if starts else [wanted] * len(sources)
+    tasks = [plan_training(source, one, device) for source, one in zip(sources, each, strict=True)]
     if not tasks[0].validation_images:
         raise UsageError("--top finds the winner by validation images: hold some out with --validation-images N")
     return tasks

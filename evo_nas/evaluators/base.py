@@ -27,12 +27,14 @@ class Job:
     """One genotype to evaluate: everything that the result may depend on.
 
     ``id`` counts asks from 1; ``seed`` is the seed of the run; ``brief`` is what :meth:`Evaluator.brief` gave.
+    ``parent`` is the trial that trained the network which was changed, if any; see :attr:`Evaluator.inherits`.
     """
 
     id: int
     genotype: Genotype
     seed: int
     brief: tuple[float, ...] = ()
+    parent: int | None = None
 
     def rng(self) -> np.random.Generator:
         """Make the generator of this training: a function of the run's seed and the id alone."""
@@ -90,6 +92,11 @@ class Evaluator(ABC):
 
     is_harmless: ClassVar[bool] = False
     """Whether no evaluation can hang, take its process down or eat its memory: then it needs no process of its own."""
+
+    @property
+    def inherits(self) -> bool:
+        """Whether evaluations begin with the weights of a job's parent, which are kept for that; by default not."""
+        return False
 
     network_metrics: ClassVar[tuple[str, ...]] = ("parameters", "mult_adds")
     """Metrics that belong to the network: it keeps them when it comes up again and its fitness is reused.

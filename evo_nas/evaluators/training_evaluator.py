@@ -9,7 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from evo_nas.evaluators.base import Evaluator, Job
+from evo_nas.errors import DataError, UsageError
+from evo_nas.evaluators.base import Evaluator, Job, weights_file
 from evo_nas.evaluators.stopping import RULES, stopping_rule
 from genotypes.genotype import Genotype
 from genotypes.individual import Cost, Evaluation, Outcome
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from evo_nas.evaluators.pace import Pace
+    from evo_nas.phenotypes.blueprint import Blueprint
     from evo_nas.training.loop import Epoch
     from evo_nas.training.recipes import Recipe
     from evo_nas.training.task import HeldData, Task
@@ -72,6 +74,11 @@ class TrainingEvaluator(Evaluator):
     ``cuda_graphs`` computes each step of a training as one graph, on a GPU, see :mod:`evo_nas.training.cuda_graphs`;
     elsewhere, and with paths that are dropped, nothing changes. Untested on CUDA hardware.
 
+    ``inherit`` lets a child begin with the weights that it shares with its parent, and train for a share of the epochs,
+    ``inherit_epochs``. The metric ``inherited`` says which share of its weights that was. A network without a parent,
+    or which shares nothing, is trained from scratch, for all epochs; so is one whose parent's weights are gone, which
+    the metric ``orphaned`` says. It needs a strategy that names parents, and goes with no stopping rule.
+
     ``early_stopping`` is a name of :data:`evo_nas.evaluators.stopping.RULES`: whether a training that falls behind is
     stopped before its last epoch. Its fitness is then the score that it had. ``stopping_epochs`` is the first epoch
     after which that may happen, ``stopping_trials`` and ``stopping_window`` how many trials decide, at least and at
@@ -89,6 +96,7 @@ class TrainingEvaluator(Evaluator):
     ranges: ClassVar[Mapping[str, str]] = {
         **dict.fromkeys(("trainings", "stopping_epochs", "stopping_trials", "stopping_window"), "[1, inf)"),
         "stopping_eta": "[2, inf)",
+        "inherit_epochs": "(0, 1]",
     }
     """The range of each option that has one, as :func:`genotypes.ranges.check_ranges` takes it."""
 
@@ -97,6 +105,8 @@ class TrainingEvaluator(Evaluator):
     trainings: int = 1
     latency: bool = False
     cuda_graphs: bool = False
+    inherit: bool = False
+    inherit_epochs: float = 0.5
     early_stopping: str = "none"
     stopping_epochs: int = 1
     stopping_trials: int = 10
@@ -108,6 +118,11 @@ class TrainingEvaluator(Evaluator):
         check_ranges(self, **self.ranges)
         if self.early_stopping not in RULES:
             raise ValueError(f"there is no stopping rule {self.early_stopping!r}; the rules are: {', '.join(RULES)}")
+        if self.inherit and self.early_stopping != "none":
+            raise ValueError(
+                "inherit goes with no stopping rule: curves that begin with inherited weights and such that do not "
+                "cannot be compared; leave early_stopping out"
+            )
 
     def fill(self, settings: Mapping[str, Any]) -> None:
         """Settle every option that was not given, as a preset has it; what is no option is passed over."""
@@ -135,8 +150,12 @@ class TrainingEvaluator(Evaluator):
 
     @property
     def metrics(self) -> tuple[str, ...]:
-        """Costs, loss and times; with ``latency`` what that is; with a stopping rule how far the training went."""
+        """Costs, loss and times; with ``latency`` what that is; with a stopping rule how far the training went.
+
+        With ``inherit`` how far, and which share of the weights was inherited.
+        """
         extent = () if self.early_stopping == "none" else ("epochs", "stopped")
+        extent = ("epochs", "inherited") if self.inherit else extent
         spread = () if self.trainings == 1 else ("trainings_sd",)
         costs = ("parameters", "mult_adds", "train_loss", "cpu_seconds", "train_seconds", "validation_seconds")
         known = (*costs, *spread)
@@ -154,6 +173,11 @@ class TrainingEvaluator(Evaluator):
     def brief(self, population: Population) -> tuple[float, ...]:
         """Return the thresholds of the stopping rule; nothing without one."""
         return () if self._rule is None else self._rule.brief(population)
+
+    @property
+    def inherits(self) -> bool:
+        """Whether a child begins with its parent's weights."""
+        return self.inherit
 
     @abstractmethod
     def build(self, genotype: Genotype, device: torch.device) -> nn.Module:
@@ -186,6 +210,10 @@ class TrainingEvaluator(Evaluator):
     def keep(self, network: nn.Module, job: Job) -> None:
         """Write the weights of a trained network, where the placement wants that; by default nowhere."""
 
+    def find_design(self, blueprint: Blueprint) -> object:
+        """Return the design by which networks share weights, of a blueprint that :meth:`keep` wrote."""
+        return blueprint.design
+
     def evaluate(self, job: Job) -> Evaluation:
         """Train the candidate and measure it; a loss that is no number ends the training at once.
 
@@ -206,7 +234,7 @@ class TrainingEvaluator(Evaluator):
             if not ended or one.curve[-1] > max(other.curve[-1] for other in ended):
                 best = one.network
             ended.append(replace(one, network=None))
-        if self.placement.keep_weights:
+        if self.placement.keep_weights or self.inherit:
             assert best is not None
             self.keep(best, job)
         curve = tuple(statistics.fmean(scores) for scores in zip(*(one.curve for one in ended), strict=True))
@@ -235,9 +263,11 @@ class TrainingEvaluator(Evaluator):
             network = self.build(job.genotype, loaded.device)
             cost = self.measure_cost(network)
             before = self.look(network)
+            heritage = self._inherit(network, job) if self.inherit else {}
             try:
                 generator = torch.Generator().manual_seed(seed)
-                training = Training(network, self.task(loaded), self.recipe(), generator, graphs=self.cuda_graphs)
+                recipe = self._shorten(self.recipe(), heritage)
+                training = Training(network, self.task(loaded), recipe, generator, graphs=self.cuda_graphs)
                 for epoch in training.epochs(loaded.train, loaded.validation):
                     history.append(epoch)  # one by one: those before a NaN are wanted too
                     if self._rule is not None and self._rule.stops(_curve(history), job.brief):
@@ -255,6 +285,7 @@ class TrainingEvaluator(Evaluator):
             **before,
             **self.add_metrics(history[-1].measures),
             **self._extent(len(history)),
+            **heritage,
         }
         return _Trained(_curve(history), metrics, network)
 
@@ -303,8 +334,34 @@ class TrainingEvaluator(Evaluator):
         return measure_latency(network, image, workers=self.placement.workers)
 
     def _extent(self, epochs: int) -> dict[str, float]:
-        """Return how far a training went, where trainings may be stopped."""
+        """Return how far a training went, where trainings may be stopped or shorter."""
+        if self.inherit:
+            return {"epochs": epochs}
         return {} if self._rule is None else {"epochs": epochs, "stopped": epochs < self._epochs}
+
+    def _inherit(self, network: nn.Module, job: Job) -> dict[str, float]:
+        """Let a network take over what it shares with its parent; return which share that is, and what is missing."""
+        if job.parent is None:
+            return {"inherited": 0.0}
+        from evo_nas.phenotypes.blueprint import load_whole
+        from evo_nas.phenotypes.kinds import brings_network
+        from evo_nas.phenotypes.shared.heredity import hand_down
+
+        try:
+            blueprint, tensors = load_whole(weights_file(self.directory, job.parent), getattr(self, "backbone", None))
+        except (DataError, UsageError):
+            return {"inherited": 0.0, "orphaned": 1.0}
+        if blueprint is None or brings_network(self.space):
+            return {"inherited": hand_down(network, None, tensors, None, None)}
+        own = self.space.decode(job.genotype)
+        design = self.find_design(blueprint)
+        return {"inherited": hand_down(network, own, tensors, blueprint.ghost(), design)}
+
+    def _shorten(self, recipe: Recipe, heritage: Mapping[str, float]) -> Recipe:
+        """Return the recipe of a network that has inherited so much."""
+        if not heritage.get("inherited"):
+            return recipe
+        return replace(recipe, epochs=max(1, round(self.inherit_epochs * recipe.epochs)))
 
 
 def _curve(history: Sequence[Epoch]) -> tuple[float, ...]:

@@ -99,6 +99,8 @@ class WidthsEvaluator(ProxyEvaluator):
         from evo_nas.phenotypes.widths.cost import RESOURCES
 
         check_ranges(self, **{name: self.ranges[name] for name in ("strength", "share", "floor", "threshold", "l1")})
+        if self.inherit:
+            raise ValueError("networks of other widths inherit no weights: leave inherit out, or search another space")
         if None not in (self.strength, self.share, self.threshold):
             raise ValueError("a share is reached by strength or by threshold: leave one of the three out")
         for what, value, known in (("resource", self.resource, RESOURCES), ("gates", self.gates, ("gamma", "lasso"))):

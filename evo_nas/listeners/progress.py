@@ -82,6 +82,9 @@ class Progress(Listener):
             self._failed += 1
             reason = (evaluation.error or "no reason given").strip().splitlines()[-1]
             self._say(f"trial {individual.id} failed ({evaluation.outcome}): {reason}", always=True)
+        if evaluation.metrics.get("orphaned"):
+            gone = f"the weights of its parent, trial {individual.parent}, are gone; it was trained from scratch"
+            self._say(f"trial {individual.id}: {gone}", always=True)
         self._say(self._words(trained), always=trained >= self.trials)
 
     def stopping(self, reason: Reason, running: int) -> None:

@@ -130,6 +130,11 @@ def build(config: RunConfig) -> Parts:
     except ValueError as error:
         raise UsageError(str(error)) from error
     _refuse_missing_metrics(strategy, evaluator)
+    if evaluator.inherits and not strategy.names_parents:
+        raise UsageError(
+            f"--inherit gives a child the weights of its parent, and the strategy {strategy.name} names no parents: "
+            "choose one that does, such as evolution, or leave --inherit out"
+        )
     if config.run.screen is not None:
         strategy = Screened(strategy, config.run.screen)
     if not strategy.wants_scores:

@@ -244,7 +244,11 @@ def _search(
         config.run,
         time_limit=hardware.time_limit,
         grace=hardware.grace,
-        listeners=[WeightKeeper(folder.path, hardware.keep_weights), *filter(None, [tensorboard]), *listeners],
+        listeners=[
+            WeightKeeper(folder.path, hardware.keep_weights, lambda: manager.list_heritable()),
+            *filter(None, [tensorboard]),
+            *listeners,
+        ],
         crashed=crashed,
     )
     folder.log("start", evo_nas=__version__, process=os.getpid(), trials=config.run.trials, asked=history.last_id)

@@ -303,6 +303,17 @@ class Replay:
         with explain_errors(self.path, row["id"]):
             return KnownResult(Outcome(row["outcome"]), row["fitness"], row["test"], metrics_of(row), row["error"])
 
+    def find_training(self, id: int) -> int | None:
+        """Return the trial in which the network of a trial was trained: its own, else the first success; or nothing."""
+        rows = self._rows(
+            "SELECT other.id AS id FROM trial AS one JOIN trial AS other ON other.key = one.key "
+            "WHERE one.id = ? AND other.seconds IS NOT NULL "
+            "ORDER BY other.id <> one.id, other.outcome <> 'ok', other.told LIMIT 1",
+            id,
+        )
+        row = next(rows, None)
+        return None if row is None else int(row["id"])
+
     def count_trainings(self) -> int:
         """Count the trainings that ended, failed ones included and retries not: what a budget of trials limits."""
         return int(self._one("SELECT count(*) FROM trial WHERE seconds IS NOT NULL"))

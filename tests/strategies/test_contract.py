@@ -123,6 +123,21 @@ def test_asks_are_valid_and_memos_finite(name: str, space: SearchSpace, drive: A
         assert all(np.isfinite(value) for value in notes.values())
 
 
+def test_a_parent_was_possible_ever_since_it_was_told(name: str, space: SearchSpace, drive: Any) -> None:
+    search, gone = drive(build(name), space), set[int]()
+    for _ in range(2 * TRIALS):
+        if (proposal := search.strategy.ask(search.population, (), np.random.default_rng(len(gone)))) is None:
+            break
+        assert proposal.parent is None or search.strategy.names_parents
+        assert proposal.parent not in gone, "its weights would have been removed"
+        search.tell(search.ended(len(search.individuals) + 1, proposal))
+        possible = search.strategy.possible_parents()
+        if possible is not None:
+            told = {one.id for one in search.individuals}
+            assert set(possible) <= told
+            gone |= told - set(possible)
+
+
 def test_ask_changes_nothing(name: str, space: SearchSpace, drive: Any, told: list[Individual]) -> None:
     search = drive(build(name), space)
     for id in range(100, 100 + TRIALS):

@@ -69,9 +69,7 @@ ONCE = {"rl": 1, "pnas": 4, "guided": 1, "optuna": 1, "local": 4, "genetic": 1, 
 """They are killed once each here, with so many workers; the soak does the rest."""
 TRIALS = {"multiplier": 1}
 """How many trials a strategy asks for that ends by itself."""
-PLACES = [
-    (strategy, workers) for strategy in STRATEGIES for workers in KILLS if ONCE.get(strategy, workers) == workers
-]
+PLACES = [(strategy, workers) for strategy in STRATEGIES for workers in KILLS if ONCE.get(strategy, workers) == workers]
 
 
 def test_every_strategy_of_the_catalogue_is_killed() -> None:

@@ -19,9 +19,9 @@ from evo_nas.errors import DataError, UsageError
 from evo_nas.evaluators.base import Job, Placement, weights_file
 from evo_nas.evaluators.detection.presets import NECK_OF_CHAINS, PRESETS, SUITED
 from evo_nas.evaluators.training_evaluator import OnDevice, TrainingEvaluator
-from evo_nas.phenotypes.blueprint import DetectorBlueprint, save_network
+from evo_nas.phenotypes.blueprint import Blueprint, DetectorBlueprint, save_network
 from evo_nas.phenotypes.kinds import kind_of
-from evo_nas.phenotypes.named import spell_chain
+from evo_nas.phenotypes.named import read_chain, spell_chain
 from evo_nas.phenotypes.neck import NECKS
 from evo_nas.training.precision import require_coco
 from evo_nas.training.recipes import OPTIMIZERS, RANGES, Recipe
@@ -238,6 +238,12 @@ class DetectionEvaluator(TrainingEvaluator):
     def add_metrics(self, measures: Mapping[str, float]) -> dict[str, float]:
         """Return all that was measured in the last epoch but for the AP itself, which is the fitness."""
         return {name: value for name, value in measures.items() if name != "ap"}
+
+    def find_design(self, blueprint: Blueprint) -> object:
+        """Return the chain of blocks that is the backbone, or the neck."""
+        assert isinstance(blueprint, DetectorBlueprint)
+        kind, _, name = blueprint.backbone.partition(":")
+        return read_chain(name) if kind == "chain" else blueprint.neck
 
     def keep(self, network: nn.Module, job: Job) -> None:
         """Keep the weights, with all that is needed to build the detector again."""

@@ -15,7 +15,7 @@ from evo_nas.errors import UsageError
 from evo_nas.evaluators.base import Evaluator, Job, Placement
 from evo_nas.evaluators.detection.evaluator import DetectionEvaluator
 from evo_nas.evaluators.groundwork import build_once, digest_of
-from evo_nas.evaluators.supernet.judges import KINDS, Judge, make_judge, size_of
+from evo_nas.evaluators.supernet.judges import AUTO, KINDS, Judge, make_judge, size_of
 from evo_nas.evaluators.supernet.presets import NATURAL, OF_DETECTORS, PRESETS
 from evo_nas.evaluators.supernet.pretraining import KINDS as PRETRAININGS
 from evo_nas.evaluators.supernet.pretraining import Pretraining, choose_dataset
@@ -57,8 +57,8 @@ class SupernetEvaluator(Evaluator):
 
     ``pretraining``, for detectors, is ``none``, or ``classification``: then the supernet of backbones is trained first,
     for ``pretraining_epochs``, to tell the classes of ``pretraining_dataset`` apart, images of ``pretraining_size``
-    pixels a side. That is what happens by default where
-    :data:`evo_nas.evaluators.supernet.presets.NATURAL` knows such images, or some are named.
+    pixels a side. ``auto`` is ``classification`` where :data:`evo_nas.evaluators.supernet.presets.NATURAL` knows such
+    images, or some are named. ``neck`` is ``auto``, which is that of DetNAS, or a name.
 
     The other options are those of :class:`evo_nas.evaluators.proxy.evaluator.ProxyEvaluator` or
     :class:`evo_nas.evaluators.detection.evaluator.DetectionEvaluator`, and have their defaults but for
@@ -77,7 +77,7 @@ class SupernetEvaluator(Evaluator):
     split_seed: int = 0
     image_size: int | None = None
     canvas: int | None = None
-    neck: str | None = None
+    neck: str = AUTO  # no None: "none" is a neck
     width: int | None = None
     depth: int | None = None
     finest_stride: int | None = None
@@ -97,7 +97,7 @@ class SupernetEvaluator(Evaluator):
     flip: bool | None = None
     cutout: int | None = None
     scale: float | None = None
-    pretraining: str | None = None
+    pretraining: str = AUTO
     pretraining_dataset: str | None = None
     pretraining_size: int | None = None
     pretraining_epochs: int | None = None
@@ -112,11 +112,12 @@ class SupernetEvaluator(Evaluator):
         check_ranges(self, pretraining_size="[8, 1024]", pretraining_epochs="[1, inf)")
         if self.sampling not in SAMPLINGS:
             raise ValueError(f"sampling must be one of {', '.join(SAMPLINGS)}, not {self.sampling!r}")
-        if self.pretraining not in (None, *PRETRAININGS):
+        if self.pretraining not in PRETRAININGS:
             raise ValueError(f"pretraining must be one of {', '.join(PRETRAININGS)}, not {self.pretraining!r}")
         self._judge = self._make_judge()
         self.dataset = self._judge.dataset
-        if not self._detects and (given := [name for name in _PRETRAINING if getattr(self, name) is not None]):
+        given = [name for name in _PRETRAINING if getattr(self, name) not in (None, AUTO)]
+        if given and not self._detects:
             raise ValueError(f"{given[0]} is for detectors, and {self.dataset} has no boxes: leave it out")
 
     @property
@@ -218,6 +219,20 @@ class SupernetEvaluator(Evaluator):
             },
         )
 
+    def write_path(self, genotype: Genotype, id: int) -> None:
+        """Write the weights of a path, its batch norms recalibrated, as those of the trial ``id`` of the run.
+
+        They are those of a network that stands alone, whose batch norms have a gamma of 1 and a beta of 0.
+        """
+        from evo_nas.training.devices import seed_torch
+        from evo_nas.training.recalibration import recalibrate
+
+        supernet, batches = self._load()
+        with seed_torch(self.seed, self._judge.device, self.placement.threads):
+            path = supernet.path(genotype)
+            recalibrate(path, batches)
+        self._judge.keep(path, Job(id, genotype, 0))
+
     def __getstate__(self) -> dict[str, Any]:
         """Leave the loaded supernet behind: a worker process loads it to its own device."""
         return {name: value for name, value in self.__dict__.items() if name != "_cache"}
@@ -229,7 +244,8 @@ class SupernetEvaluator(Evaluator):
     def _make_judge(self) -> Judge:
         """Return what knows images, sizes and costs, of the same options."""
         known = {field.name for kind in KINDS for field in fields(kind)}
-        return make_judge({field.name: getattr(self, field.name) for field in fields(self) if field.name in known})
+        options = {field.name: getattr(self, field.name) for field in fields(self) if field.name in known}
+        return make_judge({name: value for name, value in options.items() if value not in (None, AUTO)})
 
     def _take_over(self) -> None:
         """Take what the judge has settled."""
@@ -246,7 +262,8 @@ class SupernetEvaluator(Evaluator):
         """
         default = NATURAL.get(self.dataset or "")
         begins = self.pretraining_dataset or default
-        self.pretraining = self.pretraining or ("classification" if begins else "none")
+        if self.pretraining == AUTO:
+            self.pretraining = "classification" if begins else "none"
         self.pretraining_dataset = choose_dataset(self.pretraining, self.pretraining_dataset, default)
         if self.pretraining == "none":
             settings.pop("pretraining_epochs")
@@ -268,7 +285,7 @@ class SupernetEvaluator(Evaluator):
         settings = {field.name: getattr(self, field.name) for field in fields(self)}
         for name in ("preset", "recalibration_images", *_PRETRAINING):
             del settings[name]
-        settings = {name: value for name, value in settings.items() if value is not None}
+        settings = {name: value for name, value in settings.items() if value not in (None, AUTO)}
         begins = {} if (first := self._pretraining()) is None else {"pretraining": first.key()}
         data = self._judge.fingerprint()
         return {"format": FORMAT, "space": self.space.spelling, **settings, **begins, "data": data}

@@ -10,13 +10,16 @@ from evo_nas.data.boxes.catalogue import BOX_SETS
 from evo_nas.evaluators.detection.evaluator import DetectionEvaluator
 from evo_nas.evaluators.proxy.evaluator import ProxyEvaluator
 
+AUTO: Final = "auto"
+"""An option that is left to the images."""
+
 Judge = ProxyEvaluator | DetectionEvaluator
 
 KINDS: Final[tuple[type[Judge], type[Judge]]] = (ProxyEvaluator, DetectionEvaluator)
 
 
 def make_judge(options: Mapping[str, Any]) -> Judge:
-    """Return the judge of these options, of which those that are ``None`` were not given: the images decide which.
+    """Return the judge of the options that were given: the images decide which.
 
     Raises:
         ValueError: if an option is for the other one, unknown, or out of range.
@@ -24,11 +27,10 @@ def make_judge(options: Mapping[str, Any]) -> Judge:
     dataset = options.get("dataset")
     kind, other = reversed(KINDS) if dataset in BOX_SETS else KINDS
     known, strange = ({field.name for field in fields(one)} for one in (kind, other))
-    given = {name: value for name, value in options.items() if value is not None}
-    if misplaced := [name for name in given if name in strange - known]:
+    if misplaced := [name for name in options if name in strange - known]:
         whose, has = ("classifiers", "has boxes") if dataset in BOX_SETS else ("detectors", "has no boxes")
         raise ValueError(f"{misplaced[0]} is for {whose}, and {dataset or 'cifar10'} {has}: leave it out")
-    return kind(**{name: value for name, value in given.items() if name in known})
+    return kind(**{name: value for name, value in options.items() if name in known})
 
 
 def size_of(judge: Judge) -> dict[str, Any]:

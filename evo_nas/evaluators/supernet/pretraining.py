@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
     from evo_nas.training.loop import Examples
 
-KINDS: Final = ("none", "classification")
-"""What a supernet of detectors is trained for before it is trained for boxes."""
+KINDS: Final = ("auto", "none", "classification")
+"""What a supernet of detectors is trained for before it is trained for boxes; the images decide, or these."""
 
 RECIPE: Final = Recipe(epochs=1, batch_size=32, learning_rate=0.05, weight_decay=4e-5, padding=4)
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import product
 from typing import Final, cast
 
 from evo_nas.phenotypes.cell import BlockModule, CellModule
 from evo_nas.phenotypes.network import CellNetwork
 from evo_nas.phenotypes.plan import Layer, state_channels
-from evo_nas.phenotypes.shared.pieces import Piece, weights_of, whole
+from evo_nas.phenotypes.shared.pieces import Piece, is_of_norm, weights_of, whole
 from genotypes.cell import INPUTS, Block, Cell, CellPair, Edge
 from genotypes.space import SearchSpace
 from genotypes.spaces.blocks import BlockSpace
@@ -48,8 +48,12 @@ def _twice(cell: Cell, space: BlockSpace) -> CellPair:
     return CellPair(cell, cell, space.stacking)
 
 
-def place_cells(network: CellNetwork, cells: CellPair) -> Mapping[str, tuple[Piece, ...]]:
+def place_cells(
+    network: CellNetwork, cells: CellPair, names: Iterable[str] | None = None
+) -> Mapping[str, tuple[Piece, ...]]:
     """Return the pieces of each weight: own ones per cell of the network, block, side, state that is read, operation.
+
+    Or of ``names``, which may be those of batch norms too.
 
     A state that is concatenated is wider: what reads it has weights of its own. What fits the output of a cell before
     it, and the classifier, have a piece per state in that output.
@@ -60,7 +64,7 @@ def place_cells(network: CellNetwork, cells: CellPair) -> Mapping[str, tuple[Pie
         outputs.append(_put_out(layer))
     stem = len(outputs) - len(layers)
     pieces = {}
-    for name in weights_of(network):
+    for name in weights_of(network) if names is None else names:
         found = _PART.fullmatch(name)
         if name == "classifier.weight":
             pieces[name] = _cut(name, outputs[-1])
@@ -70,6 +74,8 @@ def place_cells(network: CellNetwork, cells: CellPair) -> Mapping[str, tuple[Pie
             index, part, rest = int(found[1]), found[2], found[3]
             if part == "blocks":
                 pieces[name] = whole(f"cells/{index}/{_name_in_block(network, index, rest)}")
+            elif is_of_norm(network, name):
+                pieces[name] = whole(name)
             else:
                 back = 1 if part == "fit_current" else layers[index].back
                 pieces[name] = _cut(name, outputs[stem + index - back])

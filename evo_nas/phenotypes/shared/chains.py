@@ -7,7 +7,7 @@ the other (DetNAS, section 3.3: the supernet is trained on images first, then on
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Final, cast
 
 from torch import Tensor, nn
@@ -24,10 +24,12 @@ TRUNK: Final = "trunk/"
 _BLOCK: Final = re.compile(r"trunk\.blocks\.(\d+)\.(.+)")
 
 
-def place_chain(network: nn.Module, chain: Chain) -> Mapping[str, tuple[Piece, ...]]:
-    """Return the pieces of each weight of a classifier or a detector: own ones per place and block."""
+def place_chain(
+    network: nn.Module, chain: Chain, names: Iterable[str] | None = None
+) -> Mapping[str, tuple[Piece, ...]]:
+    """Return the pieces of each weight of a classifier or a detector, or of ``names``: own ones per place and block."""
     pieces = {}
-    for path in weights_of(network):
+    for path in weights_of(network) if names is None else names:
         name = path.removeprefix("backbone.")
         found = _BLOCK.fullmatch(name)
         pieces[path] = whole(name if found is None else f"trunk/{found[1]}/{chain.blocks[int(found[1])]}/{found[2]}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 from evo_nas.phenotypes.edges import EdgeCellModule, EdgeNetwork
@@ -13,11 +13,13 @@ from genotypes.edge_cell import EdgeCell
 _EDGE: Final = re.compile(r"cells\.(\d+)\.edges\.(\d+)\.(.+)")
 
 
-def place_edges(network: EdgeNetwork, cell: EdgeCell) -> Mapping[str, tuple[Piece, ...]]:
-    """Return the pieces of each weight: own ones per cell of the network, edge and operation."""
+def place_edges(
+    network: EdgeNetwork, cell: EdgeCell, names: Iterable[str] | None = None
+) -> Mapping[str, tuple[Piece, ...]]:
+    """Return the pieces of each weight, or of ``names``: own ones per cell of the network, edge and operation."""
     edges = cell.edges()
     pieces = {}
-    for name in weights_of(network):
+    for name in weights_of(network) if names is None else names:
         found = _EDGE.fullmatch(name)
         if found is None:
             pieces[name] = whole(name)

@@ -17,6 +17,11 @@ class Piece(NamedTuple):
     channels: int = 0
 
 
+def is_of_norm(network: nn.Module, name: str) -> bool:
+    """Return whether a tensor of a network, by its name, belongs to a batch norm."""
+    return isinstance(network.get_submodule(name.rpartition(".")[0]), nn.BatchNorm2d)
+
+
 def weights_of(network: nn.Module) -> Iterator[str]:
     """Yield the names of a network's weights but for those of batch norms, which a supernet does without."""
     for prefix, module in network.named_modules():

@@ -29,14 +29,14 @@ class Sharing:
     """The way in which the networks of one kind of design share weights.
 
     ``cover`` yields designs that together have every weight that a network of the space can have. ``place`` maps a
-    network and its design to the pieces of each of its weights, by name. ``is_dead`` returns of a design whether no
-    image reaches its output. ``draw`` draws the weights of the layer at a path of a network, as those networks have
-    them. ``build`` builds the network of a design without memory; ``settle`` gives one what it needs beside weights and
-    batch norms, of the type and on the device of a tensor.
+    network and its design to the pieces of each of its weights, by name, or of the tensors that are named. ``is_dead``
+    returns of a design whether no image reaches its output. ``draw`` draws the weights of the layer at a path of a
+    network, as those networks have them. ``build`` builds the network of a design without memory; ``settle`` gives one
+    what it needs beside weights and batch norms, of the type and on the device of a tensor.
     """
 
     cover: Callable[[SearchSpace], Iterator[Any]]
-    place: Callable[[Any, Any], Mapping[str, tuple[Piece, ...]]]
+    place: Callable[..., Mapping[str, tuple[Piece, ...]]]
     is_dead: Callable[[Any], bool] = lambda design: False
     draw: Callable[[nn.Module, str], None] = lambda network, path: initialize(network.get_submodule(path))
     build: Callable[..., nn.Module] | None = None

@@ -148,7 +148,7 @@ def test_recalibration_moves_the_statistics_of_the_path_alone(cache: Path, tmp_p
             {"pretraining": "none"},
             "pretraining is none: leave pretraining_size out",
         ),
-        ({"pretraining": "boxes"}, "pretraining must be one of none, classification, not 'boxes'"),
+        ({"pretraining": "boxes"}, "pretraining must be one of auto, none, classification, not 'boxes'"),
         ({"pretraining_dataset": "plates"}, "there is no data set 'plates' to begin with; those are: "),
         (
             {"dataset": "voc", "pretraining": "classification"},
