@@ -111,6 +111,7 @@ def _describe(folder: RunFolder, reader: Any) -> tuple[TrackedRun, int]:
     """Return the run as trackers see it, and the P of "mean of the last P"."""
     from analysis.diversity import mean_window
     from analysis.frames import RunRecord
+    from evo_nas.commands.cell_sources import find_decisions
     from evo_nas.listeners.trackers.base import TrackedRun
     from evo_nas.storage.log import read_log
 
@@ -120,7 +121,7 @@ def _describe(folder: RunFolder, reader: Any) -> tuple[TrackedRun, int]:
     labels = {f"run.{name}": settings.pop(f"run.{name}") for name in BUDGET if f"run.{name}" in settings}
     labels |= {f"hardware.{name}": value for name, value in tables.get("hardware", {}).items()}
     began = read_log(folder.log_file).began
-    run = TrackedRun(folder.path, settings, labels, folder.measure(), reader, _draw, began)
+    run = TrackedRun(folder.path, settings, labels, folder.measure(), reader, _draw, find_decisions, began)
     return run, mean_window([RunRecord(folder.path.name, folder.history, tables)])
 
 

@@ -14,11 +14,12 @@ from evo_nas.storage.reader import HistoryReader
 from evo_nas.system.atomic import make_folder, write_whole
 from evo_nas.system.text import read_text
 from genotypes.measure import Measure
+from genotypes.space import Decision
 
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """How far a tracker is: the last event that it holds, and when that was, in seconds since 1970."""
+    """The last event that a tracker holds, and when that was, in seconds since 1970."""
 
     event: int
     at: float | None = None
@@ -37,7 +38,8 @@ class Incumbent:
 class TrackedRun:
     """A run as trackers see it: ``settings`` decide it, ``labels`` may change when it is resumed.
 
-    ``began`` is in seconds since 1970. ``draw`` turns the ``cell`` of a trial, a JSON text, into a PNG.
+    ``began`` is in seconds since 1970. ``draw`` turns the ``cell`` of a trial, a JSON text, into a PNG;
+    ``find_decisions`` returns those of a space by its spelling, none of a user's own.
     """
 
     path: Path
@@ -46,6 +48,7 @@ class TrackedRun:
     measure: Measure
     reader: HistoryReader
     draw: Callable[[str], bytes | None]
+    find_decisions: Callable[[str], Sequence[Decision]]
     began: float | None = None
 
     @property

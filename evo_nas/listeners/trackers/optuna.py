@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from functools import lru_cache
 from pathlib import Path
 from shutil import rmtree
 from tempfile import TemporaryDirectory
@@ -13,9 +12,7 @@ from typing import TYPE_CHECKING, Any
 from evo_nas.listeners.numbers import Entry
 from evo_nas.listeners.trackers.base import Sent, Tracker
 from evo_nas.system.atomic import make_folder
-from genotypes.catalogue import build_space
-from genotypes.genotype import Genotype, GenotypeError
-from genotypes.space import SearchSpace
+from genotypes.genotype import Genotype
 
 if TYPE_CHECKING:
     from optuna.artifacts import FileSystemArtifactStore
@@ -36,6 +33,7 @@ class OptunaStorage(Tracker):
     _artifacts: FileSystemArtifactStore
     _study: int
     _last: int
+    _distributions: dict[str, BaseDistribution]
 
     def open(self) -> Sent | None:
         """Open the journal, or make it."""
@@ -56,6 +54,7 @@ class OptunaStorage(Tracker):
         for name, value in {**self.run.settings, **self.run.labels}.items():
             if study.user_attrs.get(name, self) != (value := str(value)):
                 study.set_user_attr(name, value)
+        self._distributions = {}
         self._study = self._storage.get_study_id_from_name(self.run.name)
         trials = self._storage.get_all_trials(self._study, deepcopy=False)
         sent = [Sent(trial.user_attrs["event"], trial.user_attrs["told_at"]) for trial in trials[-1:]]
@@ -81,7 +80,7 @@ class OptunaStorage(Tracker):
         from optuna.trial import TrialState, create_trial
 
         told = entry.told
-        params, distributions = _find_choices(told.genotype)
+        params, distributions = self._find_choices(told.genotype)
         curve = self.run.reader.curve(told.id)
         trial = create_trial(
             state=TrialState.FAIL if told.fitness is None else TrialState.COMPLETE,
@@ -129,21 +128,15 @@ class OptunaStorage(Tracker):
                     )
         return dict(storage.get_trial(id).system_attrs)
 
+    def _find_choices(self, text: str) -> tuple[dict[str, str], dict[str, BaseDistribution]]:
+        """Return the choices of a genotype, and what could be chosen, by decision; none of a space that is not ours."""
+        from optuna.distributions import CategoricalDistribution
 
-def _find_choices(text: str) -> tuple[dict[str, str], dict[str, BaseDistribution]]:
-    """Return the choices of a genotype, and what could be chosen, by decision; none of a space that is not ours."""
-    genotype = Genotype.parse(text)
-    try:
-        space, distributions = _describe_space(genotype.space)
-    except GenotypeError:
-        return {}, {}
-    choices = zip(space.decisions, genotype.choices, strict=True)
-    return {decision.name: decision.options[choice] for decision, choice in choices}, distributions
-
-
-@lru_cache(maxsize=4)
-def _describe_space(spelling: str) -> tuple[SearchSpace, dict[str, BaseDistribution]]:
-    from optuna.distributions import CategoricalDistribution
-
-    space = build_space(spelling)
-    return space, {each.name: CategoricalDistribution(each.options) for each in space.decisions}
+        genotype = Genotype.parse(text)
+        decisions = self.run.find_decisions(genotype.space)
+        for each in decisions:
+            if each.name not in self._distributions:
+                self._distributions[each.name] = CategoricalDistribution(each.options)
+        choices = zip(decisions, genotype.choices, strict=False)
+        params = {decision.name: decision.options[choice] for decision, choice in choices}
+        return params, self._distributions if params else {}

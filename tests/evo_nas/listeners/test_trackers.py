@@ -202,7 +202,7 @@ def ask(history: History, id: int) -> None:
 
 def follow(tmp_path: Path, reader: HistoryReader) -> tuple[Fake, Follower, list[str]]:
     warnings: list[str] = []
-    run = TrackedRun(tmp_path, {}, {}, ACCURACY, reader, lambda cell: None)
+    run = TrackedRun(tmp_path, {}, {}, ACCURACY, reader, lambda cell: None, lambda space: ())
     fake = Fake(run)
     return fake, Follower(run, fake, 100, warnings.append), warnings
 
