@@ -12,7 +12,7 @@ unexport PYTHONDONTWRITEBYTECODE
 DEMO := runs/demo-$(shell date +%Y%m%d-%H%M%S)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo check test browser docs crash lint format clean
+.PHONY: help demo check test browser docs notebooks crash lint format clean
 
 help: ## list these commands
 	@grep -E '^[a-z]+:.* ## ' $(firstword $(MAKEFILE_LIST)) | sed -E 's/^([a-z]+):.* ## /\1\t/' | \
@@ -40,6 +40,10 @@ docs: $(BIN)/python ## the documentation as a site in build/site: strict, search
 	$(PIP) 'mkdocs-material>=9.6' 'mkdocstrings[python]>=0.30'
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
 	@echo "build/site/index.html; with search: $(BIN)/python -m http.server --directory build/site"
+
+notebooks: $(DEVELOPER_READY) ## execute docs/notebooks and keep them with their outputs in build/notebooks: minutes
+	$(PIP) 'jupytext>=1.16' 'nbclient>=0.10' 'ipykernel>=6.29'
+	$(BIN)/python .ci/notebooks.py
 
 crash: $(DEVELOPER_READY) ## cut the power at 2,000 moments of searches, trainings and outputs: minutes, needs a C compiler
 	$(BIN)/python -m benchmarks.crash --states 2000

@@ -31,6 +31,8 @@ STRATEGY_COLOURS: Final[dict[str, str]] = {
     "morphnet": "#e69f00",
     "multiplier": "#8b5a2b",
     "genetic": "#9030f0",
+    "nevergrad": "#1e0096",
+    "hyperopt": "#691e1e",
 }
 """The colours of our own strategies, the same in every picture."""
 

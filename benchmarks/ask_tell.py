@@ -10,16 +10,13 @@ toy landscape, noise included. For the long run:
 from __future__ import annotations
 
 import argparse
-import time
+from collections import deque
 from collections.abc import Callable, Sequence
+from itertools import islice
 
-import numpy as np
-
-from evo_nas.evaluators.base import Job
 from evo_nas.evaluators.toy import ToyEvaluator
+from evo_nas.run.asking import measure_asks, measure_milliseconds
 from genotypes.catalogue import build_space
-from genotypes.individual import Individual, Outcome, Proposal
-from genotypes.population import Population
 from genotypes.space import SearchSpace
 from strategies.base import SearchStrategy
 from strategies.catalogue import STRATEGIES
@@ -28,18 +25,11 @@ WINDOW = 500
 """The mean at n trials is that of so many trials before it, or of all n."""
 
 
-def processor_milliseconds(work: Callable[[], object]) -> float:
-    """Return what a piece of work takes of this process."""
-    began = time.process_time()
-    work()
-    return 1000 * (time.process_time() - began)
-
-
 def measure(
     strategy: SearchStrategy,
     space: SearchSpace,
     trials: Sequence[int],
-    cost: Callable[[Callable[[], object]], float] = processor_milliseconds,
+    cost: Callable[[Callable[[], object]], float] = measure_milliseconds,
     seed: int = 0,
 ) -> list[float]:
     """Return the mean cost of ask plus tell up to each of these numbers of trials, which ascend.
@@ -47,24 +37,13 @@ def measure(
     A search that ends by itself has no more numbers.
     """
     strategy = strategy.suited(space)
-    population = Population(strategy.window)
     toy = ToyEvaluator()
     toy.bind(space)
-    strategy.start(space, np.random.default_rng([seed]))
-    spent: list[float] = []
     means: list[float] = []
-    for id in range(1, trials[-1] + 1):
-        for_ask, for_tell = (np.random.default_rng([seed, id, event]) for event in (1, 2))
-        proposals: list[Proposal | None] = []
-        asked = cost(lambda: proposals.append(strategy.ask(population, (), for_ask)))  # noqa: B023  # called at once
-        (proposal,) = proposals
-        if proposal is None:
-            break
-        fitness = toy.evaluate(Job(id, proposal.genotype, seed)).fitness
-        individual = Individual(id, proposal.genotype, Outcome.OK, fitness, proposal.parent, proposal.memo)
-        population.add(individual)
-        spent.append(asked + cost(lambda: strategy.tell(individual, for_tell)))  # noqa: B023
-        del spent[:-WINDOW]
+    spent: deque[float] = deque(maxlen=WINDOW)
+    asks = measure_asks(strategy, space, toy, cost, seed)
+    for id, milliseconds in enumerate(islice(asks, trials[-1]), start=1):
+        spent.append(milliseconds)
         if id in trials:
             means.append(sum(spent) / len(spent))
     return means

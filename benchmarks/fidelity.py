@@ -42,7 +42,7 @@ from evo_nas.run.search import resume, start
 from evo_nas.signals import EXIT_CODES, EndedAtOnce
 from evo_nas.storage.endings import WHY
 from evo_nas.storage.run_folder import RunFolder
-from evo_nas.study import is_finished
+from evo_nas.studies import is_finished
 from evo_nas.system.terminal import duration
 from genotypes.genotype import Genotype
 from genotypes.individual import Proposal

@@ -66,6 +66,8 @@ OPTIONS: dict[str, dict[str, object]] = {
     "guided": {"initial": 5, "children": 20, "strangers": 5, "memory": 10},
     "genetic": {"population": 8, "parents": 3},
     "optuna": {"memory": 10},
+    "nevergrad": {},
+    "hyperopt": {"memory": 25},
     "morphnet": {},
     "multiplier": {},
 }

@@ -93,12 +93,15 @@ class ScoreTable:
         make_folder(given.out)
         self._evaluator.prepare(given.out)
         self._path: Path = given.out / f"scores-{given.dataset}-{given.image_size}-{given.cells}.jsonl"
-        lines = self._path.read_text("utf-8").splitlines() if self._path.exists() else []
-        self._known: dict[str, Mapping[str, float]] = {row["network"]: row["scores"] for row in map(json.loads, lines)}
+        self._known: dict[str, Mapping[str, float]] = {}
+        self._read = 0
+        self._take_up()
 
     def __call__(self, genotype: Genotype) -> dict[str, float]:
         """Return the scores of a cell, as a search takes them."""
         network = str(self.space.decode(genotype).edges(live_only=True))
+        if network not in self._known:
+            self._take_up()
         if network not in self._known:
             self._known[network] = {k: v for k, v in self._evaluator.rate(genotype).items() if np.isfinite(v)}
             with self._path.open("a", encoding="utf-8") as file:
@@ -106,6 +109,18 @@ class ScoreTable:
             if len(self._known) % 10 == 0:
                 print(f"\rscored networks: {len(self._known)}", end="", file=sys.stderr)
         return {name: self._known[network].get(name, np.nan) for name in self._evaluator.measures}
+
+    def _take_up(self) -> None:
+        """Read what is new in the file, by this process or another."""
+        if self._path.exists():
+            with self._path.open("rb") as file:
+                file.seek(self._read)
+                lines = file.read().splitlines(keepends=True)
+            for line in lines:
+                if line.endswith(b"\n"):
+                    row = json.loads(line)
+                    self._known[row["network"]] = row["scores"]
+                    self._read += len(line)
 
     def mislead(self, kind: str, seed: int) -> Score:
         """Return scores of one of :data:`KINDS`: as they are, of other cells, drawn by the seed, or of the other sign.

@@ -6,6 +6,8 @@ Everything that a notebook needs::
     trials = evo_nas.load_history(run)  # a DataFrame; load_metrics(run) has what else was measured
     evo_nas.plot("mean", run)
     evo_nas.compare([run, "runs/other"])
+    evo_nas.study("random,evolution", dataset="digits", trials=50, seeds=5)
+    evo_nas.evaluate(run.best.genotype, dataset="digits", seed=1)
     evo_nas.train(run, preset="cpu")
     evo_nas.predict("runs/train-A/best.safetensors", "photos")  # or detect, with the weights of a detector
     evo_nas.export(run, format="json")
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
     from evo_nas.api.networks import detect, export, predict, train
     from evo_nas.api.runs import Run
     from evo_nas.api.searches import resume, search
+    from evo_nas.api.studies import evaluate, study
 
 __all__ = [
     "AskTell",
@@ -43,6 +46,7 @@ __all__ = [
     "__version__",
     "compare",
     "detect",
+    "evaluate",
     "export",
     "load_history",
     "load_metrics",
@@ -50,6 +54,7 @@ __all__ = [
     "predict",
     "resume",
     "search",
+    "study",
     "train",
 ]
 
@@ -58,6 +63,7 @@ _HOMES = {
     "Run": ("evo_nas.api.runs", "Run"),
     "compare": ("analysis.plots.compare_report", "compare_runs"),
     "detect": ("evo_nas.api.networks", "detect"),
+    "evaluate": ("evo_nas.api.studies", "evaluate"),
     "export": ("evo_nas.api.networks", "export"),
     "load_history": ("analysis.frames", "load_history"),
     "load_metrics": ("analysis.frames", "load_metrics"),
@@ -65,6 +71,7 @@ _HOMES = {
     "predict": ("evo_nas.api.networks", "predict"),
     "resume": ("evo_nas.api.searches", "resume"),
     "search": ("evo_nas.api.searches", "search"),
+    "study": ("evo_nas.api.studies", "study"),
     "train": ("evo_nas.api.networks", "train"),
 }
 

@@ -28,6 +28,7 @@ COMMANDS: Final = {
     "run": ("run", "search: start a new run"),
     "doctor": ("doctor.command", "say what a search would use, how long it takes, and what to change"),
     "study": ("study", "compare strategies over many seeds"),
+    "leaderboard": ("leaderboard", "compare strategies of many libraries on many published tables"),
     "resume": ("resume", "continue a run where it stopped"),
     "show": ("show", "print the best cells of a run"),
     "status": ("status", "say how far a run is, or how it ended"),

@@ -39,7 +39,8 @@ class Flag:
     """The flag of an option: what the help and the reference page say of it, and how it is read.
 
     Without a ``metavar`` it is a switch, and with ``is_off`` one that can only switch off: ``--no-aging``. ``default``
-    is what holds without the flag, where the default value of the field does not say it. ``is_time`` takes ``2h30m``.
+    is what holds without the flag, where the default value of the field does not say it. ``is_time`` takes ``2h30m``,
+    and ``is_list`` several words.
     """
 
     help: str
@@ -47,6 +48,7 @@ class Flag:
     default: str | None = None
     is_off: bool = False
     is_time: bool = False
+    is_list: bool = False
 
 
 def option(value: Any, help: str, metavar: str | None = None, **details: Any) -> Any:
@@ -76,9 +78,10 @@ class SearchConfig:
     ``max_parameters`` and ``max_mult_adds`` (of one image), if not ``None``, refuse larger networks.
     Of ``screen`` proposals of the strategy the one is tried that its scores before training speak for; ``None`` for
     one.
+    ``warm_start`` are run folders from which the strategy learns before it begins; they are kept as absolute paths.
 
     Raises:
-        ValueError: if a number is out of range or ``repeats`` is neither.
+        ValueError: if a number is out of range, ``repeats`` is neither, or a run to learn from is named twice.
     """
 
     strategy: str = option("evolution", "a name of `list strategies`, or package.module:Class", "NAME", default=None)
@@ -93,6 +96,9 @@ class SearchConfig:
     max_mult_adds: int | None = option(None, "refuse networks with more mult-adds per image", "M")
     max_consecutive_failures: int = option(10, "end after F failed trials in a row", "F")
     screen: int | None = option(None, "try one of M proposals, by what their scores let expect", "M")
+    warm_start: tuple[str, ...] | None = option(
+        None, "learn from other runs in the same space first: their trials count for nothing else", "RUN", is_list=True
+    )
 
     def __post_init__(self) -> None:
         counts = ("trials", "max_repeats", "max_parameters", "max_mult_adds", "max_consecutive_failures")
@@ -101,6 +107,11 @@ class SearchConfig:
             raise ValueError(f"seed must be from 0 to 2^63 - 1, not {self.seed}")
         if self.repeats not in ("reuse", "retrain"):
             raise ValueError(f"repeats must be reuse or retrain, not {self.repeats!r}")
+        if self.warm_start is not None:
+            runs = tuple(str(expand_home(Path(run)).absolute()) for run in self.warm_start)
+            if not runs or len(set(runs)) < len(runs):
+                raise ValueError(f"warm_start names at least one run, each once, not {shorten(list(self.warm_start))}")
+            object.__setattr__(self, "warm_start", runs)
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from typing import ClassVar, Self
 
 import numpy as np
 
+from genotypes.donor import Donor
 from genotypes.genotype import Genotype, shorten
 from genotypes.individual import Cost, Individual, Proposal
 from genotypes.plain import check_count, check_names, real
@@ -31,8 +32,8 @@ class SearchStrategy(ABC):
     The caller promises:
 
     * ``suited`` is called first, before anything is written, and the search uses the strategy that it returns; then
-      :attr:`window` is read; then ``use_cost`` is called, and ``use_scores`` if :attr:`wants_scores`; then ``start``,
-      once.
+      :attr:`window` is read; then ``use_cost`` is called, ``use_scores`` if :attr:`wants_scores`, and ``use_knowledge``
+      if other searches are to be learned from; then ``start``, once.
     * ``ask`` and ``tell`` each get a generator of their own, a function of the run's seed and of the id that the
       ask will get or the tell has. Nothing else may be drawn from.
     * an individual with a fitness carries the metrics that :attr:`needs` names.
@@ -120,6 +121,17 @@ class SearchStrategy(ABC):
         Raises:
             ValueError: if this strategy can do nothing with it; it says why.
         """
+
+    def use_knowledge(self, space: SearchSpace, donors: Sequence[Donor]) -> None:
+        """Take what other searches found, one or more; by default refuse it.
+
+        Their networks are of ``space``, or of a level of it where it grows. They are knowledge of tasks of their own:
+        nothing of them counts as told. A donor may mislead, and must not cost much then.
+
+        Raises:
+            ValueError: if this strategy cannot learn from them; it says why.
+        """
+        raise ValueError(f"the strategy {self.name} does not learn from other runs")
 
     @property
     def wants_scores(self) -> bool:

@@ -19,8 +19,13 @@ STRATEGIES: Final = Registry(
         "guided": "strategies.guided:GuidedEvolution",
         "genetic": "strategies.genetic:GeneticSearch",
         "optuna": "strategies.optuna_sampler:OptunaSampler",
+        "nevergrad": "strategies.nevergrad_optimizer:NevergradOptimizer",
+        "hyperopt": "strategies.hyperopt_algorithm:HyperoptAlgorithm",
         "morphnet": "strategies.morphnet:MorphNet",
         "multiplier": "strategies.morphnet:Multiplier",
     },
 )
 """A new strategy is a file beside this one and a line here."""
+
+TAUGHT: Final = ("evolution", "rl", "pnas", "guided")
+"""Names of the strategies that learn from other runs: those that override ``use_knowledge``."""

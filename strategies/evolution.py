@@ -16,12 +16,14 @@ from typing import ClassVar, Final, Self
 import numpy as np
 from deap import base, tools
 
+from genotypes.donor import Donor, list_best_of_all, require_whole
 from genotypes.genotype import Genotype, shorten
 from genotypes.individual import Individual, Proposal
 from genotypes.population import Population
 from genotypes.ranges import check_ranges
 from genotypes.space import SearchSpace
 from strategies.base import SearchStrategy
+from strategies.models.evidence import is_misleading
 from strategies.objectives import Member, remove_by_crowding, select_by_crowding
 
 PAPER_POPULATION: Final = 100
@@ -64,6 +66,9 @@ class RegularizedEvolution(SearchStrategy):
     The NASNet space gets 100, 25 and false, which is the paper; NAS-Bench-201 gets 48, 24 and true (see
     docs/measurements/strategies.md for the measurements).
 
+    After :meth:`use_knowledge` every other of the first P proposals is one of the donors' best networks, to be
+    evaluated like any other, unless those turn out to be worse than the random ones between them.
+
     ``toolbox`` is deap's registry of the operators, filled by :meth:`start`; register others there to swap them:
     ``draw(members) -> sample``, ``select(sample) -> [winner]``, ``remove(sample) -> [loser]`` (without aging only) and
     ``mutate(genotype, rng) -> genotype``.
@@ -88,6 +93,7 @@ class RegularizedEvolution(SearchStrategy):
             raise ValueError(f"sample must be from 1 to the population of {self.population}, not {self.sample}")
         if self.objective not in OBJECTIVES:
             raise ValueError(f"objective must be {' or '.join(OBJECTIVES)}, not {shorten(repr(self.objective))}")
+        self._donors: tuple[Donor, ...] = ()
         if not self.costs or len(set(self.costs)) < len(self.costs):
             raise ValueError(f"costs names at least one metric, each once, not {shorten(list(self.costs))}")
 
@@ -120,6 +126,14 @@ class RegularizedEvolution(SearchStrategy):
             distinct = space.size <= SMALL_SPACE
         return replace(self, population=population, sample=sample, distinct=distinct)
 
+    def use_knowledge(self, space: SearchSpace, donors: Sequence[Donor]) -> None:
+        """Take the donors whose best fill a part of the first population.
+
+        Raises:
+            ValueError: if none of their networks is of the space itself.
+        """
+        self._donors = require_whole(donors, space.spelling)
+
     def start(self, space: SearchSpace, rng: np.random.Generator) -> None:
         """Start with an empty population, and register the operators."""
         super().start(space, rng)
@@ -127,6 +141,10 @@ class RegularizedEvolution(SearchStrategy):
         self._size, self._distinct = options.population or 1, bool(options.distinct)
         self._members: list[Member] = []  # in the order told, the oldest first; at most P
         self._tried: set[Genotype] = set()  # everything told; kept only where children are to be distinct
+        self._donated = list_best_of_all(self._donors)[: (self._size + 1) // 2]
+        self._told = 0  # counts, and the fitnesses below are kept, only as long as fewer than P live
+        self._advised: list[float | None] = []  # fitnesses of the donors' best here
+        self._others: list[float | None] = []  # and of the random genotypes
         self.toolbox = base.Toolbox()
         # selRandom draws with replacement, as Real et al. do; the first of the sample wins a tie, or loses it.
         self.toolbox.register("draw", tools.selRandom, k=options.sample)
@@ -139,6 +157,8 @@ class RegularizedEvolution(SearchStrategy):
     def ask(self, population: Population, pending: Sequence[Proposal], rng: np.random.Generator) -> Proposal:
         """Propose a mutation of the winner of a tournament, or a random genotype while too few live."""
         if len(self._members) < self._size:
+            if (advised := self._find_advice(self._told + len(pending))) is not None:
+                return Proposal(advised)
             return Proposal(self._new(self.space.sample(rng), pending, rng))
         with _deap_draws_from(rng):
             sample = self.toolbox.draw(self._members)
@@ -154,6 +174,10 @@ class RegularizedEvolution(SearchStrategy):
         Raises:
             ValueError: if it has a fitness and lacks a cost that counts.
         """
+        if len(self._members) < self._size:
+            self._told += 1
+            is_advised = individual.genotype in self._donated
+            (self._advised if is_advised else self._others).append(individual.fitness)
         if self._distinct:
             self._tried.add(individual.genotype)
         if individual.fitness is None:
@@ -162,6 +186,13 @@ class RegularizedEvolution(SearchStrategy):
         if len(self._members) == self._size:
             del self._members[0 if self.aging else self._loser(individual.memo, rng)]
         self._members.append(member)
+
+    def _find_advice(self, asked: int) -> Genotype | None:
+        """Return the network of the donors that is proposed after so many asks, if one is."""
+        index, is_random = divmod(asked, 2)
+        if is_random or index >= len(self._donated) or is_misleading(self._advised, self._others):
+            return None
+        return self._donated[index]
 
     def possible_parents(self) -> list[int]:
         """Return the members of the population."""

@@ -15,6 +15,7 @@ from typing import ClassVar, Final
 
 import numpy as np
 
+from genotypes.donor import Donor, require_whole
 from genotypes.genotype import Genotype, GenotypeError, shorten
 from genotypes.individual import Cost, Individual, Proposal
 from genotypes.population import Population
@@ -32,7 +33,8 @@ from strategies.models.gaussian_process import (
     on_one_thread,
     scores,
 )
-from strategies.models.trust import FEWEST, FIRST_TRUST, TRUSTS, Array, Sample, note_weights
+from strategies.models.lessons import Lessons
+from strategies.models.trust import FIRST_TRUST, TRUSTS, Array, Sample, note_weights
 
 _GROWTH: Final = 1.2
 """Factor by which the number of examples grows between two choices of the kernel."""
@@ -54,8 +56,11 @@ _SCORED: Final = 24
 _SCORED_STRANGERS: Final = 8
 """and so many random ones."""
 
-_OF_SCORES: Final = Kernel(reach=0.5, span=1.0, choices=0.5, words=0.5, linear=1.0, noise=0.1)
-"""The kernel by which scores are predicted."""
+_BROAD: Final = Kernel(reach=0.5, span=1.0, choices=0.5, words=0.5, linear=1.0, noise=0.1)
+"""The kernel by which scores are predicted, and fitnesses until there is evidence."""
+
+_EVIDENCE: Final = 12
+"""Examples from which on the likelihood chooses the kernel where there are scores; by fewer it chooses badly."""
 
 
 @dataclass
@@ -67,6 +72,9 @@ class GuidedEvolution(SearchStrategy):
     Gaussian process predicts each one's fitness and how sure that is; the one with the largest expected improvement is
     proposed. A child is mutated once, with probability ``further`` once more, and so on. A known candidate,
     by the space's key, is not proposed again, as long as anything else is found.
+
+    After :meth:`use_knowledge` the predictions of donors are the prior (:mod:`strategies.models.lessons`): the search
+    begins with their four best networks instead, and their best are among the candidates of every ask.
 
     Pending candidates count with their expected fitness, which sends several workers to different places. Failures
     are left out of the surrogate, but not proposed again. The surrogate sees fitnesses by their ranks only, and of at
@@ -89,6 +97,7 @@ class GuidedEvolution(SearchStrategy):
     def __post_init__(self) -> None:
         self._allows: Callable[[Genotype], bool] = lambda genotype: True
         self._score: Score | None = None
+        self._donors: tuple[Donor, ...] = ()
         if self.prior not in PRIORS:
             raise ValueError(f"prior must be {' or '.join(PRIORS)}, not {shorten(repr(self.prior))}")
         check_ranges(self, initial="[2, inf)", parents="[1, inf)", children="[1, inf)")
@@ -112,6 +121,16 @@ class GuidedEvolution(SearchStrategy):
         """Take what scores candidates, if scores are its prior."""
         self._score = score if self.wants_scores else None
 
+    def use_knowledge(self, space: SearchSpace, donors: Sequence[Donor]) -> None:
+        """Take the donors whose predictions are the prior.
+
+        Raises:
+            ValueError: if scores are, or none of their networks is of the space itself.
+        """
+        if self.wants_scores:
+            raise ValueError("guided has one prior: scores, or other runs; leave out either prior=scores or the runs")
+        self._donors = require_whole(donors, space.spelling)
+
     def start(self, space: SearchSpace, rng: np.random.Generator) -> None:
         """Draw the first candidates, and scale the distances between genotypes."""
         super().start(space, rng)
@@ -120,8 +139,11 @@ class GuidedEvolution(SearchStrategy):
         self._design = list(spread(space, self.initial, rng))
         self._grid = kernels(self._encode.has_words)
         self._kernel = self._grid[0]
-        self._sample: Sample | None = None
-        if self.wants_scores:
+        self._sample: Sample | Lessons | None = None
+        if self._donors:
+            self._sample = Lessons(self._encode, self._grid, self._donors)
+            self._open_with(self._sample.genotypes[:_OPENERS], [])
+        elif self.wants_scores:
             assert self._score is not None, "the caller hands scores over"
             self._sample = self._lay_prior(self._score, rng)
         self._fitted = 0
@@ -172,7 +194,7 @@ class GuidedEvolution(SearchStrategy):
         bisect.insort(self._best, (-individual.fitness, individual.id))
         if len(self._examples) > self.memory:
             self._forget()
-        fewest = 2 if self._sample is None else FEWEST
+        fewest = 2 if self._sample is None else _EVIDENCE
         if len(self._examples) < max(fewest, _GROWTH * self._fitted) or self._fitted >= self.memory:
             return None
         self._fitted = len(self._examples)
@@ -182,7 +204,7 @@ class GuidedEvolution(SearchStrategy):
             if self._sample is None:
                 return None
             posterior = Posterior.of(self._kernel, distances, self._targets())
-            return note_weights(self._sample, posterior.weigh_scores(distances))
+            return note_weights(self._sample.names, posterior.weigh_scores(distances))
 
     def _lay_prior(self, score: Score, rng: np.random.Generator) -> Sample:
         """Draw the sample by which scores are measured; every other one of the first candidates is its best."""
@@ -190,11 +212,16 @@ class GuidedEvolution(SearchStrategy):
         with on_one_thread():
             self._sampled = self._encode(sample.genotypes, examples=True).with_scores(sample.columns)
         order = np.argsort(-sample.columns[:, 0], kind="stable")
-        best = [one for one in (sample.genotypes[index] for index in order) if self._allows(one)]
-        self._design = list(itertools.chain.from_iterable(zip(best, self._design, strict=False))) + self._design
-        self._grid = tuple(replace(kernel, trust=trust) for trust in TRUSTS for kernel in self._grid)
-        self._kernel = replace(self._kernel, trust=FIRST_TRUST)
+        self._open_with([sample.genotypes[index] for index in order], self._design)
         return sample
+
+    def _open_with(self, best: Sequence[Genotype], between: Sequence[Genotype]) -> None:
+        """Begin with what the prior holds for the best, one of others after each, and learn how far to trust it."""
+        allowed = [one for one in best if self._allows(one)]
+        pairs = itertools.zip_longest(allowed, between[: len(allowed)])
+        self._design = [one for one in itertools.chain.from_iterable(pairs) if one is not None] + self._design
+        self._grid = tuple(replace(kernel, trust=trust) for trust in TRUSTS for kernel in self._grid)
+        self._kernel = replace(_BROAD, trust=FIRST_TRUST)
 
     def _describe(self, genotypes: Sequence[Genotype], *, examples: bool = False) -> Features:
         """Encode genotypes, with their scores where these are the prior."""
@@ -250,7 +277,7 @@ class GuidedEvolution(SearchStrategy):
                 features = features + waiting
                 posterior = Posterior.of(self._kernel, distances(features, features), targets)
             incumbent = float(posterior.mean(distances(features, features)).max())
-            if self._sample is not None:
+            if isinstance(self._sample, Sample):
                 candidates = self._preselect(candidates, pending, self._sample, posterior, features, incumbent)
             screened = self._describe([candidate.genotype for candidate in candidates])
             mean, sd = posterior.mean_and_sd(distances(screened, features))
@@ -279,7 +306,7 @@ class GuidedEvolution(SearchStrategy):
         known = self._sampled + features
         assert known.scores is not None, "all of them have"
         told, encoded = known.with_scores(None), self._encode([one.genotype for one in others])
-        likely = Posterior.of(_OF_SCORES, distances(told, told), known.scores).mean(distances(encoded, told))
+        likely = Posterior.of(_BROAD, distances(told, told), known.scores).mean(distances(encoded, told))
         mean, sd = posterior.mean_and_sd(distances(encoded.with_scores(likely), features))
         order = np.argsort(-compute_expected_improvement(mean, sd, incumbent), kind="stable")
         ranked = [others[index] for index in order]

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Self
 
 import numpy as np
 
-from genotypes.genotype import Genotype, GenotypeError
+from genotypes.genotype import Genotype
 from genotypes.individual import Individual, Proposal
 from genotypes.population import Population
 from genotypes.ranges import check_ranges
 from genotypes.space import SearchSpace
 from strategies.base import SearchStrategy
 from strategies.models.examples import drop_beyond
-from strategies.models.gaussian_process import on_one_thread
+from strategies.models.libraries import MEMORY as MOST
+from strategies.models.libraries import ask_until_it_exists, compute_quietly, require_packages
 
 if TYPE_CHECKING:
     from optuna.samplers import BaseSampler
@@ -27,11 +25,8 @@ if TYPE_CHECKING:
 _GENERATION: Final = {"nsgaii": "NSGAIISampler:generation", "cmaes": "cma:generation"}
 """Sampler -> the attribute in which it keeps the generation of a trial: with us it is the memo."""
 
-MEMORY: Final = {"tpe": 1000, "gp": 100, "cmaes": 1000, "nsgaii": 1000}
+MEMORY: Final = {"tpe": MOST, "gp": 100, "cmaes": MOST, "nsgaii": MOST}
 """Sampler -> how many told individuals it sees by default."""
-
-_MOST_TRIES: Final = 20
-"""Asks after which a combination that exists is drawn at random."""
 
 
 @dataclass
@@ -75,11 +70,7 @@ class OptunaSampler(SearchStrategy):
         Raises:
             ValueError: if Optuna, or what the sampler needs beside it, is not installed.
         """
-        needed = ("optuna", "cmaes") if self.sampler == "cmaes" else ("optuna",)
-        if missing := [name for name in needed if find_spec(name) is None]:
-            raise ValueError(
-                f"the strategy optuna needs the package {missing[0]}: python -m pip install 'evo_nas[optuna]'"
-            )
+        require_packages(self.name, ["optuna", "cmaes"] if self.sampler == "cmaes" else ["optuna"])
         return replace(self, memory=self.memory or MEMORY[self.sampler])
 
     def start(self, space: SearchSpace, rng: np.random.Generator) -> None:
@@ -95,16 +86,14 @@ class OptunaSampler(SearchStrategy):
 
     def ask(self, population: Population, pending: Sequence[Proposal], rng: np.random.Generator) -> Proposal | None:
         """Propose what the sampler proposes."""
-        for _ in range(_MOST_TRIES):
+
+        def ask() -> Proposal:
             choices, attributes = self._ask_sampler(pending, rng)
             genotype = Genotype(self.space.spelling, tuple(choices.get(name, 0) for name in self._names))
-            try:
-                self.space.check(genotype)
-            except GenotypeError:  # a combination that the space does not contain
-                continue
             generation = attributes.get(_GENERATION.get(self.sampler, ""))
             return Proposal(genotype, memo=() if generation is None else (generation,))
-        return Proposal(self.space.sample(rng))
+
+        return ask_until_it_exists(self.space, ask, rng)
 
     def tell(self, individual: Individual, rng: np.random.Generator) -> None:
         """Add the individual to what the sampler is shown; compute the state of CMA-ES anew."""
@@ -135,7 +124,7 @@ class OptunaSampler(SearchStrategy):
 
         first = 1 + max(self._trials, default=0)
         running = [self._make_trial(number, one, None) for number, one in enumerate(pending, start=first)]
-        with _compute_quietly():
+        with compute_quietly():
             sampler = self._make_sampler(int(rng.integers(2**31)))
             return ask_sampler(sampler, [*self._trials.values(), *running], self._space)
 
@@ -149,11 +138,3 @@ class OptunaSampler(SearchStrategy):
             "gp": lambda: samplers.GPSampler(seed=seed, warn_independent_sampling=False),
         }
         return make[self.sampler]()
-
-
-@contextmanager
-def _compute_quietly() -> Iterator[None]:
-    """Silence Optuna's warnings of what is experimental, and compute on one thread, so that sums repeat exactly."""
-    with warnings.catch_warnings(), on_one_thread():
-        warnings.simplefilter("ignore")
-        yield

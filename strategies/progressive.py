@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice, product
-from typing import ClassVar, Self
+from typing import ClassVar, Final, Self
 
 import numpy as np
 import numpy.typing as npt
 
+from genotypes.donor import Donor, keep_spelling
 from genotypes.genotype import Genotype
 from genotypes.individual import Individual, Proposal
 from genotypes.population import Population
@@ -18,6 +19,9 @@ from genotypes.space import SearchSpace
 from genotypes.spaces.growing import GrowingSpace
 from strategies.base import SearchStrategy
 from strategies.models.lstm_surrogate import KINDS, Surrogate
+
+AGREEMENT: Final = 0.3
+"""Rank correlation from which on what a surrogate has learned from other runs is better than nothing."""
 
 
 @dataclass
@@ -40,6 +44,10 @@ class ProgressiveSearch(SearchStrategy):
     the number of each; see :class:`strategies.models.lstm_surrogate.Surrogate`. A level's fit starts from the weights
     of the level before and sees the new level only (Algorithm 1), ``epochs`` times, which the paper leaves open.
 
+    After :meth:`use_knowledge` a second surrogate is fitted on the donors' networks, level by level. Half of a first
+    level that is a sample are those that it ranks best. It goes on in place of the other if its predictions of the
+    first level agree with the scores there, by a rank correlation of at least :data:`AGREEMENT`.
+
     A resumed search fits and chooses all its levels again.
 
     Raises:
@@ -57,6 +65,7 @@ class ProgressiveSearch(SearchStrategy):
         check_ranges(self, beam="[1, inf)", ensemble="[1, inf)", epochs="[1, inf)")
         if self.predictor not in KINDS:
             raise ValueError(f"predictor must be one of {', '.join(KINDS)}, not {self.predictor!r}")
+        self._donors: tuple[Donor, ...] = ()
 
     def suited(self, space: SearchSpace) -> Self:
         """Raise if the genotypes of the space cannot grow.
@@ -71,6 +80,10 @@ class ProgressiveSearch(SearchStrategy):
             )
         return self
 
+    def use_knowledge(self, space: SearchSpace, donors: Sequence[Donor]) -> None:
+        """Take the donors on whose networks, of any level, a second surrogate is fitted."""
+        self._donors = tuple(donors)
+
     def start(self, space: SearchSpace, rng: np.random.Generator) -> None:
         """List the first level, and make a surrogate with initial weights from ``rng``."""
         super().start(space, rng)
@@ -81,8 +94,14 @@ class ProgressiveSearch(SearchStrategy):
         self._level = 1
         self._parents: list[int] = []  # of the level
         first = list(self._unique(Proposal(space.grow(None, way)) for way in self._ways(1)))
-        if len(first) > self.beam:
+        is_sample = len(first) > self.beam
+        if is_sample:
             first = [first[i] for i in rng.permutation(len(first))]
+        self._taught = self._teach(rng) if self._donors else None
+        if self._taught is not None and is_sample:
+            ranked = self._taught.predict(self._choices([one.genotype for one in first])).mean(0)
+            best = [first[index] for index in np.argsort(-ranked, kind="stable")[: self.beam // 2]]
+            first = [*best, *(one for one in first if one not in best)]
         self._candidates = iter(first)
         self._take()
 
@@ -96,6 +115,7 @@ class ProgressiveSearch(SearchStrategy):
 
         ``level`` is the level that ended. ``rank_predicted`` is the rank correlation of its scores with what the
         surrogate predicted when it chose them, ``rank_fit`` with its predictions after the fit on them;
+        ``rank_donors``, of the first level, is that with the predictions of the surrogate that the donors taught;
         ``..._single`` is the mean of the same over the networks of the ensemble, each taken alone. An undefined one,
         because all scores are equal, is left out.
         """
@@ -119,6 +139,7 @@ class ProgressiveSearch(SearchStrategy):
         notes: dict[str, float] = {"level": self._level}
         choices = self._choices([one.genotype for one in lived])
         scores = [one.score for one in lived]
+        notes |= self._compare_surrogates(choices, scores)
         if self._level > 1:
             notes |= _correlations("rank_predicted", self._surrogate.predict(choices), scores)
         if self._level == self._growing.blocks:
@@ -131,6 +152,25 @@ class ProgressiveSearch(SearchStrategy):
             self._candidates = self._children(lived[: self.beam])
             self._parents = [one.id for one in lived[: self.beam]]
         self._take()
+        return notes
+
+    def _teach(self, rng: np.random.Generator) -> Surrogate:
+        """Return a surrogate that is fitted on what the donors found, from the smallest cells up."""
+        space = self._growing
+        taught = Surrogate(space.last_block(space.blocks), self.predictor, self.ensemble, self.epochs, rng)
+        for level in (*space.below, space):
+            for donor in keep_spelling(self._donors, level.spelling):
+                taught.fit(self._choices(donor.genotypes), donor.fitnesses, rng)
+        return taught
+
+    def _compare_surrogates(self, choices: npt.NDArray[np.int64], scores: Sequence[float]) -> dict[str, float]:
+        """Go on with the surrogate that the donors taught if it knows the scores of the first level."""
+        if self._taught is None:
+            return {}
+        notes = _correlations("rank_donors", self._taught.predict(choices), scores)
+        if notes.get("rank_donors", 0.0) >= AGREEMENT:
+            self._surrogate = self._taught
+        self._taught = None
         return notes
 
     def _take(self) -> None:

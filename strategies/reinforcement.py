@@ -4,23 +4,33 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import ClassVar, Final
 
 import numpy as np
 import torch
+from scipy.stats import rankdata
 from torch import Tensor
 
+from genotypes.donor import Donor, require_whole
 from genotypes.genotype import Genotype
-from genotypes.individual import Individual, Proposal
+from genotypes.individual import Individual, Outcome, Proposal
 from genotypes.population import Population
 from genotypes.ranges import check_ranges
 from genotypes.space import SearchSpace
 from strategies.base import SearchStrategy
 from strategies.models.controller import Controller, isolate
+from strategies.models.evidence import is_misleading
 
 _ROUNDING: Final = 1e-8
 """Differences between fitnesses that are no larger on average say nothing, and are not scaled up."""
+
+_LESSONS: Final = 50
+"""Most updates in which a controller is taught by what donors found, a second or two;"""
+
+_FOCUS: Final = 0.6
+"""and the share of its entropy at which that ends: with less it would know what to propose, and hardly learn."""
 
 
 @dataclass
@@ -51,6 +61,10 @@ class PPOController(SearchStrategy):
     back updates later still count rightly. One without them came from elsewhere, and counts as if the policy had
     proposed it just before the update.
 
+    After :meth:`use_knowledge` there are two controllers at first: one that was taught by the donors, updated on their
+    networks with the ranks of their fitnesses as rewards, and an untaught one. They propose in turn. After the first
+    batch the taught one goes on alone, unless what it proposed is worse than what the other did: then that does.
+
     Raises:
         ValueError: if an option is out of range.
     """
@@ -71,13 +85,27 @@ class PPOController(SearchStrategy):
         check_ranges(self, batch="[1, inf)", hidden="[1, inf)", passes="[1, inf)")
         check_ranges(self, learning_rate="(0, inf)", clip="(0, 1)", temperature="(0, inf)")
         check_ranges(self, entropy_weight="[0, inf)", baseline_decay="[0, 1)")
+        self._donors: tuple[Donor, ...] = ()
+
+    def use_knowledge(self, space: SearchSpace, donors: Sequence[Donor]) -> None:
+        """Take the donors that teach a second controller.
+
+        Raises:
+            ValueError: if none of their networks is of the space itself.
+        """
+        self._donors = require_whole(donors, space.spelling)
 
     def start(self, space: SearchSpace, rng: np.random.Generator) -> None:
         """Create a controller for the decisions of ``space``, with initial weights from ``rng``."""
         super().start(space, rng)
         with isolate():
             self._controller = Controller(space.decisions, self.hidden, rng, self.temperature)
-            self._optimizer = torch.optim.Adam(self._controller.parameters(), lr=self.learning_rate, fused=True)
+            self._optimizer = self._make_optimizer()
+            self._untaught: Controller | None = None  # the rival of a taught controller, until the first batch is told
+            if self._donors:
+                self._untaught = deepcopy(self._controller)
+                self._teach(rng)
+                self._optimizer = self._make_optimizer()
         self._told: list[Individual] = []
         self._lowest = math.inf
         self._baseline: float | None = None
@@ -85,8 +113,9 @@ class PPOController(SearchStrategy):
     def ask(self, population: Population, pending: Sequence[Proposal], rng: np.random.Generator) -> Proposal:
         """Propose a sample of the policy; the memo holds the log-probability of each choice."""
         uniforms = rng.random(len(self.space.decisions)).tolist()
+        is_untaught = (len(self._told) + len(pending)) % 2  # by which the ids of its proposals are even
         with isolate():
-            choices, log_probs = self._controller.sample(uniforms)
+            choices, log_probs = ((is_untaught and self._untaught) or self._controller).sample(uniforms)
         return Proposal(Genotype(self.space.spelling, choices), memo=log_probs)
 
     def tell(self, individual: Individual, rng: np.random.Generator) -> Mapping[str, float] | None:
@@ -102,6 +131,7 @@ class PPOController(SearchStrategy):
         if len(self._told) < self.batch:
             return None
         told, self._told = self._told, []
+        self._choose_controller(told)
         if math.isinf(self._lowest):
             return None
         rewards = [self._lowest if one.fitness is None else one.fitness for one in told]
@@ -112,6 +142,37 @@ class PPOController(SearchStrategy):
         with isolate():
             notes = self._update(told, torch.tensor(advantages))
         return {"reward": mean, "baseline": self._baseline, **notes}
+
+    def _make_optimizer(self) -> torch.optim.Optimizer:
+        return torch.optim.Adam(self._controller.parameters(), lr=self.learning_rate, fused=True)
+
+    def _teach(self, rng: np.random.Generator) -> None:
+        """Update the controller on batches of the donors' networks, drawn at random, until it has an opinion."""
+        networks: list[Individual] = []
+        for donor in self._donors:
+            ranks = rankdata(donor.fitnesses) / len(donor.fitnesses)
+            for genotype, rank in zip(donor.genotypes, ranks.tolist(), strict=True):
+                networks.append(Individual(1, genotype, Outcome.OK, rank))
+        entropy = 0.0
+        for _ in range(_LESSONS):
+            batch = [networks[index] for index in rng.integers(len(networks), size=self.batch).tolist()]
+            ranks = np.array([one.score for one in batch])
+            advantages = (ranks - ranks.mean()) / max(float(ranks.std()), _ROUNDING)
+            notes = self._update(batch, torch.tensor(advantages, dtype=torch.float32))
+            entropy = entropy or notes["entropy"]
+            if notes["entropy"] <= _FOCUS * entropy:
+                break
+
+    def _choose_controller(self, first: Sequence[Individual]) -> None:
+        """Decide, by the first batch, which of the two controllers goes on."""
+        if self._untaught is None:
+            return
+        advised, others = ([one.fitness for one in first if one.id % 2 == odd] for odd in (1, 0))
+        if is_misleading(advised, others):
+            self._controller = self._untaught
+            with isolate():
+                self._optimizer = self._make_optimizer()
+        self._untaught = None
 
     def _update(self, told: Sequence[Individual], advantages: Tensor) -> dict[str, float]:
         """Improve the policy on a batch of n candidates with advantages of shape (n,)."""

@@ -7,6 +7,7 @@ from typing import ClassVar, Final, Self
 
 import numpy as np
 
+from genotypes.donor import Donor
 from genotypes.genotype import Genotype
 from genotypes.individual import Cost, Individual, Proposal
 from genotypes.population import Population
@@ -15,10 +16,13 @@ from genotypes.space import SearchSpace
 from strategies.base import Score, SearchStrategy
 from strategies.models.examples import drop_beyond
 from strategies.models.gaussian_process import Distances, Kernel, Posterior, likeliest, on_one_thread, scores
-from strategies.models.trust import FEWEST, TRUSTS, Array, Sample, note_weights
+from strategies.models.trust import TRUSTS, Array, Sample, note_weights
 
 _MEMORY: Final = 200
 """Told individuals from which it is learned what scores are worth: half of them the best, the others the latest."""
+
+_EVIDENCE: Final = 6
+"""Examples from which on the likelihood chooses how far scores are trusted."""
 
 _GROWTH: Final = 1.2
 """Factor by which the number of examples grows between two choices of the trust in scores."""
@@ -86,6 +90,10 @@ class Screened(SearchStrategy):
         self._allows = allows
         self.strategy.use_cost(space, cost, allows)
 
+    def use_knowledge(self, space: SearchSpace, donors: Sequence[Donor]) -> None:
+        """Hand it on."""
+        self.strategy.use_knowledge(space, donors)
+
     @property
     def wants_scores(self) -> bool:
         """It does."""
@@ -127,13 +135,13 @@ class Screened(SearchStrategy):
         notes = {}
         if individual.fitness is not None:
             self._examples = drop_beyond([*self._examples, individual], _MEMORY)
-            if len(self._examples) >= max(FEWEST, _GROWTH * self._fitted) and self._fitted < _MEMORY:
+            if len(self._examples) >= max(_EVIDENCE, _GROWTH * self._fitted) and self._fitted < _MEMORY:
                 self._fitted = len(self._examples)
                 columns = self._measure_examples()
                 with on_one_thread():
                     self._kernel = likeliest(_KERNELS, _compare(columns, columns), self._targets())
                     weights = self._learn(columns).weigh_scores(_compare(columns, columns))
-                notes = note_weights(self._sample, weights)
+                notes = note_weights(self._sample.names, weights)
         return {**notes, **(self.strategy.tell(individual, rng) or {})}
 
     def _targets(self) -> Array:

@@ -219,6 +219,14 @@ def test_the_stopping_of_the_guide_stops_some(tmp_path: Path) -> None:
     assert re.search(r" ok \(\d+ stopped early\)", run(tmp_path, sys.executable, *shlex.split(second)[1:]).stdout)
 
 
+def test_the_warm_start_of_the_guide_begins_with_what_the_first_run_found(tmp_path: Path) -> None:
+    for line in (found := commands("docs/warm_start.md")):
+        run(tmp_path, sys.executable, *shlex.split(line)[1:])
+    assert len(found) == 2
+    kept = json.loads((tmp_path / "runs" / "second" / "knowledge.json").read_text("utf-8"))
+    assert [one["run"] for one in kept["donors"]] == ["first"]
+
+
 def test_the_front_of_the_guide_is_found_shown_and_drawn(tmp_path: Path) -> None:
     search, *looks = (line for line in commands("docs/front.md") if "runs/front" in line)
     assert len(looks) == 3

@@ -162,7 +162,7 @@ class Study(Subject):
 
     def act(self, root: Path, mark: Mark) -> None:
         """Run the study."""
-        from evo_nas.study import list_open_tasks, open_study, plan_study, run_all
+        from evo_nas.studies import list_open_tasks, open_study, plan_study, run_all
 
         flags = {"evaluator": "toy", "space": "bits(length=3)", "trials": 30, "max_repeats": 20}
         strategies: list[tuple[str, Mapping[str, Any]]] = [("random", {}), ("local", {})]

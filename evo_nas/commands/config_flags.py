@@ -65,7 +65,8 @@ def _add_flag(parser: argparse.ArgumentParser, name: str, flag: Flag) -> None:
     text = flag.help if flag.default is None else f"{flag.help} (default: {flag.default})"
     if flag.metavar is not None:
         kind = time_span if flag.is_time else str
-        parser.add_argument(flag_name(name, flag), metavar=flag.metavar, type=kind, help=text)
+        number = "+" if flag.is_list else None
+        parser.add_argument(flag_name(name, flag), metavar=flag.metavar, type=kind, nargs=number, help=text)
     elif flag.is_off:
         parser.add_argument(flag_name(name, flag), dest=name, action="store_false", default=None, help=text)
     else:

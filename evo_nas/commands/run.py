@@ -29,6 +29,7 @@ examples:
   python -m evo_nas run --strategy evolution --dataset digits --trials 100 --population 20 --sample 5
   python -m evo_nas run --strategy rl --dataset cifar10 --data-dir DATA --preset cpu --workers 2 --trials 30 --batch 5
   python -m evo_nas run --strategy random --evaluator toy --trials 1000
+  python -m evo_nas run --strategy guided --dataset cifar10 --preset gpu --warm-start runs/cpu runs/digits
 
 Every flag can also be set as EVO_NAS_<FLAG> (EVO_NAS_DATA for --data-dir) or in a TOML file (--config);
 a flag goes before a variable, a variable before the file. `--set TABLE.FIELD=VALUE` reaches every option:
@@ -68,8 +69,9 @@ def run(arguments: argparse.Namespace) -> int:
             raise
         if arguments.dry_run:
             from evo_nas.commands.doctor.estimate import dry_run
+            from evo_nas.run.knowledge import gather_knowledge
 
-            print("\n".join(dry_run(config, parts)))
+            print("\n".join(dry_run(config, gather_knowledge(config, parts))))
             return 0
         if 0 < config.run.trials <= parts.strategy.window:
             print(

@@ -20,7 +20,7 @@ from evo_nas.system.terminal import RenewedLine, duration
 from genotypes.genotype import shorten
 
 if TYPE_CHECKING:
-    from evo_nas.study import RunResult
+    from evo_nas.studies import RunResult
 
 _FAILURES_NAMED: Final = 10
 
@@ -52,7 +52,7 @@ def add_arguments(parser: Parser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Run what is missing of the study, and print its table."""
-    from evo_nas.study import list_open_tasks, open_study, plan_study, run_all
+    from evo_nas.studies import list_open_tasks, open_study, plan_study, run_all
 
     if not arguments.strategies:
         raise UsageError("name the strategies to compare with --strategies, as in --strategies random,evolution")
@@ -138,9 +138,8 @@ def parse_strategies(text: str) -> list[tuple[str, dict[str, Any]]]:
     Raises:
         UsageError: if there is none, or a bracket or an option is misspelt.
     """
-    words = re.findall(r"(?:[^,()]|\([^()]*\))+|[()]", text)
     strategies = []
-    for word in filter(None, map(str.strip, words)):
+    for word in split_strategies(text):
         match = re.fullmatch(r"(?P<name>[^()]+?)\s*(?:\((?P<options>[^()]*)\))?", word)
         if match is None:
             raise UsageError(f"--strategies: write options as in 'evolution(population=20)', not {shorten(word)!r}")
@@ -152,3 +151,8 @@ def parse_strategies(text: str) -> list[tuple[str, dict[str, Any]]]:
     if not strategies:
         raise UsageError("name the strategies to compare with --strategies, as in --strategies random,evolution")
     return strategies
+
+
+def split_strategies(text: str) -> list[str]:
+    """Split a list of strategies at its commas, but for those in brackets."""
+    return list(filter(None, map(str.strip, re.findall(r"(?:[^,()]|\([^()]*\))+|[()]", text))))

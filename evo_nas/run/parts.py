@@ -30,12 +30,13 @@ from evo_nas.storage.run_folder import RunFolder
 from evo_nas.system.resources import usable_cores
 from evo_nas.training.metrics import is_own
 from genotypes.catalogue import SPACES, build_space
+from genotypes.donor import Donor
 from genotypes.genotype import shorten
 from genotypes.registry import OptionError, Registry, option_types, options_of
 from genotypes.space import SearchSpace, check_space
 from genotypes.spaces.widths import WidthsSpace
 from strategies.base import SearchStrategy, check_strategy
-from strategies.catalogue import STRATEGIES
+from strategies.catalogue import STRATEGIES, TAUGHT
 from strategies.screen import Screened
 
 if TYPE_CHECKING:
@@ -46,13 +47,15 @@ if TYPE_CHECKING:
 class Parts:
     """The three parts that a configuration names, built and bound to each other.
 
-    ``scorer`` scores candidates before they are tried, if the strategy wants scores.
+    ``scorer`` scores candidates before they are tried, if the strategy wants scores. ``donors`` are what it has learned
+    from other runs.
     """
 
     space: SearchSpace
     strategy: SearchStrategy
     evaluator: Evaluator
     scorer: ScoresEvaluator | None = None
+    donors: tuple[Donor, ...] = ()
 
 
 def load_config(
@@ -221,6 +224,23 @@ def prepare(parts: Parts, folder: Path) -> None:
                 parts.strategy.use_scores(parts.scorer.rate)
     except ValueError as error:
         raise UsageError(str(error)) from error
+
+
+def teach(parts: Parts, donors: Sequence[Donor]) -> Parts:
+    """Return the parts with what other runs found, if anything, which the strategy has taken.
+
+    Raises:
+        UsageError: if the strategy cannot learn from them.
+        PluginError: if it does not keep its contract.
+    """
+    if not donors:
+        return parts
+    try:
+        with calling(parts.strategy, "use_knowledge", ValueError):
+            parts.strategy.use_knowledge(parts.space, donors)
+    except ValueError as error:
+        raise UsageError(f"--warm-start: {error}; those that can are {', '.join(TAUGHT)}") from error
+    return replace(parts, donors=tuple(donors))
 
 
 def _refuse_missing_metrics(strategy: SearchStrategy, evaluator: Evaluator) -> None:

@@ -25,11 +25,13 @@ from evo_nas.listeners.followers import Followers
 from evo_nas.listeners.tensorboard import TensorBoard
 from evo_nas.listeners.weights import WeightKeeper
 from evo_nas.manager import MEAN_OF, Listener, PopulationManager
+from evo_nas.run.knowledge import gather_knowledge, restore_knowledge
 from evo_nas.run.parts import Parts, fill_options, prepare
 from evo_nas.signals import handle_signals
 from evo_nas.storage.crashes import CrashFile, take_crash
 from evo_nas.storage.endings import Reason
 from evo_nas.storage.history import History
+from evo_nas.storage.knowledge import fingerprint, spell_knowledge
 from evo_nas.storage.run_folder import RunFolder, repair_command
 from evo_nas.system.failpoints import Failpoint, reach
 from evo_nas.system.resources import environment
@@ -70,13 +72,14 @@ def start(
     :func:`evo_nas.signals.handle_signals` says; otherwise they do what they do.
 
     Raises:
-        RunFolderError: if the folder cannot be written.
-        UsageError: if the workers need much more memory than there is, or if the limits refused one network after
-            another, and nothing was trained.
+        RunFolderError: if the folder cannot be written, or a run to learn from cannot be read.
+        UsageError: if there is nothing to learn from such a run, if the workers need much more memory than there is, or
+            if the limits refused one network after another, and nothing was trained.
         DataError: if the evaluator's data is missing or damaged.
         TooManyFailures: if trial after trial failed.
     """
     try:
+        parts = gather_knowledge(config, parts, folder.path)
         prepare(parts, folder.path)
         check_memory(config.hardware, parts.evaluator)
         folder.write_config(fill_options(config, parts).to_toml())
@@ -108,10 +111,11 @@ def resume(
         TooManyFailures: if trial after trial failed.
     """
     with ExitStack() as stack:
+        parts = restore_knowledge(config, parts, folder)
         prepare(parts, folder.path)
         check_memory(config.hardware, parts.evaluator)
         if folder.history.exists():
-            _lay_groundwork(parts.evaluator, listeners)
+            lay_groundwork(parts.evaluator, listeners)
             _check_surroundings(folder, parts)
             history = stack.enter_context(History.open(folder.history, locks=folder.has_locks, durable=durable))
         elif folder.log_file.exists():
@@ -134,7 +138,9 @@ def _begin(
     heeds_signals: bool,
 ) -> Run:
     """Search in a folder that has a configuration and nothing else yet."""
-    _lay_groundwork(parts.evaluator, listeners)
+    if parts.donors:
+        folder.write_knowledge(spell_knowledge(parts.donors))
+    lay_groundwork(parts.evaluator, listeners)
     record = {**environment(), "space": parts.space.spelling, "data": _fingerprint(parts)}
     record["measure"] = parts.evaluator.measure.to_json()
     folder.write_environment(json.dumps(record, indent=2) + "\n")
@@ -143,7 +149,7 @@ def _begin(
     return _search_anywhere(config, folder, history, parts, listeners, durable, heeds_signals)
 
 
-def _lay_groundwork(evaluator: Evaluator, listeners: Sequence[Listener]) -> None:
+def lay_groundwork(evaluator: Evaluator, listeners: Sequence[Listener]) -> None:
     """Have the evaluator build what all trials need, while the listeners hear how far it is."""
 
     def announce(words: str) -> None:
@@ -155,10 +161,13 @@ def _lay_groundwork(evaluator: Evaluator, listeners: Sequence[Listener]) -> None
 
 
 def _fingerprint(parts: Parts) -> dict[str, str]:
-    """Return name -> digest of all data that a search depends on: the evaluator's, and the images of what screens."""
-    images = {} if parts.scorer is None else parts.scorer.images_fingerprint()
+    """Return name -> digest of all data that a search depends on.
+
+    That is the evaluator's, the images of what screens, and what other runs found.
+    """
+    others = fingerprint(parts.donors) | ({} if parts.scorer is None else parts.scorer.images_fingerprint())
     with calling(parts.evaluator, "fingerprint", OSError):
-        return {str(name): str(digest) for name, digest in {**images, **parts.evaluator.fingerprint()}.items()}
+        return {str(name): str(digest) for name, digest in {**others, **parts.evaluator.fingerprint()}.items()}
 
 
 def _check_surroundings(folder: RunFolder, parts: Parts) -> None:

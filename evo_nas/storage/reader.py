@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -147,6 +147,15 @@ class HistoryReader(Replay):
         if row is None:
             raise UsageError(f"the run {shorten(str(self.path.parent), 5000)} has no trial {id} that has succeeded")
         return self._top_trial(row)
+
+    def read_successes(self) -> Iterator[tuple[int, str, str, float]]:
+        """Yield id, key, genotype as text and fitness of each training that succeeded, in the order told."""
+        for row in self._rows("SELECT id, key, genotype, fitness FROM trial WHERE outcome = 'ok' ORDER BY told"):
+            with explain_errors(self.path, row["id"]):
+                fitness = float(row["fitness"])
+                if not 0.0 <= fitness <= 1.0:
+                    raise ValueError(f"its fitness is {fitness}")
+            yield row["id"], str(row["key"]), str(row["genotype"]), fitness
 
     def front(self, costs: Sequence[str]) -> list[FrontTrial]:
         """List the trials that no other beats in fitness and in these metrics at once, the best fitness first.

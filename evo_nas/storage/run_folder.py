@@ -31,12 +31,22 @@ def name_beside(history: Path, suffix: str) -> Path:
 
 
 FILES: Final = (
-    *("run.toml", "env.json", "log.jsonl", "run.lock", "alive.lock", "crash.txt", "history.db", "history.sum"),
+    *(
+        "run.toml",
+        "knowledge.json",
+        "env.json",
+        "log.jsonl",
+        "run.lock",
+        "alive.lock",
+        "crash.txt",
+        "history.db",
+        "history.sum",
+    ),
     *(f"history.db{suffix}" for suffix in BESIDE_HISTORY),
 )
 """Files in a run folder, beside the folders :data:`FOLDERS`."""
 
-_WRITTEN_WHOLE: Final = ("run.toml", "env.json", "history.sum")
+_WRITTEN_WHOLE: Final = ("run.toml", "knowledge.json", "env.json", "history.sum")
 """Files of which a part can be left under another name, if their writing was cut short."""
 
 RECORDS: Final = frozenset(
@@ -70,6 +80,8 @@ def measure_of(path: Path) -> Measure:
 class RunFolder:
     """``run.toml``, ``env.json``, ``history.db``, ``log.jsonl``, ``weights/``, ``figures/``, and two locks.
 
+    ``knowledge.json`` is there if the search learns from other runs.
+
     ``run.lock`` is held by the only writer, ``alive.lock`` tells its workers that it lives; ``crash.txt`` is there only
     while that writer trains in its own process, or if it died of that. The folder is data, never code, and can be
     moved. :meth:`create` and :meth:`open` hold its lock until :meth:`close`.
@@ -84,6 +96,7 @@ class RunFolder:
     def _take_names(self, path: Path) -> None:
         self.path = path
         self.config = path / "run.toml"
+        self.knowledge = path / "knowledge.json"
         self.environment = path / "env.json"
         self.history = path / "history.db"
         self.log_file = path / "log.jsonl"
@@ -163,6 +176,15 @@ class RunFolder:
         """
         with _explain_refusal(self.config):
             write_whole(self.config, text)
+
+    def write_knowledge(self, text: str) -> None:
+        """Write ``knowledge.json``, whole or not at all.
+
+        Raises:
+            RunFolderError: if it cannot be written.
+        """
+        with _explain_refusal(self.knowledge):
+            write_whole(self.knowledge, text)
 
     def write_environment(self, text: str) -> None:
         """Write ``env.json``, whole or not at all, and make the folders for what is to come.

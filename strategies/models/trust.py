@@ -186,10 +186,7 @@ TRUSTS: Final = (
 )
 """Those among which the likelihood chooses."""
 
-FEWEST: Final = 6
-"""Examples from which on it does."""
 
-
-def note_weights(sample: Sample, weights: Array) -> dict[str, float]:
-    """Return the expected weights of the columns as notes of a strategy."""
-    return {f"weight_{name}": float(weight) for name, weight in zip(sample.names, weights, strict=True)}
+def note_weights(names: Sequence[str], weights: Array) -> dict[str, float]:
+    """Return the expected weights of columns of these names as notes of a strategy."""
+    return {f"weight_{name}": float(weight) for name, weight in zip(names, weights, strict=True)}

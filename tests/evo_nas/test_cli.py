@@ -25,7 +25,7 @@ TABLE = ("run", "--strategy", "random", "--space", "bits", "--evaluator", "tabul
 NASNET_A_COUNT = ("count", "--cell", "nasnet-a")
 COMMANDS = [[], ["run"], ["resume"], ["show"], ["plot"], ["compare"], ["diff"], ["count"], ["data"], ["data", "fetch"]]
 COMMANDS += [["data", "check"], ["list"], ["study"], ["train"], ["prune"], ["predict"], ["export"], ["status"]]
-COMMANDS += [["track"], ["repair"], ["table"], ["report"], ["detect"]]
+COMMANDS += [["track"], ["repair"], ["table"], ["report"], ["detect"], ["leaderboard"]]
 
 
 @pytest.fixture(autouse=True)
@@ -228,7 +228,8 @@ def test_count_takes_a_genotype_as_text_and_as_json(capsys: pytest.CaptureFixtur
 def test_list_names_what_can_be_chosen(capsys: pytest.CaptureFixture[str], what: str) -> None:
     expected = {
         "strategies": [
-            *("random", "evolution", "rl", "pnas", "local", "guided", "genetic", "optuna", "morphnet", "multiplier")
+            *("random", "evolution", "rl", "pnas", "local", "guided", "genetic", "optuna"),
+            *("nevergrad", "hyperopt", "morphnet", "multiplier"),
         ],
         "spaces": [
             *("nasnet", "amoebanet", "pnas", "darts", "bits", "nasbench201", "natsbench-size", "fcnet"),

@@ -29,7 +29,13 @@ SMALL: dict[str, dict[str, object]] = {
     "guided": {"initial": 4, "children": 10, "strangers": 3},
     "genetic": {"population": 5, "parents": 2},
     "optuna": {"memory": 8},
+    "nevergrad": {"optimizer": "DiscreteOnePlusOne"},
+    "hyperopt": {},
 }
+DEAR = ("nevergrad", "hyperopt")
+"""Strategies whose library takes milliseconds per decision: they are tested on a few spaces."""
+FEW = ("nasbench201", "darts", "fcnet")
+"""Decisions that are free, that exclude one another, and that are widths."""
 OF_WIDTHS = ("morphnet", "multiplier")
 """Strategies that search one space alone, and end: test_morphnet.py has their contract."""
 VARIANTS: dict[str, tuple[str, dict[str, object]]] = {
@@ -58,6 +64,8 @@ def build(name: str) -> SearchStrategy:
 
 def suits(name: str, spelling: str) -> bool:
     """Whether the strategy takes the space, and has enough to try in it; PNAS ends after the last level."""
+    if name in DEAR and spelling not in FEW:
+        return False
     try:
         return bool(build(name).suited(make_space(spelling))) and (name, spelling) != ("pnas", SPELLINGS[-1])
     except ValueError:

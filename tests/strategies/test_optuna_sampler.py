@@ -13,7 +13,7 @@ import pytest
 from evo_nas.cli import main
 from genotypes.catalogue import build_space
 from genotypes.individual import Individual, Proposal
-from strategies import optuna_sampler
+from strategies.models import libraries
 from strategies.optuna_sampler import MEMORY, OptunaSampler
 
 SPACE = build_space("nasbench201")
@@ -85,7 +85,7 @@ def test_options_out_of_range_are_refused(options: dict[str, Any], message: str)
 def test_without_the_extra_the_line_names_it(
     sampler: str, package: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(optuna_sampler, "find_spec", lambda name: None if name == package else object())
+    monkeypatch.setattr(libraries, "find_spec", lambda name: None if name == package else object())
     run = ["run", "--strategy", "optuna", "--set", f"strategy.sampler={sampler}", "--evaluator", "toy"]
     assert main([*run, "--trials", "1", "--run-dir", str(tmp_path / "run")]) == 2
     err = capsys.readouterr().err

@@ -65,7 +65,18 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Whole:
 
 KILLS = {1: 3, 4: 2}
 """How often a run is killed, by its workers."""
-ONCE = {"rl": 1, "pnas": 4, "guided": 1, "optuna": 1, "local": 4, "genetic": 1, "morphnet": 4, "multiplier": 1}
+ONCE = {
+    "rl": 1,
+    "pnas": 4,
+    "guided": 1,
+    "optuna": 1,
+    "nevergrad": 4,
+    "hyperopt": 1,
+    "local": 4,
+    "genetic": 1,
+    "morphnet": 4,
+    "multiplier": 1,
+}
 """They are killed once each here, with so many workers; the soak does the rest."""
 TRIALS = {"multiplier": 1}
 """How many trials a strategy asks for that ends by itself."""

@@ -76,6 +76,8 @@ def dry_run(config: RunConfig, parts: Parts) -> Iterator[str]:
         with calling(parts.evaluator, "prepare", OSError):
             parts.evaluator.prepare(Path(directory))
         yield fill_options(config, parts).to_toml()
+        for donor in parts.donors:
+            yield f"# learns from {donor.name}: {pluralize(len(donor.genotypes), 'network')}"
         with calling(parts.evaluator, "cost and expected_seconds"):
             costs = [cost for candidate in candidates if (cost := parts.evaluator.cost(candidate))]
             seconds = parts.evaluator.expected_seconds(candidates)

@@ -23,6 +23,7 @@ from evo_nas.errors import UsageError
 from evo_nas.evaluators.base import Job, Placement, weights_file
 from evo_nas.evaluators.proxy.judging import refuse_misfits
 from evo_nas.evaluators.proxy.presets import PRESETS
+from evo_nas.evaluators.proxy.strides import find_stride, warn_of_small_images
 from evo_nas.evaluators.training_evaluator import OnDevice, TrainingEvaluator
 from evo_nas.phenotypes.blueprint import BLUEPRINTS, save_network, save_tensors
 from evo_nas.phenotypes.kinds import BUILDERS, brings_network, build_network, count_cost, has_network, kind_of
@@ -55,7 +56,7 @@ class ProxyEvaluator(TrainingEvaluator):
     :data:`evo_nas.evaluators.proxy.presets.PRESETS`; by default ``digits`` for the digits, else ``gpu`` where there is
     a GPU and ``cpu`` where there is none; and the preset ``digits`` alone means the data set too. Every other field is
     one of the preset's, and overrides it; a preset's ``validation_images`` are at most a fifth of the train part, its
-    ``batch_size`` at most what is left to train on.
+    ``batch_size`` at most what is left to train on, and its ``image_size`` is at least the stride of chains of blocks.
     ``channels`` is 1 (grey) or 3 (colour), by default the data set's own. ``split_seed`` decides which images are held
     out: one split for all candidates, and for all runs that are to be compared. The test images are never read.
     ``metric`` is what the fitness is, by default the accuracy: a name of :data:`evo_nas.training.metrics.METRICS`, or a
@@ -171,7 +172,9 @@ class ProxyEvaluator(TrainingEvaluator):
         device = self.device
         if self.preset is None:
             self.preset = "digits" if self.dataset == "digits" else "cpu" if device.type == "cpu" else "gpu"
-        self.fill(PRESETS[self.preset].settings())
+        settings = PRESETS[self.preset].settings()
+        settings["image_size"] = max(settings["image_size"], find_stride(getattr(self, "space", None)))
+        self.fill(settings)
         if self.channels is None:
             self.channels = DATA_SETS[self.dataset or ""].channels
 
@@ -194,6 +197,7 @@ class ProxyEvaluator(TrainingEvaluator):
 
         super().prepare(directory)
         warn_of_faults(self.device)
+        warn_of_small_images(self.space, self.integer("image_size"))
         images = self._images()
         self.settle(images.train.labels, len(images.classes))
 

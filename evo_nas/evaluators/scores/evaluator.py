@@ -224,10 +224,13 @@ class ScoresEvaluator(Evaluator):
         )
 
     def rate(self, genotype: Genotype) -> dict[str, float]:
-        """Return the ``measures`` of a network as a search takes them (:data:`strategies.base.Score`); it never raises.
+        """Return the ``measures`` of a network as a search takes them (:data:`strategies.base.Score`).
 
         It takes ``prepare`` and no yardstick. What has no value is nan, what failed is left out; a network that cannot
         be built has no value by any.
+
+        Raises:
+            Exception: if memory ran out or the device was lost.
         """
         found = self.score(genotype)
         return {name: found.get(name, math.nan) for name in self.measures if f"{name}_failed" not in found}

@@ -18,7 +18,7 @@ Half of the proxy's learning rate: a path's gradient is that of one network amon
 OF_DETECTORS: Final[dict[str, Mapping[str, Any]]] = {
     "tiny": {"epochs": 2, "recalibration_images": 16, "pretraining_epochs": 1},
     "plates": {"epochs": 12, "recalibration_images": 64, "pretraining_epochs": 8},
-    "digits": {"epochs": 12, "recalibration_images": 64, "pretraining_epochs": 8},
+    "digits": {"epochs": 10, "recalibration_images": 64, "pretraining_epochs": 8},
     "cpu": {"epochs": 24, "recalibration_images": 64, "pretraining_epochs": 8},
     "gpu": {"epochs": 100, "recalibration_images": 4000, "pretraining_epochs": 100},
 }

@@ -10,7 +10,7 @@ import hashlib
 import io
 import math
 import pickle
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from importlib.util import find_spec
@@ -221,14 +221,20 @@ def _read(found: Published, path: Path, version: tuple[int, int], space: SearchS
         raise DataError(f"the table {path} is damaged or of another version, by its SHA-256: {_mend()}")
     try:
         rows = unpickle_plain(content)
-        by_key = {space.key(space.genotype(tuple(map(int, digits)))): row for digits, row in rows.items()}
-        return _convert(found.family, by_key, digest, noise)
+        keys = {digits: space.key(space.genotype(tuple(map(int, digits)))) for digits in rows}
+        scores = _convert_scores(found.family, {keys[digits]: row for digits, row in rows.items()})
+        _settle_sizes(rows, [one.source for one in found.family.columns if one.metric == "parameters"])
+        metrics = {
+            keys[digits]: {column.metric: _numbers(row, column) for column in found.family.columns}
+            for digits, row in rows.items()
+        }
+        return PublishedTable(scores, metrics, digest, noise)
     except Exception as error:  # what the digest rules out
         raise DataError(f"cannot read the table {path}: {shorten(str(error), 200)}; {_mend()}") from error
 
 
-def _convert(family: Family, rows: Mapping[str, Any], digest: str, noise: str) -> PublishedTable:
-    """Return a table in our units.
+def _convert_scores(family: Family, rows: Mapping[str, Any]) -> dict[str, tuple[float, ...]]:
+    """Return the fitness of each network, a number per seed.
 
     A loss becomes the fraction of the way from the largest to the smallest single result of the table, on a log scale:
     losses of one table differ by factors of thousands, and the good ones by per cents.
@@ -240,16 +246,26 @@ def _convert(family: Family, rows: Mapping[str, Any], digest: str, noise: str) -
         scores = {key: tuple((most - loss) / (most - least) for loss in losses) for key, losses in logs.items()}
     else:
         scores = {key: tuple(accuracy / 100 for accuracy in accuracies) for key, accuracies in scores.items()}
-    metrics = {key: {column.metric: _numbers(row, column) for column in family.columns} for key, row in rows.items()}
-    return PublishedTable(scores, metrics, digest, noise)
+    return scores
 
 
 def _numbers(row: Mapping[str, Any], column: Column) -> tuple[float, ...]:
     """Return a column of a network, a number per seed; parameters are whole, and the same for all seeds."""
     values = tuple(column.factor * float(value) for value in row[column.source])
-    # The seeds of 204 cells of NAS-Bench-201 have two sizes, one of which has a convolution too few or too many. The
-    # largest is what the operations of the cell add up to, but for 29 of them (median 94, first 150).
-    return (float(round(max(values))),) * len(values) if column.metric == "parameters" else values
+    return tuple(map(float, map(round, values))) if column.metric == "parameters" else values
+
+
+def _settle_sizes(rows: Mapping[str, Any], columns: Sequence[str]) -> None:
+    """Give each network one size in some columns: where its seeds differ, that of networks of the same operations.
+
+    The seeds of 204 cells of NAS-Bench-201 have two sizes, one of which has a convolution too few or too many. The size
+    of every other cell follows from its operations alone, whatever their edges: so does theirs.
+    """
+    for column in columns:
+        sizes = {"".join(sorted(digits)): row[column][0] for digits, row in rows.items() if len({*row[column]}) == 1}
+        for digits, row in rows.items():
+            if len({*row[column]}) > 1:
+                row[column] = [sizes.get("".join(sorted(digits)), max(row[column]))] * len(row[column])
 
 
 def unpickle_plain(content: bytes) -> Any:

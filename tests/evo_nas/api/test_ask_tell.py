@@ -17,7 +17,7 @@ from genotypes.catalogue import build_space
 from strategies.catalogue import STRATEGIES
 
 SPACE = "nasbench201"
-WITHOUT_METRICS = sorted(set(STRATEGIES) - {"optuna", "morphnet", "multiplier", "pnas"})
+WITHOUT_METRICS = sorted(set(STRATEGIES) - {"optuna", "nevergrad", "hyperopt", "morphnet", "multiplier", "pnas"})
 """Strategies that take any space and any evaluator, and need no library that may be missing."""
 
 

@@ -307,7 +307,7 @@ def test_off_by_default_it_leaves_no_trace(tmp_path: Path, rows: Any, capsys: py
 
 
 def test_the_bench_replays_what_a_run_does(tmp_path: Path) -> None:
-    flags: dict[str, Any] = {"strategy": "random", "dataset": "digits", "trials": 12, "keep_weights": 0}
+    flags: dict[str, Any] = {"strategy": "random", "dataset": "digits", "trials": 8, "keep_weights": 0}
     flags |= {"device": "cpu", "threads": 1}
     full = search(**flags, run_dir=tmp_path / "full", settings=FAST).path
     told = bench.complete(full)
@@ -322,7 +322,7 @@ def test_the_bench_replays_what_a_run_does(tmp_path: Path) -> None:
         assert list(replay.epochs) == [len(individual.curve) for individual in real] == epochs_of(stopped)
         assert list(replay.left) == [individual.fitness for individual in real]
         assert list(replay.full) == [individual.fitness for individual in told]
-        assert 0 < replay.saved == 1 - sum(epochs_of(stopped)) / (4 * 12)
+        assert 0 < replay.saved == 1 - sum(epochs_of(stopped)) / (4 * 8)
 
 
 def run_of(curves: Sequence[Curve]) -> list[Individual]:

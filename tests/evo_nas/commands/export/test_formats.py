@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import itertools
 import json
 import os
 import pickle
@@ -136,8 +137,7 @@ ODD_PAIRS = {
 # The stand-alone module --------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("macro", MACROS)
-@pytest.mark.parametrize("name", CELLS)
+@pytest.mark.parametrize(("name", "macro"), zip(CELLS, itertools.cycle(MACROS), strict=False))
 def test_the_module_of_a_published_cell_computes_the_same(
     name: str, macro: str, imported: Callable[[str], ModuleType]
 ) -> None:
@@ -146,7 +146,7 @@ def test_the_module_of_a_published_cell_computes_the_same(
 
 
 @pytest.mark.parametrize("space", SPACES, ids=[*SPACES[:-1], "everything"])
-@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("seed", range(1))
 def test_the_module_of_any_genotype_in_any_stacking_computes_the_same(
     space: str, seed: int, imported: Callable[[str], ModuleType]
 ) -> None:

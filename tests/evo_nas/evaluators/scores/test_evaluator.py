@@ -111,6 +111,20 @@ def test_a_score_that_fails_costs_the_candidate_that_score_alone(
     assert rest.fitness is not None
     assert whole.fitness is not None
     assert 0 < rest.fitness < whole.fitness, "as the worst of the yardstick by that score"
+    rated = evaluator.rate(GENOTYPE)
+    assert ("naswot" in rated) == (value is not None), "a search does not hold against a network what failed"
+    assert math.isnan(rated.get("naswot", math.nan))
+    assert (rated["depth"], rated["trainability"]) == (whole.metrics["depth"], whole.metrics["trainability"])
+
+
+def test_a_network_that_cannot_be_built_has_no_value_by_any_score(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    evaluator = ready(folder)
+    monkeypatch.setattr(evaluator, "_build", lambda genotype: 1 / 0)
+    rated = evaluator.rate(GENOTYPE)
+    assert tuple(rated) == MEASURES
+    assert all(map(math.isnan, rated.values()))
 
 
 def test_memory_that_runs_out_is_no_score(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -78,6 +78,14 @@ def test_a_trial_has_the_mean_accuracy_and_the_costs_of_its_network() -> None:
     assert 0.001 < evaluation.metrics["latency"] < 1
 
 
+@pytest.mark.parametrize("choices", [(3, 1, 1, 4, 1, 0), (2, 1, 1, 1, 1, 0), (3, 4, 1, 2, 1, 0), (1, 4, 2, 1, 2, 0)])
+def test_a_cell_with_two_sizes_has_the_one_that_its_operations_add_up_to(choices: tuple[int, ...]) -> None:
+    """The seeds of these have two: in the first three cases the smaller, in the last the larger is right."""
+    cell = SPACE.genotype(choices)
+    evaluation = prepared("nasbench201/cifar10").evaluate(Job(1, cell, 0))
+    assert evaluation.metrics["parameters"] == 73_306 + 28_000 * choices.count(2) + 243_040 * choices.count(3)
+
+
 def test_a_loss_becomes_a_score_on_a_log_scale() -> None:
     evaluator = prepared("fcnet/protein_structure", noise="seeds")
     space = build_space("fcnet")

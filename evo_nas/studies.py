@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from evo_nas.config import OPTION_TABLES, RunConfig, Tables, differences, read_setting
 from evo_nas.errors import EvoNasError, RunFolderError, UsageError, calling
 from evo_nas.manager import Listener
+from evo_nas.run.knowledge import gather_knowledge
 from evo_nas.run.parts import Parts, build, fill_options, load_config, read_stored_config
 from evo_nas.run.search import resume, start
 from evo_nas.storage.endings import Reason
@@ -164,7 +165,7 @@ def open_study(study: Study, path: Path) -> Iterator[Study]:
         UsageError: if parts do not suit each other, or what was compared there before is not what is asked for now.
         DataError: if the evaluator's data is missing or damaged.
     """
-    every_part = [build(entrant.config) for entrant in study.entrants]
+    every_part = [gather_knowledge(entrant.config, build(entrant.config)) for entrant in study.entrants]
     known = path / "study.json"
     is_new = not path.exists()
     try:

@@ -20,7 +20,7 @@ from analysis.frames import load_history
 from evo_nas.cli import main
 from evo_nas.commands.study import parse_strategies
 from evo_nas.storage.run_folder import take_lock
-from evo_nas.study import is_finished
+from evo_nas.studies import is_finished
 from tests.waiting import GATED, wait_for
 
 pytestmark = pytest.mark.slow
@@ -258,7 +258,7 @@ def test_a_study_grows_by_seeds_strategies_and_trials(every_row: Any, capsys: An
 def test_a_finished_study_needs_no_more_than_its_table(capsys: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     assert main(STUDY) == 0
     table = capsys.readouterr().out
-    monkeypatch.setattr("evo_nas.study._search", lambda task: pytest.fail("nothing is left to run"))
+    monkeypatch.setattr("evo_nas.studies._search", lambda task: pytest.fail("nothing is left to run"))
     assert main(STUDY) == 0
     assert capsys.readouterr().out == table
 
