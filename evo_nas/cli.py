@@ -32,6 +32,7 @@ COMMANDS: Final = {
     "resume": ("resume", "continue a run where it stopped"),
     "show": ("show", "print the best cells of a run"),
     "status": ("status", "say how far a run is, or how it ended"),
+    "track": ("track", "show a run to MLflow, Weights & Biases or an Optuna storage"),
     "repair": ("repair", "save what can be read of a damaged history; the old one is kept"),
     "table": ("table", "print the trials of runs, or write them"),
     "plot": ("plot", "draw what runs did, such as accuracy against samples or time"),

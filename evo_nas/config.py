@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from evo_nas.errors import UsageError
+from evo_nas.storage.run_folder import TRACKERS
 from evo_nas.system.cache import expand_home
 from evo_nas.system.text import read_text
 from genotypes.genotype import shorten
@@ -121,7 +122,7 @@ class Hardware:
     cluster) or ``auto``: slots, but serial for one worker whose evaluator can do no harm. ``threads`` a worker; 0
     shares the cores out. ``data_dir`` is kept as an absolute path, because a run may be resumed from another folder
     than the one that it was started in. ``keep_weights`` is how many of the best trials keep their weights;
-    ``tensorboard`` says whether the run writes TensorBoard's events too.
+    ``tracker`` names the trackers that show the search while it goes on; ``none`` for none.
 
     A trial that takes longer than ``trial_timeout`` is stopped; after ``time_limit`` the run stops, and what is being
     trained when it is to stop has ``grace`` to end: all in seconds. After ``recycle_after`` trials a worker is
@@ -138,8 +139,8 @@ class Hardware:
     device: str = option("auto", "auto, cpu, cuda, cuda:N or mps", "NAME")
     data_dir: Path | None = option(None, "where image sets lie", "DIR", default="EVO_NAS_DATA, or the cache")
     keep_weights: int = option(1, "keep the weights of the K best trials", "K")
-    tensorboard: bool = option(
-        False, "write events that TensorBoard shows while the search goes on, in RUN/tensorboard"
+    tracker: tuple[str, ...] = option(
+        (), f"show the search while it goes on: {', '.join(TRACKERS)}, several with commas", "LIST", default="none"
     )
     trial_timeout: float | None = option(None, "stop a trial that takes longer than T", "T", is_time=True)
     time_limit: float | None = option(None, "stop after T, resumable: 90, 45m, 2h30m", "T", is_time=True)
@@ -155,6 +156,9 @@ class Hardware:
         check_ranges(
             self, workers="[1, 1024]", keep_weights="[0, 100]", trial_timeout="(0, inf)", time_limit="(0, inf)"
         )
+        object.__setattr__(self, "tracker", tuple(dict.fromkeys(name for name in self.tracker if name != "none")))
+        if unknown := [name for name in self.tracker if name not in TRACKERS]:
+            raise ValueError(f"tracker must be of {', '.join(TRACKERS)}, or none, not {shorten(unknown[0])!r}")
         others = ("threads", "grace", "recycle_after", "cpus_per_trial", "gpus_per_trial")
         check_ranges(self, **dict.fromkeys(others, "[0, inf)"))
         if self.executor not in ("auto", "serial", "slots", "ray"):
@@ -205,7 +209,7 @@ VARIABLES: Final = {f"EVO_NAS_{name.upper()}": (table, name) for table, names in
 }
 """Environment variable -> table and field."""
 
-RENAMED: Final = {"stopping": "early_stopping", "report_column": "test_column"}
+RENAMED: Final = {"stopping": "early_stopping", "report_column": "test_column", "tensorboard": "tracker"}
 """Old name of a field that has a flag -> its name now."""
 
 
@@ -230,10 +234,13 @@ class RunConfig:
         for name in tables:
             if name not in known:
                 raise UsageError(f"unknown table [{shorten(name)}]; the tables are: {', '.join(known)}")
+        hardware = dict(tables.get("hardware", {}))
+        if hardware.pop("tensorboard", False):  # of a run.toml that was written before there were others
+            hardware.setdefault("tracker", ["tensorboard"])
         try:
             return cls(
                 run=build_with_options(SearchConfig, "[run]", tables.get("run", {})),
-                hardware=build_with_options(Hardware, "[hardware]", tables.get("hardware", {})),
+                hardware=build_with_options(Hardware, "[hardware]", hardware),
                 **{name: dict(tables.get(name, {})) for name in OPTION_TABLES},
             )
         except OptionError as error:

@@ -63,7 +63,10 @@ HOMES = {
         "nevergrad": {"nevergrad_optimizer.py"},
         "hyperopt": {"hyperopt_algorithm.py"},
     },
-    "evo_nas": {"ray": {"executors/ray.py"}},
+    "evo_nas": {
+        "ray": {"executors/ray.py"},
+        **{name: {f"listeners/trackers/{name}.py"} for name in ("mlflow", "wandb", "optuna")},
+    },
     "analysis": {"pyarrow": {"frames.py"}},
 }
 MOST_LOOSE = {"evo_nas": 9, "analysis": 9}
@@ -185,8 +188,8 @@ def test_the_home_of_an_extra_is_imported_inside_functions(home: str) -> None:
     assert not found, broken("an extra may be missing", found)
 
 
-@pytest.mark.parametrize("extra", ["optuna", "nevergrad", "hyperopt"])
-def test_an_extra_of_strategies_is_imported_inside_functions(extra: str) -> None:
+@pytest.mark.parametrize("extra", ["optuna", "nevergrad", "hyperopt", "mlflow", "wandb"])
+def test_an_extra_is_imported_inside_functions(extra: str) -> None:
     used = [i for i in imports() if i.module.split(".")[0] == extra and i.file != "strategies/models/optuna_study.py"]
     assert used
     found = [i for i in used if i.at_load and not i.for_types]

@@ -27,7 +27,7 @@ class Parser(argparse.ArgumentParser):
         for word in words:
             old = word.partition("=")[0]
             new = RENAMED.get(old)
-            if new in self._option_string_actions and old not in self._option_string_actions:
+            if new and new.split()[0] in self._option_string_actions and old not in self._option_string_actions:
                 self.error(f"{old} is now {new}")
 
     def error(self, message: str) -> NoReturn:
@@ -39,6 +39,8 @@ RENAMED: Final = {
     "--cells": "--cells-per-stack",
     "--image": "--image-size",
     **{f"--{old.replace('_', '-')}": f"--{new.replace('_', '-')}" for old, new in config.RENAMED.items()},
+    "--tensorboard": "--tracker tensorboard",
+    "--no-tensorboard": "--tracker none",
 }
 """Old name of a flag -> its name now."""
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
@@ -27,6 +28,7 @@ from genotypes.chain import Chain
 from genotypes.edge_cell import EdgeCell
 from genotypes.genotype import Genotype, GenotypeError, shorten
 from genotypes.pyramid import Pyramid
+from genotypes.space import Decision
 from genotypes.spaces.nasbench201 import NASBench201Space
 from genotypes.widths import Widths
 from genotypes.zoo import CELLS, CHAINS, PYRAMIDS
@@ -296,6 +298,15 @@ def _no_constant(name: str) -> NoReturn:
 def _spell_path(path: Path) -> str:
     """Spell a path for a message: as it is, unless a terminal would obey it."""
     return shorten(str(path), 5000)
+
+
+@lru_cache(maxsize=4)
+def find_decisions(spelling: str) -> tuple[Decision, ...]:
+    """Return the decisions of a space of the catalogue; none of a user's own, whose code a spelling does not import."""
+    try:
+        return build_space(spelling).decisions
+    except GenotypeError:
+        return ()
 
 
 def _decode(genotype: Genotype) -> CellSource:

@@ -7,6 +7,7 @@ import fcntl
 import json
 import os
 import shlex
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
@@ -22,13 +23,16 @@ from evo_nas.config import RunConfig, read_toml
 from evo_nas.errors import RunFolderError, UsageError
 from evo_nas.storage.log import Log, read_log
 from evo_nas.storage.run_folder import RunFolder, resume_command
-from evo_nas.system.terminal import duration
+from evo_nas.system.terminal import duration, forgiving
 from evo_nas.system.text import open_file
 from genotypes.genotype import printable, shorten
 from genotypes.measure import ACCURACY, Measure
 
 if TYPE_CHECKING:
     from evo_nas.storage.reader import Counts
+
+SECONDS_BETWEEN_LOOKS: Final = 2.0
+"""Seconds between two looks of ``--watch``."""
 
 NAMED: Final = 8
 """Number of trials that a line names before it only counts."""
@@ -37,13 +41,29 @@ NAMED: Final = 8
 def add_arguments(parser: Parser) -> None:
     """Add the flags."""
     parser.add_argument("run", metavar="RUN", type=Path, help="run folder")
+    parser.add_argument("--watch", action="store_true", help="show it until the run has ended, every 2 seconds anew")
     add_json(parser)
 
 
 def run(arguments: argparse.Namespace) -> None:
     """Print the status."""
-    status = status_of(arguments.run)
+    status = watch(arguments.run) if arguments.watch else status_of(arguments.run)
     print(json.dumps(status.to_json(), indent=2) if arguments.json else "\n".join(status.lines()))
+
+
+def watch(path: Path) -> Status:
+    """Show the status on stderr, if that is a terminal, until nobody runs the run; return the last."""
+    from rich.console import Console
+    from rich.live import Live
+    from rich.text import Text
+
+    # Names are shown as they are, whatever they look like.
+    console = Console(file=forgiving(sys.stderr), markup=False, emoji=False, highlight=False)
+    with Live(console=console, auto_refresh=False, transient=True) as live:
+        while (status := status_of(path)).state is RunState.RUNNING:
+            live.update(Text("\n".join(map(printable, status.lines()))), refresh=True)
+            time.sleep(SECONDS_BETWEEN_LOOKS)
+    return status
 
 
 class RunState(StrEnum):

@@ -44,7 +44,7 @@ def add_arguments(parser: Parser) -> None:
     add_flags(parser, "run", ("trials",))
     parser.add_argument("--jobs", metavar="J", type=whole(1024), default=1, help="runs at a time (default: 1)")
     add_science(parser)
-    add_flags(parser, "hardware", ("device", "data_dir", "keep_weights", "tensorboard"))
+    add_flags(parser, "hardware", ("device", "data_dir", "keep_weights", "tracker"))
     parser.add_argument("--study-dir", metavar="DIR", type=Path, help="folder of the study (default: runs/study-...)")
     add_json(parser)
     add_output(parser, "picture to write (default: STUDY/figures/study.png)")

@@ -7,19 +7,15 @@ import re
 import socket
 import sys
 import time
-from collections import Counter, deque
-from collections.abc import Mapping
-from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
-from evo_nas.errors import UsageError
+from evo_nas.listeners.numbers import Numbers
 from evo_nas.manager import Listener
 from evo_nas.storage.history import History
 from evo_nas.storage.replay import Told
-from evo_nas.storage.run_folder import EVENTS
-from genotypes.individual import Evaluation, Individual, Outcome
+from genotypes.individual import Evaluation, Individual
 from genotypes.measure import ACCURACY, Measure
 from genotypes.population import Population
 
@@ -27,16 +23,6 @@ SECONDS_BETWEEN_WRITES: Final = 1.0
 """Seconds between two writes: a table answers thousands of trials per second."""
 
 """The chart of TensorBoard's tab "custom scalars": all trials, the best and the mean in one."""
-
-
-def require_tensorboard() -> None:
-    """Raise unless TensorBoard is installed.
-
-    Raises:
-        UsageError: if TensorBoard is not installed.
-    """
-    if find_spec("tensorboard") is None:
-        raise UsageError("--tensorboard needs TensorBoard: python -m pip install 'evo_nas[tensorboard]'")
 
 
 class _Events:
@@ -79,17 +65,15 @@ class TensorBoard(Listener):
     """
 
     def __init__(self, run: Path, history: History, last: int) -> None:
-        self.folder = run / EVENTS
+        self.folder = run / "tensorboard"
         self.history = history
         self._events: _Events | None = None
         self._is_broken = False
         self._written = float("-inf")
         self._event = 0
-        self._trained = 0
-        self._best: float | None = None
-        self._recent: deque[float] = deque(maxlen=max(1, last))
-        self._outcomes: Counter[Outcome] = Counter()
         self._measure = ACCURACY
+        self._last = last
+        self._numbers = Numbers(last, ACCURACY)
 
     def __enter__(self) -> Self:
         return self
@@ -102,6 +86,7 @@ class TensorBoard(Listener):
     def starting(self, measure: Measure) -> None:
         """Take the word for the fitness."""
         self._measure = measure
+        self._numbers = Numbers(self._last, measure)
 
     def restored(self, population: Population, trained: int) -> None:
         """Write the trials that the history holds already."""
@@ -146,35 +131,15 @@ class TensorBoard(Listener):
         """Write one event with all numbers of a trial, and the genotype and curve of a new incumbent."""
         from torch.utils.tensorboard.summary import scalar, text
 
-        self._outcomes[told.outcome] += 1
-        self._trained += told.seconds is not None
-        is_incumbent = told.fitness is not None and (self._best is None or told.fitness > self._best)
-        if told.fitness is not None:
-            self._recent.append(told.fitness)
-            self._best = told.fitness if is_incumbent else self._best
-        values = [scalar(name, value) for name, value in self._numbers(told).items()]
-        if is_incumbent:
+        entry = self._numbers.add(told)
+        values = [scalar(name, value) for name, value in entry.numbers.items()]
+        if entry.is_incumbent:
             values.append(text("incumbent", f"trial {told.id}\n\n    {told.genotype}"))  # 4 spaces: as it stands
         event = type(values[0])()
         for value in values:
             event.MergeFrom(value)
-        events.add(event, self._trained, told.at)
-        if is_incumbent:
+        events.add(event, entry.trained, told.at)
+        if entry.is_incumbent:
             for epoch, value in enumerate(self.history.curve(told.id), 1):
                 curve = scalar(f"incumbents_learning_curve/trial_{told.id}", value)
                 events.add(curve, epoch, told.at)
-
-    def _numbers(self, told: Told) -> Mapping[str, float]:
-        """Return the numbers of a trial, and of the search so far, by tag."""
-        name = self._measure.name
-        numbers = {f"trials/{outcome}": float(count) for outcome, count in self._outcomes.items()}
-        if told.fitness is not None and self._best is not None:
-            numbers |= {
-                f"{name}/best_so_far": self._best,
-                f"{name}/mean_of_last_{self._recent.maxlen}": sum(self._recent) / len(self._recent),
-            }
-        if told.fitness is not None and told.seconds is not None:
-            numbers[f"{name}/trial"] = told.fitness
-        if told.seconds is not None:
-            numbers |= {f"trial/{name}": value for name, value in {"seconds": told.seconds, **told.metrics}.items()}
-        return numbers | {f"strategy/{name}": value for name, value in told.notes.items()}

@@ -24,7 +24,7 @@ from evo_nas.config import (
 from evo_nas.errors import RunFolderError, UsageError, calling
 from evo_nas.evaluators.base import Evaluator, Placement, check_evaluator, prepare_evaluator
 from evo_nas.evaluators.catalogue import EVALUATORS, SUITED
-from evo_nas.listeners.tensorboard import require_tensorboard
+from evo_nas.listeners.followers import require_trackers
 from evo_nas.phenotypes.named import is_foreign, is_foreign_backbone
 from evo_nas.storage.run_folder import RunFolder
 from evo_nas.system.resources import usable_cores
@@ -111,8 +111,7 @@ def build(config: RunConfig) -> Parts:
         UsageError: if a name or an option is unknown, a value impossible, or the parts do not suit each other.
         PluginError: if one of them does not keep its contract.
     """
-    if config.hardware.tensorboard:
-        require_tensorboard()
+    require_trackers(config.hardware.tracker)
     try:
         name = config.run.space
         # A spelling alone imports no code; a plug-in is named by whoever runs the search.

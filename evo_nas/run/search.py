@@ -21,6 +21,7 @@ from evo_nas.evaluators.base import Evaluator
 from evo_nas.evaluators.limits import advise_on_limits
 from evo_nas.executors.capacity import check_memory
 from evo_nas.executors.choice import build_executor
+from evo_nas.listeners.followers import Followers
 from evo_nas.listeners.tensorboard import TensorBoard
 from evo_nas.listeners.weights import WeightKeeper
 from evo_nas.manager import MEAN_OF, Listener, PopulationManager
@@ -233,7 +234,7 @@ def _search(
         _warn_of_missing_locks(folder)
     hardware = config.hardware
     mean_of = whole(parts.strategy.window) or MEAN_OF
-    tensorboard = TensorBoard(folder.path, history, mean_of) if hardware.tensorboard else None
+    tensorboard = TensorBoard(folder.path, history, mean_of) if "tensorboard" in hardware.tracker else None
     crash_file = CrashFile(folder.crash)
     crashed = take_crash(crash_file, history)
 
@@ -262,21 +263,22 @@ def _search(
     folder.log("start", evo_nas=__version__, process=os.getpid(), trials=config.run.trials, asked=history.last_id)
     for id, evaluation in crashed.items():
         folder.log("crash", trial=id, error=evaluation.error)
-    try:
-        with handle_signals(manager.stop) if heeds_signals else name_ctrl_c(), tensorboard or nullcontext():
-            reason = manager.run()
-    except BaseException as error:
-        if not isinstance(error, RunFolderMoved):  # at the old place nothing is ours
-            folder.log("stop", error=f"{type(error).__name__}: {error}", traceback=format_exc())
-        raise
-    finally:
-        executor.close()
-        crash_file.close()
-        if history.is_at(folder.history):  # which removes the file, unless the search ended before it took a crash up
-            take_crash(crash_file, history)
-    history.settle()  # a study believes the log that nothing is left to try
-    folder.log("end", reason=str(reason))
-    reach(Failpoint.ENDED)
+    with Followers(folder.path, hardware.tracker):  # which read in the log how the search ended
+        try:
+            with handle_signals(manager.stop) if heeds_signals else name_ctrl_c(), tensorboard or nullcontext():
+                reason = manager.run()
+        except BaseException as error:
+            if not isinstance(error, RunFolderMoved):  # at the old place nothing is ours
+                folder.log("stop", error=f"{type(error).__name__}: {error}", traceback=format_exc())
+            raise
+        finally:
+            executor.close()
+            crash_file.close()
+            if history.is_at(folder.history):  # it removes the file, unless the search ended before it took a crash up
+                take_crash(crash_file, history)
+        history.settle()  # a study believes the log that nothing is left to try
+        folder.log("end", reason=str(reason))
+        reach(Failpoint.ENDED)
     return Run(folder.path, reason, advise_on_limits(history, manager.limits) if reason is Reason.REFUSED else None)
 
 

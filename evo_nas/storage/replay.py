@@ -200,14 +200,20 @@ class Replay:
         """Id of the last ask; 0 before the first."""
         return self._one("SELECT max(id) FROM trial") or 0
 
+    @property
+    def last_event(self) -> int:
+        """The youngest event, an ask or a tell; 0 before the first. What came before it has its notes too."""
+        return max(self._one(f"SELECT max({event}) FROM trial") or 0 for event in ("asked", "told"))
+
     def read_tells(self, after: int = 0) -> Iterator[Individual]:
         """Yield what was told after event ``after``, in the order in which it was told."""
         yield from self._individuals("told > ? ORDER BY told", after)
 
-    def follow(self, after: int = 0) -> Iterator[Told]:
-        """Yield how asks ended after event ``after``, in that order, with what the strategy noted."""
+    def follow(self, after: int = 0, most: int | None = None) -> Iterator[Told]:
+        """Yield how the next ``most`` asks ended after event ``after``, in that order, with what the strategy noted."""
         columns = "id, told, told_at, genotype, outcome, fitness, seconds, parameters, mult_adds, metrics"
-        for row in self._rows(f"SELECT {columns} FROM trial WHERE told > ? ORDER BY told", after):
+        limit = -1 if most is None else most
+        for row in self._rows(f"SELECT {columns} FROM trial WHERE told > ? ORDER BY told LIMIT ?", after, limit):
             id = row["id"]
             notes = {name: float(value) for name, value in self._rows(_NOTES, id)}
             with explain_errors(self.path, id):

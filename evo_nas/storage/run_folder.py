@@ -9,7 +9,7 @@ import os
 import shlex
 import socket
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, Final
@@ -56,8 +56,8 @@ RECORDS: Final = frozenset(
 
 FOLDERS: Final = ("weights", "figures")
 
-EVENTS: Final = "tensorboard"
-"""The folder of TensorBoard's events, there only where they are asked for."""
+TRACKERS: Final = ("tensorboard", "mlflow", "wandb", "optuna")
+"""Trackers of a search, and their folders, there only where they are asked for."""
 
 _PATIENCE: Final = 0.1
 """Seconds to wait for a lock: whoever looks whether a run is alive holds it for an instant."""
@@ -240,7 +240,7 @@ class RunFolder:
 
     def _take_lock(self) -> None:
         """Lock the folder for this process, or say who holds it."""
-        refuse_links(self.path, (*FILES, *FOLDERS, EVENTS))
+        refuse_links(self.path, (*FILES, *FOLDERS, *TRACKERS))
         self._lock, self.has_locks = take_lock(self.path / "run.lock", f"the run folder {self.path}")
 
 
@@ -328,6 +328,11 @@ def is_of_a_run(name: str) -> bool:
 def resume_command(path: Path) -> str:
     """Spell the command that resumes a run, ready to be pasted into a shell."""
     return f"python -m evo_nas resume {shlex.quote(str(path))}"
+
+
+def track_command(path: Path, trackers: Iterable[str]) -> str:
+    """Spell the command that sends trackers what they lack of a run."""
+    return f"python -m evo_nas track {shlex.quote(str(path))} --tracker {','.join(trackers)}"
 
 
 def repair_command(path: Path) -> str:

@@ -37,6 +37,7 @@ from evo_nas.errors import DataError
 from evo_nas.phenotypes.blueprint import CellBlueprint, save_network
 from evo_nas.run.search import Run
 from evo_nas.storage.checksums import file_sum, sum_file
+from evo_nas.storage.run_folder import TRACKERS
 from evo_nas.storage.study_record import read_study
 from evo_nas.training.resumable import _read_progress
 from genotypes.cell import Block, Cell, CellPair, Edge
@@ -723,12 +724,12 @@ def test_a_study_is_not_written_through_a_link(name: str, capsys: Capture) -> No
 
 @pytest.mark.parametrize(
     "name",
-    ["run.lock", "log.jsonl", "crash.txt", "history.db", "run.toml", "env.json", "weights", "figures", "tensorboard"],
+    ["run.lock", "log.jsonl", "crash.txt", "history.db", "run.toml", "env.json", "weights", "figures", *TRACKERS],
 )
 def test_a_run_is_not_written_through_a_link(name: str, toy_run: Start, capsys: Capture) -> None:
     run = toy_run("run", trials=2, settings=("space.blocks=1",))
     place = run.path / name
-    if name == "tensorboard":  # there only on request
+    if name in TRACKERS:  # there only on request
         place.mkdir()
     if name == "crash.txt":  # there only of a search that is under way, or has crashed
         place.write_text("trial 1, attempt 1\n")

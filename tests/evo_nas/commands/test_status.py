@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from evo_nas.cli import main
-from evo_nas.commands.status import NAMED, RunState, status_of
+from evo_nas.commands.status import NAMED, RunState, Status, status_of
 from evo_nas.errors import TooManyFailures
 from evo_nas.run.search import Run
 from evo_nas.storage.reader import LATELY
@@ -343,3 +343,19 @@ def test_too_many_failures_are_the_reason(toy_run: Callable[..., Run], tmp_path:
     (first, *_, last) = text_of(tmp_path / "run").splitlines()
     assert "stopped: TooManyFailures: 2 trainings in a row failed, the last one with outcome timeout" in first
     assert last.startswith("  resume ")
+
+
+def test_watching_a_run_shows_it_until_nobody_runs_it(
+    toy_run: Callable[..., Run], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = toy_run("run", trials=2)
+    status, looks = status_of(run.path), [RunState.RUNNING, RunState.RUNNING, RunState.ENDED]
+
+    def look(path: Path) -> Status:
+        return replace(status, state=looks.pop(0))
+
+    monkeypatch.setattr("evo_nas.commands.status.status_of", look)
+    monkeypatch.setattr("evo_nas.commands.status.SECONDS_BETWEEN_LOOKS", 0.0)
+    assert main(["status", "run", "--watch"]) == 0
+    assert not looks
+    assert capsys.readouterr().out.startswith("run: ended")

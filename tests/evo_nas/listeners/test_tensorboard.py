@@ -28,7 +28,7 @@ from tensorboard.summary.writer.record_writer import RecordWriter
 Series = Mapping[str, list[tuple[int, float]]]
 """Tag -> (step, value), as TensorBoard reads it."""
 
-EVOLUTION = {"strategy": "evolution", "evaluator": "toy", "population": 8, "sample": 3, "tensorboard": True}
+EVOLUTION = {"strategy": "evolution", "evaluator": "toy", "population": 8, "sample": 3, "tracker": "tensorboard"}
 
 
 def reload(run: Path) -> EventAccumulator:
@@ -127,9 +127,9 @@ def test_the_events_are_there_while_the_search_goes_on(tmp_path: Path, monkeypat
 def test_a_resumed_run_shows_its_first_part_too_and_once(tmp_path: Path) -> None:
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     search(**EVOLUTION, trials=30, run_dir=whole)
-    search(**{**EVOLUTION, "tensorboard": False}, trials=10, run_dir=parts)
+    search(**{**EVOLUTION, "tracker": "none"}, trials=10, run_dir=parts)
     assert not (parts / "tensorboard").exists()
-    assert main(["resume", str(parts), "--trials", "20", "--tensorboard"]) == 0
+    assert main(["resume", str(parts), "--trials", "20", "--tracker", "tensorboard"]) == 0
     assert main(["resume", str(parts), "--trials", "30"]) == 0, "the run remembers the option"
     assert series(parts)["accuracy/best_so_far"] == series(whole)["accuracy/best_so_far"]
     assert len(list((parts / "tensorboard").iterdir())) == 1
@@ -139,9 +139,9 @@ def test_events_that_cannot_be_written_do_not_end_the_search(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = tmp_path / "run"
-    search(**{**EVOLUTION, "tensorboard": False}, trials=5, run_dir=run)
+    search(**{**EVOLUTION, "tracker": "none"}, trials=5, run_dir=run)
     (run / "tensorboard").write_text("a file where the folder should be")
-    assert main(["resume", str(run), "--trials", "12", "--tensorboard"]) == 0
+    assert main(["resume", str(run), "--trials", "12", "--tracker", "tensorboard"]) == 0
     assert capsys.readouterr().err.count("no more events for TensorBoard") == 1
     assert len(list(individuals(run))) >= 12
 
@@ -156,19 +156,8 @@ def test_a_full_disk_is_a_warning_and_no_traceback(
             super().__init__(Path("/dev/full").open("wb", buffering=0))  # noqa: SIM115  # its writer closes it
 
     monkeypatch.setattr("tensorboard.summary.writer.record_writer.RecordWriter", Full)
-    flags = ["--strategy", "random", "--evaluator", "toy", "--trials", "5", "--tensorboard"]
+    flags = ["--strategy", "random", "--evaluator", "toy", "--trials", "5", "--tracker", "tensorboard"]
     assert main(["run", *flags, "--run-dir", str(tmp_path / "run")]) == 0
     error = capfd.readouterr().err
     assert error.count("No space left on device") == error.count("no more events for TensorBoard") == 1
     assert "Traceback" not in error
-
-
-def test_without_tensorboard_the_flag_is_refused_before_anything_begins(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("evo_nas.listeners.tensorboard.find_spec", lambda name: None)
-    run = tmp_path / "run"
-    flags = ["--strategy", "random", "--evaluator", "toy", "--trials", "3", "--tensorboard", "--run-dir", str(run)]
-    assert main(["run", *flags]) == 2
-    assert "pip install 'evo_nas[tensorboard]'" in capsys.readouterr().err
-    assert not run.exists()
