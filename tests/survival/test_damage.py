@@ -211,7 +211,7 @@ def test_damage_of_a_finished_run_is_seen_and_repaired(
     assert isinstance(shown, str)
     assert isinstance(told, tuple)
     opened = again = lost = 0
-    for case, (name, damage) in enumerate(damages(1, size, number=50)):
+    for case, (name, damage) in enumerate(damages(1, size, number=25)):
         goods = []
         for is_closed in (True, False):
             run = damaged(runs / "whole", place, damage, is_closed=is_closed)
@@ -232,8 +232,8 @@ def test_damage_of_a_finished_run_is_seen_and_repaired(
             result = check_repair(run, written, goods[0], capsys, goes_on=case % 5 == 0)
             again += len(result["pending_again"])
             lost += len(result["lost"])
-    assert opened > 4, "some bytes are of no meaning"
-    assert again + lost > 100
+    assert opened > 1, "some bytes are of no meaning"
+    assert again + lost > 40
 
 
 def check_repair(run: Path, written: Rows, good: int, capsys: Capture, *, goes_on: bool) -> dict[str, Any]:

@@ -42,7 +42,7 @@ def trials() -> list[tuple[Any, ...]]:
     return found
 
 
-@pytest.mark.parametrize("kilobytes", [4, 60, 200, 401])
+@pytest.mark.parametrize("kilobytes", [4, 200])
 def test_a_full_disk_ends_the_run_with_3_and_nothing_is_lost(kilobytes: int) -> None:
     def limit() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (kilobytes * 1024, kilobytes * 1024))
@@ -111,7 +111,7 @@ def race(words: tuple[str, ...]) -> None:
             process.communicate()
 
 
-@pytest.mark.parametrize("race_number", range(int(os.environ.get("EVO_NAS_RACES", "3"))))
+@pytest.mark.parametrize("race_number", range(int(os.environ.get("EVO_NAS_RACES", "2"))))
 def test_of_two_that_want_one_run_folder_one_gets_it(race_number: int) -> None:
     race((*RUN, "--set", "evaluator.seconds=3600"))
     race(("resume", "run"))

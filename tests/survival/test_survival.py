@@ -70,12 +70,13 @@ ONCE = {
     "pnas": 4,
     "guided": 1,
     "optuna": 1,
-    "nevergrad": 4,
     "hyperopt": 1,
     "local": 4,
     "genetic": 1,
     "morphnet": 4,
     "multiplier": 1,
+    "nevergrad": 1,
+    "random": 4,
 }
 """They are killed once each here, with so many workers; the soak does the rest."""
 TRIALS = {"multiplier": 1}

@@ -58,8 +58,6 @@ def attempts(folder: Path, id: int = 3) -> list[str | None]:
         ("abort", signal.SIGABRT, "Aborted"),
         ("segfault", signal.SIGSEGV, "Segmentation fault"),
         ("sigbus", signal.SIGBUS, "Bus error"),
-        ("sigill", signal.SIGILL, "Illegal instruction"),
-        ("sigfpe", signal.SIGFPE, "Floating point exception"),
     ],
 )
 def test_a_network_that_takes_the_search_down_twice_is_left_alone(
