@@ -358,4 +358,4 @@ def test_watching_a_run_shows_it_until_nobody_runs_it(
     monkeypatch.setattr("evo_nas.commands.status.SECONDS_BETWEEN_LOOKS", 0.0)
     assert main(["status", "run", "--watch"]) == 0
     assert not looks
-    assert capsys.readouterr().out.startswith("run: ended")
+    assert "run: ended: all trials are done" in capsys.readouterr().out
