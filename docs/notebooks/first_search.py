@@ -2,14 +2,14 @@
 # # A first search, and its pictures
 #
 # Regularized evolution searches cells for handwritten digits: 8x8 pixels, no download, a few seconds per training.
-# On 2 cores this notebook takes about two minutes; more `trials` find better cells.
+# On 2 cores this notebook takes about a minute; more `trials` find better cells.
 
 # %%
 # %matplotlib inline
 import evo_nas
 
 run = evo_nas.search(
-    strategy="evolution", population=6, sample=3, dataset="digits", trials=16, workers=2, run_dir="runs/first"
+    strategy="evolution", population=5, sample=2, dataset="digits", trials=10, workers=2, run_dir="runs/first"
 )
 run
 
@@ -35,5 +35,5 @@ run.plot("cells")
 # A search can be continued at any time, also after a crash. It trains nothing twice.
 
 # %%
-run = evo_nas.resume(run, trials=20)
+run = evo_nas.resume(run, trials=12)
 print(f"the best of {len(run.trials)} networks: {run.best.fitness:.1%} of the validation images")

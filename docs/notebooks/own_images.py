@@ -1,7 +1,7 @@
 # %% [markdown]
 # # From your own images to a model that is deployed
 #
-# All that is needed is a folder per class, in `train/` and `test/`. Here 600 small pictures of digits play the part of
+# All that is needed is a folder per class, in `train/` and `test/`. Here 300 small pictures of digits play the part of
 # your images.
 
 # %%
@@ -15,7 +15,7 @@ from sklearn.datasets import load_digits
 import evo_nas
 
 digits, folder = load_digits(), Path("my-images")
-for index in np.random.default_rng(0).permutation(len(digits.images))[:600]:
+for index in np.random.default_rng(0).permutation(len(digits.images))[:300]:
     part, label = ("test" if index % 4 == 0 else "train"), f"digit-{digits.target[index]}"
     (folder / part / label).mkdir(parents=True, exist_ok=True)
     pixels = (digits.images[index] * 15.9).astype(np.uint8)
@@ -49,7 +49,14 @@ run.best.fitness
 
 # %%
 result = evo_nas.train(
-    run, preset="cpu", image_size=16, filters=6, cells_per_stack=1, epochs=10, batch_size=16, train_dir="runs/final"
+    run,
+    preset="cpu",
+    image_size=16,
+    filters=6,
+    cells_per_stack=1,
+    epochs=6,
+    settings=["batch_size=16"],
+    train_dir="runs/final",
 )
 print(f"{result.test_accuracy:.1%} of the test images")
 
