@@ -14,7 +14,8 @@ run = evo_nas.search(
 run
 
 # %% [markdown]
-# The run is a folder; everything is read from it. Its trials are a DataFrame, one row per network.
+# Jupyter shows its best trials and a drawing of the best cells: a normal cell, and a reduction cell that halves the
+# image. The run is a folder; everything is read from it. Its trials are a DataFrame, one row per network.
 
 # %%
 run.trials[["id", "parent", "fitness", "parameters", "seconds"]].sort_values("fitness", ascending=False).head()
@@ -26,10 +27,10 @@ run.trials[["id", "parent", "fitness", "parameters", "seconds"]].sort_values("fi
 run.plot("curve")
 
 # %% [markdown]
-# The best cells that were found, drawn as graphs: a normal cell, and a reduction cell that halves the image.
+# The whole of it, also for people without Python: one HTML page with tables, curves and cells.
 
 # %%
-run.plot("cells")
+run.report("report.html")
 
 # %% [markdown]
 # A search can be continued at any time, also after a crash. It trains nothing twice.
