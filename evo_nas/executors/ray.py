@@ -128,7 +128,7 @@ class _Actor:
         def go_on(done: Future[None]) -> None:
             try:
                 done.result()
-                _hand_on(_translate(self._handle.evaluate.remote(job).future()), ended)
+                _translate(self._handle.evaluate.remote(job).future(), ended)
             except Exception as error:
                 ended.set_exception(error)
 
@@ -171,9 +171,12 @@ def _die_with_raylet(pid: int) -> None:
     os.killpg(0, signal.SIGKILL)
 
 
-def _translate(future: Future[T]) -> Future[T]:
-    """Return a future that raises :class:`WorkerDied` for a dead actor, and other errors without ray's wrapping."""
-    ours: Future[T] = Future()
+def _translate(future: Future[T], into: Future[T] | None = None) -> Future[T]:
+    """Return a future, a new one by default, that raises :class:`WorkerDied` for a dead actor.
+
+    Other errors come without ray's wrapping.
+    """
+    ours: Future[T] = Future() if into is None else into
 
     def follow(done: Future[T]) -> None:
         error = done.exception()
@@ -190,18 +193,6 @@ def _translate(future: Future[T]) -> Future[T]:
 
     future.add_done_callback(follow)
     return ours
-
-
-def _hand_on(source: Future[T], target: Future[T]) -> None:
-    """Let one future end as another does."""
-
-    def follow(done: Future[T]) -> None:
-        if (error := done.exception()) is None:
-            target.set_result(done.result())
-        else:
-            target.set_exception(error)
-
-    source.add_done_callback(follow)
 
 
 def _explain(error: BaseException) -> str:
