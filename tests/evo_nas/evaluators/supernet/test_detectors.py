@@ -32,15 +32,6 @@ SMALL: dict[str, Any] = {
 }
 
 
-@pytest.fixture
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    # What was decoded stays where it is.
-    home = tmp_path / "cache"
-    home.mkdir()
-    monkeypatch.setattr("evo_nas.evaluators.groundwork.writable_cache", lambda: home)
-    return home / "groundwork"
-
-
 def bind(folder: Path, **options: Any) -> SupernetEvaluator:
     evaluator = SupernetEvaluator(**{**SMALL, **options})
     check_evaluator(evaluator)
