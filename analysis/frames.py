@@ -6,7 +6,6 @@ imported, so that the run of a plug-in can be looked at where the plug-in is not
 
 from __future__ import annotations
 
-import gc
 import glob
 import json
 import sqlite3
@@ -29,6 +28,7 @@ from evo_nas.storage.opening import open_to_read
 from evo_nas.storage.run_folder import measure_of, read_environment
 from evo_nas.storage.schema import CURVE, NOTE, TRIAL, Table
 from evo_nas.system.cache import expand_home
+from evo_nas.system.garbage import without_collection
 from evo_nas.system.text import read_text
 from genotypes.genotype import printable, shorten
 from genotypes.measure import ACCURACY, common_measure
@@ -349,10 +349,7 @@ def _read(
     ``refuse`` is called, and raises, where a value does not pass its column's check.
     """
     columns: dict[str, list[Any]] = {name: [_array(dtype, ())] for name, dtype in dtypes.items()}
-    collecting = gc.isenabled()
-    # Millions of new tuples make the collector of reference cycles start again and again, for nothing: half the time.
-    gc.disable()
-    try:
+    with without_collection():  # millions of tuples
         while rows := cursor.fetchmany(_BLOCK):
             for (name, arrays), values in zip(columns.items(), zip(*rows, strict=True), strict=True):
                 check = checks.get(name)
@@ -361,9 +358,6 @@ def _read(
                 arrays.append(_array(dtypes[name], values))
                 if check and not check.bounds(arrays[-1]):
                     refuse()
-    finally:
-        if collecting:
-            gc.enable()
     return columns
 
 

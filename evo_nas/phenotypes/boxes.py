@@ -164,6 +164,7 @@ def _split(boxes: Tensor) -> tuple[Tensor, Tensor]:
 
 def _first_maximum(overlap: Tensor) -> tuple[Tensor, Tensor]:
     """Return the largest overlap of each anchor, and the first box that has it; of (n, m, A), both (n, A)."""
-    best = overlap.amax(1)
-    ranks = torch.arange(overlap.shape[1], 0, -1, device=overlap.device)[:, None]  # max() promises no order of ties
-    return best, ((overlap == best[:, None]) * ranks).argmax(1)
+    best, count = overlap.amax(1), overlap.shape[1]
+    # max() promises no order of ties; and the least of small floats is found in a third of the time of integers.
+    rows = torch.arange(count, dtype=torch.float32, device=overlap.device)[:, None]
+    return best, torch.where(overlap == best[:, None], rows, float(count)).amin(1).long()

@@ -13,6 +13,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 
 from evo_nas.errors import UsageError
+from evo_nas.system.garbage import without_collection
 
 RECALLS: Final = np.linspace(0, 1, 101)
 """The recalls at which COCO reads a precision-recall curve."""
@@ -92,17 +93,12 @@ def measure_precision(truth: Truth, found: Sequence[Found], classes: int) -> Pre
     require_coco()
     from faster_coco_eval import COCO, COCOeval_faster
 
-    objects = COCO(_describe(truth, classes))
-    detections = objects.loadRes(
-        [
-            {"image_id": image, "category_id": label, "bbox": box, "score": score}
-            for image, (boxes, scores, labels) in enumerate(found, 1)
-            for box, score, label in zip(_corners_and_sides(boxes), scores.tolist(), (labels + 1).tolist(), strict=True)
-        ]
-    )
-    judge = COCOeval_faster(objects, detections, iouType="bbox", print_function=_be_quiet)
-    judge.evaluate()
-    judge.accumulate()
+    with without_collection():  # a dictionary per detection
+        objects = COCO(_describe(truth, classes))
+        detections = objects.loadRes(_list_detections(found))
+        judge = COCOeval_faster(objects, detections, iouType="bbox", print_function=_be_quiet)
+        judge.evaluate()
+        judge.accumulate()
     # (IoU thresholds, recalls, classes, sizes), of the largest number of detections; -1 where there is no object.
     precision = np.asarray(judge.eval["precision"]).reshape(10, len(RECALLS), classes, len(_SIZES), -1)[..., -1]
     parts = {"ap": precision[..., 0], "ap50": precision[0, ..., 0], "ap75": precision[5, ..., 0]}
@@ -110,6 +106,15 @@ def measure_precision(truth: Truth, found: Sequence[Found], classes: int) -> Pre
     averages = {name: mean for name, part in parts.items() if (mean := _average(part)) is not None}
     curves = precision[0, :, :, 0].T
     return Precision(averages, tuple(_average(curve) for curve in curves), curves)
+
+
+def _list_detections(found: Sequence[Found]) -> list[dict[str, Any]]:
+    """Return the detections in COCO's form."""
+    return [
+        {"image_id": image, "category_id": label, "bbox": box, "score": score}
+        for image, (boxes, scores, labels) in enumerate(found, 1)
+        for box, score, label in zip(_corners_and_sides(boxes), scores.tolist(), (labels + 1).tolist(), strict=True)
+    ]
 
 
 def _describe(truth: Truth, classes: int) -> dict[str, Any]:
