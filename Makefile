@@ -12,7 +12,7 @@ unexport PYTHONDONTWRITEBYTECODE
 DEMO := runs/demo-$(shell date +%Y%m%d-%H%M%S)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo check test browser docs notebooks crash lint format clean
+.PHONY: help demo check test browser docs notebooks wheel crash lint format clean
 
 help: ## list these commands
 	@grep -E '^[a-z]+:.* ## ' $(firstword $(MAKEFILE_LIST)) | sed -E 's/^([a-z]+):.* ## /\1\t/' | \
@@ -44,6 +44,10 @@ docs: $(BIN)/python ## the documentation as a site in build/site: strict, search
 notebooks: $(DEVELOPER_READY) ## execute docs/notebooks and keep them with their outputs in build/notebooks: minutes
 	$(PIP) 'jupytext>=1.16' 'nbclient>=0.10' 'ipykernel>=6.29'
 	$(BIN)/python .ci/notebooks.py
+
+wheel: $(DEVELOPER_READY) ## build build/dist, and use the wheel in an environment and a folder of its own (BORROW=--borrow: in seconds)
+	$(PIP) 'build>=1.2'
+	$(BIN)/python .ci/wheel.py $(BORROW)
 
 crash: $(DEVELOPER_READY) ## cut the power at 2,000 moments of searches, trainings and outputs: minutes, needs a C compiler
 	$(BIN)/python -m benchmarks.crash --states 2000
