@@ -10,7 +10,6 @@ from typing import ClassVar, Final
 
 import numpy as np
 import torch
-from scipy.stats import rankdata
 from torch import Tensor
 
 from genotypes.donor import Donor, require_whole
@@ -22,6 +21,7 @@ from genotypes.space import SearchSpace
 from strategies.base import SearchStrategy
 from strategies.models.controller import Controller, isolate
 from strategies.models.evidence import is_misleading
+from strategies.models.ranks import rank_values
 
 _ROUNDING: Final = 1e-8
 """Differences between fitnesses that are no larger on average say nothing, and are not scaled up."""
@@ -150,7 +150,7 @@ class PPOController(SearchStrategy):
         """Update the controller on batches of the donors' networks, drawn at random, until it has an opinion."""
         networks: list[Individual] = []
         for donor in self._donors:
-            ranks = rankdata(donor.fitnesses) / len(donor.fitnesses)
+            ranks = rank_values(donor.fitnesses) / len(donor.fitnesses)
             for genotype, rank in zip(donor.genotypes, ranks.tolist(), strict=True):
                 networks.append(Individual(1, genotype, Outcome.OK, rank))
         entropy = 0.0

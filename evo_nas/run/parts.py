@@ -37,7 +37,6 @@ from genotypes.space import SearchSpace, check_space
 from genotypes.spaces.widths import WidthsSpace
 from strategies.base import SearchStrategy, check_strategy
 from strategies.catalogue import STRATEGIES, TAUGHT
-from strategies.screen import Screened
 
 if TYPE_CHECKING:
     from evo_nas.evaluators.scores.evaluator import ScoresEvaluator
@@ -139,6 +138,8 @@ def build(config: RunConfig) -> Parts:
             "choose one that does, such as evolution, or leave --inherit out"
         )
     if config.run.screen is not None:
+        from strategies.screen import Screened  # and with it the libraries of its model
+
         strategy = Screened(strategy, config.run.screen)
     if not strategy.wants_scores:
         return Parts(space, strategy, evaluator)
@@ -189,7 +190,7 @@ def _build_scorer(
         scorer = ScoresEvaluator(dataset=dataset, seed=config.run.seed)
         scorer.bind(space, replace(placement(config.hardware), device="cpu", threads=1))
     except ValueError as error:
-        what = "--screen" if isinstance(strategy, Screened) else f"the prior of {strategy.name}"
+        what = "--screen" if config.run.screen is not None else f"the prior of {strategy.name}"
         raise UsageError(f"{what}: {error}") from error
     return scorer
 
@@ -265,7 +266,12 @@ def _refuse_missing_metrics(strategy: SearchStrategy, evaluator: Evaluator) -> N
 
 def fill_options(config: RunConfig, parts: Parts) -> RunConfig:
     """Fill the option tables with every option that the parts have, so that later defaults cannot change the run."""
-    chosen = parts.strategy.strategy if isinstance(parts.strategy, Screened) else parts.strategy
+    chosen = parts.strategy
+    if config.run.screen is not None:
+        from strategies.screen import Screened
+
+        assert isinstance(chosen, Screened)
+        chosen = chosen.strategy
     space, strategy, evaluator = map(options_of, (parts.space, chosen, parts.evaluator))
     return replace(config, space=space, strategy=strategy, evaluator=evaluator)
 

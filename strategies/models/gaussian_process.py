@@ -21,11 +21,11 @@ from numpy.typing import NDArray
 from scipy.linalg import cho_solve, solve_triangular
 from scipy.sparse import csr_array, vstack
 from scipy.special import ndtr, ndtri
-from scipy.stats import rankdata
 from threadpoolctl import ThreadpoolController
 
 from genotypes.genotype import Genotype
 from genotypes.space import SearchSpace
+from strategies.models.ranks import rank_values
 from strategies.models.trust import NO_TRUST, Array, Trust
 
 _PAIRS: Final = 200
@@ -245,7 +245,7 @@ def scores(fitnesses: Sequence[float]) -> Array:
     """
     if not len(fitnesses):
         return np.zeros(0)
-    quantiles = (rankdata(fitnesses) - 0.5) / len(fitnesses)
+    quantiles = (rank_values(fitnesses) - 0.5) / len(fitnesses)
     normal, exponential = ndtri(quantiles), -np.log1p(-quantiles)
     total = normal / (normal.std() or 1.0) + (exponential - exponential.mean()) / (exponential.std() or 1.0)
     scaled: Array = total / (total.std() or 1.0)

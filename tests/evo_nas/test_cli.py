@@ -66,6 +66,18 @@ def test_help_loads_little_and_nothing_of_others(command: list[str]) -> None:
     assert len(loaded) < 115, "110 of them, of which 35 are ours, take a tenth of a second"
 
 
+def test_a_search_that_trains_nothing_loads_no_heavy_library(tmp_path: Path) -> None:
+    script = (
+        "import sys\nfrom evo_nas.cli import main\n"
+        f"assert main({[*TOY, '--trials', '2']!r}) == 0\n"
+        "print(*sorted({'torch', 'scipy', 'pandas', 'sklearn', 'matplotlib'} & sys.modules.keys()))"
+    )
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", script]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environment, check=True)
+    assert done.stdout.splitlines()[-1] == "", "each of them takes longer to import than the search takes"
+
+
 def test_the_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as end:
         main(["--version"])

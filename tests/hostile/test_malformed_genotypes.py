@@ -503,7 +503,7 @@ def test_cells_of_a_file_with_an_odd_name_are_called_by_what_can_be_printed(name
 
 # By chance ---------------------------------------------------------------------------------------------------------
 
-FUZZED = 10_000
+FUZZED = 5_000
 THROUGH_MAIN = 10
 """Every so manieth is also given to the command line: to parse its arguments takes longer than to read most cells.
 
