@@ -15,7 +15,7 @@ LEARNING_COLUMNS: Final[dict[str, str]] = {
     "sample": "how many trainings had ended when the controller was updated",
     "reward": "mean reward of the batch: its fitness, fraction in [0, 1], the lowest so far for failures",
     "baseline": "moving average of the rewards that they are compared with; missing where it was not noted",
-    "entropy": "entropy of the policy before the update, in nats a decision",
+    "entropy": "entropy of the policy before the update, in nats per decision",
 }
 """Column of :func:`learning` -> its meaning and unit."""
 

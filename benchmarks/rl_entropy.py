@@ -1,6 +1,6 @@
 """How the entropy of the RL policy falls on the toy landscape; run it as `python -m benchmarks.rl_entropy`.
 
-Prints the policy's entropy in nats a decision, and the mean fitness without its noise of the last batch, after some
+Prints the policy's entropy in nats per decision, and the mean fitness without its noise of the last batch, after some
 numbers of trials. On the NASNet space, 5,000 trials take three minutes on one core.
 """
 

@@ -29,7 +29,7 @@ def plot_entropy(learned: pd.DataFrame, ax: Axes | None = None, *, groups: Group
     """Draw the entropy of the policy as :func:`plot_reward` draws rewards: from the most there can be down to 0."""
     ax = _plot(learned, "entropy", ax, groups)
     ax.set_ylim(0, 1.08 * max(float(learned["entropy"].max()), 0.01))
-    dress(ax, "entropy, nats a decision")
+    dress(ax, "entropy, nats per decision")
     return ax
 
 

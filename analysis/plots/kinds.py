@@ -15,6 +15,7 @@ from analysis.comparison.groups import labels_of
 from analysis.diversity import living, mean_window, population_of
 from analysis.frames import HistoryError, Paths, RunRecord, find_runs, load_history, load_notes
 from analysis.learning import learning
+from analysis.plots.aging import AGING_COLUMNS, draw_aging
 from analysis.plots.axes import column_of, new_figure
 from analysis.plots.controller import plot_entropy, plot_reward
 from analysis.plots.curves import nothing, plot_accuracy, plot_mean, plot_trials, refuse_empty
@@ -129,20 +130,33 @@ def _controller(order: PlotRequest, figure: Figure) -> None:
 
 
 def _population(order: PlotRequest, figure: Figure) -> None:
-    if order.window is not None:
-        sizes = {run.name: order.window for run in order.runs}
-    else:
-        sizes = {run.name: size for run in order.runs if (size := population_of(run)) is not None}
-    if not sizes:
-        names = ", ".join(sorted({run.spell_entry("strategy") for run in order.runs})[:3])
-        raise ValueError(f"{names} keeps no population; --window P follows the last P told as if they were one")
-    lives = living(order.frame, sizes)
+    lives = living(order.frame, _sizes(order))
     if lives.empty:
         raise HistoryError(nothing(order.frame))
     above, below = figure.subplots(2, 1, sharex=True)
     plot_age(lives, above, groups=order.groups)
     plot_diversity(lives, below, groups=order.groups)
     _as_one(above, below)
+
+
+def _aging(order: PlotRequest, figure: Figure) -> None:
+    (size, *_) = _sizes(order).values()
+    draw_aging(order.frame, size, figure)
+
+
+def _sizes(order: PlotRequest) -> dict[str, int]:
+    """Return the size of each population, by the name of its run.
+
+    Raises:
+        ValueError: if no run keeps one, and no window is given.
+    """
+    if order.window is not None:
+        return {run.name: order.window for run in order.runs}
+    sizes = {run.name: size for run in order.runs if (size := population_of(run)) is not None}
+    if not sizes:
+        names = ", ".join(sorted({run.spell_entry("strategy") for run in order.runs})[:3])
+        raise ValueError(f"{names} keeps no population; --window P follows the last P told as if they were one")
+    return sizes
 
 
 def _as_one(above: Axes, below: Axes) -> None:
@@ -173,6 +187,7 @@ KINDS: Final[dict[str, Kind]] = {
         takes_x=False,
         takes_window=True,
     ),
+    "aging": Kind("aging", _aging, columns=(*_ACCURACY, *AGING_COLUMNS), panels=2, takes_x=False, takes_window=True),
     "widths": Kind(
         "widths",
         lambda o, figure: draw_widths(o.frame, figure, groups=o.groups, width=o.width),

@@ -12,13 +12,13 @@ from genotypes.edge_cell import EdgeCell
 from genotypes.pyramid import Pyramid
 
 KINDS_OFFERED = (
-    *("curve", "best", "mean", "trials", "seeds", "top", "controller", "population", "widths"),
+    *("curve", "best", "mean", "trials", "seeds", "top", "controller", "population", "aging", "widths"),
     *("front", "cells", "operations"),
 )
 _KINDS_HELP = (
     "curve (default): best so far and trials; best; mean: of the last P; trials; seeds: mean and band over seeds; "
-    "top: best 1, 5 and 25; controller: reward and entropy; population: age and diversity; front: accuracy against "
-    "costs; cells, widths: of the best; operations: how they drift"
+    "top: best 1, 5 and 25; controller: reward and entropy; population: age and diversity; aging: who lives at four "
+    "moments; front: accuracy against costs; cells, widths: of the best; operations: how they drift"
 )
 
 
@@ -28,7 +28,7 @@ def add_arguments(parser: Parser) -> None:
     add_costs(parser)
     parser.add_argument("--x", choices=("trials", "seconds"), default="trials", help="what against (default: trials)")
     parser.add_argument(
-        "--window", metavar="P", type=whole(10**9), help="mean, population: of the last P (default: the run's P)"
+        "--window", metavar="P", type=whole(10**9), help="mean, population, aging: of the last P (default: the run's P)"
     )
     parser.add_argument(
         "--width", metavar="CM", type=whole(200, 4), help="centimetres of the picture, a curve's from 7"

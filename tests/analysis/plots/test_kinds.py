@@ -32,7 +32,7 @@ def rising(seed: int, number: int = 30) -> list[dict[str, Any]]:
     return [{"fitness": float(value), "sample_seed": 100 * seed + i} for i, value in enumerate(values)]
 
 
-CURVES = [kind for kind in KINDS if kind != "widths"]
+CURVES = [kind for kind in KINDS if kind not in ("widths", "aging")]
 
 
 @pytest.fixture
@@ -79,7 +79,7 @@ def test_one_trial_is_enough_for_a_curve(make_run: MakeRun, kind: str) -> None:
     [
         ("pie", {}, "a picture is one of curve, best, .*widths, not 'pie'"),
         ("controller", {"x": "seconds"}, "of the kind controller is drawn against trials alone"),
-        ("best", {"window": 5}, "a window is that of mean or population, not of best"),
+        ("best", {"window": 5}, "a window is that of mean or population or aging, not of best"),
         ("best", {"x": "hours"}, "against trials or seconds, not 'hours'"),
     ],
 )
