@@ -45,6 +45,7 @@ COMMANDS: Final = {
     "predict": ("predict", "say what a trained network sees in images"),
     "detect": ("detect", "find objects in images with a trained detector, and draw them"),
     "export": ("export.command", "write cells and networks for other programs"),
+    "measure": ("measure", "time an ONNX model here or on another machine, or be its agent"),
     "data": ("data", "fetch or check an image set"),
     "list": ("list", "list what can be chosen"),
 }

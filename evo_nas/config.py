@@ -127,7 +127,8 @@ class Hardware:
     A trial that takes longer than ``trial_timeout`` is stopped; after ``time_limit`` the run stops, and what is being
     trained when it is to stop has ``grace`` to end: all in seconds. After ``recycle_after`` trials a worker is
     replaced; 0 for never. ``ray_address`` is that of a cluster, ``None`` for one on this machine; ``cpus_per_trial``
-    and ``gpus_per_trial`` may be fractions.
+    and ``gpus_per_trial`` may be fractions. ``device_url`` is the address of the agent that measures ``ort_latency``;
+    ``None`` for this machine.
 
     Raises:
         ValueError: if a number is out of range, or a serial run is asked for what needs a process.
@@ -149,6 +150,9 @@ class Hardware:
     ray_address: str | None = option(None, "ray: the cluster to use", "ADDR", default="one on this machine")
     cpus_per_trial: float = option(1.0, "ray: cores per trial", "C")
     gpus_per_trial: float = option(0.0, "ray: GPUs per trial, also a fraction", "G")
+    device_url: str | None = option(
+        None, "ort-latency: the agent that measures it, see `measure --listen`", "URL", default="this machine measures"
+    )
 
     def __post_init__(self) -> None:
         if self.data_dir is not None:

@@ -49,6 +49,7 @@ class Placement:
     ``device`` is ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``; ``data_dir`` is where image sets lie;
     ``threads`` is how many threads one evaluation may use; ``keep_weights`` says whether trained weights are to be
     written. ``workers`` is how many evaluations go on at a time: more than one get in the way of each other's clocks.
+    ``device_url`` is the address of the machine that the latency of deployed networks is measured on, if not this one.
     """
 
     device: str = "auto"
@@ -56,6 +57,7 @@ class Placement:
     threads: int = 1
     keep_weights: bool = False
     workers: int = 1
+    device_url: str | None = None
 
 
 class Evaluator(ABC):

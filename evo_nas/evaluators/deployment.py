@@ -6,27 +6,25 @@ each operation counts as much as its arithmetic. The clock is that of the wall, 
 
 from __future__ import annotations
 
-import importlib.util
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
-import numpy as np
 from torch import nn
 
-from evo_nas.evaluators.latency import REPEATS, summarise_times
+from evo_nas.evaluators.devices.timing import (
+    TimingSettings,
+    list_missing,
+    open_model,
+    summarise_times,
+    time_inferences,
+)
 from evo_nas.phenotypes.named import OURS
 from genotypes.chain import Chain
 from genotypes.widths import Widths
 
 METRICS: Final = ("ort_latency", "ort_latency_spread", "ort_latency_noisy")
 """Metrics that :func:`measure_deployment` returns."""
-
-_WARM_UP: Final = 5
-_FEWEST: Final = 10
-_SECONDS: Final = 2.0
-"""After which a network is not run more often than :data:`_FEWEST` times: large ones take long, and vary less."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +36,11 @@ class Deployment:
     batch: int = 1
     threads: int = 1
 
+    @property
+    def settings(self) -> TimingSettings:
+        """The settings of its measurement."""
+        return TimingSettings(self.threads, self.batch)
+
 
 def require_runtime(design: object) -> None:
     """Raise unless networks of this kind can be written and timed here.
@@ -45,8 +48,7 @@ def require_runtime(design: object) -> None:
     Raises:
         ValueError: if a package is missing, or no graph is known for the networks.
     """
-    missing = [name for name in ("onnx", "onnxruntime") if importlib.util.find_spec(name) is None]
-    if missing:
+    if missing := list_missing():
         raise ValueError(f"ort_latency needs {' and '.join(missing)}: python -m pip install 'evo_nas[onnx]'")
     if isinstance(design, Chain):
         raise ValueError("ort_latency is measured for cells and not for chains of blocks: choose the cost latency")
@@ -63,14 +65,7 @@ def measure_deployment(network: nn.Module, deployment: Deployment, *, workers: i
     ``ort_latency`` is the median in seconds for a whole batch, over at most 100 inferences, or about two seconds of
     them. ``ort_latency_spread`` and ``ort_latency_noisy`` are as in :func:`evo_nas.evaluators.latency.measure_latency`.
     """
-    infer = open_session(network, deployment)
-    seconds: list[float] = []
-    for _ in range(_WARM_UP):
-        infer()
-    while len(seconds) < REPEATS and (len(seconds) < _FEWEST or sum(seconds) < _SECONDS):
-        start = time.perf_counter()
-        infer()
-        seconds.append(time.perf_counter() - start)
+    seconds = time_inferences(open_session(network, deployment))
     return dict(zip(METRICS, summarise_times(seconds, workers), strict=True))
 
 
@@ -80,16 +75,16 @@ def open_session(network: nn.Module, deployment: Deployment) -> Callable[[], Any
     Raises:
         TypeError: if its graph is not known.
     """
-    import onnxruntime
+    return open_model(write_model(network, deployment), deployment.settings)
 
+
+def write_model(network: nn.Module, deployment: Deployment) -> bytes:
+    """Return the network as the content of an ONNX file, its batch norms folded.
+
+    Raises:
+        TypeError: if its graph is not known.
+    """
     from evo_nas.phenotypes.onnx.network import write_onnx
 
     model = write_onnx(network.eval(), channels=deployment.channels, image=deployment.image_size)
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = deployment.threads
-    options.inter_op_num_threads = 1
-    options.log_severity_level = 3  # it warns of what it cannot know of the machine
-    session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    side = deployment.image_size
-    images = np.zeros((deployment.batch, deployment.channels, side, side), np.float32)
-    return lambda: session.run(None, {"images": images})
+    return bytes(model.SerializeToString())

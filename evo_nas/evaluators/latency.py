@@ -6,24 +6,17 @@ One image at a time, as a network is used that answers as soon as it is asked, a
 
 from __future__ import annotations
 
-import statistics
 import time
-from collections.abc import Sequence
 from typing import Final
 
 import torch
 from torch import Tensor, nn
 
+from evo_nas.evaluators.devices.timing import REPEATS, summarise_times
 from evo_nas.training.devices import autocast, synchronize
 
 WARM_UP: Final = 20
 """Inferences that are not counted: the first ones pay for memory and for the choice of algorithms."""
-
-REPEATS: Final = 100
-"""Inferences that are counted."""
-
-STEADY: Final = 0.1
-"""Interquartile range of the counted ones, as a fraction of their median, up to which a measurement is steady."""
 
 METRICS: Final = ("latency", "latency_spread", "latency_noisy")
 """Metrics that :func:`measure_latency` returns."""
@@ -35,7 +28,7 @@ def measure_latency(network: nn.Module, image: Tensor, *, workers: int) -> dict[
     ``latency`` is the median in seconds; ``latency_spread`` the interquartile range as a fraction of it.
     ``latency_noisy`` is 1.0 where the number is not to be trusted to a tenth, else 0.0: if ``workers``, the number of
     evaluations that go on at a time, is more than one, so that others were at work meanwhile; or if the spread is
-    above :data:`STEADY`. Afterwards the network is in evaluation mode.
+    above :data:`evo_nas.evaluators.devices.timing.STEADY`. Afterwards the network is in evaluation mode.
     """
     device = image.device
     network.eval()
@@ -48,10 +41,3 @@ def measure_latency(network: nn.Module, image: Tensor, *, workers: int) -> dict[
             synchronize(device)
             seconds.append(time.perf_counter() - start)
     return dict(zip(METRICS, summarise_times(seconds[WARM_UP:], workers), strict=True))
-
-
-def summarise_times(seconds: Sequence[float], workers: int) -> tuple[float, float, float]:
-    """Return median, spread and noisiness of measured times, as :func:`measure_latency` has them."""
-    quarter, median, three_quarters = statistics.quantiles(seconds, n=4)
-    spread = (three_quarters - quarter) / median
-    return median, spread, float(workers > 1 or spread > STEADY)

@@ -132,6 +132,11 @@ def build(config: RunConfig) -> Parts:
     except ValueError as error:
         raise UsageError(str(error)) from error
     _refuse_missing_metrics(strategy, evaluator)
+    if config.hardware.device_url is not None and not options_of(evaluator).get("ort_latency"):
+        raise UsageError(
+            "--device-url names who measures ort_latency, which this search does not want: add --cost ort-latency, or "
+            "leave --device-url (EVO_NAS_DEVICE_URL) out"
+        )
     if evaluator.inherits and not strategy.names_parents:
         raise UsageError(
             f"--inherit gives a child the weights of its parent, and the strategy {strategy.name} names no parents: "
@@ -343,6 +348,7 @@ def placement(hardware: Hardware) -> Placement:
         threads=hardware.threads or max(1, int(cores)),
         keep_weights=hardware.keep_weights > 0,
         workers=hardware.workers,
+        device_url=hardware.device_url,
     )
 
 

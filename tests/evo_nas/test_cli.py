@@ -25,7 +25,7 @@ TABLE = ("run", "--strategy", "random", "--space", "bits", "--evaluator", "tabul
 NASNET_A_COUNT = ("count", "--cell", "nasnet-a")
 COMMANDS = [[], ["run"], ["resume"], ["show"], ["plot"], ["compare"], ["diff"], ["count"], ["data"], ["data", "fetch"]]
 COMMANDS += [["data", "check"], ["list"], ["study"], ["train"], ["prune"], ["predict"], ["export"], ["status"]]
-COMMANDS += [["track"], ["repair"], ["table"], ["report"], ["detect"], ["leaderboard"]]
+COMMANDS += [["track"], ["repair"], ["table"], ["report"], ["detect"], ["leaderboard"], ["measure"]]
 
 
 @pytest.fixture(autouse=True)

@@ -21,6 +21,7 @@ from evo_nas.data.sources.catalogue import DATA_SETS
 from evo_nas.data.split import hold_out
 from evo_nas.errors import UsageError
 from evo_nas.evaluators.base import Job, Placement, weights_file
+from evo_nas.evaluators.devices.timing import TimingSettings
 from evo_nas.evaluators.proxy.judging import refuse_misfits
 from evo_nas.evaluators.proxy.presets import PRESETS
 from evo_nas.evaluators.proxy.strides import find_stride, warn_of_small_images
@@ -33,7 +34,7 @@ from evo_nas.training.metrics import check_metric
 from evo_nas.training.recipes import RANGES, Recipe
 from genotypes.cell import CellPair
 from genotypes.edge_cell import EdgeCell
-from genotypes.genotype import Genotype, shorten
+from genotypes.genotype import Genotype
 from genotypes.individual import Cost, Evaluation
 from genotypes.measure import Measure
 from genotypes.ranges import check_ranges
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from evo_nas.evaluators.pace import Pace
+    from evo_nas.evaluators.proxy.deploying import Deployed
     from evo_nas.training.loop import Examples
     from evo_nas.training.task import Task
 
@@ -83,7 +85,8 @@ class ProxyEvaluator(TrainingEvaluator):
         **dict.fromkeys(("cells_per_stack", "filters", "validation_images"), "[1, inf)"),
         **dict.fromkeys(("train_images", "split_seed"), "[0, inf)"),
         **dict.fromkeys(("image_size", "deploy_image_size"), f"[{SMALLEST_IMAGE}, {LARGEST}]"),
-        **dict.fromkeys(("deploy_cells_per_stack", "deploy_filters", "deploy_batch", "deploy_threads"), "[1, inf)"),
+        **dict.fromkeys(("deploy_cells_per_stack", "deploy_filters"), "[1, inf)"),
+        **{f"deploy_{name}": TimingSettings.ranges[name] for name in ("batch", "threads")},
     }
     network_metrics: ClassVar[tuple[str, ...]] = (
         *TrainingEvaluator.network_metrics,
@@ -153,12 +156,12 @@ class ProxyEvaluator(TrainingEvaluator):
                 f"network(); the space {space.spelling} describes a {kind_of(space).__name__}; choose another "
                 "evaluator with --evaluator, such as tabular or toy"
             )
-        if self.ort_latency:
-            self._refuse_deployment()
         self.fill_preset()
         # Until the images have been seen.
         known = DATA_SETS[self.dataset or ""]
         self._classes = known.classes or 10
+        if self.ort_latency:
+            self._describe_deployment().refuse()
         held_out = self.integer("validation_images")
         self._counts = self.integer("train_images") or max(0, (known.train or 0) - held_out), held_out
         self.settle_rule(self.integer("epochs"))
@@ -190,12 +193,16 @@ class ProxyEvaluator(TrainingEvaluator):
         """Find the images, decode them if this is the first time, check that they can be split, and this processor.
 
         Raises:
-            DataError: if images are missing or damaged.
+            DataError: if images are missing or damaged, or the device that measures latencies does not answer.
             UsageError: if fewer images are there than are to be held out, or a batch takes more than are left.
         """
         from evo_nas.training.devices import warn_of_faults
 
         super().prepare(directory)
+        if self.placement.device_url is not None:
+            from evo_nas.evaluators.devices.client import Device
+
+            self._device = Device(self.placement.device_url).describe()
         warn_of_faults(self.device)
         warn_of_small_images(self.space, self.integer("image_size"))
         images = self._images()
@@ -224,8 +231,9 @@ class ProxyEvaluator(TrainingEvaluator):
         refuse_misfits(self.metric, self.class_weights, labels[train], labels[validation], classes)
 
     def fingerprint(self) -> dict[str, str]:
-        """Return the SHA-256 of the train part's classes, labels and pixels."""
-        return {str(self.dataset): self._images().fingerprint}
+        """Return the SHA-256 of the train part's classes, labels and pixels, and the device that measures latencies."""
+        device = {} if self.placement.device_url is None else {"latency device": self._device}
+        return {str(self.dataset): self._images().fingerprint, **device}
 
     def cost(self, genotype: Genotype) -> Cost:
         """Count the network at the size of the proxy training."""
@@ -385,42 +393,20 @@ class ProxyEvaluator(TrainingEvaluator):
         blueprint = kind(design, **told)
         save_network(path, blueprint, network.state_dict(), genotype=str(job.genotype))
 
-    def _refuse_deployment(self) -> None:
-        """Raise if networks of the space cannot be timed as they are deployed.
+    def _describe_deployment(self) -> Deployed:
+        """Return the candidates as they are deployed."""
+        from evo_nas.evaluators.deployment import Deployment
+        from evo_nas.evaluators.proxy.deploying import Deployed
 
-        Raises:
-            ValueError: naming what is missing, or what they are not.
-        """
-        from evo_nas.evaluators.deployment import require_runtime
-        from evo_nas.phenotypes.plan import MACROS
-
-        if brings_network(self.space):
-            raise ValueError(
-                f"the space {self.space.name} brings networks of its own, for which no ort_latency is known"
-            )
-        if self.deploy_macro not in MACROS:
-            raise ValueError(f"deploy_macro must be one of {', '.join(MACROS)}, not {shorten(self.deploy_macro)!r}")
-        if self.deploy_macro != "cifar" and kind_of(self.space) is not CellPair:
-            raise ValueError(f"the networks of {self.space.name} have no macro-architecture {self.deploy_macro}")
-        require_runtime(self.space.decode(self.space.sample(np.random.default_rng(0))))
+        size = {"cells_per_stack": self.deploy_cells_per_stack, "filters": self.deploy_filters}
+        deployment = Deployment(self.channels or 3, self.deploy_image_size, self.deploy_batch, self.deploy_threads)
+        return Deployed(self.space, deployment, self.deploy_macro, {**size, "classes": self._classes})
 
     def _measure_deployment(self, genotype: Genotype) -> dict[str, float]:
-        """Build the network at its final size, and time it; the training's random numbers are left as they are."""
-        import torch
-
-        from evo_nas.evaluators.deployment import Deployment, measure_deployment
-
-        channels, image = self.integer("channels"), self.deploy_image_size
-        size: dict[str, Any] = {"cells_per_stack": self.deploy_cells_per_stack, "filters": self.deploy_filters}
-        if kind_of(self.space) is CellPair:
-            size["macro"] = self.deploy_macro
-        with torch.random.fork_rng([]):
-            torch.manual_seed(0)
-            network = build_network(
-                self.space, genotype, classes=self._classes, channels=channels, image_size=image, **size
-            )
-        deployment = Deployment(channels, image, self.deploy_batch, self.deploy_threads)
-        return measure_deployment(network, deployment, workers=self.placement.workers)
+        """Time a candidate as it is deployed, on the device that was asked in ``prepare``, or here."""
+        if self.placement.device_url is not None:
+            return self._describe_deployment().measure_at(self.placement.device_url, self._device, genotype)
+        return self._describe_deployment().measure(genotype, workers=self.placement.workers)
 
     def size(self) -> dict[str, Any]:
         """Return the size of the network as ``CellNetwork`` and ``cost_of`` take it, once ``bind`` has settled it."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import itertools
 from collections.abc import Callable
 from dataclasses import replace
@@ -17,6 +16,8 @@ from evo_nas.commands.config_flags import MEASURED_ON_REQUEST, read_flags
 from evo_nas.evaluators import deployment
 from evo_nas.evaluators.base import Job, Placement
 from evo_nas.evaluators.deployment import METRICS, Deployment, measure_deployment, open_session, require_runtime
+from evo_nas.evaluators.devices import timing
+from evo_nas.evaluators.proxy import deploying
 from evo_nas.evaluators.proxy.evaluator import ProxyEvaluator
 from evo_nas.phenotypes.cost import cost_of
 from evo_nas.run.parts import load_config
@@ -43,7 +44,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], list[int]]:
     def take(seconds: float) -> list[int]:
         ticks = itertools.accumulate(itertools.cycle((0.0, seconds)))
         runs: list[int] = []
-        monkeypatch.setattr(deployment.time, "perf_counter", lambda: next(ticks))
+        monkeypatch.setattr(timing.time, "perf_counter", lambda: next(ticks))
         monkeypatch.setattr(deployment, "open_session", lambda network, how: lambda: runs.append(1))
         return runs
 
@@ -78,7 +79,7 @@ def test_the_network_is_built_at_its_final_size(tmp_path: Path, monkeypatch: pyt
         built.append((sum(parameter.numel() for parameter in network.parameters()), how))
         return dict.fromkeys(METRICS, 0.5)
 
-    monkeypatch.setattr(deployment, "measure_deployment", note)
+    monkeypatch.setattr(deploying, "measure_deployment", note)
     size = {"macro": "imagenet", "cells_per_stack": 2, "filters": 8}
     options = {f"deploy_{name}": value for name, value in size.items()}
     evaluator = proxy(tmp_path, **options, deploy_image_size=40, deploy_batch=3, deploy_threads=2)
@@ -113,7 +114,7 @@ def test_networks_of_others_and_missing_packages_are_refused(tmp_path: Path, mon
     require_runtime(ours)
     with pytest.raises(ValueError, match="and not for torchvision:resnet18"):
         require_runtime(replace(ours, network="torchvision:resnet18"))
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "onnxruntime" else True)
+    monkeypatch.setattr(timing, "find_spec", lambda name: None if name == "onnxruntime" else True)
     with pytest.raises(ValueError, match=r"needs onnxruntime: .*evo_nas\[onnx\]"):
         proxy(tmp_path)
 

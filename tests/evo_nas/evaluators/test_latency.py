@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from evo_nas.config import Hardware
 from evo_nas.evaluators import latency
 from evo_nas.evaluators.base import Job, Placement
-from evo_nas.evaluators.latency import METRICS, REPEATS, STEADY, WARM_UP, measure_latency
+from evo_nas.evaluators.devices.timing import REPEATS, STEADY
+from evo_nas.evaluators.latency import METRICS, WARM_UP, measure_latency
 from evo_nas.evaluators.proxy.evaluator import ProxyEvaluator
 from evo_nas.run.parts import placement
 from genotypes.catalogue import build_space

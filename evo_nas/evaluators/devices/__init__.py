@@ -1,0 +1,1 @@
+"""ONNX files timed here or on another machine; nothing here needs torch."""
