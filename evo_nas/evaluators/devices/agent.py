@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import BoundedSemaphore, Lock
@@ -26,6 +27,9 @@ from genotypes.genotype import printable, shorten
 
 _PATIENCE: Final = 30.0
 """Seconds that a client may be silent, or take for its headers."""
+
+_LINGER: Final = 2.0
+"""Seconds for which the rest of a refused request is read."""
 
 _QUEUE: Final = 300.0
 """Seconds that a request waits for those before it, before it is told to come again."""
@@ -116,6 +120,16 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
+        if status != 200 and self.command == "POST":
+            self._drain()
+
+    def _drain(self) -> None:
+        """Read for a moment what a client still sends: a connection closed on it would lose the answer on its way."""
+        end = time.monotonic() + _LINGER
+        self.connection.settimeout(_LINGER)
+        with suppress(OSError):
+            while time.monotonic() < end and self.rfile.read1(1 << 20):
+                pass
 
     def _check_token(self) -> None:
         given = self.headers.get("Authorization", "").encode("utf-8", "replace")

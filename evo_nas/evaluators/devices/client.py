@@ -37,7 +37,7 @@ _LONGEST_ANSWER: Final = 1 << 16
 """Bytes of the longest answer that is read."""
 
 _GREETING: Final = 10.0
-"""Seconds for an agent to say what it is."""
+"""Seconds for a connection to be made, and for an agent to say what it is."""
 
 _PATIENCE: Final = 600.0
 """Seconds for a model to be sent and measured, behind those of others."""
@@ -106,19 +106,21 @@ class Device:
     def _ask(self, method: str, path: str, body: bytes | None, seconds: float) -> dict[str, Any]:
         """Send a request and return the answer, a JSON object, within so many seconds."""
         kind = http.client.HTTPSConnection if self._is_safe else http.client.HTTPConnection
-        connection = kind(self._place[0], self._place[1], timeout=seconds)
+        connection = kind(self._place[0], self._place[1], timeout=min(seconds, _GREETING))
         is_late = Event()
         alarm = Timer(seconds, lambda: _cut(connection, is_late))  # a socket's timeout begins anew with every byte
         alarm.daemon = True
         alarm.start()
         try:
+            connection.connect()
+            connection.sock.settimeout(seconds)
             with suppress(BrokenPipeError, ConnectionResetError):  # it may have refused before it had read all
                 connection.request(method, path, body, {"Authorization": f"Bearer {self._token}"})
             with connection.getresponse() as reply:
                 content = reply.read(_LONGEST_ANSWER + 1)
         except (OSError, http.client.HTTPException, ValueError) as error:
             if is_late.is_set() or isinstance(error, TimeoutError):
-                raise DataError(f"the device {self.url} did not answer within {seconds:g} s") from error
+                raise DataError(f"the device {self.url} did not answer in time ({seconds:g} s)") from error
             words = explain(error) if isinstance(error, OSError) else f"it speaks no HTTP ({type(error).__name__})"
             raise DataError(f"the device {self.url} cannot be asked: {words}; is measure --listen at work?") from error
         finally:

@@ -241,7 +241,7 @@ def test_an_agent_that_drips_or_is_not_there_is_one_line() -> None:
 
         thread = Thread(target=drip)
         thread.start()
-        with pytest.raises(DataError, match=r"did not answer within 0\.2 s"):
+        with pytest.raises(DataError, match=r"did not answer in time \(0\.2 s\)"):
             Device(url, patience=0.2).measure(b"model", TimingSettings())
         over.set()
         thread.join()
