@@ -17,6 +17,7 @@ from torch import nn
 
 from evo_nas.evaluators.latency import REPEATS, summarise_times
 from evo_nas.phenotypes.named import OURS
+from evo_nas.phenotypes.onnx.graph import IMAGES
 from genotypes.chain import Chain
 from genotypes.widths import Widths
 
@@ -63,7 +64,11 @@ def measure_deployment(network: nn.Module, deployment: Deployment, *, workers: i
     ``ort_latency`` is the median in seconds for a whole batch, over at most 100 inferences, or about two seconds of
     them. ``ort_latency_spread`` and ``ort_latency_noisy`` are as in :func:`evo_nas.evaluators.latency.measure_latency`.
     """
-    infer = open_session(network, deployment)
+    return dict(zip(METRICS, time_inferences(open_session(network, deployment), workers), strict=True))
+
+
+def time_inferences(infer: Callable[[], Any], workers: int) -> tuple[float, float, float]:
+    """Return median, spread and noise of the seconds that an inference takes, as ``measure_deployment`` has them."""
     seconds: list[float] = []
     for _ in range(_WARM_UP):
         infer()
@@ -71,7 +76,7 @@ def measure_deployment(network: nn.Module, deployment: Deployment, *, workers: i
         start = time.perf_counter()
         infer()
         seconds.append(time.perf_counter() - start)
-    return dict(zip(METRICS, summarise_times(seconds, workers), strict=True))
+    return summarise_times(seconds, workers)
 
 
 def open_session(network: nn.Module, deployment: Deployment) -> Callable[[], Any]:
@@ -80,16 +85,26 @@ def open_session(network: nn.Module, deployment: Deployment) -> Callable[[], Any
     Raises:
         TypeError: if its graph is not known.
     """
-    import onnxruntime
-
     from evo_nas.phenotypes.onnx.network import write_onnx
 
     model = write_onnx(network.eval(), channels=deployment.channels, image=deployment.image_size)
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = deployment.threads
-    options.inter_op_num_threads = 1
-    options.log_severity_level = 3  # it warns of what it cannot know of the machine
-    session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    return open_graph(model.SerializeToString(), deployment)
+
+
+def open_graph(content: bytes, deployment: Deployment) -> Callable[[], Any]:
+    """Return a function that runs the network of an ONNX file on a batch of images in ONNX Runtime."""
+    session = start_session(content, deployment.threads)
     side = deployment.image_size
     images = np.zeros((deployment.batch, deployment.channels, side, side), np.float32)
-    return lambda: session.run(None, {"images": images})
+    return lambda: session.run(None, {IMAGES: images})
+
+
+def start_session(content: bytes, threads: int) -> Any:
+    """Return a session of ONNX Runtime for an ONNX file, on the CPU."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3  # it warns of what it cannot know of the machine
+    return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])

@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from evo_nas.commands.cell_sources import CellSource, of_text
 from evo_nas.commands.count import read_edge_size, read_size, refuse_cell_size
+from evo_nas.commands.export.calibration import Calibration
 from evo_nas.commands.export.graphs import require_onnx, write_graph, write_program
+from evo_nas.commands.export.quantized import open_calibration, quantize, require_quantizer
 from evo_nas.errors import DataError, UsageError
 from evo_nas.phenotypes.blueprint import (
     Blueprint,
@@ -52,6 +54,10 @@ FORMATS: Final[dict[str, tuple[str, str]]] = {
     "safetensors": (".safetensors", "the weights, without an auxiliary classifier"),
     "torch": (".pt2", "the network with its weights, by torch.export"),
     "onnx": (".onnx", f"the network with its weights, opset {OPSET}; needs the extra onnx"),
+    "onnx-int8": (
+        ".int8.onnx",
+        "a classifier in whole numbers of 8 bits, calibrated with images; needs the extra onnx",
+    ),
 }
 """Name, as ``--format`` takes it -> how its file's name ends, and what is in it."""
 
@@ -61,8 +67,9 @@ Draw = Callable[[CellPair | EdgeCell | Chain | Pyramid], str]
 _LARGEST_ONNX: Final = 2**31
 """Bytes that a message of protobuf holds, of which an ONNX file is one."""
 
-_NEED_SIZE: Final = {"module", "safetensors", "torch", "onnx"}
-_NEED_WEIGHTS: Final = {"safetensors", "torch", "onnx"}
+_ONNX: Final = {"onnx", "onnx-int8"}
+_NEED_WEIGHTS: Final = {"safetensors", "torch", *_ONNX}
+_NEED_SIZE: Final = {"module", *_NEED_WEIGHTS}
 
 
 @dataclass(frozen=True)
@@ -127,6 +134,8 @@ def subject_of(
         UsageError: if the cells are not named, or named twice and different; or a size is missing or impossible.
         DataError: if the weights cannot be read, or are those of another network.
     """
+    if weights is None and "onnx-int8" in formats:
+        raise UsageError("onnx-int8 is for trained networks: name their weights with --weights")
     blueprint, tensors = (None, None) if weights is None else load_whole(weights, network)
     if blueprint is not None and weights is not None:
         _agree(blueprint, source, size, weights)
@@ -258,18 +267,24 @@ def export(
     *,
     seed: int = 0,
     fold: bool = True,
-) -> None:
-    """Write each format to its file; every file is written whole or not at all, and none if a format fails.
+    calibration: Calibration = Calibration(),  # noqa: B008  # it is frozen
+) -> list[str]:
+    """Write each format to its file, and return what was measured; a file is written whole, and none if a format fails.
 
     ``draw`` writes a design in DOT. Where weights are needed and there are none, they are random, of ``seed``. ``fold``
-    makes batch norms part of the convolutions before them in an ONNX file.
+    makes batch norms part of the convolutions before them in an ONNX file. ``calibration`` is for ``onnx-int8``.
 
     Raises:
-        UsageError: if a package is missing, or a file cannot be written.
+        UsageError: if a package is missing, no images are named to calibrate with, or a file cannot be written.
+        DataError: if images are missing or damaged.
     """
-    if "onnx" in files:
+    images = None
+    if _ONNX & files.keys():
         assert subject.blueprint is not None, "a size was asked for"
         require_onnx(subject.blueprint)
+        if "onnx-int8" in files:
+            require_quantizer(subject.blueprint)
+            images = open_calibration(subject.blueprint, calibration)
     with _explain_refusal():
         for path in files.values():
             require_writable(path)
@@ -277,10 +292,20 @@ def export(
     if _NEED_WEIGHTS & files.keys():
         network = _network(subject, seed)
         size = sum(tensor.nbytes for tensor in network.state_dict().values())
-        if "onnx" in files and size >= _LARGEST_ONNX:
+        if _ONNX & files.keys() and size >= _LARGEST_ONNX:
             raise UsageError(f"{gigabytes(size)} of weights do not fit into an ONNX file, which holds less than 2.1 GB")
-    contents = {path: _content(name, subject, network, draw, fold=fold) for name, path in files.items()}
+    contents: dict[Path, bytes] = {}
+    notes: list[str] = []
+    for name, path in files.items():
+        content = _content(name, subject, network, draw, fold=fold)
+        if name == "onnx-int8":
+            assert subject.blueprint is not None, "a size was asked for"
+            assert images is not None, "they were opened"
+            content, quality = quantize(content, subject.blueprint, images, calibration.threads)
+            notes += quality.lines()
+        contents[path] = content
     _write(contents)
+    return notes
 
 
 def has_random_weights(subject: Subject, formats: Sequence[str]) -> bool:
@@ -336,7 +361,9 @@ def _content(name: str, subject: Subject, network: nn.Module | None, draw: Draw,
         with TemporaryDirectory() as folder:
             save_network(file := Path(folder) / "network", blueprint, network.state_dict())
             return file.read_bytes()
-    return write_program(network, blueprint) if name == "torch" else write_graph(network, blueprint, fold=fold)
+    if name == "torch":
+        return write_program(network, blueprint)
+    return write_graph(network, blueprint, fold=fold or name == "onnx-int8")
 
 
 def _is_readable(source: CellSource) -> bool:
