@@ -27,6 +27,8 @@ formats:
   torch        the network with its weights, by torch.export (.pt2)
   onnx         the network with its weights; needs the extra onnx
   onnx-int8    the same in whole numbers of 8 bits, calibrated with train images
+  timm         a folder that timm loads: module, weights, config.json, model card
+  card         the model card in Markdown, and a picture of the cells
 
 examples:
   python -m evo_nas export runs/RUN --format json,dot

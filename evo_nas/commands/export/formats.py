@@ -16,8 +16,11 @@ from typing import TYPE_CHECKING, Any, Final
 from evo_nas.commands.cell_sources import CellSource, of_text
 from evo_nas.commands.count import read_edge_size, read_size, refuse_cell_size
 from evo_nas.commands.export.calibration import Calibration
+from evo_nas.commands.export.card import PICTURE, Origin, draw_picture, write_card
 from evo_nas.commands.export.graphs import require_onnx, write_graph, write_program
+from evo_nas.commands.export.modules import write_python
 from evo_nas.commands.export.quantized import open_calibration, quantize, require_quantizer
+from evo_nas.commands.export.timm_folder import CARD, CONFIG, spell_usage, write_folder
 from evo_nas.errors import DataError, UsageError
 from evo_nas.phenotypes.blueprint import (
     Blueprint,
@@ -58,6 +61,8 @@ FORMATS: Final[dict[str, tuple[str, str]]] = {
         ".int8.onnx",
         "a classifier in whole numbers of 8 bits, calibrated with images; needs the extra onnx",
     ),
+    "timm": ("_timm", "a folder that timm loads: module, weights, config.json and model card"),
+    "card": (".md", "the model card, with a picture of the cells beside it"),
 }
 """Name, as ``--format`` takes it -> how its file's name ends, and what is in it."""
 
@@ -68,7 +73,8 @@ _LARGEST_ONNX: Final = 2**31
 """Bytes that a message of protobuf holds, of which an ONNX file is one."""
 
 _ONNX: Final = {"onnx", "onnx-int8"}
-_NEED_WEIGHTS: Final = {"safetensors", "torch", *_ONNX}
+_NEED_WEIGHTS: Final = {"safetensors", "torch", "timm", "card", *_ONNX}
+_FOLDERS: Final = {"timm"}
 _NEED_SIZE: Final = {"module", *_NEED_WEIGHTS}
 
 
@@ -92,11 +98,15 @@ class Size:
 
 @dataclass(frozen=True)
 class Subject:
-    """The object of an export: cells or widths with their name and, if it is known, a whole network and its weights."""
+    """The object of an export: cells or widths with their name and, if it is known, a whole network and its weights.
+
+    ``weights`` is the file that these come from.
+    """
 
     source: CellSource
     blueprint: Blueprint | None = None
     tensors: Mapping[str, Tensor] | None = None
+    weights: Path | None = None
 
     @property
     def name(self) -> str:
@@ -166,7 +176,7 @@ def subject_of(
         if found is not None:
             raise DataError(f"{weights} holds the weights of another network: {found}")
         tensors = blueprint.strip(tensors)
-    return Subject(source, blueprint, tensors)
+    return Subject(source, blueprint, tensors, weights)
 
 
 def _agree(blueprint: Blueprint, source: CellSource | None, size: Size, weights: Path) -> None:
@@ -252,11 +262,12 @@ def targets(output: Path, subject: Subject, formats: Sequence[str], *, force: bo
         raise UsageError(f"{output} is a file: name a folder with -o, or a file that ends in {FORMATS[formats[0]][0]}")
     else:
         files = {name: output / f"{subject.name}{FORMATS[name][0]}" for name in formats}
-    for path in files.values():
-        if path.is_dir():
+    for name, path in files.items():
+        if path.is_dir() and name not in _FOLDERS:
             raise UsageError(f"{path} is a folder: name another place with -o")
-        if path.exists() and not force:
-            raise UsageError(f"{path} is there already: overwrite it with --force, or name another place with -o")
+        taken = next(filter(Path.exists, [path, *([_picture_of(path)] if name == "card" else [])]), None)
+        if taken is not None and not force:
+            raise UsageError(f"{taken} is there already: overwrite it with --force, or name another place with -o")
     return files
 
 
@@ -286,8 +297,8 @@ def export(
             require_quantizer(subject.blueprint)
             images = open_calibration(subject.blueprint, calibration)
     with _explain_refusal():
-        for path in files.values():
-            require_writable(path)
+        for name, path in files.items():
+            require_writable(path / CONFIG if name in _FOLDERS else path)
     network = None
     if _NEED_WEIGHTS & files.keys():
         network = _network(subject, seed)
@@ -297,6 +308,9 @@ def export(
     contents: dict[Path, bytes] = {}
     notes: list[str] = []
     for name, path in files.items():
+        if name in ("timm", "card"):
+            contents |= _content_with_card(name, path, subject, network)
+            continue
         content = _content(name, subject, network, draw, fold=fold)
         if name == "onnx-int8":
             assert subject.blueprint is not None, "a size was asked for"
@@ -339,31 +353,52 @@ def _content(name: str, subject: Subject, network: nn.Module | None, draw: Draw,
         return (json.dumps(record, indent=2) + "\n").encode()
     assert blueprint is not None, "a size was asked for"
     if name == "module":
-        from evo_nas.commands.export.chains import write_chain
-        from evo_nas.commands.export.edges import write_edges
-        from evo_nas.commands.export.resized import write_module
-        from evo_nas.commands.export.standalone import standalone
-
-        if isinstance(blueprint, WidthsBlueprint):
-            return write_module(blueprint).encode()
-        if isinstance(blueprint, EdgeBlueprint):
-            return write_edges(blueprint, source.genotype).encode()
-        if isinstance(blueprint, ChainBlueprint):
-            return write_chain(blueprint, source.genotype).encode()
-        if isinstance(blueprint, DetectorBlueprint):
-            from evo_nas.commands.export.detectors import write_detector
-
-            return write_detector(blueprint, source.genotype).encode()
-        assert isinstance(blueprint, CellBlueprint), "there are five kinds"
-        return standalone(blueprint, source.genotype).encode()
+        return write_python(blueprint, source.genotype).encode()
     assert network is not None, "weights were asked for"
     if name == "safetensors":
-        with TemporaryDirectory() as folder:
-            save_network(file := Path(folder) / "network", blueprint, network.state_dict())
-            return file.read_bytes()
+        return _spell_weights(blueprint, network)
     if name == "torch":
         return write_program(network, blueprint)
     return write_graph(network, blueprint, fold=fold or name == "onnx-int8")
+
+
+def _content_with_card(name: str, path: Path, subject: Subject, network: nn.Module | None) -> dict[Path, bytes]:
+    """Make the files of a folder for timm, or of a card alone, with the picture that the card shows."""
+    blueprint, genotype = subject.blueprint, subject.source.genotype
+    assert blueprint is not None, "a size was asked for"
+    assert network is not None, "weights were asked for"
+    contents, usage, card, library = {}, "", path, None
+    picture = _picture_of(path)
+    if name == "timm":
+        files = write_folder(blueprint, path.name, _spell_weights(blueprint, network), genotype)
+        contents = {path / file: content for file, content in files.items()}
+        card, picture, usage, library = path / CARD, path / PICTURE, spell_usage(path.name), "timm"
+    if (drawn := draw_picture(blueprint)) is not None:
+        contents[picture] = drawn
+    text = write_card(
+        subject.name,
+        blueprint,
+        network,
+        Origin.of(subject.weights, blueprint),
+        genotype=genotype,
+        is_trained=subject.tensors is not None,
+        picture=None if drawn is None else picture.name,
+        usage=usage,
+        library=library,
+    )
+    return contents | {card: text.encode("utf-8", "backslashreplace")}
+
+
+def _picture_of(card: Path) -> Path:
+    """Return the file of the picture beside a card."""
+    return card.with_name(f"{card.stem}-{PICTURE}")
+
+
+def _spell_weights(blueprint: Blueprint, network: nn.Module) -> bytes:
+    """Return the content of a safetensors file of a network."""
+    with TemporaryDirectory() as folder:
+        save_network(file := Path(folder) / "network", blueprint, network.state_dict())
+        return file.read_bytes()
 
 
 def _is_readable(source: CellSource) -> bool:
