@@ -79,6 +79,7 @@ def plan_detector(source: CellSource, wanted: TrainOptions, given: Blueprint | N
         )
         blueprint.ghost()
         options = asdict(preset.recipe) | {"epochs": wanted.epochs or preset.final_epochs}
+        options |= {} if wanted.policy is None else {"policy": wanted.policy}
         options |= {name: value for name, value in settings.items() if name not in SIZES}
         recipe = build_with_options(Recipe, "the recipe", options)
     except (TypeError, ValueError) as error:

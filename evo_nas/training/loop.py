@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from evo_nas.data.augment import augment, normalise
+from evo_nas.data.policies import Policies
 from evo_nas.phenotypes.tensors import load_tensors
 from evo_nas.training.cuda_graphs import GraphedLoss
 from evo_nas.training.devices import autocast, synchronize
@@ -28,13 +29,14 @@ EVALUATION_BATCH = 500
 class Examples:
     """Images, uint8 of shape (n, c, h, w), and labels, int64 of shape (n,), on the device.
 
-    ``mean`` and ``std`` are fractions in [0, 1], one per channel.
+    ``mean`` and ``std`` are fractions in [0, 1], one per channel. ``classes`` counts them, for policies that mix.
     """
 
     images: Tensor
     labels: Tensor
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    classes: int = 0
 
     @property
     def device(self) -> torch.device:
@@ -56,10 +58,12 @@ class Examples:
         """Yield augmented batches of one epoch; batch norm over the handful that is left over would be noise."""
         complete = len(self) // batch_size * batch_size
         order = torch.randperm(len(self), generator=generator)[:complete].to(self.device)
+        policies = Policies.read(recipe.policy)
         for indices in torch.split(order, batch_size):
-            images, labels = self.batch(indices)
+            images = policies.change_images(self.images[indices], self.mean, generator)
+            images = normalise(images, self.mean, self.std)
             images = augment(images, generator, padding=recipe.padding, flip=recipe.flip, cutout_length=recipe.cutout)
-            yield images, labels
+            yield policies.mix_images(images, self.labels[indices], self.classes, generator)
 
     def in_order(self) -> Iterator[Batch]:
         """Yield all images as they are."""

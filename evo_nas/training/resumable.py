@@ -207,6 +207,8 @@ def _goal_of(task: TrainTask, images: TrainingImages) -> Task:
 
         if task.recipe.class_weights != NONE:
             raise UsageError("class_weights are for classifiers: a detector has the focal loss; leave them out")
+        if task.recipe.policy != NONE:
+            raise UsageError("policies are for classifiers: they would move objects out of their boxes; leave them out")
         return Detection()
     from evo_nas.training.classification import Classification
 
