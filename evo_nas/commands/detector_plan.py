@@ -95,6 +95,7 @@ def plan_detector(source: CellSource, wanted: TrainOptions, given: Blueprint | N
         split_seed=searched.get("split_seed", 0),
         genotype=source.genotype,
         start=None if wanted.start is None else str(wanted.start.absolute()),
+        processes=wanted.processes,
         **counts,
     )
 

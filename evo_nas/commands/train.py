@@ -79,6 +79,9 @@ def _add_place(parser: argparse.ArgumentParser) -> None:
     """Add where a training runs."""
     parser.add_argument("--device", metavar="NAME", default="auto", help="auto (default), cpu, cuda, cuda:N or mps")
     parser.add_argument("--threads", metavar="T", type=whole(1024), help="threads (default: the cores)")
+    parser.add_argument(
+        "--processes", metavar="P", type=whole(64), default=1, help="on the CPU: each has its share of a batch (1)"
+    )
     parser.add_argument("--loaders", metavar="L", type=whole(1024, 0), default=0, help="processes that read files")
     parser.add_argument("--data-dir", metavar="DIR", type=Path, help="where image sets lie")
 
@@ -105,7 +108,7 @@ def run(arguments: argparse.Namespace) -> None:
             name: getattr(arguments, name)
             for name in (
                 *("preset", "dataset", "macro", "size", "filters", "stem", "skip_reduction_input", "network", "neck"),
-                *("epochs", "train_images", "validation_images", "seed", "start", "backbone", "policy"),
+                *("epochs", "train_images", "validation_images", "seed", "start", "backbone", "policy", "processes"),
             )
         },
     )

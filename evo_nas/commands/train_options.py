@@ -29,3 +29,4 @@ class TrainOptions:
     neck: str | None = None
     backbone: str | None = None
     policy: str | None = None
+    processes: int = 1

@@ -91,6 +91,7 @@ def plan_training(source: CellSource | None, wanted: TrainOptions, device: str =
         validation_share=0.2 if wanted.validation_images is None else 1.0,
         genotype=source.genotype,
         start=None if wanted.start is None else str(wanted.start.absolute()),
+        processes=wanted.processes,
     )
 
 

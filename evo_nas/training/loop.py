@@ -18,6 +18,7 @@ from evo_nas.phenotypes.tensors import load_tensors
 from evo_nas.training.cuda_graphs import GraphedLoss
 from evo_nas.training.devices import autocast, synchronize
 from evo_nas.training.optimizers import Optimizer, optimizer_of
+from evo_nas.training.processes import Ranks
 from evo_nas.training.recipes import Recipe
 from evo_nas.training.task import Batch, Data, Diverged, Task
 from genotypes.genotype import shorten
@@ -94,7 +95,8 @@ class Training:
 
     What is random comes from the generator, and from torch's default one of the device. ``graphs`` computes each step
     as a CUDA graph, on a GPU, where the recipe allows it: no batch is cut into parts, and what is dropped stays alike.
-    ``optimizer`` makes another optimizer than the recipe's.
+    ``optimizer`` makes another optimizer than the recipe's. ``ranks`` is the place of this process among those that
+    train the same network together; all draw the same batches, and each computes its share of them.
     """
 
     def __init__(
@@ -106,7 +108,9 @@ class Training:
         *,
         graphs: bool = False,
         optimizer: Callable[[Recipe, Iterable[nn.Parameter]], Optimizer] = optimizer_of,
+        ranks: Ranks | None = None,
     ) -> None:
+        self._ranks = ranks
         self.network, self.task, self.recipe, self.generator = network, task, recipe, generator
         self.done = 0  # epochs
         self._optimizer = optimizer(recipe, network.parameters())
@@ -136,6 +140,8 @@ class Training:
             synchronize(device)
             start = time.perf_counter()
             self.network.train()
+            if self._ranks is not None:
+                self._ranks.seed_epoch(self.generator.initial_seed(), self.done)
             losses = []
             batches = train.draw_batches(batch_size, recipe, self.generator)
             for step, batch in enumerate(batches, start=self.done * steps):
@@ -208,15 +214,17 @@ class Training:
         """Leave the gradients with the weights, part by part of the batch, and return the mean loss."""
         self._optimizer.forget()
         total = 0.0
-        parts = self.recipe.accumulate
+        parts, whole = self.recipe.accumulate, len(batch[0])
+        if self._ranks is not None:
+            batch = self._ranks.share(*batch)
         for images, targets in self.task.split(batch, parts):
             loss = self._loss(images, targets)
-            share = len(images) / len(batch[0])
+            share = len(images) / whole
             total += loss.item() * share
             if not math.isfinite(total):
                 break
-            (loss if parts == 1 else loss * share).backward()  # type: ignore[no-untyped-call]
-        return total
+            (loss if share == 1 else loss * share).backward()  # type: ignore[no-untyped-call]
+        return total if self._ranks is None else self._ranks.add_up(list(self.network.parameters()), total)
 
     def _loss(self, images: Tensor, targets: Any) -> Tensor:
         with autocast(images.device):
