@@ -80,7 +80,10 @@ def open_calibration(blueprint: Blueprint, calibration: Calibration) -> Training
             f"the network has {least} classes: calibrate it with at least so many images, not {calibration.images}"
         )
     task = _find_task(blueprint, calibration)
-    task = replace(task, train_images=min(task.train_images or calibration.images, calibration.images))
+    is_same_size = task.blueprint.image == blueprint.image
+    task = replace(
+        task, blueprint=blueprint, train_images=min(task.train_images or calibration.images, calibration.images)
+    )
     place = TrainPlacement("cpu", calibration.threads, calibration.data_dir)
     images = TrainingImages.open(task, place, torch.device("cpu"))
     if images.classes != blueprint.classes:
@@ -88,7 +91,13 @@ def open_calibration(blueprint: Blueprint, calibration: Calibration) -> Training
             f"the images of {task.dataset} have other classes than the network: name those that it was trained on with "
             "--dataset and --data-dir"
         )
-    return images
+    if calibration.dataset is None and is_same_size and task.fingerprint not in (None, images.fingerprint):
+        raise UsageError(
+            f"the images of {task.dataset} are not those of the training: name their folder with --data-dir, or others "
+            "with --dataset"
+        )
+    train, validation = (_normalise_as(part, blueprint) for part in (images.train, images.validation))
+    return replace(images, train=train, validation=validation)
 
 
 def quantize(content: bytes, blueprint: Blueprint, images: TrainingImages, threads: int) -> tuple[bytes, Quality]:
@@ -116,15 +125,23 @@ def quantize(content: bytes, blueprint: Blueprint, images: TrainingImages, threa
     return found, quality
 
 
+def _normalise_as(data: Any, blueprint: Blueprint) -> Any:
+    """Return data that are normalised by the numbers of the network, which other images need not have."""
+    from evo_nas.training.loop import Examples
+
+    return replace(data, mean=blueprint.mean, std=blueprint.std) if isinstance(data, Examples) else data
+
+
 def _find_task(blueprint: Blueprint, calibration: Calibration) -> TrainTask:
-    """Return the training of the weights with the network's own image size, or one on the data set that is named."""
+    """Return the training of the weights, or one on the data set that is named."""
+    from evo_nas.data.stream import MEAN, STD
     from evo_nas.training.recipes import RECIPES
     from evo_nas.training.resumable import load_task
     from evo_nas.training.train_task import TrainTask
 
     folder = None if calibration.weights is None else calibration.weights.parent
     if folder is not None and (folder / "train.json").is_file() and calibration.dataset is None:
-        return replace(load_task(folder), blueprint=blueprint)
+        return load_task(folder)
     if calibration.dataset is None:
         raise UsageError(
             "onnx-int8 is calibrated with train images: name weights in the folder of their training, or the images "
@@ -132,6 +149,8 @@ def _find_task(blueprint: Blueprint, calibration: Calibration) -> TrainTask:
         )
     held, share = VALIDATION
     recipe = RECIPES["cpu"].recipe
+    if (blueprint.mean, blueprint.std) == (MEAN, STD):  # as evo_nas.training.prediction knows streamed images
+        recipe = replace(recipe, augmentation="imagenet")
     return TrainTask(
         "calibration", blueprint, recipe, calibration.dataset, validation_images=held, validation_share=share
     )

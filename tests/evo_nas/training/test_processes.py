@@ -7,8 +7,10 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file
 from torch import nn
 
@@ -64,15 +66,26 @@ def test_shares_make_up_a_batch() -> None:
 
 
 def small(processes: int = 2) -> TrainTask:
-    widths = widths_of_seed("resnet:8x4", classes=10, channels=1, image_size=8)
-    blank = {"classes": ("?",), "channels": 1, "image": 8, "mean": (0.5,), "std": (0.5,)}
+    widths = widths_of_seed("resnet:8x4", classes=2, channels=3, image_size=8)
     recipe = Recipe(epochs=2, batch_size=32, learning_rate=0.1, padding=1)
-    counts = {"train_images": 96, "validation_images": 50}
-    return TrainTask("small", WidthsBlueprint(widths, **blank), recipe, "digits", processes=processes, **counts)
+    blueprint = WidthsBlueprint(widths, classes=("?",), image=8)
+    return TrainTask("small", blueprint, recipe, "folder", processes=processes, validation_images=16)
 
 
-def test_a_training_of_two_processes_is_resumed_to_the_bit(tmp_path: Path) -> None:
-    place, whole, cut = TrainPlacement("cpu", 2), tmp_path / "whole", tmp_path / "cut"
+@pytest.fixture
+def place(tmp_path: Path) -> TrainPlacement:
+    """Return where the trainings are to run, on an image folder of 80 train images."""
+    rng = np.random.default_rng(0)
+    for name, count in (("train/a", 40), ("train/b", 40), ("test/a", 2), ("test/b", 2)):
+        (tmp_path / "images" / name).mkdir(parents=True)
+        for number in range(count):
+            pixels = rng.integers(0, 256, (8, 8, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "images" / name / f"{number}.png")
+    return TrainPlacement("cpu", 2, tmp_path / "images")
+
+
+def test_a_training_of_two_processes_is_resumed_to_the_bit(tmp_path: Path, place: TrainPlacement) -> None:
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
 
     def keep(epoch: Epoch, done: int) -> None:
         if done == 1:
@@ -88,10 +101,10 @@ def test_a_training_of_two_processes_is_resumed_to_the_bit(tmp_path: Path) -> No
         train(small(1), whole, place)
 
 
-def test_batches_too_small_for_so_many_are_one_line(tmp_path: Path) -> None:
+def test_batches_too_small_for_so_many_are_one_line(tmp_path: Path, place: TrainPlacement) -> None:
     task = small(20)
     with pytest.raises(EvoNasError, match="20 processes need batches of at least 40 images, and there are 32"):
-        train(task, tmp_path / "new", TrainPlacement("cpu", 2))
+        train(task, tmp_path / "new", place)
     task = replace(task, processes=2, recipe=replace(task.recipe, accumulate=16))
     with pytest.raises(EvoNasError, match="2 processes need batches of at least 64 images"):
-        train(task, tmp_path / "new", TrainPlacement("cpu", 2))
+        train(task, tmp_path / "new", place)

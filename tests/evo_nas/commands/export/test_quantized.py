@@ -16,6 +16,7 @@ from onnx import numpy_helper
 from evo_nas.cli import main
 from evo_nas.commands.export.calibration import Calibration
 from evo_nas.commands.export.quantized import open_calibration
+from evo_nas.errors import UsageError
 from evo_nas.evaluators.deployment import start_session
 from evo_nas.phenotypes.blueprint import WidthsBlueprint, save_network
 from evo_nas.training.pruning import widths_of_seed
@@ -86,8 +87,17 @@ def test_images_of_every_class_calibrate_and_others_measure(training: Path) -> N
     assert len(train) == 40
     distances = torch.cdist(train.flatten(1), held.flatten(1))
     assert distances.min() > 0
+    assert (images.train.mean, images.train.std) == ((0.3,), (0.4,)), "as the network has it"
     named = open_calibration(plan, Calibration(dataset="digits"))
     assert len(named.train) == 256
+
+
+def test_other_images_than_those_of_the_training_are_refused(training: Path, tmp_path: Path) -> None:
+    plan, _ = read(training / "best.safetensors")
+    task = json.loads((training / "train.json").read_text()) | {"fingerprint": "0" * 64}
+    (tmp_path / "train.json").write_text(json.dumps(task))
+    with pytest.raises(UsageError, match="the images of digits are not those of the training"):
+        open_calibration(plan, Calibration(tmp_path / "best.safetensors"))
 
 
 def read(weights: Path) -> tuple[WidthsBlueprint, dict[str, torch.Tensor]]:

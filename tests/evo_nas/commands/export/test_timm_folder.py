@@ -13,6 +13,7 @@ import torch
 from safetensors.torch import save_file
 
 from evo_nas.cli import main
+from evo_nas.commands.export.timm_folder import write_folder
 from evo_nas.phenotypes.blueprint import (
     Blueprint,
     CellBlueprint,
@@ -97,12 +98,10 @@ def test_timm_loads_every_kind_without_evo_nas(tmp_path: Path) -> None:
             if tensor.is_floating_point() and tensor.dim() == 1:  # running means, norms and biases included
                 tensor.uniform_(0.5, 1.5, generator=generator)
         save_network(tmp_path / f"{name}.safetensors", plan, network.state_dict())
-        assert (
-            main(
-                ["export", "--weights", str(tmp_path / f"{name}.safetensors"), "--format", "timm", "-o", str(tmp_path)]
-            )
-            == 0
-        )
+        weights = (tmp_path / f"{name}.safetensors").read_bytes()
+        (tmp_path / f"{name}_timm").mkdir()
+        for file, content in write_folder(plan, f"{name}_timm", weights).items():
+            (tmp_path / f"{name}_timm" / file).write_bytes(content)
         images = torch.randn(2, 3, 16, 16, generator=generator)
         with torch.no_grad():
             save_file({"images": images, "logits": network(images)}, tmp_path / f"{name}.logits")
