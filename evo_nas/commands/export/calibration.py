@@ -12,7 +12,7 @@ CALIBRATION_IMAGES: Final = 256
 
 @dataclass(frozen=True)
 class Calibration:
-    """Where the images of a quantisation come from, and how many of the train part it looks at.
+    """The images that a quantisation looks at, and how many of the train part it takes.
 
     ``weights`` lie in the folder of their training, whose data set and split are then meant, or ``dataset`` names one.
     The latency is measured with ``threads`` of the CPU.
