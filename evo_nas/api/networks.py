@@ -6,6 +6,7 @@ Cells are named as on the command line: by a run (a folder, or what a search ret
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from evo_nas.commands import training_plan as trainings
 from evo_nas.commands.cell_sources import find_design
 from evo_nas.commands.export import formats as exports
+from evo_nas.commands.export.calibration import CALIBRATION_IMAGES, Calibration
 from evo_nas.commands.train_options import TrainOptions
 from evo_nas.data.sources.layout import find_images
 from evo_nas.errors import UsageError
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
     from evo_nas.training.finding import Finding
     from evo_nas.training.loop import Epoch
     from evo_nas.training.prediction import Prediction
+
+_log = logging.getLogger(__name__)
 
 Name = str | os.PathLike[str]
 """A path, or a genotype in its text form."""
@@ -91,13 +95,17 @@ def export(
     force: bool = False,
     seed: int = 0,
     fold: bool = True,
+    dataset: str | None = None,
+    data_dir: Name | None = None,
+    calibration_images: int = CALIBRATION_IMAGES,
     **size: Any,
 ) -> Mapping[str, Path]:
     """Return the files that were written, by format: a genotype, cells or a network for other programs.
 
     ``format`` is one of ``evo_nas.commands.export.formats.FORMATS``, or several. ``output`` is a folder, or the file
     of the only format. ``weights`` is a file of a training; without one they are random, of ``seed``. ``fold`` makes
-    batch norms part of the convolutions before them in an ONNX file. ``size`` are the
+    batch norms part of the convolutions before them in an ONNX file. ``onnx-int8`` is calibrated with so many train
+    images of the training that wrote the weights, or of ``dataset``; what it measures is logged. ``size`` are the
     other flags of ``python -m evo_nas export``, as in ``export("runs/a", format="module", size="6@768")``. ``network``
     is your own ``package.module:make``, where widths are of one.
 
@@ -116,7 +124,9 @@ def export(
     )
     subject = exports.subject_of(found, weights, exports.Size(image=plain(image_size), **size), names, network)
     files = exports.targets(Path(output), subject, names, force=force)
-    exports.export(subject, files, design_dot, seed=seed, fold=fold)
+    calibration = Calibration(weights, dataset, None if data_dir is None else Path(data_dir), plain(calibration_images))
+    for line in exports.export(subject, files, design_dot, seed=seed, fold=fold, calibration=calibration):
+        _log.info("%s", line)
     return files
 
 

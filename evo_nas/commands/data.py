@@ -22,7 +22,8 @@ def add_arguments(parser: Parser) -> None:
             "--dataset",
             metavar="NAME",
             default="cifar10",
-            help="cifar10 (default), cifar100, digits, folder; with boxes: voc, coco, scenes, plates",
+            help="cifar10 (default), cifar100, digits, folder; with boxes: voc, coco, scenes, plates"
+            + ("; hf:NAME of the Hugging Face hub" if action is _fetch else ""),
         )
         command.add_argument(
             "--data-dir", metavar="DIR", type=Path, help="where it lies (default: EVO_NAS_DATA, or the cache)"
@@ -39,9 +40,12 @@ def run(arguments: argparse.Namespace) -> None:
     """
     from evo_nas.data.boxes.catalogue import BOX_SETS
     from evo_nas.data.sources.catalogue import DATA_SETS
+    from evo_nas.data.sources.hub import PREFIX
 
+    if arguments.action is _fetch and arguments.dataset.startswith(PREFIX):
+        return _fetch_from_hub(arguments)
     if arguments.dataset not in (*DATA_SETS, *BOX_SETS):
-        names = f"{', '.join(DATA_SETS)}, and with boxes {', '.join(BOX_SETS)}"
+        names = f"{', '.join(DATA_SETS)}, and with boxes {', '.join(BOX_SETS)}; to be fetched, {PREFIX}NAME"
         raise UsageError(f"there is no data set {arguments.dataset!r}; the data sets are: {names}")
     arguments.action(arguments)
 
@@ -54,6 +58,16 @@ def _fetch(arguments: argparse.Namespace) -> None:
         print(fetch_set(BOX_SETS[arguments.dataset], arguments.data_dir, arguments.archive))
     else:
         print(fetch(arguments.dataset, arguments.data_dir, arguments.archive))
+
+
+def _fetch_from_hub(arguments: argparse.Namespace) -> None:
+    """Fetch a set of the Hugging Face hub as an image folder."""
+    from evo_nas.data.sources.fetch import fetch_set
+    from evo_nas.data.sources.hub import describe_hub_set
+
+    if arguments.archive is not None:
+        raise UsageError(f"--archive is unpacked in place of a download: leave it or {arguments.dataset} out")
+    print(fetch_set(describe_hub_set(arguments.dataset), arguments.data_dir))
 
 
 def _check(arguments: argparse.Namespace) -> None:

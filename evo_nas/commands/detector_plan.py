@@ -79,6 +79,7 @@ def plan_detector(source: CellSource, wanted: TrainOptions, given: Blueprint | N
         )
         blueprint.ghost()
         options = asdict(preset.recipe) | {"epochs": wanted.epochs or preset.final_epochs}
+        options |= {} if wanted.policy is None else {"policy": wanted.policy}
         options |= {name: value for name, value in settings.items() if name not in SIZES}
         recipe = build_with_options(Recipe, "the recipe", options)
     except (TypeError, ValueError) as error:
@@ -94,6 +95,7 @@ def plan_detector(source: CellSource, wanted: TrainOptions, given: Blueprint | N
         split_seed=searched.get("split_seed", 0),
         genotype=source.genotype,
         start=None if wanted.start is None else str(wanted.start.absolute()),
+        processes=wanted.processes,
         **counts,
     )
 

@@ -56,6 +56,9 @@ def add_arguments(parser: Parser) -> None:
     parser.add_argument("--epochs", metavar="E", type=whole(10**5), help="epochs (default: preset)")
     parser.add_argument("--train-images", metavar="N", type=whole(10**9, 0), help="of the train part; 0 for all")
     parser.add_argument("--validation-images", metavar="N", type=whole(10**9, 0), help="held out of the train part")
+    parser.add_argument(
+        "--policy", metavar="LIST", help="randaugment or trivialaugment; mixup, cutmix; with commas (default: none)"
+    )
     parser.add_argument("--set", metavar="NAME=VALUE", action="append", default=[], help="set any number of the recipe")
     parser.add_argument("--seed", metavar="K", type=whole(2**62, 0), default=0, help="of everything random (0)")
     parser.add_argument(
@@ -76,6 +79,9 @@ def _add_place(parser: argparse.ArgumentParser) -> None:
     """Add where a training runs."""
     parser.add_argument("--device", metavar="NAME", default="auto", help="auto (default), cpu, cuda, cuda:N or mps")
     parser.add_argument("--threads", metavar="T", type=whole(1024), help="threads (default: the cores)")
+    parser.add_argument(
+        "--processes", metavar="P", type=whole(64), default=1, help="on the CPU: each has its share of a batch (1)"
+    )
     parser.add_argument("--loaders", metavar="L", type=whole(1024, 0), default=0, help="processes that read files")
     parser.add_argument("--data-dir", metavar="DIR", type=Path, help="where image sets lie")
 
@@ -102,7 +108,7 @@ def run(arguments: argparse.Namespace) -> None:
             name: getattr(arguments, name)
             for name in (
                 *("preset", "dataset", "macro", "size", "filters", "stem", "skip_reduction_input", "network", "neck"),
-                *("epochs", "train_images", "validation_images", "seed", "start", "backbone"),
+                *("epochs", "train_images", "validation_images", "seed", "start", "backbone", "policy", "processes"),
             )
         },
     )

@@ -28,3 +28,5 @@ class TrainOptions:
     network: str | None = None
     neck: str | None = None
     backbone: str | None = None
+    policy: str | None = None
+    processes: int = 1

@@ -91,6 +91,7 @@ def plan_training(source: CellSource | None, wanted: TrainOptions, device: str =
         validation_share=0.2 if wanted.validation_images is None else 1.0,
         genotype=source.genotype,
         start=None if wanted.start is None else str(wanted.start.absolute()),
+        processes=wanted.processes,
     )
 
 
@@ -178,7 +179,8 @@ def _size(source: CellSource, wanted: TrainOptions, preset: Preset, given: CellB
 
 def _recipe(recipe: Recipe, wanted: TrainOptions) -> Recipe:
     """Change what is wanted otherwise; a setting is NAME=VALUE."""
-    options = asdict(recipe) | ({} if wanted.epochs is None else {"epochs": wanted.epochs})
+    named = {name: getattr(wanted, name) for name in ("epochs", "policy")}
+    options = asdict(recipe) | {name: value for name, value in named.items() if value is not None}
     for setting in wanted.settings:
         name, equals, value = setting.partition("=")
         if not equals:

@@ -28,6 +28,10 @@ class Augmentation(Protocol):
     def cutout(self) -> int:
         """Side of the square that is cut out, in pixels; 0 for none."""
 
+    @property
+    def policy(self) -> str:
+        """Policies, as :class:`evo_nas.data.policies.Policies` reads them."""
+
 
 def normalise(
     images: torch.Tensor, mean: Sequence[float], std: Sequence[float], dtype: torch.dtype = torch.float32

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from evo_nas.data.augment import Augmentation
+from evo_nas.data.policies import Policies
 from evo_nas.data.sources.base import open_picture
 
 if TYPE_CHECKING:
@@ -32,12 +33,20 @@ class Stream:
     In training a part of each picture, 8 to 100 % of its area, is resized to ``size`` pixels a side and flipped or not
     (Szegedy et al. 2014, section 6; torchvision.transforms.v2); in evaluation the centre is cut out. ``labels`` is
     int64 of shape (n,). ``workers`` processes read ahead; what comes out does not depend on how many there are.
+    ``classes`` counts them, for policies that mix.
     """
 
     def __init__(
-        self, paths: Sequence[Path], labels: Tensor, size: int, device: torch.device, workers: int = 0
+        self,
+        paths: Sequence[Path],
+        labels: Tensor,
+        size: int,
+        device: torch.device,
+        workers: int = 0,
+        classes: int = 0,
     ) -> None:
         self.paths, self.labels, self.size, self.workers = paths, labels, size, workers
+        self.classes = classes
         self._device = device
 
     @property
@@ -55,10 +64,11 @@ class Stream:
         order = torch.randperm(len(self), generator=generator)[: len(self) // batch_size * batch_size].tolist()
         # A seed for each picture, so that it does not matter which process reads it.
         seeds = torch.randint(2**62, (len(order),), generator=generator).tolist()
-        files = _Files(
-            self.paths, self.labels, _for_training(self.size, recipe.flip), list(zip(order, seeds, strict=True))
-        )
-        yield from self._load_batches(files, batch_size)
+        policies = Policies.read(recipe.policy)
+        transform = _for_training(self.size, recipe.flip, policies)
+        files = _Files(self.paths, self.labels, transform, list(zip(order, seeds, strict=True)))
+        for images, labels in self._load_batches(files, batch_size):
+            yield policies.mix_images(images, labels, self.classes, generator)
 
     def in_order(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield all images as they are."""
@@ -90,7 +100,7 @@ class _Files(Dataset[tuple[Tensor, Tensor]]):
         index, seed = self.places[position]
         picture = _read_colours(self.paths[index])
         with torch.random.fork_rng([]):
-            torch.manual_seed(seed)
+            torch.default_generator.manual_seed(seed)  # that of a GPU is left alone
             return self.transform(picture), self.labels[index]
 
 
@@ -109,11 +119,12 @@ def _read_colours(path: Path) -> Image:
         return file.convert("RGB")
 
 
-def _for_training(size: int, flip: bool) -> Any:
+def _for_training(size: int, flip: bool, policies: Policies) -> Any:
     from torchvision.transforms import v2
 
     flips = [v2.RandomHorizontalFlip()] if flip else []
-    return v2.Compose([v2.RandomResizedCrop(size, antialias=True), *flips, *_as_numbers()])
+    changes = [policies.build_change(MEAN)] if policies.change is not None else []
+    return v2.Compose([v2.RandomResizedCrop(size, antialias=True), *flips, *changes, *_as_numbers()])
 
 
 def _for_evaluation(size: int) -> Any:

@@ -16,7 +16,7 @@ from evo_nas.training.task import Batch, Data, Diverged, Task
 
 
 class Classification(Task):
-    """Train for the labels of images, int64 of shape (n,), and measure the accuracy.
+    """Train for the labels of images, int64 of shape (n,) or shares (n, classes), and measure the accuracy.
 
     ``label_smoothing`` is the share of the target that is spread over all classes, ``auxiliary_weight`` the weight of
     the loss of the auxiliary classifier, 0 for none, ``class_weights`` how much each class counts in the loss; see
@@ -115,4 +115,9 @@ class Classification(Task):
             assert self._labels is not None, "refused at the beginning"
             weights = weigh_classes(self.class_weights, self._labels, logits.shape[1])
             self._weights = None if weights is None else weights.to(logits.device, logits.dtype)
-        return functional.cross_entropy(logits, labels, self._weights, label_smoothing=self.label_smoothing)
+        smoothing = self.label_smoothing
+        if labels.is_floating_point() and self._weights is not None:
+            # torch divides by the number of images here, and for labels that are indices by the sum of their weights.
+            total = functional.cross_entropy(logits, labels, self._weights, label_smoothing=smoothing, reduction="sum")
+            return total / (labels.to(logits.dtype) @ self._weights).sum()
+        return functional.cross_entropy(logits, labels, self._weights, label_smoothing=smoothing)

@@ -73,7 +73,7 @@ class TrainingImages:
 
         def examples(part: Any, indices: Any = None) -> Examples:
             pixels, labels = part.tensors(device, indices)
-            return Examples(pixels, labels, images.mean, images.std)
+            return Examples(pixels, labels, images.mean, images.std, len(images.classes))
 
         return cls(
             examples(images.train, train),
@@ -141,7 +141,8 @@ class TrainingImages:
             paths, labels = source.paths(part), source.labels(part)
             if indices is not None:
                 paths, labels = [paths[index] for index in indices], labels[indices]
-            return Stream(paths, torch.from_numpy(labels), task.blueprint.image, device, place.loaders)
+            read = torch.from_numpy(labels)
+            return Stream(paths, read, task.blueprint.image, device, place.loaders, len(source.classes()))
 
         train, validation = _split(source.labels("train"), task)
         return cls(

@@ -13,10 +13,12 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from evo_nas.data.augment import augment, normalise
+from evo_nas.data.policies import Policies
 from evo_nas.phenotypes.tensors import load_tensors
 from evo_nas.training.cuda_graphs import GraphedLoss
 from evo_nas.training.devices import autocast, synchronize
 from evo_nas.training.optimizers import Optimizer, optimizer_of
+from evo_nas.training.processes import Ranks
 from evo_nas.training.recipes import Recipe
 from evo_nas.training.task import Batch, Data, Diverged, Task
 from genotypes.genotype import shorten
@@ -28,13 +30,14 @@ EVALUATION_BATCH = 500
 class Examples:
     """Images, uint8 of shape (n, c, h, w), and labels, int64 of shape (n,), on the device.
 
-    ``mean`` and ``std`` are fractions in [0, 1], one per channel.
+    ``mean`` and ``std`` are fractions in [0, 1], one per channel. ``classes`` counts them, for policies that mix.
     """
 
     images: Tensor
     labels: Tensor
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    classes: int = 0
 
     @property
     def device(self) -> torch.device:
@@ -56,10 +59,12 @@ class Examples:
         """Yield augmented batches of one epoch; batch norm over the handful that is left over would be noise."""
         complete = len(self) // batch_size * batch_size
         order = torch.randperm(len(self), generator=generator)[:complete].to(self.device)
+        policies = Policies.read(recipe.policy)
         for indices in torch.split(order, batch_size):
-            images, labels = self.batch(indices)
+            images = policies.change_images(self.images[indices], self.mean, generator)
+            images = normalise(images, self.mean, self.std)
             images = augment(images, generator, padding=recipe.padding, flip=recipe.flip, cutout_length=recipe.cutout)
-            yield images, labels
+            yield policies.mix_images(images, self.labels[indices], self.classes, generator)
 
     def in_order(self) -> Iterator[Batch]:
         """Yield all images as they are."""
@@ -90,7 +95,8 @@ class Training:
 
     What is random comes from the generator, and from torch's default one of the device. ``graphs`` computes each step
     as a CUDA graph, on a GPU, where the recipe allows it: no batch is cut into parts, and what is dropped stays alike.
-    ``optimizer`` makes another optimizer than the recipe's.
+    ``optimizer`` makes another optimizer than the recipe's. ``ranks`` is the place of this process among those that
+    train the same network together; all draw the same batches, and each computes its share of them.
     """
 
     def __init__(
@@ -102,7 +108,9 @@ class Training:
         *,
         graphs: bool = False,
         optimizer: Callable[[Recipe, Iterable[nn.Parameter]], Optimizer] = optimizer_of,
+        ranks: Ranks | None = None,
     ) -> None:
+        self._ranks = ranks
         self.network, self.task, self.recipe, self.generator = network, task, recipe, generator
         self.done = 0  # epochs
         self._optimizer = optimizer(recipe, network.parameters())
@@ -132,6 +140,8 @@ class Training:
             synchronize(device)
             start = time.perf_counter()
             self.network.train()
+            if self._ranks is not None:
+                self._ranks.seed_epoch(self.generator.initial_seed(), self.done)
             losses = []
             batches = train.draw_batches(batch_size, recipe, self.generator)
             for step, batch in enumerate(batches, start=self.done * steps):
@@ -204,15 +214,17 @@ class Training:
         """Leave the gradients with the weights, part by part of the batch, and return the mean loss."""
         self._optimizer.forget()
         total = 0.0
-        parts = self.recipe.accumulate
+        parts, whole = self.recipe.accumulate, len(batch[0])
+        if self._ranks is not None:
+            batch = self._ranks.share(*batch)
         for images, targets in self.task.split(batch, parts):
             loss = self._loss(images, targets)
-            share = len(images) / len(batch[0])
+            share = len(images) / whole
             total += loss.item() * share
             if not math.isfinite(total):
                 break
-            (loss if parts == 1 else loss * share).backward()  # type: ignore[no-untyped-call]
-        return total
+            (loss if share == 1 else loss * share).backward()  # type: ignore[no-untyped-call]
+        return total if self._ranks is None else self._ranks.add_up(list(self.network.parameters()), total)
 
     def _loss(self, images: Tensor, targets: Any) -> Tensor:
         with autocast(images.device):

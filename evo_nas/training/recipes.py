@@ -6,6 +6,7 @@ import math
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
+from evo_nas.data.policies import Policies
 from evo_nas.training.class_weights import NONE, read_weights
 from genotypes.ranges import check_ranges
 
@@ -45,7 +46,8 @@ class Recipe:
     cut into ``accumulate`` parts, one after another in memory.
 
     ``dropout``, ``drop_path_keep`` and ``drop_path_schedule`` are those of
-    :class:`evo_nas.phenotypes.network.CellNetwork`. ``augmentation`` is a name of :data:`AUGMENTATIONS`.
+    :class:`evo_nas.phenotypes.network.CellNetwork`. ``augmentation`` is a name of :data:`AUGMENTATIONS`. ``policy`` are
+    names of :mod:`evo_nas.data.policies` with commas between, ``none`` for none.
 
     Raises:
         ValueError: if a number is out of range or a name is unknown.
@@ -72,6 +74,7 @@ class Recipe:
     warmup: int = 0
     scale: float = 0.0
     class_weights: str = NONE
+    policy: str = NONE
 
     def __post_init__(self) -> None:
         check_ranges(self, **RANGES)
@@ -82,6 +85,7 @@ class Recipe:
         if self.augmentation not in AUGMENTATIONS:
             raise ValueError(f"augmentation must be one of {', '.join(AUGMENTATIONS)}, not {self.augmentation!r}")
         read_weights(self.class_weights)
+        Policies.read(self.policy)
         if self.optimizer not in OPTIMIZERS:
             raise ValueError(f"optimizer must be one of {', '.join(OPTIMIZERS)}, not {self.optimizer!r}")
 

@@ -39,9 +39,11 @@ from genotypes.genotype import GenotypeError, shorten
 
 if TYPE_CHECKING:
     import torch
+    from torch import nn
 
     from evo_nas.data.stream import Stream
     from evo_nas.training.loop import Epoch, Examples, Training
+    from evo_nas.training.processes import Ranks
     from evo_nas.training.task import Task
 
 _log = logging.getLogger(__name__)
@@ -131,38 +133,35 @@ def train(
         DataError: if images, checkpoint or start weights are missing or damaged.
         EvoNasError: if the loss is no finite number any more.
     """
-    import torch
-
     from evo_nas.training.devices import seed_torch, warn_of_faults
-    from evo_nas.training.loop import Training, measure
+    from evo_nas.training.loop import measure
+    from evo_nas.training.processes import start_followers
     from evo_nas.training.task import Diverged
 
     device = _device(place)
+    if task.processes > 1 and device.type != "cpu":
+        raise UsageError(f"several processes train on the CPU alone, not on {device}: choose --device cpu")
     warn_of_faults(device)
     images = TrainingImages.open(task, place, device)
     task = images.complete(task)
+    least, most = 2 * task.processes * task.recipe.accumulate, min(task.recipe.batch_size, len(images.train))
+    if task.processes > 1 and most < least:
+        raise UsageError(f"{task.processes} processes need batches of at least {least} images, and there are {most}")
     if (known := result_of(path)) is None or known.test_accuracy is None:
         images.check_test()
     with ExitStack() as stack:
-        stack.enter_context(seed_torch(task.seed, device, place.threads))
-        network = task.blueprint.network(**task.recipe.network_options(task.blueprint.image))
-        if task.start is not None and not (path / "checkpoint.json").exists():
-            for line in load_fitting(network, Path(task.start)).lines():
-                _log.info("%s: %s", task.start, line)
+        stack.enter_context(seed_torch(task.seed, device, max(1, place.threads // task.processes)))
+        network = _build_network(task, is_new=not (path / "checkpoint.json").exists())
         stack.enter_context(_claim(path, task))
         _require_room(path, network)
         progress = _read_progress(path)
-        network.to(device)
-        network.to(memory_format=torch.channels_last)
-        training = Training(network, _goal_of(task, images), task.recipe, torch.Generator().manual_seed(task.seed))
-        if progress.curve:
-            _, tensors = load_network(path / progress.state)
-            try:
-                training.restore(tensors, len(progress.curve))
-            except ValueError as error:
-                raise DataError(f"{path / progress.state}: {error}; begin anew with --train-dir") from error
-            if result_of(path) is None:
-                _show(path, task, training, progress)
+        state = path / progress.state if progress.curve else None
+        ranks = None
+        if task.processes > 1 and len(progress.curve) < task.recipe.epochs:
+            ranks = stack.enter_context(start_followers(task.processes, _follow, task, place, state))
+        training = _begin(task, network, images, device, state, len(progress.curve), ranks)
+        if progress.curve and result_of(path) is None:
+            _show(path, task, training, progress)
         _remove_strays(path, progress.state)
         try:
             for epoch in training.epochs(images.train, images.validation):
@@ -196,6 +195,59 @@ def train(
         return result
 
 
+def _build_network(task: TrainTask, *, is_new: bool) -> nn.Module:
+    """Build the network of a task; a new training begins with the weights that the task names, if any."""
+    network = task.blueprint.network(**task.recipe.network_options(task.blueprint.image))
+    if task.start is not None and is_new:
+        for line in load_fitting(network, Path(task.start)).lines():
+            _log.info("%s: %s", task.start, line)
+    return network
+
+
+def _begin(
+    task: TrainTask,
+    network: nn.Module,
+    images: TrainingImages,
+    device: torch.device,
+    state: Path | None,
+    done: int,
+    ranks: Ranks | None,
+) -> Training:
+    """Return the training of a network on the device, after ``done`` epochs of which a file holds the ``state``.
+
+    Raises:
+        DataError: if the state is damaged, or that of another training.
+    """
+    import torch
+
+    from evo_nas.training.loop import Training
+
+    network.to(device)
+    network.to(memory_format=torch.channels_last)
+    generator = torch.Generator().manual_seed(task.seed)
+    training = Training(network, _goal_of(task, images), task.recipe, generator, ranks=ranks)
+    if state is not None:
+        _, tensors = load_network(state)
+        try:
+            training.restore(tensors, done)
+        except ValueError as error:
+            raise DataError(f"{state}: {error}; begin anew with --train-dir") from error
+    return training
+
+
+def _follow(ranks: Ranks, task: TrainTask, place: TrainPlacement, state: Path | None) -> None:
+    """Train as another process than the first: the same batches, another share of each, and nothing is written."""
+    from evo_nas.training.devices import seed_torch
+
+    device = _device(place)
+    images = TrainingImages.open(task, place, device)
+    with seed_torch(task.seed, device, max(1, place.threads // task.processes)):
+        network = _build_network(task, is_new=state is None)
+        done = 0 if state is None else int(state.stem.rpartition("-")[2])
+        for _ in _begin(task, network, images, device, state, done, ranks).epochs(images.train, None):
+            pass
+
+
 def _goal_of(task: TrainTask, images: TrainingImages) -> Task:
     """Return what a network is trained for.
 
@@ -207,6 +259,8 @@ def _goal_of(task: TrainTask, images: TrainingImages) -> Task:
 
         if task.recipe.class_weights != NONE:
             raise UsageError("class_weights are for classifiers: a detector has the focal loss; leave them out")
+        if task.recipe.policy != NONE:
+            raise UsageError("policies are for classifiers: they would move objects out of their boxes; leave them out")
         return Detection()
     from evo_nas.training.classification import Classification
 
@@ -317,7 +371,7 @@ def _claim(path: Path, task: TrainTask) -> Iterator[None]:
         yield
 
 
-def _require_room(path: Path, network: torch.nn.Module) -> None:
+def _require_room(path: Path, network: nn.Module) -> None:
     """Raise if the disk has no room for what a training keeps at least: twice weights and momentum, and two networks.
 
     Raises:

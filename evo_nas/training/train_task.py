@@ -21,7 +21,7 @@ class TrainTask:
     ``label`` names the network, ``genotype`` describes it if anything does. ``blueprint`` is complete once the images
     were opened. Of the train images ``validation_images`` are held out, as ``split_seed`` has it, but at most the share
     ``validation_share``, a fraction in (0, 1]; ``train_images`` of the others are used, 0 for all. ``start`` is a file
-    of weights to begin with.
+    of weights to begin with. Each of so many ``processes`` computes its share of every batch.
     """
 
     label: str
@@ -36,10 +36,11 @@ class TrainTask:
     genotype: str | None = None
     start: str | None = None
     fingerprint: str | None = None
+    processes: int = 1
 
     def to_json(self) -> dict[str, Any]:
         """Return the form of ``train.json``."""
-        names = ("label", "genotype", "dataset", "fingerprint", "seed", "split_seed", "train_images")
+        names = ("label", "genotype", "dataset", "fingerprint", "seed", "split_seed", "train_images", "processes")
         return {
             "version": VERSION,
             **{name: getattr(self, name) for name in (*names, "validation_images", "validation_share", "start")},

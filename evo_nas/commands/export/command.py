@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from evo_nas.commands.base import Parser, add_cells, add_size, whole
+from evo_nas.commands.export.calibration import CALIBRATION_IMAGES, Calibration
 
 if TYPE_CHECKING:
     from genotypes.cell import CellPair
@@ -25,10 +26,14 @@ formats:
   safetensors  the weights, without an auxiliary classifier
   torch        the network with its weights, by torch.export (.pt2)
   onnx         the network with its weights; needs the extra onnx
+  onnx-int8    the same in whole numbers of 8 bits, calibrated with train images
+  timm         a folder that timm loads: module, weights, config.json, model card
+  card         the model card in Markdown, and a picture of the cells
 
 examples:
   python -m evo_nas export runs/RUN --format json,dot
   python -m evo_nas export --weights runs/train-A/best.safetensors --format module,safetensors,torch,onnx
+  python -m evo_nas export --weights runs/train-A/best.safetensors --format onnx-int8 --calibration-images 500
   python -m evo_nas export --cell nasnet-a --size 6@768 --format module -o nasnet.py
 
 Without --weights they are random. docs/export.md says how to use each file."""
@@ -66,6 +71,16 @@ def add_arguments(parser: Parser) -> None:
         help="onnx: batch norms become part of the convolutions before them (default)",
     )
     parser.add_argument("--seed", metavar="K", type=whole(2**62, 0), default=0, help="of weights nobody trained (0)")
+    parser.add_argument(
+        "--calibration-images",
+        metavar="N",
+        type=whole(10**6),
+        default=CALIBRATION_IMAGES,
+        help=f"onnx-int8: train images that the ranges of numbers are taken from (default: {CALIBRATION_IMAGES})",
+    )
+    parser.add_argument("--dataset", metavar="NAME", help="onnx-int8: the images (default: those of the training)")
+    parser.add_argument("--data-dir", metavar="DIR", type=Path, help="onnx-int8: where image sets lie")
+    parser.add_argument("--threads", metavar="T", type=whole(1024), default=1, help="onnx-int8: of the latency (1)")
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -86,8 +101,15 @@ def run(arguments: argparse.Namespace) -> None:
     files = targets(arguments.output, subject, formats, force=arguments.force)
     if has_random_weights(subject, formats):
         print(f"evo_nas: note: without --weights they are random, of seed {arguments.seed}", file=sys.stderr)
-    export(subject, files, _draw, seed=arguments.seed, fold=arguments.fold)
-    print("\n".join(map(str, files.values())))
+    calibration = Calibration(
+        arguments.weights,
+        arguments.dataset,
+        arguments.data_dir,
+        arguments.calibration_images,
+        arguments.threads,
+    )
+    notes = export(subject, files, _draw, seed=arguments.seed, fold=arguments.fold, calibration=calibration)
+    print("\n".join([*map(str, files.values()), *notes]))
 
 
 def _draw(design: CellPair | EdgeCell | Chain | Pyramid) -> str:

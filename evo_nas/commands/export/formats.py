@@ -15,7 +15,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 from evo_nas.commands.cell_sources import CellSource, of_text
 from evo_nas.commands.count import read_edge_size, read_size, refuse_cell_size
+from evo_nas.commands.export.calibration import Calibration
+from evo_nas.commands.export.card import PICTURE, Origin, draw_picture, write_card
 from evo_nas.commands.export.graphs import require_onnx, write_graph, write_program
+from evo_nas.commands.export.modules import write_python
+from evo_nas.commands.export.quantized import open_calibration, quantize, require_quantizer
+from evo_nas.commands.export.timm_folder import CARD, CONFIG, spell_usage, write_folder
 from evo_nas.errors import DataError, UsageError
 from evo_nas.phenotypes.blueprint import (
     Blueprint,
@@ -52,6 +57,12 @@ FORMATS: Final[dict[str, tuple[str, str]]] = {
     "safetensors": (".safetensors", "the weights, without an auxiliary classifier"),
     "torch": (".pt2", "the network with its weights, by torch.export"),
     "onnx": (".onnx", f"the network with its weights, opset {OPSET}; needs the extra onnx"),
+    "onnx-int8": (
+        ".int8.onnx",
+        "a classifier in whole numbers of 8 bits, calibrated with images; needs the extra onnx",
+    ),
+    "timm": ("_timm", "a folder that timm loads: module, weights, config.json and model card"),
+    "card": (".md", "the model card, with a picture of the cells beside it"),
 }
 """Name, as ``--format`` takes it -> how its file's name ends, and what is in it."""
 
@@ -61,8 +72,10 @@ Draw = Callable[[CellPair | EdgeCell | Chain | Pyramid], str]
 _LARGEST_ONNX: Final = 2**31
 """Bytes that a message of protobuf holds, of which an ONNX file is one."""
 
-_NEED_SIZE: Final = {"module", "safetensors", "torch", "onnx"}
-_NEED_WEIGHTS: Final = {"safetensors", "torch", "onnx"}
+_ONNX: Final = {"onnx", "onnx-int8"}
+_NEED_WEIGHTS: Final = {"safetensors", "torch", "timm", "card", *_ONNX}
+_FOLDERS: Final = {"timm"}
+_NEED_SIZE: Final = {"module", *_NEED_WEIGHTS}
 
 
 @dataclass(frozen=True)
@@ -85,11 +98,15 @@ class Size:
 
 @dataclass(frozen=True)
 class Subject:
-    """The object of an export: cells or widths with their name and, if it is known, a whole network and its weights."""
+    """The object of an export: cells or widths with their name and, if it is known, a whole network and its weights.
+
+    ``weights`` is the file that these come from.
+    """
 
     source: CellSource
     blueprint: Blueprint | None = None
     tensors: Mapping[str, Tensor] | None = None
+    weights: Path | None = None
 
     @property
     def name(self) -> str:
@@ -127,6 +144,8 @@ def subject_of(
         UsageError: if the cells are not named, or named twice and different; or a size is missing or impossible.
         DataError: if the weights cannot be read, or are those of another network.
     """
+    if weights is None and "onnx-int8" in formats:
+        raise UsageError("onnx-int8 is for trained networks: name their weights with --weights")
     blueprint, tensors = (None, None) if weights is None else load_whole(weights, network)
     if blueprint is not None and weights is not None:
         _agree(blueprint, source, size, weights)
@@ -157,7 +176,7 @@ def subject_of(
         if found is not None:
             raise DataError(f"{weights} holds the weights of another network: {found}")
         tensors = blueprint.strip(tensors)
-    return Subject(source, blueprint, tensors)
+    return Subject(source, blueprint, tensors, weights)
 
 
 def _agree(blueprint: Blueprint, source: CellSource | None, size: Size, weights: Path) -> None:
@@ -243,11 +262,12 @@ def targets(output: Path, subject: Subject, formats: Sequence[str], *, force: bo
         raise UsageError(f"{output} is a file: name a folder with -o, or a file that ends in {FORMATS[formats[0]][0]}")
     else:
         files = {name: output / f"{subject.name}{FORMATS[name][0]}" for name in formats}
-    for path in files.values():
-        if path.is_dir():
+    for name, path in files.items():
+        if path.is_dir() and name not in _FOLDERS:
             raise UsageError(f"{path} is a folder: name another place with -o")
-        if path.exists() and not force:
-            raise UsageError(f"{path} is there already: overwrite it with --force, or name another place with -o")
+        taken = next(filter(Path.exists, [path, *([_picture_of(path)] if name == "card" else [])]), None)
+        if taken is not None and not force:
+            raise UsageError(f"{taken} is there already: overwrite it with --force, or name another place with -o")
     return files
 
 
@@ -258,29 +278,48 @@ def export(
     *,
     seed: int = 0,
     fold: bool = True,
-) -> None:
-    """Write each format to its file; every file is written whole or not at all, and none if a format fails.
+    calibration: Calibration = Calibration(),  # noqa: B008  # it is frozen
+) -> list[str]:
+    """Write each format to its file, and return what was measured; a file is written whole, and none if a format fails.
 
     ``draw`` writes a design in DOT. Where weights are needed and there are none, they are random, of ``seed``. ``fold``
-    makes batch norms part of the convolutions before them in an ONNX file.
+    makes batch norms part of the convolutions before them in an ONNX file. ``calibration`` is for ``onnx-int8``.
 
     Raises:
-        UsageError: if a package is missing, or a file cannot be written.
+        UsageError: if a package is missing, no images are named to calibrate with, or a file cannot be written.
+        DataError: if images are missing or damaged.
     """
-    if "onnx" in files:
+    images = None
+    if _ONNX & files.keys():
         assert subject.blueprint is not None, "a size was asked for"
         require_onnx(subject.blueprint)
+        if "onnx-int8" in files:
+            require_quantizer(subject.blueprint)
+            images = open_calibration(subject.blueprint, calibration)
     with _explain_refusal():
-        for path in files.values():
-            require_writable(path)
+        for name, path in files.items():
+            require_writable(path / CONFIG if name in _FOLDERS else path)
     network = None
     if _NEED_WEIGHTS & files.keys():
         network = _network(subject, seed)
         size = sum(tensor.nbytes for tensor in network.state_dict().values())
-        if "onnx" in files and size >= _LARGEST_ONNX:
+        if _ONNX & files.keys() and size >= _LARGEST_ONNX:
             raise UsageError(f"{gigabytes(size)} of weights do not fit into an ONNX file, which holds less than 2.1 GB")
-    contents = {path: _content(name, subject, network, draw, fold=fold) for name, path in files.items()}
+    contents: dict[Path, bytes] = {}
+    notes: list[str] = []
+    for name, path in files.items():
+        if name in ("timm", "card"):
+            contents |= _content_with_card(name, path, subject, network)
+            continue
+        content = _content(name, subject, network, draw, fold=fold)
+        if name == "onnx-int8":
+            assert subject.blueprint is not None, "a size was asked for"
+            assert images is not None, "they were opened"
+            content, quality = quantize(content, subject.blueprint, images, calibration.threads)
+            notes += quality.lines()
+        contents[path] = content
     _write(contents)
+    return notes
 
 
 def has_random_weights(subject: Subject, formats: Sequence[str]) -> bool:
@@ -314,29 +353,52 @@ def _content(name: str, subject: Subject, network: nn.Module | None, draw: Draw,
         return (json.dumps(record, indent=2) + "\n").encode()
     assert blueprint is not None, "a size was asked for"
     if name == "module":
-        from evo_nas.commands.export.chains import write_chain
-        from evo_nas.commands.export.edges import write_edges
-        from evo_nas.commands.export.resized import write_module
-        from evo_nas.commands.export.standalone import standalone
-
-        if isinstance(blueprint, WidthsBlueprint):
-            return write_module(blueprint).encode()
-        if isinstance(blueprint, EdgeBlueprint):
-            return write_edges(blueprint, source.genotype).encode()
-        if isinstance(blueprint, ChainBlueprint):
-            return write_chain(blueprint, source.genotype).encode()
-        if isinstance(blueprint, DetectorBlueprint):
-            from evo_nas.commands.export.detectors import write_detector
-
-            return write_detector(blueprint, source.genotype).encode()
-        assert isinstance(blueprint, CellBlueprint), "there are five kinds"
-        return standalone(blueprint, source.genotype).encode()
+        return write_python(blueprint, source.genotype).encode()
     assert network is not None, "weights were asked for"
     if name == "safetensors":
-        with TemporaryDirectory() as folder:
-            save_network(file := Path(folder) / "network", blueprint, network.state_dict())
-            return file.read_bytes()
-    return write_program(network, blueprint) if name == "torch" else write_graph(network, blueprint, fold=fold)
+        return _spell_weights(blueprint, network)
+    if name == "torch":
+        return write_program(network, blueprint)
+    return write_graph(network, blueprint, fold=fold or name == "onnx-int8")
+
+
+def _content_with_card(name: str, path: Path, subject: Subject, network: nn.Module | None) -> dict[Path, bytes]:
+    """Make the files of a folder for timm, or of a card alone, with the picture that the card shows."""
+    blueprint, genotype = subject.blueprint, subject.source.genotype
+    assert blueprint is not None, "a size was asked for"
+    assert network is not None, "weights were asked for"
+    contents, usage, card, library = {}, "", path, None
+    picture = _picture_of(path)
+    if name == "timm":
+        files = write_folder(blueprint, path.name, _spell_weights(blueprint, network), genotype)
+        contents = {path / file: content for file, content in files.items()}
+        card, picture, usage, library = path / CARD, path / PICTURE, spell_usage(path.name), "timm"
+    if (drawn := draw_picture(blueprint)) is not None:
+        contents[picture] = drawn
+    text = write_card(
+        subject.name,
+        blueprint,
+        network,
+        Origin.of(subject.weights, blueprint),
+        genotype=genotype,
+        is_trained=subject.tensors is not None,
+        picture=None if drawn is None else picture.name,
+        usage=usage,
+        library=library,
+    )
+    return contents | {card: text.encode("utf-8", "backslashreplace")}
+
+
+def _picture_of(card: Path) -> Path:
+    """Return the file of the picture beside a card."""
+    return card.with_name(f"{card.stem}-{PICTURE}")
+
+
+def _spell_weights(blueprint: Blueprint, network: nn.Module) -> bytes:
+    """Return the content of a safetensors file of a network."""
+    with TemporaryDirectory() as folder:
+        save_network(file := Path(folder) / "network", blueprint, network.state_dict())
+        return file.read_bytes()
 
 
 def _is_readable(source: CellSource) -> bool:

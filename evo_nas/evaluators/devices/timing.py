@@ -142,13 +142,7 @@ def time_inferences(infer: Callable[[], Any], repeats: int = REPEATS) -> list[fl
 
 def open_model(content: bytes, settings: TimingSettings) -> Callable[[], Any]:
     """Return a function that runs a model of fixed sizes on a batch of zeros in ONNX Runtime."""
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = settings.threads
-    options.inter_op_num_threads = 1
-    options.log_severity_level = 4  # it warns of what it cannot know of the machine, and errors are raised
-    session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    session = start_session(content, settings.threads)
     kinds = {"tensor(float)": np.float32, "tensor(double)": np.float64, "tensor(float16)": np.float16}
     kinds |= {f"tensor({name})": np.dtype(name).type for name in ("int64", "int32", "uint8", "int8", "bool")}
     feed = {}
@@ -156,6 +150,17 @@ def open_model(content: bytes, settings: TimingSettings) -> Callable[[], Any]:
         shape = [size if isinstance(size, int) else settings.batch for size in each.shape]
         feed[each.name] = np.zeros(shape, kinds[each.type])
     return lambda: session.run(None, feed)
+
+
+def start_session(content: bytes, threads: int) -> Any:
+    """Return a session of ONNX Runtime for a model, on so many threads of the CPU."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 4  # it warns of what it cannot know of the machine, and errors are raised
+    return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
 
 
 def summarise_times(seconds: Sequence[float], workers: int) -> tuple[float, float, float]:
