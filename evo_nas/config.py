@@ -195,7 +195,9 @@ FLAGS: Final[Mapping[str, Mapping[str, Flag]]] = {
     "evaluator": {
         "dataset": Flag("cifar10, digits, folder, ...; with boxes plates, scenes, ...", "NAME", "by space"),
         "preset": Flag("settings of the trainer: a name of `list presets`", "NAME", "by data set and device"),
-        "metric": Flag("proxy: accuracy, balanced_accuracy, f1_macro, auroc, or package.module:function", "NAME"),
+        "metric": Flag(
+            "proxy: accuracy, balanced_accuracy, f1_macro, auroc, likelihood, or package.module:function", "NAME"
+        ),
         "inherit": Flag("a child begins with the trained weights that it shares with its parent, and trains shorter"),
         "early_stopping": Flag("stop trainings that fall behind: none, median or halving", "RULE", "none"),
         "table": Flag("tabular: benchmark table, CSV or parquet", "FILE"),

@@ -39,14 +39,21 @@ def _measure_auroc(probabilities: np.ndarray, labels: np.ndarray) -> float:
     return float(np.mean(of_class))
 
 
+def _measure_likelihood(probabilities: np.ndarray, labels: np.ndarray) -> float:
+    right = probabilities[np.arange(len(labels)), labels].astype(np.float64)
+    return float(np.exp(np.log(np.maximum(right, np.finfo(np.float32).tiny)).mean()))
+
+
 METRICS: Final[Mapping[str, Metric | None]] = {
     "accuracy": None,  # the task itself counts it, on the device
     "balanced_accuracy": _measure_balanced_accuracy,
     "f1_macro": _measure_f1,
     "auroc": _measure_auroc,
+    "likelihood": _measure_likelihood,
 }
 """Name -> metric. The mean over the classes that have images: of the share that is found, of the harmonic mean of
-precision and recall, of the area under the ROC curve of each class against all others."""
+precision and recall, of the area under the ROC curve of each class against all others. And the geometric mean over all
+images of the probability of the right class: exp(-loss), which orders trainings as the validation loss does."""
 
 
 def is_own(name: str) -> bool:

@@ -33,6 +33,13 @@ def test_known_metrics(name: str, value: float) -> None:
     assert apply_metric(name, metric, PROBABILITIES, LABELS) == pytest.approx(value)
 
 
+def test_likelihood_is_that_of_the_loss() -> None:
+    metric, rows = METRICS["likelihood"], np.array([[0.5, 0.5], [0.875, 0.125]], dtype=np.float32)
+    assert metric is not None
+    assert metric(rows, np.array([0, 1])) == pytest.approx(0.25)
+    assert 0 <= metric(np.eye(2, dtype=np.float32), np.array([0, 0])) < 1e-15, "a class without any probability"
+
+
 def test_what_names_no_metric_is_refused() -> None:
     for name in ("f1", "package:", ":f", "a b:c", "a..b:c"):
         with pytest.raises(ValueError, match="there is no metric"):

@@ -237,7 +237,7 @@ def test_the_cost_of_time_is_estimated(tmp_path: Path) -> None:
         ({"learning_rate": math.nan}, "learning_rate must be finite and at least 0, not nan"),
         ({"drop_path_keep": 0.0}, "drop_path_keep must be above 0 and at most 1"),
         ({"channels": 2}, "channels must be 1"),
-        ({"metric": "f1"}, "no metric 'f1'; the metrics are: accuracy, balanced_accuracy, f1_macro, auroc, or package"),
+        ({"metric": "f1"}, "no metric 'f1'; the metrics are: accuracy, balanced_accuracy, f1_macro, auroc, "),
         ({"class_weights": "heavy"}, "class_weights must be none, balanced, or a positive number per class"),
         ({"dataset": "mnist"}, "no data set 'mnist'; the data sets are: cifar10, cifar100, digits, folder"),
         ({"preset": "tpu"}, "no preset 'tpu'; the presets are: digits, cpu, gpu"),
