@@ -196,7 +196,7 @@ FLAGS: Final[Mapping[str, Mapping[str, Flag]]] = {
         "dataset": Flag("cifar10, digits, folder, ...; with boxes plates, scenes, ...", "NAME", "by space"),
         "preset": Flag("settings of the trainer: a name of `list presets`", "NAME", "by data set and device"),
         "metric": Flag(
-            "proxy: accuracy, balanced_accuracy, f1_macro, auroc, likelihood, or package.module:function", "NAME"
+            "proxy: accuracy, balanced_accuracy, f1_macro, auroc, likelihood, package.module:function", "NAME"
         ),
         "inherit": Flag("a child begins with the trained weights that it shares with its parent, and trains shorter"),
         "early_stopping": Flag("stop trainings that fall behind: none, median or halving", "RULE", "none"),
