@@ -10,13 +10,13 @@ from __future__ import annotations
 import itertools
 import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cache
 from typing import Any, Final
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from evo_nas.phenotypes.ops import convolve_pointwise, same_padding
@@ -121,6 +121,19 @@ class SafeConvolutions(TorchFunctionMode):
         self, func: Callable[..., Any], types: Sequence[type], args: Sequence[Any] = (), kwargs: Any = None
     ) -> Any:
         return (conv2d if func is F.conv2d else func)(*args, **(kwargs or {}))
+
+
+def guard_convolutions(network: nn.Module) -> AbstractContextManager[object]:
+    """Return :class:`SafeConvolutions`, or what costs nothing for a network that cannot need them.
+
+    The mode looks at every call of torch, a twentieth of the time of a small detector. Layers of torch and of ours are
+    known; those of others may convolve in any way.
+    """
+    for module in network.modules():
+        is_strided = type(module) is nn.Conv2d and module.kernel_size == (1, 1) and max(module.stride) > 1
+        if is_strided or not type(module).__module__.startswith(("torch.nn.", "evo_nas.")):
+            return SafeConvolutions()
+    return nullcontext()
 
 
 def conv2d(

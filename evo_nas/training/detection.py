@@ -13,7 +13,7 @@ from evo_nas.data.boxes.value import Targets
 from evo_nas.errors import DataError
 from evo_nas.phenotypes.boxes import IGNORED, Detections, encode_boxes, match_anchors, select_detections
 from evo_nas.phenotypes.detector import Detector
-from evo_nas.phenotypes.onednn import SafeConvolutions
+from evo_nas.phenotypes.onednn import guard_convolutions
 from evo_nas.training.boxed import BoxedExamples
 from evo_nas.training.precision import Found, Precision, measure_precision
 from evo_nas.training.task import Batch, Data, Diverged, Task
@@ -58,7 +58,7 @@ class Detection(Task):
     def loss(self, network: nn.Module, batch: Batch) -> Tensor:
         """Return the loss of the classes plus that of the boxes."""
         images, targets = batch
-        with SafeConvolutions():
+        with guard_convolutions(network):
             logits, deltas = network(images)
         of_classes, of_boxes = self.losses(logits, deltas, cast("Detector", network).anchors, targets)
         self._losses.append(torch.stack([of_classes, of_boxes]).detach())
@@ -151,7 +151,7 @@ def detect_batch(detector: Detector, images: Tensor, **rules: Any) -> list[Detec
     Raises:
         Diverged: if an output is not finite.
     """
-    with SafeConvolutions():
+    with guard_convolutions(detector):
         logits, deltas = detector(images)
     if not (logits.isfinite().all() and deltas.isfinite().all()):
         raise Diverged("the network put out a value that is no finite number")

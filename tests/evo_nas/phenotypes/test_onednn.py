@@ -26,7 +26,7 @@ from evo_nas.phenotypes.fast.network import FastNetwork
 from evo_nas.phenotypes.fast.shortcuts import apply
 from evo_nas.phenotypes.fast.states import HiddenState, layers_of
 from evo_nas.phenotypes.network import CellNetwork
-from evo_nas.phenotypes.onednn import SafeConvolutions, conv2d
+from evo_nas.phenotypes.onednn import SafeConvolutions, conv2d, guard_convolutions
 from evo_nas.phenotypes.ops import OPS, SameConv2d
 from evo_nas.training.devices import seed_torch, warn_of_faults
 from genotypes.catalogue import build_space
@@ -146,6 +146,13 @@ def test_networks_of_others_compute_the_same_without_asking_for_it() -> None:
         assert ours.grad is not None
         assert theirs.grad is not None
         assert torch.allclose(ours.grad, theirs.grad, rtol=0, atol=1e-9)
+
+
+def test_only_networks_that_may_need_it_pay_for_safety() -> None:
+    plain = nn.Sequential(nn.Conv2d(3, 4, 1), nn.Conv2d(4, 4, 3, 2), SameConv2d(4, 3, (1, 1), (2, 2)))
+    assert not isinstance(guard_convolutions(plain), SafeConvolutions)
+    for other in (nn.Conv2d(4, 4, 1, (1, 2)), Foreign()):
+        assert isinstance(guard_convolutions(nn.Sequential(plain, other)), SafeConvolutions)
 
 
 @pytest.mark.parametrize("stride", [(2, 2), (3, 3), (1, 2), (2, 1)])
