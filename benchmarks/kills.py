@@ -19,7 +19,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import closing, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -31,10 +31,12 @@ from typing import Any, ClassVar
 import numpy as np
 
 from evo_nas.evaluators.base import Job, Placement
+from evo_nas.evaluators.states import keep_states, state_file
 from evo_nas.evaluators.toy import ToyEvaluator
 from evo_nas.run.parts import build, read_stored_config
 from evo_nas.storage.checksums import damage
 from evo_nas.storage.schema import ASK
+from evo_nas.system.atomic import write_whole
 from evo_nas.system.failpoints import VARIABLE
 from genotypes.genotype import Genotype
 from genotypes.individual import Cost, Evaluation, Individual, Outcome, Proposal
@@ -45,8 +47,10 @@ from genotypes.widths import ALIVE
 from strategies.evolution import RegularizedEvolution
 
 ROOT = Path(__file__).parents[1]
-EVALUATOR, EVALUATOR_OF_WIDTHS, DIARIST = (f"{__name__}:{name}" for name in ("Witnessed", "Narrowed", "Diarist"))
-PLUG_INS = (EVALUATOR, EVALUATOR_OF_WIDTHS, DIARIST)
+EVALUATOR, EVALUATOR_OF_WIDTHS, EVALUATOR_OF_RUNGS, DIARIST = (
+    f"{__name__}:{name}" for name in ("Witnessed", "Narrowed", "Climbing", "Diarist")
+)
+PLUG_INS = (EVALUATOR, EVALUATOR_OF_WIDTHS, EVALUATOR_OF_RUNGS, DIARIST)
 MARK = "KILLS_MARK"
 """A variable in the environment of a run's processes, by which its orphans are found too."""
 SECONDS_TO_DIE = 120.0
@@ -147,6 +151,42 @@ class Witnessed(ToyEvaluator):
 
 
 @dataclass
+class Climbing(Witnessed):
+    """The same for trainings that pause: the curve nears the fitness, and its state is a file that must be there.
+
+    What it would come to is drawn once, so that the parts of a training are those of a whole one.
+    """
+
+    name: ClassVar[str] = "climbing"
+
+    epochs: int = 9
+
+    def count_pausable_epochs(self) -> int:
+        return self.epochs
+
+    def keep_states(self, wanted: Mapping[int, int]) -> None:
+        keep_states(self.directory, wanted)
+
+    def evaluate(self, job: Job) -> Evaluation:
+        assert job.until is not None
+        whole = super().evaluate(job)
+        assert whole.fitness is not None
+        if job.so_far is not None:
+            before = state_file(self.directory, job.id, len(job.so_far.curve))
+            if json.loads(before.read_text("utf-8")) != list(job.so_far.curve):
+                raise ValueError(f"the state of trial {job.id} is another")
+        speed = job.rng().uniform(0.5, 2.0)
+        curve = tuple(whole.fitness * (1 - float(np.exp(-speed * epoch))) for epoch in range(1, job.until + 1))
+        if job.until < self.epochs:
+            path = state_file(self.directory, job.id, job.until)
+            path.parent.mkdir(exist_ok=True)
+            write_whole(path, json.dumps(curve))
+        metrics = {**whole.metrics, "epochs": float(job.until), "stopped": float(job.until < self.epochs)}
+        seconds = (whole.seconds or 0.0) + (job.so_far.seconds or 0.0 if job.so_far else 0.0)
+        return replace(whole, fitness=curve[-1], curve=curve, metrics=metrics, seconds=seconds)
+
+
+@dataclass
 class Narrowed(Witnessed):
     """The same for widths: what they cost, and how many channels are alive after a training, drawn with its seed."""
 
@@ -201,6 +241,8 @@ class Diarist(RegularizedEvolution):
 class Search:
     """What a run is asked to do. ``seconds`` is the median of a training, ``sigma`` the spread of its logarithm.
 
+    With ``pauses`` the trainings climb rungs, of which the states must be there; no strategy of widths can do that here.
+
     ``science`` is said when a run begins, ``hardware`` also when it is resumed.
     """
 
@@ -214,6 +256,7 @@ class Search:
     space: str | None = None
     science: tuple[str, ...] = ()
     hardware: tuple[str, ...] = ()
+    pauses: bool = False
 
     @property
     def flags(self) -> dict[str, object]:
@@ -221,17 +264,24 @@ class Search:
         return {
             "space": self.space or SPACES.get(self.strategy, "nasnet(blocks=1)"),
             "strategy": DIARIST if self.strategy == "diarist" else self.strategy,
-            "evaluator": EVALUATOR_OF_WIDTHS if SPACES.get(self.strategy) == "widths" else EVALUATOR,
+            "evaluator": self._evaluator,
             "seed": self.seed,
             "trials": self.trials,
             "workers": self.workers,
         }
 
     @property
+    def _evaluator(self) -> str:
+        if self.pauses:
+            return EVALUATOR_OF_RUNGS
+        return EVALUATOR_OF_WIDTHS if SPACES.get(self.strategy) == "widths" else EVALUATOR
+
+    @property
     def settings(self) -> list[str]:
         """What ``--set`` takes when the run begins."""
         options = {f"strategy.{k}": v for k, v in OPTIONS.get(self.strategy, OPTIONS["evolution"]).items()}
         options |= {f"evaluator.{name}": getattr(self, name) for name in ("seconds", "sigma", "deeds")}
+        options |= {"run.fidelity": "epochs", "run.fidelity_patience": 4} if self.pauses else {}
         return [f"{name}={value}" for name, value in options.items()]
 
     def command(self, folder: Path) -> list[str]:
@@ -332,6 +382,7 @@ class Record:
     attempt: list[dict[str, Any]]
     note: list[dict[str, Any]]
     curve: list[dict[str, Any]]
+    rung: list[dict[str, Any]]
     damage: str | None
 
     @property
@@ -351,7 +402,7 @@ class Record:
 
     def science(self) -> dict[str, Any]:
         """Everything that must not depend on when and how often the run was killed: no times, no sums of them."""
-        clock = {"asked_at", "told_at", "asked_sum", "told_sum", "sum", "started_at", "ended_at", "number"}
+        clock = {"asked_at", "told_at", "asked_sum", "told_sum", "sum", "started_at", "ended_at", "number", "paused_at"}
         trials = [{name: row[name] for name in row if name not in clock} for row in self.trial]
         for row in trials:
             if row["outcome"] in (Outcome.CRASH, Outcome.TIMEOUT):
@@ -359,7 +410,7 @@ class Record:
         last = {row["trial"]: row["outcome"] for row in self.attempt}
         return {"trial": trials, "attempt": last} | {
             name: [{n: row[n] for n in row if n not in clock} for row in getattr(self, name)]
-            for name in ("note", "curve")
+            for name in ("note", "curve", "rung")
         }
 
 
@@ -377,6 +428,7 @@ def recorded(folder: Path) -> Record | None:
             if not connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
                 return None
             order = {"trial": "id", "attempt": "trial, number", "note": "trial, name", "curve": "trial, epoch"}
+            order["rung"] = "trial, epoch"
             tables = {
                 name: [dict(row) for row in connection.execute(f"SELECT * FROM {name} ORDER BY {columns}")]
                 for name, columns in order.items()
@@ -541,15 +593,16 @@ class Killed:
             self.tally.add("lost", [f"the ask of trial {id}" for id in changed])
             again = [id for id in told if began[id] != before[id]]
             self.tally.add("duplicated", [f"trial {id} was trained again after it was told" for id in again])
-            kept = [(table, row) for table in ("note", "curve") for row in getattr(seen, table)]
+            kept = [(table, row) for table in ("note", "curve", "rung") for row in getattr(seen, table)]
             gone = [f"{table} {row}" for table, row in kept if row not in getattr(record, table)]
             self.tally.add("lost", gone)
 
     def _judge_trainings(self, record: Record) -> None:
         """Ids and events without gaps; a network trained once; a repeated training is the same training."""
         ids = [row["id"] for row in record.trial]
-        events = sorted(row[event] for row in record.trial for event in ("asked", "told") if row[event] is not None)
-        if ids != list(range(1, len(ids) + 1)) or events != list(range(1, 2 * len(ids) + 1)):
+        events = [row[event] for row in record.trial for event in ("asked", "told") if row[event] is not None]
+        events = sorted([*events, *(row["event"] for row in record.rung)])
+        if ids != list(range(1, len(ids) + 1)) or events != list(range(1, 2 * len(ids) + len(record.rung) + 1)):
             self.tally.add("duplicated", [f"ids {ids}, events {events}"])
         keys = Counter(row["key"] for row in record.trial if row["outcome"] == Outcome.OK)
         self.tally.add("duplicated", [f"network {key} was trained {n} times" for key, n in keys.items() if n > 1])

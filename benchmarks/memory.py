@@ -17,7 +17,8 @@ from tempfile import TemporaryDirectory
 from typing import Any, Final
 
 from evo_nas.executors.slots import SlotsExecutor
-from evo_nas.manager import Listener, PopulationManager
+from evo_nas.loop.listener import Listener
+from evo_nas.manager import PopulationManager
 from evo_nas.run.parts import build, load_config
 from evo_nas.storage.history import History
 from genotypes.individual import Evaluation, Individual

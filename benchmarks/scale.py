@@ -24,7 +24,7 @@ from typing import Any, Final
 
 from evo_nas.config import RunConfig
 from evo_nas.evaluators.toy import ToyEvaluator
-from evo_nas.manager import Listener
+from evo_nas.loop.listener import Listener
 from evo_nas.run.parts import Parts, build, load_config, read_stored_config
 from evo_nas.run.search import resume, start
 from evo_nas.storage.checksums import sum_file

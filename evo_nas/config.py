@@ -78,6 +78,9 @@ class SearchConfig:
     ``max_parameters`` and ``max_mult_adds`` (of one image), if not ``None``, refuse larger networks.
     Of ``screen`` proposals of the strategy the one is tried that its scores before training speak for; ``None`` for
     one.
+    ``fidelity`` is ``none``, or ``epochs``: trainings pause after ``fidelity_epochs``, ``fidelity_eta`` times as many
+    and so on, and the best 1/eta go on (:mod:`evo_nas.evaluators.rungs`). One that is not among these leaves when
+    ``fidelity_patience`` others have come to its rung after it.
     ``warm_start`` are run folders from which the strategy learns before it begins; they are kept as absolute paths.
 
     Raises:
@@ -96,6 +99,10 @@ class SearchConfig:
     max_mult_adds: int | None = option(None, "refuse networks with more mult-adds per image", "M")
     max_consecutive_failures: int = option(10, "end after F failed trials in a row", "F")
     screen: int | None = option(None, "try one of M proposals, by what their scores let expect", "M")
+    fidelity: str = option("none", "none, or epochs: trainings pause, and only the best of them go on", "HOW")
+    fidelity_epochs: int = 1
+    fidelity_eta: int = 3
+    fidelity_patience: int = 9
     warm_start: tuple[str, ...] | None = option(
         None, "learn from other runs in the same space first: their trials count for nothing else", "RUN", is_list=True
     )
@@ -103,6 +110,9 @@ class SearchConfig:
     def __post_init__(self) -> None:
         counts = ("trials", "max_repeats", "max_parameters", "max_mult_adds", "max_consecutive_failures")
         check_ranges(self, target_accuracy="[0, 1]", screen="[2, inf)", **dict.fromkeys(counts, "[1, inf)"))
+        check_ranges(self, fidelity_epochs="[1, inf)", fidelity_eta="[2, inf)", fidelity_patience="[1, inf)")
+        if self.fidelity not in ("none", "epochs"):
+            raise ValueError(f"fidelity must be none or epochs, not {shorten(self.fidelity)!r}")
         if not 0 <= self.seed < 2**63:
             raise ValueError(f"seed must be from 0 to 2^63 - 1, not {self.seed}")
         if self.repeats not in ("reuse", "retrain"):

@@ -2,49 +2,40 @@
 
 from __future__ import annotations
 
-import logging
 import math
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from evo_nas.config import SearchConfig
-from evo_nas.errors import TooManyFailures, UsageError, calling
+from evo_nas.errors import TooManyFailures, calling
 from evo_nas.evaluators.base import Evaluator, Job
 from evo_nas.evaluators.limits import Limits
 from evo_nas.executors.base import Executor
+from evo_nas.loop.caller import StrategyCaller
+from evo_nas.loop.listener import Listener
+from evo_nas.loop.rungs import Rungs
 from evo_nas.storage.door import Refused
 from evo_nas.storage.endings import Reason
 from evo_nas.storage.history import History
-from evo_nas.storage.replay import LastAsk, Pending
-from evo_nas.system.alarm import Alarm, TimeIsUp
+from evo_nas.storage.replay import Pending
+from evo_nas.system.alarm import TimeIsUp
 from evo_nas.system.failpoints import Failpoint, reach
 from genotypes.genotype import Genotype, GenotypeError, shorten
 from genotypes.individual import Evaluation, Individual, Outcome, Proposal
-from genotypes.measure import Measure
 from genotypes.plain import real, whole
 from genotypes.population import Population
 from genotypes.space import SearchSpace, describe
-from strategies.base import SearchStrategy, check_notes, check_proposal
+from strategies.base import SearchStrategy
 
-if TYPE_CHECKING:
-    import numpy as np
-
-_log = logging.getLogger(__name__)
-_IMPURE: Final = (
-    "warning: %s does not ask again what it asked as trial %d: its ask is no function of what it was told, or versions "
-    "have changed; from here on the search is not what it would have been without the interruption"
-)
 _RESTORED_AT_ONCE: Final = 100  # individuals
 
 MEAN_OF: Final = 100
 """Individuals of the mean that is shown while a strategy without a population of its own searches."""
-
-ASK, TELL = 1, 2  # tags of the generators; a training has 3 (evo_nas.evaluators.base.Job)
-
 
 CRASHES: Final = 2
 """A training that takes its process down is tried so often; then its network is quarantined for the rest of the run."""
@@ -52,35 +43,6 @@ CRASHES: Final = 2
 
 HEEDING: Final = 1.5
 """Seconds that code of a plug-in may go on after the search was stopped: a signal is heeded within two."""
-
-
-def draw_for(seed: int, *event: int) -> np.random.Generator:
-    """Return the generator of one event: a function of the search's seed, the id and the kind, ``ASK`` or ``TELL``."""
-    import numpy as np
-
-    return np.random.default_rng([seed, *event])
-
-
-class Listener:
-    """Somebody who watches a search. Each method does nothing by default."""
-
-    def starting(self, measure: Measure) -> None:
-        """Hear, before all else, what the fitness is."""
-
-    def preparing(self, words: str) -> None:
-        """Hear how far the evaluator's groundwork is, before the search starts."""
-
-    def restoring(self, told: int, trials: int) -> None:
-        """Hear how far the strategy has been told the history again: ``told`` trials of ``trials``."""
-
-    def restored(self, population: Population, trained: int) -> None:
-        """Hear that the search is about to go on after ``trained`` trainings (0 for a new one)."""
-
-    def told(self, individual: Individual, evaluation: Evaluation, population: Population, trained: int) -> None:
-        """Hear that a candidate ended, after it was recorded and the strategy has learned from it."""
-
-    def stopping(self, reason: Reason, running: int) -> None:
-        """Hear that nothing more is asked, and ``running`` trainings are given some time to end."""
 
 
 class PopulationManager:
@@ -132,12 +94,13 @@ class PopulationManager:
         self.time_limit = time_limit
         self.grace = grace
         self.listeners = listeners
+        self._rungs = Rungs.wanted(config, evaluator, history)
         self._kept = (*evaluator.network_metrics, *strategy.needs)  # metrics of a network that comes up again
         self.population = Population(self._window)
         self._clock = clock
         self._started = clock()
         self._stop: Reason | None = None
-        self._alarm = Alarm()  # for code of the strategy
+        self._caller = StrategyCaller(space, strategy, config.seed)
         self._deadline = math.inf  # when the grace is over
         self._pending: dict[int, Pending] = {}  # asked and not told, by ascending id
         self._running: set[int] = set()  # those of them that are being trained
@@ -155,7 +118,7 @@ class PopulationManager:
             self._stop = reason
             self._deadline = self._clock() + self.grace
             self.executor.wake()
-            self._alarm.ring_in(HEEDING)
+            self._caller.alarm.ring_in(HEEDING)
 
     def run(self) -> Reason:
         """Search until the budget is spent, nothing is proposed that can be trained, or the search is stopped.
@@ -219,8 +182,7 @@ class PopulationManager:
         What the strategy would have forgotten is left out: see :attr:`strategies.base.SearchStrategy.lookback`.
         """
         history, lookback, ask = self.history, self.strategy.lookback, self.history.find_last_ask()
-        with calling(self.strategy, "start"), self._alarm.limit():
-            self.strategy.start(self.space, self._rng())
+        self._caller.start()
         later = history.count_tells(ask.event) if ask else 0
         after = 0 if lookback is None else history.horizon(max(whole(lookback), self._window, 1) + later)
         if after:
@@ -234,11 +196,11 @@ class PopulationManager:
             if self._stop:
                 return
             if ask and count == trials - later:
-                self._ask_again(ask)
-            notes = self._learn(individual)
+                self._caller.ask_again(ask, self.population)
+            notes = self._caller.tell(individual, self.population)
             last = (individual.id, notes) if notes else None
         if ask and not later:
-            self._ask_again(ask)
+            self._caller.ask_again(ask, self.population)
         if last:  # the run may have died between the tell and its notes
             history.note(*last)
         self._last_id = history.last_id
@@ -248,15 +210,14 @@ class PopulationManager:
         reach(Failpoint.RESTORED)
         for listener in self.listeners:
             listener.restored(self.population, self._trained)
-        self._backlog.extend(history.pending())
-        self._pending = {pending.id: pending for pending in self._backlog}
-
-    def _ask_again(self, ask: LastAsk) -> None:
-        """Warn if the strategy does not ask what it asked before in the same state: it will not go on as it began."""
-        with calling(self.strategy, "ask"):
-            again = check_proposal(self.strategy.ask(self.population, ask.waiting, self._rng(ask.id, ASK)), ask.id - 1)
-        if again is None or (again.genotype, again.parent) != (ask.proposal.genotype, ask.proposal.parent):
-            _log.warning(_IMPURE, type(self.strategy).__name__, ask.id)
+        self._pending = {pending.id: pending for pending in history.pending()}
+        if self._rungs is not None:
+            self._rungs.restore()
+        for pending in self._pending.values():
+            if pending.id in self._paused:
+                self._waiting.setdefault(pending.key, [])
+            else:
+                self._backlog.append(pending)
 
     def _fill(self) -> Reason | None:
         """Ask until every slot is busy; say why asking ended for good, if it did."""
@@ -264,22 +225,62 @@ class PopulationManager:
             if self._backlog:
                 self._take_up(self._backlog.popleft())
                 continue
-            if self._trained + len(self._running) >= self.config.trials:
+            if self._rungs is not None and self._race(self._rungs):
+                continue
+            is_spent = self._trained + len(self._running) + len(self._paused) >= self.config.trials
+            is_converged = self._repeats >= self.config.max_repeats
+            if (is_spent or is_converged) and self._close_race():
+                continue
+            if is_spent:
                 return Reason.TRIALS
-            if self._repeats >= self.config.max_repeats:
+            if is_converged:
                 return self._because_of_the_limits() or Reason.CONVERGED
             id = self._last_id + 1
             waiting = [pending.proposal for pending in self._pending.values()]
             try:
-                with calling(self.strategy, "ask"), self._alarm.limit():
-                    answer = self.strategy.ask(self.population, waiting, self._rng(id, ASK))
-                    proposal = check_proposal(answer, self._last_id)
+                proposal = self._caller.ask(id, self.population, waiting)
             except TimeIsUp:
                 break
             if proposal is None:
+                if self._close_race():
+                    continue
                 return None if self._running else self._because_of_the_limits() or Reason.EXHAUSTED
             self._ask(id, proposal)
         return self._stop
+
+    @property
+    def _paused(self) -> Mapping[int, int]:
+        """The trials whose trainings pause, and after how many epochs."""
+        return {} if self._rungs is None else self._rungs.paused
+
+    def _race(self, rungs: Rungs) -> bool:
+        """Let a paused trial leave the race, or its training go on, if that is due; return whether it was."""
+        if (loser := rungs.race.find_loser()) is not None:
+            self._conclude(loser, rungs.find_result(loser))
+            return True
+        return self._promote(rungs, rungs.race.find_promotable())
+
+    def _close_race(self) -> bool:
+        """With nothing to train or to ask for, let the best go on in any case, or the first of the paused leave.
+
+        One at a time: the strategy may have something to propose again after each. Return whether there was one.
+        """
+        rungs = self._rungs
+        if rungs is None or self._running or not rungs.paused:
+            return False
+        if not self._promote(rungs, rungs.race.find_finalist()):
+            first = next(iter(rungs.paused))
+            self._conclude(first, rungs.find_result(first))
+        return True
+
+    def _promote(self, rungs: Rungs, id: int | None) -> bool:
+        """Let a paused training go on, if there is one that does."""
+        if id is None:
+            return False
+        rungs.promote(id)
+        self._take_for_running(self._pending[id])
+        self.executor.submit(self._job(self._pending[id]))
+        return True
 
     def _because_of_the_limits(self) -> Reason | None:
         """Return whether it is the limits that leave nothing to train: they refused the last asks, all of them."""
@@ -338,7 +339,8 @@ class PopulationManager:
 
     def _take_for_running(self, pending: Pending) -> None:
         """Count an ask among those that are being trained; others for its network wait from now on."""
-        self._repeats = 0
+        if self._rungs is None or not self._rungs.has_gone_on(pending.id):
+            self._repeats = 0
         self._running.add(pending.id)
         self._waiting.setdefault(pending.key, [])
 
@@ -362,12 +364,13 @@ class PopulationManager:
     def _job(self, pending: Pending) -> Job:
         named = pending.proposal.parent if self.evaluator.inherits else None
         parent = None if named is None else self.history.find_training(named)
-        return Job(pending.id, pending.proposal.genotype, self.config.seed, pending.brief, parent)
+        until, so_far = (None, None) if self._rungs is None else self._rungs.plan(pending.id)
+        return Job(pending.id, pending.proposal.genotype, self.config.seed, pending.brief, parent, until, so_far)
 
     def list_heritable(self) -> set[int] | None:
-        """Return the trials whose weights a later training may inherit; ``None`` if those of all."""
+        """Return the trials whose weights a later training may inherit, and those that pause; ``None`` if all."""
         if not self.evaluator.inherits:
-            return set()
+            return set(self._paused)
         with calling(self.strategy, "possible_parents"):
             told = self.strategy.possible_parents()
             ids = None if told is None else set(map(whole, told))
@@ -377,7 +380,7 @@ class PopulationManager:
         return {training for id in ids if (training := self.history.find_training(id)) is not None}
 
     def _end(self, id: int, evaluation: Evaluation) -> None:
-        """Record a training that ended, and after it those that waited for its fitness; try again after a crash."""
+        """Record a training that ended or pauses; try again after a crash."""
         pending = self._pending[id]
         if evaluation.outcome is Outcome.CRASH and self._stop:
             # Whoever stops a run may kill its workers too, which says nothing against the network.
@@ -390,10 +393,22 @@ class PopulationManager:
             self.executor.submit(self._job(pending), fresh=True)
             return
         self._running.remove(id)
+        if self._rungs is not None:
+            with suppress(Refused):  # of which the trial is told as a failure
+                if self._rungs.is_pause(evaluation):
+                    return self._rungs.pause(id, evaluation)
+            evaluation = self._rungs.add_earlier_parts(id, evaluation)
+        return self._conclude(id, evaluation)
+
+    def _conclude(self, id: int, evaluation: Evaluation) -> None:
+        """Record the result of a training that will not go on, and after it those that waited for its fitness."""
+        pending = self._pending[id]
         self._trained += 1
         if evaluation.seconds is None:  # by which the history tells what was trained
             evaluation = replace(evaluation, seconds=0.0)
         evaluation = self._tell(id, evaluation)
+        if self._rungs is not None:
+            self._rungs.forget(id)
         self._failures = 0 if evaluation.outcome.has_fitness else self._failures + 1
         for twin in self._waiting.pop(pending.key, ()):
             known = self.history.find(pending.key)
@@ -417,7 +432,7 @@ class PopulationManager:
     def _hear(self, id: int, evaluation: Evaluation) -> None:
         """Inform population, strategy and listeners of how an ask ended, which is recorded."""
         individual = Individual.of(id, self._pending.pop(id).proposal, evaluation)
-        notes = self._learn(individual)
+        notes = self._caller.tell(individual, self.population)
         reach(Failpoint.LEARNED)
         if notes:
             self.history.note(id, notes)
@@ -429,22 +444,3 @@ class PopulationManager:
         best = self.population.best(1)
         if self.config.target_accuracy is not None and best and best[0].score >= self.config.target_accuracy:
             self.stop(Reason.TARGET)
-
-    def _learn(self, individual: Individual) -> Mapping[str, float]:
-        """Inform the population and the strategy of an individual; the same for a new one and a remembered one.
-
-        Raises:
-            UsageError: if it lacks a metric that the strategy needs.
-        """
-        if individual.ok and (missing := [n for n in self.strategy.needs if n not in individual.metrics]):
-            has = ", ".join(map(shorten, individual.metrics)) or "no metrics"
-            raise UsageError(
-                f"the strategy {self.strategy.name} needs the metric {shorten(missing[0])!r}, and trial "
-                f"{individual.id} has {has}: start a new run with one of these, or with another evaluator"
-            )
-        self.population.add(individual)
-        with calling(self.strategy, "tell"), self._alarm.limit():
-            return check_notes(self.strategy.tell(individual, self._rng(individual.id, TELL)))
-
-    def _rng(self, *ids: int) -> np.random.Generator:
-        return draw_for(self.config.seed, *ids)

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from evo_nas.config import OPTION_TABLES, RunConfig, Tables, differences, read_setting
 from evo_nas.errors import EvoNasError, RunFolderError, UsageError, calling
-from evo_nas.manager import Listener
+from evo_nas.loop.listener import Listener
 from evo_nas.run.knowledge import gather_knowledge
 from evo_nas.run.parts import Parts, build, fill_options, load_config, read_stored_config
 from evo_nas.run.search import resume, start

@@ -21,6 +21,7 @@ UPDATE trial SET told_sum = row_sum(
 UPDATE curve SET sum = row_sum(trial, epoch, accuracy);
 UPDATE note SET sum = row_sum(trial, name, value);
 UPDATE attempt SET sum = row_sum(trial, number, started_at, ended_at, outcome);
+UPDATE rung SET sum = row_sum(trial, epoch, event, score, test, seconds, metrics, curve, paused_at);
 """
 """The checksums, as docs/history.md has them."""
 

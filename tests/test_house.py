@@ -37,6 +37,7 @@ FLOORS = [
     {"evo_nas/run"},
     {"evo_nas/signals", "evo_nas/listeners"},
     {"evo_nas/manager"},
+    {"evo_nas/loop"},
     {"evo_nas/executors"},
     {"evo_nas/evaluators"},
     {"evo_nas/training"},

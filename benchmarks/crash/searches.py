@@ -16,7 +16,7 @@ from unittest.mock import patch
 
 from benchmarks.crash.subject import Mark, Subject
 from benchmarks.kills import DIARIST, Record, recorded
-from evo_nas.manager import Listener
+from evo_nas.loop.listener import Listener
 from evo_nas.run.parts import build, load_config, read_stored_config
 from evo_nas.run.search import resume, start
 from evo_nas.storage.run_folder import RunFolder

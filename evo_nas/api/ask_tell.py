@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from evo_nas.errors import DataError, UsageError
-from evo_nas.manager import ASK, TELL, draw_for
+from evo_nas.loop.caller import ASK, TELL, draw_for
 from evo_nas.run.parts import build_pair
 from evo_nas.system.atomic import write_whole
 from evo_nas.system.text import read_text

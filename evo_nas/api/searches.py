@@ -10,7 +10,7 @@ from typing import Any
 from evo_nas.api.runs import Run
 from evo_nas.config import from_environment, from_flags, merge
 from evo_nas.errors import UsageError
-from evo_nas.manager import Listener
+from evo_nas.loop.listener import Listener
 from evo_nas.run.parts import build, load_config, new_folder, read_stored_config
 from evo_nas.run.search import resume as resume_run
 from evo_nas.run.search import start

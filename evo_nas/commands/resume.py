@@ -16,7 +16,7 @@ from evo_nas.errors import UsageError
 from evo_nas.storage.run_folder import RunFolder
 
 if TYPE_CHECKING:
-    from evo_nas.manager import Listener
+    from evo_nas.loop.listener import Listener
     from evo_nas.run.search import Run
 
 

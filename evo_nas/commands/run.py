@@ -19,7 +19,7 @@ from evo_nas.storage.run_folder import RunFolder
 if TYPE_CHECKING:
     from evo_nas.commands.show import Summary
     from evo_nas.config import RunConfig
-    from evo_nas.manager import Listener
+    from evo_nas.loop.listener import Listener
     from evo_nas.run.parts import Parts
     from evo_nas.run.search import Run
 

@@ -85,9 +85,9 @@ class Front:
 class Summary:
     """A run in short: the best trials of different networks, counts by outcome, seconds of all evaluations.
 
-    ``stopped_early`` is how many of those that went well a stopping rule ended before their last epoch. ``shown`` is
-    the trial that is described, the best where none was asked for, and ``metrics`` are its. ``front`` is there where
-    the fitness is not all that counts, or where it was asked for.
+    ``stopped_early`` is how many of those that went well ended before their last epoch, and ``epochs`` how many were
+    trained in all. ``shown`` is the trial that is described, the best where none was asked for, and ``metrics`` are its.
+    ``front`` is there where the fitness is not all that counts, or where it was asked for.
     """
 
     path: Path
@@ -95,6 +95,7 @@ class Summary:
     outcomes: dict[str, int]
     seconds: float
     stopped_early: int = 0
+    epochs: int = 0
     front: Front | None = None
     measure: Measure = ACCURACY
     shown: TopTrial | None = None
@@ -125,6 +126,7 @@ class Summary:
             "best": rows[0] if rows else None,
             "trials": self.counts,
             "stopped_early": self.stopped_early,
+            "epochs": self.epochs,
             "seconds": self.seconds,
             "top": rows,
             "shown": None if self.shown is None else {**asdict(self.shown), "metrics": dict(self.metrics)},
@@ -137,9 +139,10 @@ class Summary:
         from evo_nas.evaluators.base import weights_file
 
         early = f" ({self.stopped_early} stopped early)" if self.stopped_early else ""
+        epochs = f", {self.epochs:,} epochs" if self.stopped_early else ""
         told = {name: f"{number} {name}{early if name == 'ok' else ''}" for name, number in self.counts.items()}
         counts = ", ".join(text for name, text in told.items() if self.counts[name] or name == "ok")
-        yield f"{printable(self.path)}: {counts}; {duration(self.seconds)} of evaluation"
+        yield f"{printable(self.path)}: {counts}; {duration(self.seconds)} of evaluation{epochs}"
         if not self.top:
             yield "no trial has succeeded yet"
             return
@@ -193,7 +196,7 @@ def summarise(
     is_pareto, own = _objective(folder)
     names = tuple(costs) or own
     with History.read(folder.history, checked=folder.holder() is None) as history:
-        counts = history.outcomes(), history.seconds(), history.count_early_stops()
+        counts = history.outcomes(), history.seconds(), history.count_early_stops(), history.count_epochs()
         best = history.top(top)
         shown = next(iter(best), None) if trial is None else history.trial(trial)
         summary = Summary(path, best, *counts, measure=measure, shown=shown)

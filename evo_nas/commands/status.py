@@ -23,7 +23,7 @@ from evo_nas.config import RunConfig, read_toml
 from evo_nas.errors import RunFolderError, UsageError
 from evo_nas.storage.log import Log, read_log
 from evo_nas.storage.run_folder import RunFolder, resume_command
-from evo_nas.system.terminal import duration, forgiving
+from evo_nas.system.terminal import duration, forgiving, pluralize
 from evo_nas.system.text import open_file
 from genotypes.genotype import printable, shorten
 from genotypes.measure import ACCURACY, Measure
@@ -127,7 +127,7 @@ class Status:
         return [
             InFlight(id, attempt, _since(begun, self.now))
             for id, attempt, begun in self.counts.pending
-            if begun is not None and self._is_of_this_start(begun)
+            if begun is not None and id not in self.counts.paused and self._is_of_this_start(begun)
         ]
 
     @property
@@ -191,6 +191,8 @@ class Status:
             "eta_seconds": self.eta,
             "in_flight": [{"id": i.id, "attempt": i.attempt, "seconds": i.seconds} for i in self.in_flight],
             "pending": [id for id, *_ in self.counts.pending],
+            "paused": sorted(self.counts.paused),
+            "epochs": self.counts.epochs,
             "quarantined": [{"id": id, "genotype": genotype} for id, genotype in self.counts.quarantined],
             "time_limit_seconds": self.config.hardware.time_limit if self.config else None,
             "target_accuracy": run.target_accuracy if run else None,
@@ -269,7 +271,11 @@ class Status:
             words.append(f"{sum(failures.values())} failed ({which})")
         words += [f"{n} {name}" for n, name in ((reused, "reused"), (refused, "refused")) if n]
         of = "" if self.budget is None else f" of {self.budget}"
-        return f"{self.counts.trained}{of} done: {', '.join(words)}"
+        epochs = f"; {pluralize(self.counts.epochs, 'epoch')} trained" if self._counts_epochs() else ""
+        return f"{self.counts.trained}{of} done: {', '.join(words)}{epochs}"
+
+    def _counts_epochs(self) -> bool:
+        return self.config is not None and self.config.run.fidelity != "none"
 
     def _pace(self) -> str:
         pace, eta = self.trials_an_hour, self.eta
@@ -300,13 +306,24 @@ class Status:
             f"trial {one.id} for {duration(one.seconds)}" + (f" (attempt {one.attempt})" if one.attempt > 1 else "")
             for one in running
         ]
-        waiting = len(self.counts.pending) - len(running) if self.state is RunState.RUNNING else 0
-        return "; ".join(filter(None, [_some(named), f"{waiting} waiting" if waiting else ""]))
+        if self.state is not RunState.RUNNING:
+            return ""
+        waiting = len(self.counts.pending) - len(running) - len(self.counts.paused)
+        return "; ".join(filter(None, [_some(named), f"{waiting} waiting" if waiting else "", self._paused()]))
+
+    def _paused(self) -> str:
+        return f"{len(self.counts.paused)} paused at a rung" if self.counts.paused else ""
 
     def _spell_leftovers(self) -> str:
         if self.state is RunState.RUNNING or not self.counts.pending:
             return ""
-        return f"{_some([f'trial {id}' for id, *_ in self.counts.pending])}: not ended, will be trained again"
+        cut = _some([f"trial {id}" for id, *_ in self.counts.pending if id not in self.counts.paused])
+        return "; ".join(filter(None, [f"{cut}: not ended, will be trained again" if cut else "", self._paused()]))
+
+
+def ends_early(config: RunConfig) -> bool:
+    """Return whether trainings of a run may end before their last epoch without having failed."""
+    return config.run.fidelity != "none" or config.evaluator.get("early_stopping", "none") != "none"
 
 
 def resuming(path: Path, config: RunConfig) -> str:
@@ -334,7 +351,7 @@ def status_of(path: Path, clock: Callable[[], float] = time.time) -> Status:
     if holder is None and log.last == "start":  # it may have been started a moment ago
         holder = folder.holder()
     config = _config(folder)
-    stops = config is not None and config.evaluator.get("early_stopping", "none") != "none"
+    stops = config is not None and ends_early(config)
     counts = count_trials(folder, is_live=holder is not None, stops=stops)
     return Status(path, clock(), _state(folder, holder, log, counts), holder, log, counts, config, folder.measure())
 

@@ -28,6 +28,9 @@ class Job:
 
     ``id`` counts asks from 1; ``seed`` is the seed of the run; ``brief`` is what :meth:`Evaluator.brief` gave.
     ``parent`` is the trial that trained the network which was changed, if any; see :attr:`Evaluator.inherits`.
+    ``until`` is the epoch, counted from 1, after which the evaluation pauses, or ends if that is the last one; ``None``
+    for one that does not pause. ``so_far`` is its result at its last pause, if any, from which it goes on; see
+    :meth:`Evaluator.count_pausable_epochs`.
     """
 
     id: int
@@ -35,6 +38,8 @@ class Job:
     seed: int
     brief: tuple[float, ...] = ()
     parent: int | None = None
+    until: int | None = None
+    so_far: Evaluation | None = None
 
     def rng(self) -> np.random.Generator:
         """Make the generator of this training: a function of the run's seed and the id alone."""
@@ -99,6 +104,26 @@ class Evaluator(ABC):
     def inherits(self) -> bool:
         """Whether evaluations begin with the weights of a job's parent, which are kept for that; by default not."""
         return False
+
+    def count_pausable_epochs(self) -> int:
+        """Return the epochs of an evaluation that can pause after each of them; by default none can. After ``bind``.
+
+        Such an evaluation ends with the epoch that the job names, with a curve so long, and goes on from there when it
+        is evaluated again with that result, which it completes: curve, seconds and metrics are those of all its parts.
+        In the end they are what one evaluation without a pause would have given, but for the times.
+
+        Raises:
+            ValueError: if it cannot pause; it says why, and what can.
+        """
+        raise ValueError(
+            f"the evaluator {self.name} has no trainings that could pause: choose one that trains, such as proxy"
+        )
+
+    def keep_states(self, wanted: Mapping[int, int]) -> None:  # noqa: B027  # most keep none
+        """Remove what was kept of paused evaluations, but for these: trial -> after how many epochs it is wanted.
+
+        Called in the process of the search, also while workers evaluate; by default nothing is kept.
+        """
 
     network_metrics: ClassVar[tuple[str, ...]] = ("parameters", "mult_adds")
     """Metrics that belong to the network: it keeps them when it comes up again and its fitness is reused.

@@ -1,7 +1,8 @@
-"""The common part of evaluators that train: presets, the training of a candidate, stopping, latency, pace."""
+"""The common part of evaluators that train: presets, the training of a candidate, pauses, stopping, latency, pace."""
 
 from __future__ import annotations
 
+import logging
 import statistics
 import time
 from abc import abstractmethod
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from evo_nas.errors import DataError, UsageError
 from evo_nas.evaluators.base import Evaluator, Job, weights_file
+from evo_nas.evaluators.states import keep_states, load_state, save_state, state_file
 from evo_nas.evaluators.stopping import RULES, stopping_rule
 from genotypes.genotype import Genotype
 from genotypes.individual import Cost, Evaluation, Outcome
@@ -23,9 +25,12 @@ if TYPE_CHECKING:
 
     from evo_nas.evaluators.pace import Pace
     from evo_nas.phenotypes.blueprint import Blueprint
-    from evo_nas.training.loop import Epoch
+    from evo_nas.training.loop import Epoch, Training
     from evo_nas.training.recipes import Recipe
     from evo_nas.training.task import HeldData, Task
+
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -44,6 +49,10 @@ class _Trained:
     curve: tuple[float, ...]
     metrics: dict[str, float]
     network: nn.Module | None
+
+
+class _StateLost(Exception):
+    """The state of a paused training is not there, or not whole."""
 
 
 class _Failed(Exception):
@@ -165,6 +174,25 @@ class TrainingEvaluator(Evaluator):
 
         return (*known, *extent, *METRICS)
 
+    def count_pausable_epochs(self) -> int:
+        """Return the epochs of a training, which pauses after any of them if nothing else changes its length.
+
+        Raises:
+            ValueError: if an option is given that does.
+        """
+        for option, is_given, what in (
+            ("early_stopping", self.early_stopping != "none", "decides itself which trainings end early"),
+            ("trainings", self.trainings > 1, "pauses one training a candidate"),
+            ("inherit", self.inherit, "compares trainings that began alike"),
+        ):
+            if is_given:
+                raise ValueError(f"it {what}: leave {option} out")
+        return self.integer("epochs")
+
+    def keep_states(self, wanted: Mapping[int, int]) -> None:
+        """Remove the states of paused trainings that nobody wants."""
+        keep_states(self.directory, wanted)
+
     @property
     def window(self) -> int:
         """Number of the youngest individuals that the stopping rule looks at; 0 without one."""
@@ -220,15 +248,25 @@ class TrainingEvaluator(Evaluator):
         So does the stopping rule, if there is one: then ``epochs`` (how many were trained) and ``stopped`` (1 if those
         are not all, else 0) are among the metrics. Of several trainings fitness, curve and metrics are means.
 
+        A job that pauses is trained until the epoch that it names, from the state that it paused with, which is saved
+        in the run folder; ``epochs`` and ``stopped`` are told as above. If that state is lost or damaged, the training
+        begins anew and comes to the same; the metric ``restarts`` says how often.
+
         ``cpu_seconds`` is the processor time of this process, all its threads together: the work, however crowded the
         machine is. What a GPU does is not in it; what scores and latency take is.
         """
         start, cpu_start = time.perf_counter(), time.process_time()
         seeds = job.rng().integers(2**62, size=self.trainings).tolist()
         ended: list[_Trained] = []
+        restarts: dict[str, float] = {}
         for seed in seeds:
             try:
-                one = self._train(job, seed)
+                try:
+                    one = self._train(job, seed)
+                except _StateLost as lost:
+                    _log.warning("warning: trial %d is trained from the beginning again: %s", job.id, lost)
+                    restarts = {"restarts": 1.0}
+                    one = self._train(replace(job, so_far=None), seed)
             except _Failed as failed:
                 return Evaluation.failed(Outcome.NAN, failed.reason, time.perf_counter() - start, failed.curve)
             if not ended or one.curve[-1] > max(other.curve[-1] for other in ended):
@@ -241,8 +279,12 @@ class TrainingEvaluator(Evaluator):
         metrics = _average([one.metrics for one in ended])
         if self.trainings > 1:
             metrics["trainings_sd"] = statistics.stdev(one.curve[-1] for one in ended)
+        metrics |= restarts
         metrics["cpu_seconds"] = time.process_time() - cpu_start
         seconds = time.perf_counter() - start
+        if job.so_far is not None:
+            metrics = _add_up(job.so_far.metrics, metrics)
+            seconds += job.so_far.seconds or 0.0
         return Evaluation(Outcome.OK, fitness=curve[-1], seconds=seconds, curve=curve, metrics=metrics)
 
     def _train(self, job: Job, seed: int) -> _Trained:
@@ -250,6 +292,7 @@ class TrainingEvaluator(Evaluator):
 
         Raises:
             _Failed: if a loss or an output is not finite.
+            _StateLost: if it paused before, and cannot go on from there.
         """
         import torch
 
@@ -259,22 +302,29 @@ class TrainingEvaluator(Evaluator):
 
         loaded = self.loaded
         history: list[Epoch] = []
+        earlier = () if job.so_far is None else job.so_far.curve
         with seed_torch(seed, loaded.device, self.placement.threads):
             network = self.build(job.genotype, loaded.device)
             cost = self.measure_cost(network)
-            before = self.look(network)
+            before = self.look(network) if job.so_far is None else {}
             heritage = self._inherit(network, job) if self.inherit else {}
             try:
                 generator = torch.Generator().manual_seed(seed)
                 recipe = self._shorten(self.recipe(), heritage)
                 training = Training(network, self.task(loaded), recipe, generator, graphs=self.cuda_graphs)
+                if job.so_far is not None:
+                    self._resume(training, job, earlier)
                 for epoch in training.epochs(loaded.train, loaded.validation):
                     history.append(epoch)  # one by one: those before a NaN are wanted too
                     if self._rule is not None and self._rule.stops(_curve(history), job.brief):
                         break
+                    if training.done == job.until:
+                        break
             except Diverged as error:
-                raise _Failed(str(error), _curve(history)) from error
-            latency = self._latency(network) if self.latency else {}
+                raise _Failed(str(error), earlier + _curve(history)) from error
+            latency = self._latency(network) if self.latency and job.so_far is None else {}
+            if job.until is not None and training.done < recipe.epochs:
+                save_state(state_file(self.directory, job.id, training.done), training.state())
         metrics = {
             "parameters": cost.parameters,
             "mult_adds": cost.mult_adds,
@@ -284,10 +334,21 @@ class TrainingEvaluator(Evaluator):
             **latency,
             **before,
             **self.add_metrics(history[-1].measures),
-            **self._extent(len(history)),
+            **self._extent(training.done, job),
             **heritage,
         }
-        return _Trained(_curve(history), metrics, network)
+        return _Trained(earlier + _curve(history), metrics, network)
+
+    def _resume(self, training: Training, job: Job, earlier: Sequence[float]) -> None:
+        """Bring a training to where it paused.
+
+        Raises:
+            _StateLost: if its state is missing, damaged, or that of another training.
+        """
+        try:
+            training.restore(load_state(state_file(self.directory, job.id, len(earlier))), len(earlier))
+        except (DataError, ValueError) as error:
+            raise _StateLost(str(error)) from error
 
     def measure_pace(self, genotypes: Sequence[Genotype], data: OnDevice, *, threads: int, steps: int) -> Pace:
         """Time a few steps of each of these candidates on some data."""
@@ -333,11 +394,12 @@ class TrainingEvaluator(Evaluator):
         image, _ = self.loaded.validation.batch(slice(1))
         return measure_latency(network, image, workers=self.placement.workers)
 
-    def _extent(self, epochs: int) -> dict[str, float]:
-        """Return how far a training went, where trainings may be stopped or shorter."""
+    def _extent(self, epochs: int, job: Job) -> dict[str, float]:
+        """Return how far a training went, where trainings may pause, be stopped or shorter."""
         if self.inherit:
             return {"epochs": epochs}
-        return {} if self._rule is None else {"epochs": epochs, "stopped": epochs < self._epochs}
+        may_end_early = self._rule is not None or job.until is not None
+        return {} if not may_end_early else {"epochs": epochs, "stopped": epochs < self._epochs}
 
     def _inherit(self, network: nn.Module, job: Job) -> dict[str, float]:
         """Let a network take over what it shares with its parent; return which share that is, and what is missing."""
@@ -367,6 +429,13 @@ class TrainingEvaluator(Evaluator):
 def _curve(history: Sequence[Epoch]) -> tuple[float, ...]:
     """Return the validation score of each epoch."""
     return tuple(epoch.score for epoch in history if epoch.score is not None)
+
+
+def _add_up(earlier: Mapping[str, float], metrics: Mapping[str, float]) -> dict[str, float]:
+    """Return the metrics of all parts of a training: times are added up, others are those that were measured last."""
+    summed = ("train_seconds", "validation_seconds", "cpu_seconds", "restarts")
+    sums = {name: earlier.get(name, 0.0) + metrics.get(name, 0.0) for name in summed if name in {*earlier, *metrics}}
+    return {**earlier, **metrics, **sums}
 
 
 def _average(metrics: Sequence[Mapping[str, float]]) -> dict[str, float]:

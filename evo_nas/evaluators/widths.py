@@ -147,6 +147,16 @@ class WidthsEvaluator(ProxyEvaluator):
             except UsageError as error:
                 raise ValueError(str(error)) from error
 
+    def count_pausable_epochs(self) -> int:
+        """Return the epochs of a training, unless it shrinks the network before.
+
+        Raises:
+            ValueError: if that or another option changes its length.
+        """
+        if self.shrink:
+            raise ValueError("it pauses one training a candidate, and shrink needs another before: leave shrink out")
+        return super().count_pausable_epochs()
+
     @property
     def metrics(self) -> tuple[str, ...]:
         """The metrics of every training; with ``shrink`` also what it was, and the alive channels of each group."""

@@ -6,7 +6,7 @@ import time
 from collections import deque
 from typing import Final
 
-from evo_nas.manager import Listener
+from evo_nas.loop.listener import Listener
 from evo_nas.storage.endings import Reason, say_why
 from evo_nas.system.terminal import RenewedLine, duration
 from genotypes.individual import Evaluation, Individual, Outcome

@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 from evo_nas.listeners.numbers import Numbers
-from evo_nas.manager import Listener
+from evo_nas.loop.listener import Listener
 from evo_nas.storage.history import History
 from evo_nas.storage.replay import Told
 from genotypes.individual import Evaluation, Individual

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from evo_nas.evaluators.base import weights_file
-from evo_nas.manager import Listener
+from evo_nas.loop.listener import Listener
 from genotypes.individual import Evaluation, Individual
 from genotypes.population import Population
 

@@ -25,6 +25,7 @@ from evo_nas.errors import RunFolderError, UsageError, calling
 from evo_nas.evaluators.base import Evaluator, Placement, check_evaluator, prepare_evaluator
 from evo_nas.evaluators.catalogue import EVALUATORS, SUITED
 from evo_nas.listeners.followers import require_trackers
+from evo_nas.loop.rungs import make_race
 from evo_nas.phenotypes.named import is_foreign, is_foreign_backbone
 from evo_nas.storage.run_folder import RunFolder
 from evo_nas.system.resources import usable_cores
@@ -137,6 +138,7 @@ def build(config: RunConfig) -> Parts:
             "--device-url names who measures ort_latency, which this search does not want: add --cost ort-latency, or "
             "leave --device-url (EVO_NAS_DEVICE_URL) out"
         )
+    _refuse_pauses(config, evaluator)
     if evaluator.inherits and not strategy.names_parents:
         raise UsageError(
             f"--inherit gives a child the weights of its parent, and the strategy {strategy.name} names no parents: "
@@ -267,6 +269,26 @@ def _refuse_missing_metrics(strategy: SearchStrategy, evaluator: Evaluator) -> N
         f"the strategy {strategy.name} needs the metric {name!r}, and the evaluator {evaluator.name} "
         f"gives {', '.join(given) or 'no metrics'}: {mend}"
     )
+
+
+def _refuse_pauses(config: RunConfig, evaluator: Evaluator) -> None:
+    """Refuse rungs for trainings that cannot pause, or whose rungs would not fit.
+
+    Raises:
+        UsageError: saying why, and how to mend it.
+    """
+    if config.run.fidelity == "none":
+        return
+    try:
+        with calling(evaluator, "count_pausable_epochs", ValueError):
+            make_race(config.run, evaluator)
+    except ValueError as error:
+        raise UsageError(f"--fidelity {config.run.fidelity}: {error}") from error
+    if config.hardware.executor == "ray":
+        raise UsageError(
+            f"--fidelity {config.run.fidelity}: a paused training lies in the run folder, which the nodes of a cluster "
+            "may not share: use --executor slots"
+        )
 
 
 def fill_options(config: RunConfig, parts: Parts) -> RunConfig:

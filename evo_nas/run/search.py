@@ -24,7 +24,8 @@ from evo_nas.executors.choice import build_executor
 from evo_nas.listeners.followers import Followers
 from evo_nas.listeners.tensorboard import TensorBoard
 from evo_nas.listeners.weights import WeightKeeper
-from evo_nas.manager import MEAN_OF, Listener, PopulationManager
+from evo_nas.loop.listener import Listener
+from evo_nas.manager import MEAN_OF, PopulationManager
 from evo_nas.run.knowledge import gather_knowledge, restore_knowledge
 from evo_nas.run.parts import Parts, fill_options, prepare
 from evo_nas.signals import handle_signals

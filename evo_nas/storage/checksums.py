@@ -114,7 +114,7 @@ def _wrong_structure(connection: sqlite3.Connection) -> str | None:
 
 def _orphan(connection: sqlite3.Connection) -> str | None:
     """Find a row of a trial that is not there: a write-ahead log that was cut off in the middle can leave one."""
-    for table, trial in (("curve", "told"), ("note", "told"), ("attempt", "asked")):
+    for table, trial in (("curve", "told"), ("note", "told"), ("attempt", "asked"), ("rung", "asked")):
         owner = f"SELECT 1 FROM trial WHERE id = {table}.trial AND {trial} IS NOT NULL"
         row = connection.execute(f"SELECT trial FROM {table} WHERE NOT EXISTS ({owner}) LIMIT 1").fetchone()
         if row is not None:

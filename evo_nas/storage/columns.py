@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from evo_nas.storage.schema import CURVE, NOTE, TRIAL, Column, Table
+from evo_nas.storage.schema import CURVE, NOTE, RUNG, TRIAL, Column, Table
 from genotypes.individual import LONGEST
 
 
@@ -63,7 +63,7 @@ def _check_of(column: Column) -> ColumnCheck:
 CHECKS: Final = {
     # A trial's id is an integer whatever is written: it is the row's own number.
     (table.name, column.name): _check_of(column)
-    for table in (TRIAL, CURVE, NOTE)
+    for table in (TRIAL, CURVE, NOTE, RUNG)
     for column in table.columns
     if column.name != "id"
 }

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from evo_nas.storage.checksums import row_sum
 from evo_nas.storage.columns import LARGEST
-from evo_nas.storage.schema import ATTEMPT, CURVE, NOTE, TRIAL, Column, Table
+from evo_nas.storage.schema import ATTEMPT, CURVE, NOTE, RUNG, TRIAL, Column, Table
 from genotypes.genotype import shorten
 from genotypes.plain import LONGEST_TEXT, plain_in_json, readable, real, whole
 
@@ -111,6 +111,7 @@ take_metric: Final = _take_real(Column("metrics", "REAL", "a further number"))
 CURVE_POINT: Final = Door(CURVE, "sum")
 NOTED: Final = Door(NOTE, "sum")
 ATTEMPTED: Final = Door(ATTEMPT, "sum")
+PAUSED: Final = Door(RUNG, "sum")
 
 
 def spell_json(column: str, value: object) -> str:

@@ -19,7 +19,7 @@ from evo_nas.errors import RunFolderError, RunFolderMoved
 from evo_nas.storage import schema
 from evo_nas.storage.checksums import file_sum, sum_file
 from evo_nas.storage.connection import connect, set_durability
-from evo_nas.storage.door import ASKED, ATTEMPTED, CURVE_POINT, NOTED, TOLD, spell_json, take_metric
+from evo_nas.storage.door import ASKED, ATTEMPTED, CURVE_POINT, NOTED, PAUSED, TOLD, spell_json, take_metric
 from evo_nas.storage.opening import explain_errors, looking_mode
 from evo_nas.storage.reader import HistoryReader
 from evo_nas.storage.run_folder import resume_command
@@ -245,6 +245,31 @@ class History(HistoryReader):
         if evaluation.seconds is not None:
             self._end_attempt(id, evaluation.outcome, now)
 
+    def pause(self, id: int, evaluation: Evaluation) -> None:
+        """Record that a training paused after the last epoch of its curve, as the next event, and end its attempt.
+
+        Raises:
+            Refused: if a value would not come back equal; nothing is recorded then.
+        """
+        now = time.time()
+        row = {
+            "trial": id,
+            "epoch": len(evaluation.curve),
+            "event": self._event + 1,
+            "score": evaluation.fitness,
+            "test": evaluation.test_fitness,
+            "seconds": evaluation.seconds,
+            "metrics": spell_json("metrics", {name: take_metric(n) for name, n in evaluation.metrics.items()}),
+            "curve": spell_json("curve", evaluation.curve),
+            "paused_at": now,
+        }
+        with self._transaction():
+            self._db.execute(_INSERT_RUNG, PAUSED.seal(row.values()))
+            reach(Failpoint.PAUSING)
+            self._end_attempt(id, evaluation.outcome, now)
+        self._event += 1
+        reach(Failpoint.PAUSED)
+
     def note(self, id: int, notes: Mapping[str, float]) -> None:
         """Record what the strategy noted when it was told; noting it again changes nothing.
 
@@ -259,6 +284,7 @@ class History(HistoryReader):
 _INSERT_ASK: Final = schema.TRIAL.insert((*ASK, "asked_sum"))
 _INSERT_CURVE: Final = schema.CURVE.insert()
 _INSERT_ATTEMPT: Final = schema.ATTEMPT.insert()
+_INSERT_RUNG: Final = schema.RUNG.insert()
 _REPLACE_ATTEMPT: Final = schema.ATTEMPT.insert(verb="REPLACE")
 _UPDATE_TELL: Final = (
     f"UPDATE trial SET {', '.join(f'{name} = ?' for name in (*TELL[1:], 'told_sum'))} WHERE id = ? AND told IS NULL"

@@ -36,6 +36,10 @@ class Counts:
 
     trained: int = 0
     outcomes: dict[str, int] = field(default_factory=dict)
+    paused: frozenset[int] = frozenset()
+    """ids of those of the pending whose trainings pause at a rung, to go on or to leave"""
+    epochs: int = 0
+    """epochs that were trained, of told trials and of those that have paused"""
     stopped_early: int = 0
     """trainings that a stopping rule ended before their last epoch; they went well"""
     best: tuple[int, float, str] | None = None
@@ -100,6 +104,8 @@ class HistoryReader(Replay):
         return Counts(
             trained=self.count_trainings(),
             outcomes=self.outcomes(),
+            paused=frozenset(id for id, is_paused in self.find_pauses().items() if is_paused),
+            epochs=self.count_epochs(),
             stopped_early=self.count_early_stops() if stops else 0,
             best=None if best is None else (best.id, float(best.fitness), str(best.genotype)),
             pending=tuple((row[0], row[1] or 0, row[2]) for row in self._rows(_PENDING)),
@@ -122,6 +128,15 @@ class HistoryReader(Replay):
         """Count the trainings that a stopping rule of the proxy trainer ended before their last epoch."""
         # As text: reading JSON takes far longer.
         return int(self._one("SELECT count(*) FROM trial WHERE outcome = 'ok' AND instr(metrics, '\"stopped\":1.0')"))
+
+    def count_epochs(self) -> int:
+        """Count the epochs that were trained: those of told trials, and up to its last pause of one that is pending."""
+        told = "SELECT count(*) FROM curve"
+        paused = (
+            "SELECT coalesce(sum(epochs), 0) FROM (SELECT max(epoch) AS epochs FROM rung JOIN trial "
+            "ON trial.id = rung.trial WHERE told IS NULL GROUP BY rung.trial)"
+        )
+        return int(self._one(told)) + int(self._one(paused))
 
     def seconds(self) -> float:
         """Sum the durations of all evaluations, in seconds."""
@@ -247,7 +262,8 @@ _SUCCESSES: Final = (
 )
 # SQLite lets any column hold anything: a time that is none is passed over.
 _PENDING: Final = """
-SELECT id, number, CASE WHEN typeof(started_at) = 'real' THEN started_at END FROM trial LEFT JOIN attempt
+SELECT id, number, CASE WHEN typeof(started_at) = 'real' THEN started_at END
+FROM trial LEFT JOIN attempt
 ON trial = id AND number = (SELECT max(number) FROM attempt WHERE trial = id) WHERE told IS NULL ORDER BY id
 """
 # As the indexes of history.db have it: among those without a fitness, in the order told.

@@ -19,7 +19,7 @@ from evo_nas.storage.connection import connect
 from evo_nas.storage.history import History
 from evo_nas.storage.run_folder import BESIDE_HISTORY, FILES, RunFolder, name_beside, resume_command, take_lock
 from evo_nas.storage.salvage import Salvage, salvage
-from evo_nas.storage.schema import ASK, ATTEMPT, CURVE, NOTE, TELL, TRIAL, Table
+from evo_nas.storage.schema import ASK, ATTEMPT, CURVE, NOTE, RUNG, TELL, TRIAL, Table
 from evo_nas.system.atomic import replace_whole, sync, write_whole
 from evo_nas.system.links import refuse_links
 from genotypes.genotype import shorten
@@ -216,6 +216,7 @@ def _write(place: Path, found: Salvage, locks: bool) -> None:
                 _insert(connection, CURVE, points)
             _insert(connection, NOTE, ((*key, value) for key, value in found.notes.items()))
             _insert(connection, ATTEMPT, ((*key, *row) for key, row in found.attempts.items()))
+            _insert(connection, RUNG, ((*key, *row) for key, row in found.rungs.items()))
     with closing(connect(place, "rw", locks)) as connection:  # which leaves nothing beside it
         if wrong := damage(connection, locks):
             raise sqlite3.DatabaseError(f"what was written does not read as it should: {wrong}")

@@ -41,6 +41,15 @@ class Pending:
 
 
 @dataclass(frozen=True, slots=True)
+class Pause:
+    """A training that paused after so many epochs, with a score, a fraction in [0, 1]."""
+
+    trial: int
+    epoch: int
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
 class LastAsk:
     """The youngest ask: its id and event, what was proposed, and the proposals that were pending then."""
 
@@ -104,8 +113,7 @@ class Replay:
         self.path = path
         self._writes = writes
         self._copies: TemporaryDirectory[str] | None = None
-        # Two queries, because SQLite answers max() from an index only if it stands alone.
-        positions = [self._one(f"SELECT max({event}) FROM trial") or 0 for event in ("asked", "told")]
+        positions = self._last_events()
         if not all(isinstance(position, int) for position in positions):
             raise describe_damage(path, "its events are not numbered", connection)
         self._event: int = max(positions)
@@ -202,8 +210,14 @@ class Replay:
 
     @property
     def last_event(self) -> int:
-        """The youngest event, an ask or a tell; 0 before the first. What came before it has its notes too."""
-        return max(self._one(f"SELECT max({event}) FROM trial") or 0 for event in ("asked", "told"))
+        """The youngest event; 0 before the first. What came before it has its notes too."""
+        return max(self._last_events())
+
+    def _last_events(self) -> list[int]:
+        """Return the position of the youngest ask, tell and pause, 0 for none."""
+        # A query each, because SQLite answers max() from an index only if it stands alone.
+        queries = ("SELECT max(asked) FROM trial", "SELECT max(told) FROM trial", "SELECT max(event) FROM rung")
+        return [self._one(query) or 0 for query in queries]
 
     def read_tells(self, after: int = 0) -> Iterator[Individual]:
         """Yield what was told after event ``after``, in the order in which it was told."""
@@ -274,10 +288,35 @@ class Replay:
                 pending.append(Pending(row["id"], _proposal_of(row), row["key"], tuple(json.loads(row["brief"]))))
         return pending
 
+    def read_pauses(self) -> Iterator[Pause]:
+        """Yield every pause of a training, in the order in which they came."""
+        for row in self._rows("SELECT trial, epoch, score FROM rung ORDER BY event"):
+            with explain_errors(self.path, row["trial"]):
+                pause = Pause(int(row["trial"]), int(row["epoch"]), float(row["score"]))
+            yield pause
+
+    def find_pauses(self) -> dict[int, bool]:
+        """Return which trials that are not told have paused before, and whether they pause now: else they went on."""
+        rows = self._rows(
+            "SELECT DISTINCT rung.trial AS id, (SELECT outcome = 'ok' FROM attempt WHERE attempt.trial = rung.trial "
+            "ORDER BY number DESC LIMIT 1) AS pauses FROM rung JOIN trial ON trial.id = rung.trial WHERE told IS NULL"
+        )
+        return {row["id"]: bool(row["pauses"]) for row in rows}
+
+    def find_result_so_far(self, id: int) -> Evaluation | None:
+        """Return the result of a trial as it was at its last pause; ``None`` if it has never paused."""
+        columns = "score, test, seconds, metrics, curve"
+        row = next(self._rows(f"SELECT {columns} FROM rung WHERE trial = ? ORDER BY epoch DESC LIMIT 1", id), None)
+        if row is None:
+            return None
+        with explain_errors(self.path, id):
+            curve, metrics = tuple(json.loads(row["curve"])), json.loads(row["metrics"])
+            return Evaluation(Outcome.OK, row["score"], row["test"], row["seconds"], curve, metrics)
+
     def find_last_ask(self) -> LastAsk | None:
         """Return the youngest ask; ``None`` if there is none, or events are missing, as after a repair."""
         asks, tells = (self._one(f"SELECT count({event}) FROM trial") for event in ("*", "told"))
-        if not asks or asks + tells != self._event:
+        if not asks or asks + tells + self._one("SELECT count(*) FROM rung") != self._event:
             return None
         event = self._one("SELECT max(asked) FROM trial")
         proposals = {}

@@ -56,6 +56,9 @@ RECORDS: Final = frozenset(
 
 FOLDERS: Final = ("weights", "figures")
 
+STATES: Final = "states"
+"""The folder of the states of paused trainings, there only while there are any."""
+
 TRACKERS: Final = ("tensorboard", "mlflow", "wandb", "optuna")
 """Trackers of a search, and their folders, there only where they are asked for."""
 
@@ -240,7 +243,7 @@ class RunFolder:
 
     def _take_lock(self) -> None:
         """Lock the folder for this process, or say who holds it."""
-        refuse_links(self.path, (*FILES, *FOLDERS, *TRACKERS))
+        refuse_links(self.path, (*FILES, *FOLDERS, STATES, *TRACKERS))
         self._lock, self.has_locks = take_lock(self.path / "run.lock", f"the run folder {self.path}")
 
 
@@ -322,7 +325,7 @@ def _explain_refusal(path: Path) -> Iterator[None]:
 
 def is_of_a_run(name: str) -> bool:
     """Return whether a start that was killed leaves something of this name in its run folder."""
-    return name in (*FILES, *FOLDERS) or name in [f"{file}.partial" for file in _WRITTEN_WHOLE]
+    return name in (*FILES, *FOLDERS, STATES) or name in [f"{file}.partial" for file in _WRITTEN_WHOLE]
 
 
 def resume_command(path: Path) -> str:

@@ -16,12 +16,13 @@ from pathlib import Path
 from typing import Any, Final, TypeAlias
 
 from evo_nas.storage.checksums import row_sum
-from evo_nas.storage.schema import ASK, ATTEMPT, CURVE, TELL, TRIAL
+from evo_nas.storage.schema import ASK, ATTEMPT, CURVE, RUNG, TELL, TRIAL
 from genotypes.individual import Outcome
 
 Row: TypeAlias = tuple[Any, ...]
 
 _REALS: Final = {column.name for column in TRIAL.columns if column.type == "REAL"}
+_REALS_OF_RUNG: Final = {place for place, column in enumerate(RUNG.columns) if column.type == "REAL"}
 _PAGE: Final = 4096  # what SQLite takes by default
 _LEAF_OF_TRIALS, _LEAF, _INNER = 0x0D, 0x0A, 0x02  # types of pages that hold rows; the side tables have no rowid
 _LARGEST: Final = 1 << 24  # bytes of a row: more is no row of ours
@@ -46,6 +47,8 @@ class Salvage:
     notes: dict[tuple[int, str], float] = field(default_factory=dict)
     attempts: dict[tuple[int, int], Row] = field(default_factory=dict)
     """by trial and number: ``started_at``, ``ended_at``, ``outcome``"""
+    rungs: dict[tuple[int, int], Row] = field(default_factory=dict)
+    """by trial and epoch: the other columns of a pause"""
     lost: list[int] = field(default_factory=list)
     """ids of trials that there were, and whose asks are not whole"""
 
@@ -112,6 +115,7 @@ class _Reader:
             out.trials[id] = SalvagedTrial(ask, tell, accuracies, was_told)
         out.lost = self._find_lost_ids()
         out.attempts = {key: row for key, row in sorted(out.attempts.items()) if key[0] in out.trials}
+        out.rungs = {key: row for key, row in sorted(out.rungs.items()) if key[0] in out.trials}
         told = {id for id, trial in out.trials.items() if trial.tell}
         out.notes = {key: value for key, value in sorted(out.notes.items()) if key[0] in told}
         return out
@@ -159,10 +163,12 @@ class _Reader:
         return is_whole
 
     def _take_side(self, row: Row) -> None:
-        """Take a row of ``curve``, ``note`` or ``attempt``; indexes have rows too, which are none of these."""
+        """Take a row of a side table; indexes have rows too, which are none of these."""
         width = len(row)
         if not row or type(row[0]) is not int or row[0] < 1:
             return
+        if width == len(RUNG.names):
+            return self._take_rung(row)
         if width not in (len(CURVE.names), len(ATTEMPT.names)) or row[2] is None:
             return
         *values, sum_ = row
@@ -179,6 +185,12 @@ class _Reader:
             self._out.attempts.setdefault((trial, second), (float(third), *rest))
         else:
             self._curves.setdefault(trial, {}).setdefault(second, float(third))
+
+    def _take_rung(self, row: Row) -> None:
+        reals = ((place in _REALS_OF_RUNG and isinstance(value, int), value) for place, value in enumerate(row))
+        trial, epoch, *others, sum_ = (float(value) if is_real else value for is_real, value in reals)
+        if sum_ == row_sum(trial, epoch, *others):
+            self._out.rungs.setdefault((int(trial), int(epoch)), tuple(others))
 
     def _cells(self, page: bytes) -> Iterator[tuple[int | None, bytes]]:
         """Return rowid, or ``None`` where a table has none, and content of every row on a page."""

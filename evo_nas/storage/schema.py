@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 
 from genotypes.individual import Outcome
 
-VERSION: Final = 4
+VERSION: Final = 5
 """``PRAGMA user_version`` of a history that is written by this evo_nas."""
 
 _MARK: Final = 0x65766F00  # "evo", and room for the version
@@ -182,7 +182,35 @@ ATTEMPT: Final = Table(
 )
 """A row per start of a training."""
 
-TABLES: Final = (TRIAL, CURVE, NOTE, ATTEMPT)
+RUNG: Final = Table(
+    "rung",
+    (
+        Column("trial", "INTEGER", "id of the trial", _ROW),
+        Column("epoch", "INTEGER", "epochs after which its training paused", _ROW),
+        Column("event", "INTEGER", "position of the pause in the sequence of events, from 1", _ROW),
+        Column("score", "REAL", "the evaluator's measure after the epoch, fraction in [0, 1]", _ROW, unit="fraction"),
+        Column(
+            *("test", "REAL", "test fitness after the epoch, fraction in [0, 1]; missing where nobody measures it"),
+            *(_ROW, True),
+            unit="fraction",
+        ),
+        Column(
+            "seconds",
+            "REAL",
+            "duration of the training so far in seconds, all its parts together",
+            _ROW,
+            unit="seconds",
+        ),
+        Column("metrics", "TEXT", "JSON object of further finite numbers, those so far", _ROW),
+        Column("curve", "TEXT", "JSON list of the evaluator's measure after each epoch so far", _ROW),
+        Column("paused_at", "REAL", "wall clock of the pause", _ROW, unit="clock"),
+        _SUM,
+    ),
+    key=("trial", "epoch"),
+)
+"""A row per pause of a training."""
+
+TABLES: Final = (TRIAL, CURVE, NOTE, ATTEMPT, RUNG)
 
 ASK: Final = TRIAL.list_summed_columns("asked_sum")
 """Columns of ``trial`` that ``asked_sum`` covers: what is known when a trial is asked."""
@@ -207,7 +235,7 @@ class Summed(NamedTuple):
 SUMMED: Final = (
     Summed("trial", "id", "asked_sum", ASK),
     Summed("trial", "id", "told_sum", (*TELL, EPOCHS), "(told IS NOT NULL OR told_sum IS NOT NULL)"),
-    *(Summed(table.name, "trial", "sum", table.list_summed_columns("sum")) for table in (CURVE, NOTE, ATTEMPT)),
+    *(Summed(table.name, "trial", "sum", table.list_summed_columns("sum")) for table in (CURVE, NOTE, ATTEMPT, RUNG)),
 )
 """Every sum in a history."""
 

@@ -283,7 +283,7 @@ def test_a_database_of_something_else_is_an_error(tmp_path: Path) -> None:
 
 
 def test_a_later_schema_is_refused_by_its_number(make_run: MakeRun) -> None:
-    with pytest.raises(HistoryError, match=r"schema version 99, and this evo_nas reads version 4"):
+    with pytest.raises(HistoryError, match=r"schema version 99, and this evo_nas reads version 5"):
         load_history(make_run(version=99))
 
 

@@ -455,7 +455,7 @@ def test_the_time_limit_leaves_what_runs_its_grace(history: History, grace: floa
 
 
 def test_what_is_in_flight_when_a_run_stops_is_told_to_its_listeners(history: History) -> None:
-    from evo_nas.manager import Listener
+    from evo_nas.loop.listener import Listener
 
     class Ear(Listener):
         heard: tuple[Reason, int] | None = None

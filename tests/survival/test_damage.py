@@ -23,7 +23,7 @@ from evo_nas.api.searches import search
 from evo_nas.cli import main
 from evo_nas.evaluators.base import Job
 from evo_nas.evaluators.toy import ToyEvaluator
-from evo_nas.manager import Listener
+from evo_nas.loop.listener import Listener
 from evo_nas.storage.schema import ASK, TELL
 from genotypes.individual import Evaluation, Individual, Outcome, Proposal
 from genotypes.population import Population

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from evo_nas.errors import RunFolderMoved
-from evo_nas.manager import Listener
+from evo_nas.loop.listener import Listener
 from evo_nas.run.parts import build, load_config
 from evo_nas.run.search import Run, start
 from evo_nas.storage.history import History

@@ -127,7 +127,7 @@ def test_resuming_tells_no_more_than_the_strategy_remembers(
     parts_again = build(config)
     populations: list[list[Individual]] = []
 
-    from evo_nas.manager import Listener
+    from evo_nas.loop.listener import Listener
 
     class Ear(Listener):
         def restored(self, population: Any, trained: int) -> None:

@@ -96,7 +96,10 @@ def dry_run(config: RunConfig, parts: Parts) -> Iterator[str]:
 def spell_estimate(seconds: float, whole: float, config: RunConfig) -> str:
     """Return in words how long a candidate and the whole search take, both given in seconds."""
     workers = pluralize(config.hardware.workers, "worker")
-    return f"a candidate takes about {seconds:.1f} s; {config.run.trials} trials on {workers}: about {duration(whole)}"
+    about = "about" if config.run.fidelity == "none" else "at most"  # not all are trained to the end
+    return (
+        f"a candidate takes about {seconds:.1f} s; {config.run.trials} trials on {workers}: {about} {duration(whole)}"
+    )
 
 
 def draw_candidates(space: SearchSpace, seed: int) -> list[Genotype]:

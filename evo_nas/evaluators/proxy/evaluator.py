@@ -259,7 +259,7 @@ class ProxyEvaluator(TrainingEvaluator):
     def evaluate(self, job: Job) -> Evaluation:
         """Train the candidate and measure it, and how fast it is where it is deployed, if that is wanted."""
         evaluation = super().evaluate(job)
-        if not (self.ort_latency and evaluation.outcome.has_fitness):
+        if not (self.ort_latency and evaluation.outcome.has_fitness) or job.so_far is not None:
             return evaluation
         start = time.perf_counter()
         measured = self._measure_deployment(job.genotype)

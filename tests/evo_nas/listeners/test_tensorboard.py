@@ -14,7 +14,8 @@ from evo_nas.evaluators.base import Job
 from evo_nas.evaluators.toy import ToyEvaluator
 from evo_nas.executors.serial import SerialExecutor
 from evo_nas.listeners.tensorboard import TensorBoard
-from evo_nas.manager import MEAN_OF, Listener, PopulationManager
+from evo_nas.loop.listener import Listener
+from evo_nas.manager import MEAN_OF, PopulationManager
 from evo_nas.storage.history import History
 from genotypes.individual import Evaluation, Individual, Outcome
 from genotypes.population import Population

@@ -216,7 +216,7 @@ def test_a_history_of_another_version_is_refused(toy_run: Any) -> None:
     connection = sqlite3.connect(run.path / "history.db")
     connection.execute(f"PRAGMA application_id = {mark(99)}")  # both places agree: it is another version
     connection.close()
-    with pytest.raises(RunFolderError, match="schema version 99, and this evo_nas reads version 4"):
+    with pytest.raises(RunFolderError, match="schema version 99, and this evo_nas reads version 5"):
         go_on(run.path)
 
 

@@ -234,8 +234,8 @@ def test_only_a_history_that_was_closed_in_order_is_believed_unread(path: Path) 
         ("UPDATE note SET value = 0.4", "a row of trial 1 in table note does not agree .* number 3;"),
         ("UPDATE attempt SET outcome = 'crash'", "a row of trial 1 in table attempt does not agree .* number 3;"),
         ("DELETE FROM trial WHERE id = 1", "table curve has a row of trial 1, which was not told; none of its trials"),
-        ("PRAGMA user_version = 5", "its schema version reads 5; its trials are good up to number 3;"),
-        ("PRAGMA application_id = 3", "its schema version reads 4; its trials are good up to number 3;"),
+        ("PRAGMA user_version = 6", "its schema version reads 6; its trials are good up to number 3;"),
+        ("PRAGMA application_id = 3", "its schema version reads 5; its trials are good up to number 3;"),
     ],
 )
 def test_what_is_not_what_was_written_is_refused_and_not_touched(path: Path, change: str, what: str) -> None:

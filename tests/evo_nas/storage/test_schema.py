@@ -29,7 +29,7 @@ def test_a_row_lies_as_the_schema_says() -> None:
             assert tuple(columns(new, table.name)) == table.names
 
 
-@pytest.mark.parametrize("version", [1, 2, 3])
+@pytest.mark.parametrize("version", [1, 2, 3, 4])
 @pytest.mark.parametrize("closed", [True, False], ids=["closed in order", "killed"])
 @pytest.mark.parametrize("command", ["resume", "show", "status", "repair", "table", "plot", "report"])
 def test_a_run_of_an_unreleased_version_is_refused(
