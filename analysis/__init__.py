@@ -46,6 +46,7 @@ from analysis.frames import (
     load_history,
     load_metrics,
     load_notes,
+    load_rungs,
 )
 from analysis.learning import LEARNING_COLUMNS, learning
 from analysis.lineage import LINEAGE, lineage
@@ -80,6 +81,7 @@ __all__ = [
     "load_history",
     "load_metrics",
     "load_notes",
+    "load_rungs",
     "moving_mean",
     "notes_of",
     "operation_counts",

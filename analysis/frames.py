@@ -26,7 +26,7 @@ from evo_nas.storage import schema
 from evo_nas.storage.columns import CHECKS, ColumnCheck, find_unsound, first_genotype, select, select_metrics
 from evo_nas.storage.opening import open_to_read
 from evo_nas.storage.run_folder import measure_of, read_environment
-from evo_nas.storage.schema import CURVE, NOTE, TRIAL, Table
+from evo_nas.storage.schema import CURVE, NOTE, RUNG, TRIAL, Table
 from evo_nas.system.cache import expand_home
 from evo_nas.system.garbage import without_collection
 from evo_nas.system.text import read_text
@@ -79,6 +79,12 @@ CURVE_COLUMNS: Final = {"run": COLUMNS["run"], **_meanings(CURVE, "trial", "epoc
 
 NOTE_COLUMNS: Final = {"run": COLUMNS["run"], **_meanings(NOTE, "trial", "name", "value")}
 """Column of :func:`load_notes` -> what it holds."""
+
+RUNG_COLUMNS: Final = {
+    "run": COLUMNS["run"],
+    **_meanings(RUNG, "trial", "epoch", "event", "score", "test", "seconds", "paused_at"),
+}
+"""Column of :func:`load_rungs` -> what it holds, with its unit."""
 
 METRIC_COLUMNS: Final[dict[str, str]] = {
     "run": COLUMNS["run"],
@@ -190,7 +196,7 @@ def load_curves(paths: Paths) -> pd.DataFrame:
     Raises:
         HistoryError: as :func:`load_history` does.
     """
-    return _side_table(paths, CURVE)
+    return _side_table(paths, CURVE, CURVE_COLUMNS)
 
 
 def load_notes(paths: Paths) -> pd.DataFrame:
@@ -199,7 +205,16 @@ def load_notes(paths: Paths) -> pd.DataFrame:
     Raises:
         HistoryError: as :func:`load_history` does.
     """
-    return _side_table(paths, NOTE)
+    return _side_table(paths, NOTE, NOTE_COLUMNS)
+
+
+def load_rungs(paths: Paths) -> pd.DataFrame:
+    """Load the pauses of trainings, one row per rung that a trial has reached; :data:`RUNG_COLUMNS` says what is in it.
+
+    Raises:
+        HistoryError: as :func:`load_history` does.
+    """
+    return _side_table(paths, RUNG, RUNG_COLUMNS)
 
 
 def load_metrics(paths: Paths) -> pd.DataFrame:
@@ -317,7 +332,8 @@ def refuse_damage(connection: sqlite3.Connection, run: RunRecord, table: Table, 
     if found:
         trial, stored, content = found
         name = _PUBLIC.get(stored, stored)
-        meaning = {**COLUMNS, **CURVE_COLUMNS, **NOTE_COLUMNS, "metrics": "JSON object of numbers"}[name]
+        columns = {**RUNG_COLUMNS, **COLUMNS, **CURVE_COLUMNS, **NOTE_COLUMNS}
+        meaning = {**columns, "metrics": "JSON object of numbers"}[name]
         raise HistoryError(
             f"trial {trial} of {run.name} is damaged: its {name} cannot be {shorten(repr(content))} ({meaning}); "
             f"mend or remove that row of {run.history}"
@@ -386,9 +402,9 @@ def _column(dtype: str, arrays: Sequence[Any]) -> pd.Series[Any]:
     return column.astype(dtype)  # type: ignore[call-overload,no-any-return]  # the stubs know types by literal names alone
 
 
-def _side_table(paths: Paths, table: Table) -> pd.DataFrame:
-    """Load one of the tables beside ``trial``, with the name of the run in front."""
-    dtypes = {column.name: column.dtype for column in table.columns if column.name != "sum"}
+def _side_table(paths: Paths, table: Table, names: Collection[str]) -> pd.DataFrame:
+    """Load some columns of one of the tables beside ``trial``, with the name of the run in front."""
+    dtypes = {column.name: column.dtype for column in table.columns if column.name in names}
     frames = []
     for run in find_runs(paths):
         with open_to_read(run.history) as connection:

@@ -241,7 +241,7 @@ class Diarist(RegularizedEvolution):
 class Search:
     """What a run is asked to do. ``seconds`` is the median of a training, ``sigma`` the spread of its logarithm.
 
-    With ``pauses`` the trainings climb rungs, of which the states must be there; no strategy of widths can do that here.
+    With ``pauses`` the trainings climb rungs, and their states must be there; not for strategies of widths.
 
     ``science`` is said when a run begins, ``hardware`` also when it is resumed.
     """
@@ -546,10 +546,11 @@ class Killed:
             return
         if record.damage:
             self.tally.add("damaged", [record.damage])
-        old = {(row["trial"], row["number"]) for row in before.attempt} if before else set()
-        known = {row["id"] for row in before.trial} if before else set()
-        new = {row["trial"] for row in record.attempt if (row["trial"], row["number"]) not in old}
-        if (n := len(new & known)) > self.search.workers:
+        cut = [row for row in before.attempt if row["outcome"] != Outcome.OK] if before else []
+        again = {(row["trial"], row["number"] + 1) for row in cut}
+        again &= {(row["trial"], row["number"]) for row in record.attempt}
+        again -= {(row["trial"], row["number"]) for row in cut}
+        if (n := len(again)) > self.search.workers:
             self.tally.add("duplicated", [f"{n} trials were repeated after a kill, with {self.search.workers} workers"])
         self.tally.in_flight += any(row["told"] is None for row in record.trial)
         self._seen.append((record, Counter(row["id"] for row in trainings(self.folder))))

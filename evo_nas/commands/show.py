@@ -86,8 +86,8 @@ class Summary:
     """A run in short: the best trials of different networks, counts by outcome, seconds of all evaluations.
 
     ``stopped_early`` is how many of those that went well ended before their last epoch, and ``epochs`` how many were
-    trained in all. ``shown`` is the trial that is described, the best where none was asked for, and ``metrics`` are its.
-    ``front`` is there where the fitness is not all that counts, or where it was asked for.
+    trained in all. ``shown`` is the trial that is described, the best where none was asked for, and ``metrics`` are
+    its. ``front`` is there where the fitness is not all that counts, or where it was asked for.
     """
 
     path: Path

@@ -139,6 +139,7 @@ def test_search_past_its_lookback_resumes_as_if_uninterrupted(tmp_path: Path, st
 # Kills between two steps of writing ----------------------------------------------------------------------------------
 
 PLAIN = Search("diarist", trials=12, seconds=0.0)
+CLIMBING = replace(PLAIN, pauses=True)
 CRASHING = replace(PLAIN, deeds="3:die-once,5:die", hardware=SLOTS)
 FAILPOINTS = [
     (when, point, search)
@@ -148,6 +149,7 @@ FAILPOINTS = [
         ("run", PLAIN, "ended checkpointed"),
         # The second of them is the first crash of trial 5, whose second crash is told.
         ("run", CRASHING, "crashed crashed:2 retrying retrying:2 evaluated:3"),
+        ("run", CLIMBING, "pausing:3 paused:7 promoted:2"),
         ("longer", PLAIN, "sum-removed config-rewritten restored checkpointed"),
         ("again", PLAIN, "sum-removed config-rewritten restored asked learned"),
     )
