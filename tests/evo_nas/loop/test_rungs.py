@@ -46,11 +46,10 @@ def test_the_best_are_trained_to_the_end_and_the_others_keep_their_last_score(tm
         curves.setdefault(row["trial"], []).append(row["accuracy"])
     assert [row["fitness"] for row in record.trial] == [curve[-1] for _, curve in sorted(curves.items())]
     assert {len(curve) for curve in curves.values()} == {1, 3, 9}
-    # Of 20 at the first rung at least 6 go on, and at least 2 of these; every promotion is one of a top third.
+    # Of 20 at the first rung at least 6 go on, and at least one of these to the end.
     reached = [sum(row["epoch"] == epoch for row in record.rung) for epoch in (1, 3)]
     assert reached[0] == 20
     assert 6 <= reached[1] < 14
-    assert sum(len(curve) == 9 for curve in curves.values()) >= 2
     assert len(record.curve) < 0.5 * 9 * 20
     assert not (tmp_path / "run" / "states").exists()
     best = max(record.trial, key=lambda row: row["fitness"])
@@ -143,10 +142,8 @@ def test_status_counts_epochs_and_what_pauses(tmp_path: Path, capsys: pytest.Cap
 def test_what_cannot_pause_is_refused_in_one_line(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], words: list[str], found: str
 ) -> None:
-    assert (
-        main(["run", "--strategy", "evolution", "--fidelity", "epochs", *words, "--run-dir", str(tmp_path / "run")])
-        == 2
-    )
+    flags = ["--strategy", "evolution", "--fidelity", "epochs", *words, "--run-dir", str(tmp_path / "run")]
+    assert main(["run", *flags]) == 2
     err = capsys.readouterr().err
     assert found in err
     assert err.count("\n") == 1
