@@ -1,12 +1,14 @@
 """What many kills cost: every strategy, with one worker and with four, killed at random moments and resumed.
 
     python -m benchmarks.soak_kills --kills 200
+    python -m benchmarks.soak_kills --kills 100 --pauses
 
 Trainings on the toy landscape of 5 to 50 ms. SIGKILL hits the main process alone, half of the times at a moment of the
 whole duration of a run, start-up and resuming included, half of the times within so-manieth training. Then the run is
 resumed, and killed again, until it ends. What is counted is documented in ``benchmarks/kills.py``. Every run is
 compared, decision by decision, with its strategy told the recorded sequence again; one with a single worker is also
-compared, row by row, with a run that was never killed. Exits with 1 if anything was not as it should be.
+compared, row by row, with a run that was never killed. With ``--pauses`` trainings pause at rungs, with a file for the
+state of each, which is missed where it is gone. Exits with 1 if anything was not as it should be.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
-from benchmarks.kills import Killed, Search, Tally, kill_often, uninterrupted
+from benchmarks.kills import SPACES, Killed, Search, Tally, kill_often, uninterrupted
 from strategies.catalogue import STRATEGIES
 
 WORKERS = (1, 4)
@@ -60,10 +62,12 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=200, help="in all")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--strategies", nargs="+", default=list(STRATEGIES))
+    parser.add_argument("--pauses", action="store_true", help="trainings pause at rungs; not for strategies of widths")
     given = parser.parse_args()
     searches = [
-        Search(strategy, workers, trials=TRIALS, seconds=0.015, sigma=0.6)
+        Search(strategy, workers, trials=TRIALS, seconds=0.015, sigma=0.6, pauses=given.pauses)
         for strategy in given.strategies
+        if not (given.pauses and SPACES.get(strategy) == "widths")
         for workers in WORKERS
     ]
     heads = ["strategy", "workers", "kills", "in flight", "runs", "trials", "repeated", "lost", "duplicated"]

@@ -265,7 +265,6 @@ class History(HistoryReader):
         }
         with self._transaction():
             self._db.execute(_INSERT_RUNG, PAUSED.seal(row.values()))
-            reach(Failpoint.PAUSING)
             self._end_attempt(id, evaluation.outcome, now)
         self._event += 1
         reach(Failpoint.PAUSED)

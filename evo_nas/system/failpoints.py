@@ -41,8 +41,6 @@ class Failpoint(StrEnum):
     """the executor has the job"""
     EVALUATED = "evaluated"
     """a result is in our hands and nowhere else"""
-    PAUSING = "pausing"
-    """in the transaction of a pause, before the end of its attempt"""
     PAUSED = "paused"
     """a pause is committed, no state was removed and nobody has left the race"""
     PROMOTED = "promoted"

@@ -149,7 +149,7 @@ FAILPOINTS = [
         ("run", PLAIN, "ended checkpointed"),
         # The second of them is the first crash of trial 5, whose second crash is told.
         ("run", CRASHING, "crashed crashed:2 retrying retrying:2 evaluated:3"),
-        ("run", CLIMBING, "pausing:3 paused:7 promoted:2"),
+        ("run", CLIMBING, "paused:7 promoted:2"),
         ("longer", PLAIN, "sum-removed config-rewritten restored checkpointed"),
         ("again", PLAIN, "sum-removed config-rewritten restored asked learned"),
     )

