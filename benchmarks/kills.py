@@ -546,11 +546,11 @@ class Killed:
             return
         if record.damage:
             self.tally.add("damaged", [record.damage])
-        cut = [row for row in before.attempt if row["outcome"] != Outcome.OK] if before else []
-        again = {(row["trial"], row["number"] + 1) for row in cut}
-        again &= {(row["trial"], row["number"]) for row in record.attempt}
-        again -= {(row["trial"], row["number"]) for row in cut}
-        if (n := len(again)) > self.search.workers:
+        attempts = before.attempt if before else []
+        cut = {(row["trial"], row["number"] + 1) for row in attempts if row["outcome"] != Outcome.OK}
+        new = {(row["trial"], row["number"]) for row in record.attempt}
+        new -= {(row["trial"], row["number"]) for row in attempts}
+        if (n := len(new & cut)) > self.search.workers:
             self.tally.add("duplicated", [f"{n} trials were repeated after a kill, with {self.search.workers} workers"])
         self.tally.in_flight += any(row["told"] is None for row in record.trial)
         self._seen.append((record, Counter(row["id"] for row in trainings(self.folder))))

@@ -74,7 +74,7 @@ def test_no_more_states_are_kept_than_patience_allows(tmp_path: Path, monkeypatc
 
 
 def test_evolution_learns_from_trials_that_left_the_race(tmp_path: Path) -> None:
-    record = searched(replace(CLIMB, strategy="evolution", trials=80), tmp_path / "run")
+    record = searched(replace(CLIMB, strategy="evolution", space="bits(length=20)", trials=120), tmp_path / "run")
     truth = [row["test"] for row in record.trial if row["outcome"] == "ok"]
     assert np.mean(truth[-20:]) > np.mean(truth[:20]) + 0.1
 
