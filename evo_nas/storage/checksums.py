@@ -18,7 +18,7 @@ from typing import Any, Final
 
 from evo_nas.storage.connection import connect, heed_interrupt, map_file
 from evo_nas.storage.run_folder import name_beside
-from evo_nas.storage.schema import ASK, SUMMED, is_garbled
+from evo_nas.storage.schema import ASK, SUMMED, add_missing, is_garbled
 from evo_nas.system.text import read_text
 from genotypes.genotype import printable
 
@@ -83,6 +83,7 @@ def damage(connection: sqlite3.Connection, locks: bool = True) -> str | None:
             closing(connect(file, "ro", locks, any_thread=True)) as another,
             ThreadPoolExecutor(1) as beside,
         ):
+            add_missing(mine)
             if locks:  # without them a writer can cut the file short while it is mapped
                 _read_through(file)
                 map_file(mine)

@@ -74,6 +74,7 @@ class History(HistoryReader):
         with ExitStack() as stack, explain_errors(path):
             stack.callback(history._db.close)
             sum_file(path).unlink(missing_ok=True)
+            schema.upgrade(history._db)
             stack.pop_all()
         reach(Failpoint.SUM_REMOVED)
         return history

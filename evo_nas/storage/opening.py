@@ -75,18 +75,20 @@ def check(history: Path, connection: sqlite3.Connection, believed: bool, locks: 
     tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
     if not believed and schema.is_garbled(connection):
         raise describe_damage(history, f"its schema version reads {version}", connection)
-    if version not in (0, schema.VERSION):
+    if version not in (0, schema.WITHOUT_RUNGS, schema.VERSION):
         raise HistoryError(schema.refusal(history, version))
-    if version == 0 or not {table.name for table in schema.TABLES} <= tables:
+    lacking = {schema.RUNG.name} if version == schema.WITHOUT_RUNGS else set()
+    if version == 0 or not {table.name for table in schema.TABLES} - lacking <= tables:
         if version or was_begun(history):
             raise describe_damage(history, "it lacks tables of a history", connection)
         raise HistoryError(f"{history} is no history of a run: it lacks the tables of one")
-    if found := schema.difference(connection):
+    if found := schema.difference(connection, version):
         # What is damaged is counted by queries, and these may be no tables: nothing here is asked any further.
         what = f"the history {history} is not as evo_nas makes one: {one_line(found)}; nothing in it was run"
         raise DamagedHistory(what + _mend(history))
     if not believed and (found := damage(connection, locks)):
         raise describe_damage(history, found, connection)
+    schema.add_missing(connection)
 
 
 ABOUT_ACCESS: Final = {

@@ -14,6 +14,9 @@ from genotypes.individual import Outcome
 VERSION: Final = 5
 """``PRAGMA user_version`` of a history that is written by this evo_nas."""
 
+WITHOUT_RUNGS: Final = 4
+"""The version before, in which no training paused: it is read as it is, and brought up to date when it is resumed."""
+
 _MARK: Final = 0x65766F00  # "evo", and room for the version
 
 
@@ -263,22 +266,25 @@ _OBJECTS: Final = "SELECT type, name, tbl_name, sql FROM sqlite_master ORDER BY 
 
 
 @cache
-def _ours() -> frozenset[tuple[str, ...]]:
+def _ours(version: int) -> frozenset[tuple[str, ...]]:
     with closing(sqlite3.connect(":memory:")) as connection:
         make(connection)
+        if version == WITHOUT_RUNGS:
+            connection.execute("DROP TABLE rung")
         return frozenset(connection.execute(_OBJECTS))
 
 
-def difference(connection: sqlite3.Connection) -> str | None:
-    """Return the first thing that a file's schema has and a history's has not, or lacks; ``None`` if they are equal.
+def difference(connection: sqlite3.Connection, version: int = VERSION) -> str | None:
+    """Return the first thing that a file's schema has and that of a version has not, or lacks; ``None`` if equal.
 
     A trigger, a view or a column that computes is code, and whoever made the file could have it run by us.
     """
     found = frozenset(connection.execute(_OBJECTS))
-    for kind, name, table, _ in sorted(found - _ours(), key=str):
-        known = any(other[:2] == (kind, name) for other in _ours())
+    ours = _ours(version)
+    for kind, name, table, _ in sorted(found - ours, key=str):
+        known = any(other[:2] == (kind, name) for other in ours)
         return f"its {kind} {name} is another" if known else f"it has a {kind} {name} on {table}"
-    return next((f"it lacks the {kind} {name}" for kind, name, *_ in sorted(_ours() - found, key=str)), None)
+    return next((f"it lacks the {kind} {name}" for kind, name, *_ in sorted(ours - found, key=str)), None)
 
 
 def refusal(history: Path, version: int) -> str:
@@ -294,8 +300,22 @@ def refusal(history: Path, version: int) -> str:
     )
 
 
+def add_missing(connection: sqlite3.Connection) -> None:
+    """Add, for this connection alone, the table that a history of the version before lacks: empty, beside the file."""
+    if connection.execute("PRAGMA user_version").fetchone()[0] == WITHOUT_RUNGS:
+        connection.execute(RUNG.sql.replace("CREATE TABLE", "CREATE TEMP TABLE"))
+
+
+def upgrade(connection: sqlite3.Connection) -> None:
+    """Bring a history of the version before up to date, all of it or nothing."""
+    if connection.execute("PRAGMA user_version").fetchone()[0] == WITHOUT_RUNGS:
+        connection.executescript(f"DROP TABLE temp.rung; BEGIN; {RUNG.sql} {_STAMP} COMMIT;")
+
+
+_STAMP: Final = f"PRAGMA user_version = {VERSION}; PRAGMA application_id = {mark(VERSION)};"
+
+
 def make(connection: sqlite3.Connection) -> None:
     """Make the tables of a new history, all of them or none."""
-    stamp = f"PRAGMA user_version = {VERSION}; PRAGMA application_id = {mark(VERSION)};"
     tables = " ".join(table.sql for table in TABLES)
-    connection.executescript(f"BEGIN; {tables} {INDEXES} {stamp} COMMIT;")
+    connection.executescript(f"BEGIN; {tables} {INDEXES} {_STAMP} COMMIT;")

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from analysis import load_rungs
 from evo_nas.cli import main
 from evo_nas.storage import schema
 from evo_nas.storage.checksums import file_sum, sum_file
@@ -29,7 +30,7 @@ def test_a_row_lies_as_the_schema_says() -> None:
             assert tuple(columns(new, table.name)) == table.names
 
 
-@pytest.mark.parametrize("version", [1, 2, 3, 4])
+@pytest.mark.parametrize("version", [1, 2, 3])
 @pytest.mark.parametrize("closed", [True, False], ids=["closed in order", "killed"])
 @pytest.mark.parametrize("command", ["resume", "show", "status", "repair", "table", "plot", "report"])
 def test_a_run_of_an_unreleased_version_is_refused(
@@ -53,6 +54,27 @@ def test_a_run_of_an_unreleased_version_is_refused(
     assert "start a new run" in err
     assert err.count("\n") == 1
     assert (run / "history.db").read_bytes() == before
+
+
+def test_a_run_of_the_version_before_is_read_as_it_is_and_upgraded_when_it_is_resumed(
+    toy_run: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run: Path = toy_run().path
+    history = run / "history.db"
+    with closing(sqlite3.connect(history)) as connection:
+        connection.executescript(f"DROP TABLE rung; PRAGMA user_version = 4; PRAGMA application_id = {mark(4)};")
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    (run / "history.sum").unlink()  # so that all of it is read
+    before = history.read_bytes()
+    for command in ("show", "status", "table"):
+        assert main([command, str(run)]) == 0
+    assert len(load_rungs(run)) == 0
+    assert history.read_bytes() == before
+    assert main(["resume", str(run), "--trials", "12"]) == 0
+    with closing(sqlite3.connect(history)) as connection:
+        assert schema.difference(connection) is None
+        assert connection.execute("PRAGMA user_version").fetchone() == (schema.VERSION,)
+        assert connection.execute("SELECT count(told) FROM trial").fetchone()[0] >= 12
 
 
 def rows_of(table: schema.Table) -> str:
