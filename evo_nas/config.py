@@ -100,9 +100,9 @@ class SearchConfig:
     max_consecutive_failures: int = option(10, "end after F failed trials in a row", "F")
     screen: int | None = option(None, "try one of M proposals, by what their scores let expect", "M")
     fidelity: str = option("none", "none, or epochs: trainings pause, and only the best of them go on", "HOW")
-    fidelity_epochs: int = 1
-    fidelity_eta: int = 3
-    fidelity_patience: int = 9
+    fidelity_epochs: int = option(1, "epochs before the first pause", "E")
+    fidelity_eta: int = option(3, "the best 1/F of a rung go on, for F times as many epochs", "F")
+    fidelity_patience: int = option(9, "a paused trial leaves after N others at its rung", "N")
     warm_start: tuple[str, ...] | None = option(
         None, "learn from other runs in the same space first: their trials count for nothing else", "RUN", is_list=True
     )

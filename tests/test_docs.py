@@ -219,6 +219,13 @@ def test_the_stopping_of_the_guide_stops_some(tmp_path: Path) -> None:
     assert re.search(r" ok \(\d+ stopped early\)", run(tmp_path, sys.executable, *shlex.split(second)[1:]).stdout)
 
 
+def test_the_race_of_the_guide_counts_its_epochs(tmp_path: Path) -> None:
+    first, second = (line for line in commands("docs/stopping.md") if "runs/rungs" in line)
+    run(tmp_path, sys.executable, *shlex.split(first)[1:], "--threads", "1")
+    shown = run(tmp_path, sys.executable, *shlex.split(second)[1:]).stdout
+    assert re.search(r"12 of 12 done: 12 ok \(\d+ stopped early\)[^;]*; \d+ epochs trained", shown)
+
+
 def test_the_warm_start_of_the_guide_begins_with_what_the_first_run_found(tmp_path: Path) -> None:
     for line in (found := commands("docs/warm_start.md")):
         run(tmp_path, sys.executable, *shlex.split(line)[1:])

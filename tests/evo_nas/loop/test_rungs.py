@@ -134,8 +134,8 @@ def test_status_counts_epochs_and_what_pauses(tmp_path: Path, capsys: pytest.Cap
         (["--dataset", "digits", "--early-stopping", "halving"], "leave early_stopping out"),
         (["--dataset", "digits", "--set", "evaluator.trainings=2"], "leave trainings out"),
         (["--dataset", "digits", "--inherit"], "leave inherit out"),
-        (["--dataset", "digits", "--set", "run.fidelity_epochs=4"], "must be before the last epoch"),
-        (["--dataset", "digits", "--set", "run.fidelity_patience=1"], "must be at least eta - 1"),
+        (["--dataset", "digits", "--fidelity-epochs", "4"], "must be before the last epoch"),
+        (["--dataset", "digits", "--fidelity-patience", "1"], "must be at least eta - 1"),
         (["--dataset", "digits", "--executor", "ray"], "use --executor slots"),
     ],
 )
@@ -215,7 +215,7 @@ def test_a_proxy_search_that_pauses_tells_what_complete_trainings_tell(tmp_path:
     words += ["--executor", "serial", "--keep-weights", "2", "--set", "evaluator.train_images=64"]
     words += ["--set", "evaluator.filters=2", "--set", "evaluator.epochs=3"]
     assert main([*words, "--run-dir", str(tmp_path / "whole")]) == 0
-    climb = ["--fidelity", "epochs", "--set", "run.fidelity_eta=2"]
+    climb = ["--fidelity", "epochs", "--fidelity-eta", "2"]
     assert main([*words, *climb, "--run-dir", str(tmp_path / "climb")]) == 0
     whole, parts = (recorded(tmp_path / name) for name in ("whole", "climb"))
     assert whole is not None
