@@ -18,7 +18,7 @@ from evo_nas.evaluators.limits import Limits
 from evo_nas.executors.base import Executor
 from evo_nas.loop.caller import StrategyCaller
 from evo_nas.loop.listener import Listener
-from evo_nas.loop.rungs import Rungs
+from evo_nas.loop.rungs import Rungs, open_rungs
 from evo_nas.storage.door import Refused
 from evo_nas.storage.endings import Reason
 from evo_nas.storage.history import History
@@ -94,7 +94,7 @@ class PopulationManager:
         self.time_limit = time_limit
         self.grace = grace
         self.listeners = listeners
-        self._rungs = Rungs.wanted(config, evaluator, history)
+        self._rungs = open_rungs(config, evaluator, history)
         self._kept = (*evaluator.network_metrics, *strategy.needs)  # metrics of a network that comes up again
         self.population = Population(self._window)
         self._clock = clock

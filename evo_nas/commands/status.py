@@ -309,16 +309,18 @@ class Status:
         if self.state is not RunState.RUNNING:
             return ""
         waiting = len(self.counts.pending) - len(running) - len(self.counts.paused)
-        return "; ".join(filter(None, [_some(named), f"{waiting} waiting" if waiting else "", self._paused()]))
+        return "; ".join(filter(None, [_some(named), f"{waiting} waiting" if waiting else "", self._spell_pauses()]))
 
-    def _paused(self) -> str:
+    def _spell_pauses(self) -> str:
         return f"{len(self.counts.paused)} paused at a rung" if self.counts.paused else ""
 
     def _spell_leftovers(self) -> str:
         if self.state is RunState.RUNNING or not self.counts.pending:
             return ""
         cut = _some([f"trial {id}" for id, *_ in self.counts.pending if id not in self.counts.paused])
-        return "; ".join(filter(None, [f"{cut}: not ended, will be trained again" if cut else "", self._paused()]))
+        return "; ".join(
+            filter(None, [f"{cut}: not ended, will be trained again" if cut else "", self._spell_pauses()])
+        )
 
 
 def ends_early(config: RunConfig) -> bool:

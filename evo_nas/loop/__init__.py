@@ -1,1 +1,1 @@
-"""What belongs to the loop of a search: who listens to it, and which paused trainings go on."""
+"""The parts of the loop of a search: its listeners, the calls of its strategy, the race of its paused trainings."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Self
 
 from evo_nas.config import SearchConfig
 from evo_nas.errors import calling
@@ -27,11 +26,6 @@ class Rungs:
         self._evaluator = evaluator
         self._history = history
         self._gone_on: dict[int, int] = {}  # trials that train on, and the epochs after which they paused last
-
-    @classmethod
-    def wanted(cls, config: SearchConfig, evaluator: Evaluator, history: History) -> Self | None:
-        """Return the race of a search; ``None`` if its trainings do not pause."""
-        return None if config.fidelity == "none" else cls(config, evaluator, history)
 
     @property
     def paused(self) -> Mapping[int, int]:
@@ -112,6 +106,15 @@ class Rungs:
     def _keep_states(self) -> None:
         with calling(self._evaluator, "keep_states"):
             self._evaluator.keep_states({**self.paused, **self._gone_on})
+
+
+def open_rungs(config: SearchConfig, evaluator: Evaluator, history: History) -> Rungs | None:
+    """Return the race of a search; ``None`` if its trainings do not pause.
+
+    Raises:
+        ValueError: if the evaluator cannot pause, or the rungs do not fit its epochs.
+    """
+    return None if config.fidelity == "none" else Rungs(config, evaluator, history)
 
 
 def make_race(config: SearchConfig, evaluator: Evaluator) -> Race:
