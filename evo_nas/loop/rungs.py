@@ -15,7 +15,7 @@ from genotypes.individual import Evaluation, Outcome
 
 
 class Rungs:
-    """Which trainings of a search pause, and which of them have gone on; the history holds all of it.
+    """The trainings of a search that pause, and those of them that have gone on; the history holds all of it.
 
     Raises:
         ValueError: if the evaluator cannot pause, or the rungs do not fit its epochs.
