@@ -573,6 +573,9 @@ class Killed:
         self._judge_kills(record)
         self._judge_trainings(record)
         tally.add("different", replayed(self.folder, record))
+        if not self.search.deeds:
+            failed = [row for row in record.trial if row["outcome"] not in (Outcome.OK, Outcome.REUSED)]
+            tally.add("different", [f"trial {row['id']} ended {row['outcome']}: {row['error']}" for row in failed])
         if reference is not None:
             mine, whole = record.science(), reference.science()
             tally.add(

@@ -203,6 +203,8 @@ class PopulationManager:
             self._caller.ask_again(ask, self.population)
         if last:  # the run may have died between the tell and its notes
             history.note(*last)
+        if self._rungs is not None:
+            self._rungs.restore()
         self._last_id = history.last_id
         self._trained = history.count_trainings()
         self._repeats = history.count_asks_since_training()
@@ -211,8 +213,6 @@ class PopulationManager:
         for listener in self.listeners:
             listener.restored(self.population, self._trained)
         self._pending = {pending.id: pending for pending in history.pending()}
-        if self._rungs is not None:
-            self._rungs.restore()
         for pending in self._pending.values():
             if pending.id in self._paused:
                 self._waiting.setdefault(pending.key, [])

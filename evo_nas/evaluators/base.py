@@ -120,9 +120,10 @@ class Evaluator(ABC):
         )
 
     def keep_states(self, wanted: Mapping[int, int]) -> None:  # noqa: B027  # most keep none
-        """Remove what was kept of paused evaluations, but for these: trial -> after how many epochs it is wanted.
+        """Remove what was kept of paused evaluations, but for these trials: after so many epochs or more.
 
-        Called in the process of the search, also while workers evaluate; by default nothing is kept.
+        Called in the process of the search, also while workers evaluate: those are among them. By default nothing is
+        kept.
         """
 
     network_metrics: ClassVar[tuple[str, ...]] = ("parameters", "mult_adds")

@@ -62,7 +62,7 @@ def load_state(path: Path) -> dict[str, Tensor]:
 def keep_states(directory: Path, wanted: Mapping[int, int]) -> None:
     """Remove every state but those of the trials that are wanted, after at least so many epochs, where it can be.
 
-    A later one than that is being written, or is that of a rung which the history does not know yet.
+    A later one is being written, or is that of a rung which the history does not know yet.
     """
     folder = directory / STATES
     with suppress(OSError):

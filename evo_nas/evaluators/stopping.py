@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from statistics import fmean, median
 from typing import Final
 
+from evo_nas.evaluators.rungs import Ladder
 from genotypes.population import Population
 
 NO_THRESHOLD: Final = -1.0
@@ -139,10 +140,7 @@ class SuccessiveHalving(StoppingRule):
     @property
     def looks(self) -> tuple[int, ...]:
         """The rungs."""
-        rungs = [self.first]
-        while rungs[-1] * self.eta < self.epochs:
-            rungs.append(rungs[-1] * self.eta)
-        return tuple(rungs)
+        return Ladder(epochs=self.epochs, first=self.first, eta=self.eta).rungs
 
     def threshold(self, curves: Sequence[Curve], epoch: int) -> float:
         """Return the score of the last that would go on, were the next trial the best of all."""

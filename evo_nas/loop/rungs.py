@@ -25,7 +25,7 @@ class Rungs:
         self.race = make_race(config, evaluator)
         self._evaluator = evaluator
         self._history = history
-        self._gone_on: dict[int, int] = {}  # trials that train on, and the epochs after which they paused last
+        self._training: dict[int, int] = {}  # trials in training, and the epochs after which they paused last, or 0
 
     @property
     def paused(self) -> Mapping[int, int]:
@@ -42,7 +42,7 @@ class Rungs:
             if not pending.get(trial):  # it was told, or has gone on
                 self._release(trial)
             if pending.get(trial) is False:
-                self._gone_on[trial] = epoch
+                self._training[trial] = epoch
         self._keep_states()
 
     def is_pause(self, evaluation: Evaluation) -> bool:
@@ -56,26 +56,29 @@ class Rungs:
             Refused: if a value would not come back equal; nothing is recorded then.
         """
         self._history.pause(id, evaluation)
-        self._gone_on.pop(id, None)
+        self._training.pop(id, None)
         assert evaluation.fitness is not None
         self.race.arrive(id, len(evaluation.curve), evaluation.fitness)
         self._keep_states()
 
     def promote(self, id: int) -> None:
         """Record that a paused training goes on."""
-        self._gone_on[id] = self.paused[id]
+        self._training[id] = self.paused[id]
         self._release(id)
         self._history.attempt(id)
         reach(Failpoint.PROMOTED)
 
     def has_gone_on(self, id: int) -> bool:
         """Return whether a training that is going on has paused before."""
-        return id in self._gone_on
+        return self._training.get(id, 0) > 0
 
     def plan(self, id: int) -> tuple[int, Evaluation | None]:
-        """Return the epoch to which a training goes next, and its result so far if it has paused before."""
-        so_far = self._history.find_result_so_far(id) if self.has_gone_on(id) else None
-        return self.race.ladder.find_next(self._gone_on.get(id, 0)), so_far
+        """Return the epoch to which a training goes next, and its result so far if it has paused before.
+
+        From then on its states are kept, also one that is being written.
+        """
+        done = self._training.setdefault(id, 0)
+        return self.race.ladder.find_next(done), self._history.find_result_so_far(id) if done else None
 
     def find_result(self, id: int) -> Evaluation:
         """Return the result with which a paused trial leaves the race."""
@@ -88,14 +91,15 @@ class Rungs:
 
         What went well has them already: the evaluator was given the result so far.
         """
-        if evaluation.outcome.has_fitness or (so_far := self.plan(id)[1]) is None:
+        so_far = self._history.find_result_so_far(id) if self.has_gone_on(id) else None
+        if so_far is None or evaluation.outcome.has_fitness:
             return evaluation
         seconds = (evaluation.seconds or 0.0) + (so_far.seconds or 0.0)
         return replace(evaluation, seconds=seconds, curve=evaluation.curve or so_far.curve)
 
     def forget(self, id: int) -> None:
         """Take a trial that was told out of the race, and remove its state."""
-        self._gone_on.pop(id, None)
+        self._training.pop(id, None)
         self._release(id)
         self._keep_states()
 
@@ -105,7 +109,7 @@ class Rungs:
 
     def _keep_states(self) -> None:
         with calling(self._evaluator, "keep_states"):
-            self._evaluator.keep_states({**self.paused, **self._gone_on})
+            self._evaluator.keep_states({**self.paused, **self._training})
 
 
 def open_rungs(config: SearchConfig, evaluator: Evaluator, history: History) -> Rungs | None:

@@ -205,12 +205,15 @@ class History(HistoryReader):
         reach(Failpoint.CRASHED)
 
     def _end_attempt(self, id: int, outcome: Outcome, now: float) -> None:
-        """Record how the last attempt ended. Earlier ones without an end were cut short with the run."""
+        """Record how the last attempt ended. Earlier ones without an end were cut short with the run.
+
+        That of a training which pauses has ended before its trial is told.
+        """
         last = self._db.execute(
-            "SELECT number, started_at FROM attempt WHERE trial = ? ORDER BY number DESC LIMIT 1", (id,)
+            "SELECT number, started_at, outcome FROM attempt WHERE trial = ? ORDER BY number DESC LIMIT 1", (id,)
         ).fetchone()
-        if last is not None:
-            self._db.execute(_REPLACE_ATTEMPT, ATTEMPTED.seal((id, *last, now, outcome)))
+        if last is not None and last[2] is None:
+            self._db.execute(_REPLACE_ATTEMPT, ATTEMPTED.seal((id, *last[:2], now, outcome)))
 
     def tell(self, id: int, evaluation: Evaluation) -> None:
         """Record how an ask ended, with its learning curve and the end of its attempt, as the next event."""

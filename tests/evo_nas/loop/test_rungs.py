@@ -12,19 +12,25 @@ import numpy as np
 import pytest
 
 from analysis import load_rungs
-from benchmarks.kills import PLUG_INS, Record, Search, recorded
+from benchmarks.kills import PLUG_INS, Climbing, Record, Search, recorded
 from evo_nas.cli import main
+from evo_nas.config import SearchConfig
 from evo_nas.evaluators.base import Job, Placement, weights_file
 from evo_nas.evaluators.proxy.evaluator import ProxyEvaluator
 from evo_nas.evaluators.states import state_file
+from evo_nas.loop.listener import Listener
+from evo_nas.loop.rungs import Rungs
 from evo_nas.phenotypes.blueprint import load_network
 from evo_nas.run.parts import build, load_config, read_stored_config
 from evo_nas.run.search import resume, start
 from evo_nas.storage.endings import Reason
+from evo_nas.storage.history import History
 from evo_nas.storage.repair import repair
 from evo_nas.storage.run_folder import RunFolder
 from genotypes.catalogue import build_space
-from genotypes.individual import Evaluation
+from genotypes.genotype import Genotype
+from genotypes.individual import Evaluation, Outcome, Proposal
+from genotypes.population import Population
 
 CLIMB = Search("random", trials=20, seconds=0.0, pauses=True)
 
@@ -57,8 +63,6 @@ def test_the_best_are_trained_to_the_end_and_the_others_keep_their_last_score(tm
 
 
 def test_no_more_states_are_kept_than_patience_allows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from evo_nas.loop.rungs import Rungs
-
     seen: list[int] = []
     pause = Rungs.pause
 
@@ -71,6 +75,46 @@ def test_no_more_states_are_kept_than_patience_allows(tmp_path: Path, monkeypatc
     monkeypatch.setattr(Rungs, "pause", count)
     searched(replace(CLIMB, trials=40), tmp_path / "run")
     assert 4 < max(seen) <= 2 * (4 + 1)  # the patience is 4, on two rungs; one more comes before another leaves
+
+
+def test_states_of_trainings_in_progress_are_left_alone(tmp_path: Path) -> None:
+    evaluator = Climbing()
+    evaluator.prepare(tmp_path)
+    with History.create(tmp_path / "history.db") as history:
+        rungs = Rungs(SearchConfig(fidelity="epochs"), evaluator, history)
+        for id in (1, 2):
+            history.ask(id, Proposal(Genotype("any", (id,))), str(id), {}, 0, (), attempt=True)
+            assert rungs.plan(id) == (1, None)
+        mine, other = (state_file(tmp_path, id, 1) for id in (1, 2))
+        partial = other.with_name(f"{other.name}.partial")
+        mine.parent.mkdir()
+        for file in (mine, other, partial, state_file(tmp_path, 3, 1)):
+            file.touch()
+        rungs.pause(1, Evaluation(Outcome.OK, 0.5, curve=(0.5,)))
+        assert set(mine.parent.iterdir()) == {mine, other, partial}
+        rungs.forget(2)
+        assert set(mine.parent.iterdir()) == {mine}
+
+
+def test_weights_of_what_pauses_survive_a_resume(tmp_path: Path) -> None:
+    class Looks(Listener):
+        found: frozenset[str] = frozenset()
+
+        def restored(self, population: Population, trained: int) -> None:
+            self.found = frozenset(file.name for file in (tmp_path / "run" / "weights").iterdir())
+
+    config = load_config({**CLIMB.flags, "target_accuracy": 0.3}, settings=CLIMB.settings, environ={})
+    with RunFolder.create(tmp_path / "run") as folder:
+        start(config, folder, build(config))
+    record, looks = recorded(tmp_path / "run"), Looks()
+    assert record is not None
+    paused = [weights_file(tmp_path / "run", row["id"]) for row in record.trial if row["told"] is None]
+    for file in (*paused, weights_file(tmp_path / "run", 99)):
+        file.touch()
+    config = read_stored_config(tmp_path / "run", {}, PLUG_INS)
+    with RunFolder.open(tmp_path / "run") as folder:
+        resume(config, folder, build(config), listeners=[looks])
+    assert looks.found == {file.name for file in paused} != set()
 
 
 def test_evolution_learns_from_trials_that_left_the_race(tmp_path: Path) -> None:
