@@ -189,8 +189,8 @@ class _Reader:
     def _take_rung(self, row: Row) -> None:
         reals = ((place in _REALS_OF_RUNG and isinstance(value, int), value) for place, value in enumerate(row))
         trial, epoch, *others, sum_ = (float(value) if is_real else value for is_real, value in reals)
-        if sum_ == row_sum(trial, epoch, *others):
-            self._out.rungs.setdefault((int(trial), int(epoch)), tuple(others))
+        if type(epoch) is int and sum_ == row_sum(trial, epoch, *others):
+            self._out.rungs.setdefault((int(trial), epoch), tuple(others))
 
     def _cells(self, page: bytes) -> Iterator[tuple[int | None, bytes]]:
         """Return rowid, or ``None`` where a table has none, and content of every row on a page."""
