@@ -100,6 +100,7 @@ class _Reader:
         positions: set[int] = set()
         out = self._out
         ended = {id for (id, _), (_, _, outcome) in out.attempts.items() if outcome not in (None, Outcome.CRASH)}
+        ended -= {id for id, _ in out.rungs}  # attempts end with a pause too
         for id, ask in sorted(self._asks.items()):
             if (asked := ask[ASK.index("asked")]) in positions:
                 continue
@@ -115,7 +116,9 @@ class _Reader:
             out.trials[id] = SalvagedTrial(ask, tell, accuracies, was_told)
         out.lost = self._find_lost_ids()
         out.attempts = {key: row for key, row in sorted(out.attempts.items()) if key[0] in out.trials}
-        out.rungs = {key: row for key, row in sorted(out.rungs.items()) if key[0] in out.trials}
+        # Of what is trained again no pause is kept: else it would seem to pause now.
+        kept = {id for id, trial in out.trials.items() if trial.tell or not trial.was_told}
+        out.rungs = {key: row for key, row in sorted(out.rungs.items()) if key[0] in kept}
         told = {id for id, trial in out.trials.items() if trial.tell}
         out.notes = {key: value for key, value in sorted(out.notes.items()) if key[0] in told}
         return out

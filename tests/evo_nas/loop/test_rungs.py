@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -151,6 +153,24 @@ def test_pauses_are_a_frame_and_survive_a_repair(tmp_path: Path) -> None:
         file.write(b"\xff" * 8)  # in the header, which leads to the tables
     assert repair(tmp_path / "run").saved == 20
     assert recorded(tmp_path / "run").rung == record.rung  # type: ignore[union-attr]
+
+
+def test_a_trial_whose_tell_is_lost_is_trained_again_and_one_that_pauses_goes_on_pausing(tmp_path: Path) -> None:
+    config = load_config({**CLIMB.flags, "target_accuracy": 0.3}, settings=CLIMB.settings, environ={})
+    with RunFolder.create(tmp_path / "run") as folder:
+        start(config, folder, build(config))
+    record = recorded(tmp_path / "run")
+    assert record is not None
+    told, *_ = record.told
+    with closing(sqlite3.connect(tmp_path / "run" / "history.db")) as connection:
+        connection.execute("UPDATE trial SET fitness = 0.75 WHERE id = ?", (told,))
+        connection.commit()
+    (tmp_path / "run" / "history.sum").unlink()
+    assert repair(tmp_path / "run").again == (told,)
+    with History.read(tmp_path / "run" / "history.db") as history:
+        paused = {row["id"] for row in record.trial if row["told"] is None}
+        assert set(history.find_pauses()) == paused
+        assert told in {pending.id for pending in history.pending()}
 
 
 def test_status_counts_epochs_and_what_pauses(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
