@@ -392,7 +392,10 @@ def _merge(old: Mapping[str, Any], new: dict[str, Any], path: Path) -> dict[str,
     Raises:
         UsageError: if that would be another study.
     """
-    shared = {name: (old[name], new[name]) for name in ("run", "space", "evaluator")}
+    # A study of an earlier version lacks the settings that have come since; their defaults are what it had.
+    defaults = {name: value for name, value in _plain(RunConfig())["run"].items() if name in new["run"]}
+    past = {**old, "run": defaults | old["run"]}
+    shared = {name: (past[name], new[name]) for name in ("run", "space", "evaluator")}
     changed = list(differences({n: a for n, (a, _) in shared.items()}, {n: b for n, (_, b) in shared.items()}, shared))
     before = {entry["label"]: entry for entry in old["strategies"]}
     for entry in new["strategies"]:

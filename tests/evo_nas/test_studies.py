@@ -296,6 +296,19 @@ def test_a_study_is_not_continued_as_another_one(change: tuple[str, ...], line: 
     assert Path("study/study.json").read_text() == kept
 
 
+def test_a_study_of_a_version_without_a_setting_had_its_default(capsys: Any) -> None:
+    first = ("study", "--strategies", "evolution", "--seeds", "1", *SMALL, "--trials", "5", "--study-dir", "study")
+    assert main(first) == 0
+    record = json.loads(Path("study/study.json").read_text())
+    for name in ("fidelity", "fidelity_eta"):
+        del record["run"][name]
+    Path("study/study.json").write_text(json.dumps(record))
+    capsys.readouterr()
+    assert main([*first, "--fidelity-eta", "4"]) == 2
+    assert "cannot change run.fidelity_eta from 3 to 4;" in capsys.readouterr().err
+    assert main(first) == 0
+
+
 def test_a_study_whose_data_has_changed_is_not_continued(capsys: Any) -> None:
     command = with_evaluator("Changing", "--trials", "3")
     assert main(command) == 0
