@@ -12,7 +12,7 @@ unexport PYTHONDONTWRITEBYTECODE
 DEMO := runs/demo-$(shell date +%Y%m%d-%H%M%S)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo check test browser docs notebooks wheel crash lint format clean
+.PHONY: help demo check test soak browser docs notebooks wheel crash lint format clean
 
 help: ## list these commands
 	@grep -E '^[a-z]+:.* ## ' $(firstword $(MAKEFILE_LIST)) | sed -E 's/^([a-z]+):.* ## /\1\t/' | \
@@ -27,10 +27,13 @@ demo: $(USER_READY) ## install what a user needs, and search cells for handwritt
 	@$(BIN)/python -m evo_nas compare $(DEMO) | grep figures/
 
 check: lint ## lint, types, and the tests that are not slow, without hostile/ and survival/: what to run after each change
-	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m "not slow" --ignore tests/hostile --ignore tests/survival
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m "not slow and not soak" --ignore tests/hostile --ignore tests/survival
 
-test: lint ## lint, types and every test: what CI runs
-	$(BIN)/python -m pytest -q -n 2 --dist loadfile
+test: lint ## lint, types and the tests: what CI runs
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m "not soak"
+
+soak: $(DEVELOPER_READY) ## the cases that repeat others with heavier libraries: minutes
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m soak
 
 browser: $(DEVELOPER_READY) ## try the report and the documentation in Chromium (apt-get install chromium); without one it is skipped
 	$(PIP) --editable '.[browser]'

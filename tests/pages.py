@@ -24,7 +24,7 @@ def commands(file: str) -> list[str]:
 def shown(file: str) -> tuple[str, str]:
     """Return the command with which a guide opens, and the output that it shows."""
     opening = re.search(
-        r"```bash\n(python .*)\n```\n\n```text\n(.*?)```", (ROOT / file).read_text("utf-8"), flags=re.DOTALL
+        r"```bash\n(python [^\n]*)\n```\n\n```text\n(.*?)```", (ROOT / file).read_text("utf-8"), flags=re.DOTALL
     )
     assert opening, f"{file} opens with no command and its output"
     return opening[1], opening[2]

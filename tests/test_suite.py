@@ -81,7 +81,7 @@ def suite(tmp_path: Path) -> Suite:
     """Run the project's pytest on files of tests: ``suite({"name": text}, "--an-option")``."""
     found = re.search(r"^test:.*\n\t\$\(BIN\)/python (-m pytest .*)$", MAKEFILE.read_text("utf-8"), re.M)
     assert found
-    words = [sys.executable, *found[1].split()]
+    words = [sys.executable, *shlex.split(found[1])]
     assert {"-n", "--dist"} < set(words)
     (tmp_path / "tests").mkdir()
     shutil.copy(ROOT / "pyproject.toml", tmp_path)

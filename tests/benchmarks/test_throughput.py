@@ -220,6 +220,7 @@ def test_each_round_trains_every_network_once_from_other_weights() -> None:
     assert [len(part) for part in groups(Picked(10), 1, 6)] == [6, 5]
 
 
+@pytest.mark.soak
 def test_both_ways_are_measured_from_the_command_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(QUICK) == 0
     lines = capsys.readouterr().out.splitlines()
@@ -229,6 +230,7 @@ def test_both_ways_are_measured_from_the_command_line(capsys: pytest.CaptureFixt
     assert "1 epochs on 64 images of 8x8, batch 32, 60 validation images" in lines[0]
 
 
+@pytest.mark.soak
 def test_shares_are_measured_from_the_command_line(capsys: pytest.CaptureFixture[str]) -> None:
     few = TRICKS[3:5]
     with mock.patch.object(shares, "TRICKS", few):

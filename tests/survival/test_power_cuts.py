@@ -17,6 +17,7 @@ from benchmarks.crash.cuts import Recording
 from benchmarks.crash.disk import Tree, choose_states, read_tree, replay
 from benchmarks.crash.recording import CannotRecord, Operation, compile_recorder, record
 from benchmarks.crash.subjects import SUBJECTS
+from tests.soaked import soak
 
 STATES = 8
 """States of each subject."""
@@ -84,17 +85,20 @@ def removals(before: Operation, now: Operation) -> bool:
 
 @pytest.mark.parametrize(
     ("subject", "forgets", "said"),
-    [
-        ("run", files, "file is not a database"),
-        ("run", folders, "the history is gone"),
-        ("run-without-locks", removals, "lost: trials"),
-        ("study", files, "its tables are gone"),
-        ("train", files, "is damaged|holds no weights"),
-        ("train", folders, "was trained again"),
-        ("output", files, "is a part"),
-        ("output", folders, "is gone"),
-        ("fetch", folders, "is another"),
-    ],
+    soak(
+        [
+            ("run", files, "file is not a database"),
+            ("run", folders, "the history is gone"),
+            ("run-without-locks", removals, "lost: trials"),
+            ("study", files, "its tables are gone"),
+            ("train", files, "is damaged|holds no weights"),
+            ("train", folders, "was trained again"),
+            ("output", files, "is a part"),
+            ("output", folders, "is gone"),
+            ("fetch", folders, "is another"),
+        ],
+        {"study", "train", "fetch", "run-without-locks"},
+    ),
 )
 def test_the_judge_notices_what_is_not_synced(recorded: Make, subject: str, forgets: Forgets, said: str) -> None:
     whole = recorded(subject)

@@ -16,6 +16,7 @@ from evo_nas.cli import main
 from evo_nas.run.search import Run
 from evo_nas.storage.history import History
 from strategies.catalogue import STRATEGIES
+from tests.soaked import HEAVY_STRATEGIES, soak
 
 Rows = Callable[[Path], list[dict[str, Any]]]
 WITHOUT_TIMES = ("asked_sum", "told_sum")
@@ -72,7 +73,7 @@ def test_another_executor_makes_no_difference(
     assert events(parts) == events(whole)
 
 
-@pytest.mark.parametrize("strategy", list(STRATEGIES))
+@pytest.mark.parametrize("strategy", soak(STRATEGIES, HEAVY_STRATEGIES))
 def test_another_hash_seed_makes_no_difference(
     strategy: str,
     toy_run: Callable[..., Run],

@@ -45,6 +45,7 @@ from evo_nas.run.search import resume, start
 from evo_nas.storage.run_folder import RunFolder
 from evo_nas.system.failpoints import Failpoint
 from strategies.catalogue import STRATEGIES
+from tests.soaked import HEAVY_STRATEGIES, soak
 from tests.waiting import wait_for
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="orphans are found in /proc")
@@ -88,7 +89,7 @@ def test_every_strategy_of_the_catalogue_is_killed() -> None:
     assert list(OPTIONS) == list(STRATEGIES) == list(dict.fromkeys(strategy for strategy, _ in PLACES))
 
 
-@pytest.mark.parametrize(("strategy", "workers"), PLACES)
+@pytest.mark.parametrize(("strategy", "workers"), soak(PLACES, HEAVY_STRATEGIES))
 def test_killed_at_random_a_run_loses_nothing_and_stays_the_same_search(
     tmp_path: Path, whole: Whole, strategy: str, workers: int
 ) -> None:

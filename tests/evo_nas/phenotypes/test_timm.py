@@ -81,7 +81,7 @@ def shaken(network: nn.Module) -> nn.Module:
     ("theirs", "ours", "cells_per_stack", "filters", "names"),
     [
         ("nasnetalarge", "nasnet-a", 6, 168, NASNET_CELLS),
-        ("pnasnet5large", "pnasnet-5", 4, 216, PNASNET_CELLS),
+        pytest.param("pnasnet5large", "pnasnet-5", 4, 216, PNASNET_CELLS, marks=pytest.mark.soak),
     ],
 )
 def test_weights_of_timm_give_its_logits(

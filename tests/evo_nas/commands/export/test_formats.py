@@ -34,6 +34,7 @@ from genotypes.cell import Block, Cell, CellPair, Edge
 from genotypes.operations import COMBINES, OPERATIONS
 from genotypes.stacking import STACKINGS
 from genotypes.zoo import CELLS, NASNET_A
+from tests.soaked import soak
 
 pytestmark = pytest.mark.slow
 
@@ -145,7 +146,7 @@ def test_the_module_of_a_published_cell_computes_the_same(
     same_outputs(plan, imported(standalone(plan)))
 
 
-@pytest.mark.parametrize("space", SPACES, ids=[*SPACES[:-1], "everything"])
+@pytest.mark.parametrize("space", soak(SPACES, {"amoebanet", "pnas"}), ids=[*SPACES[:-1], "everything"])
 @pytest.mark.parametrize("seed", range(1))
 def test_the_module_of_any_genotype_in_any_stacking_computes_the_same(
     space: str, seed: int, imported: Callable[[str], ModuleType]
