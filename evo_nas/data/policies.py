@@ -103,6 +103,15 @@ def draw_from(generator: torch.Generator) -> Iterator[None]:
     import torch
 
     seed = int(torch.randint(2**62, (), generator=generator, device=generator.device))
+    with draw_from_seed(seed):
+        yield
+
+
+@contextmanager
+def draw_from_seed(seed: int) -> Iterator[None]:
+    """Let torch's default generator of the CPU continue from a seed, and restore it."""
+    import torch
+
     with torch.random.fork_rng([]):
         torch.default_generator.manual_seed(seed)  # that of a GPU is left alone
         yield

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from evo_nas.data.augment import Augmentation
-from evo_nas.data.policies import Policies
+from evo_nas.data.policies import Policies, draw_from_seed
 from evo_nas.data.sources.base import open_picture
 
 if TYPE_CHECKING:
@@ -99,8 +99,7 @@ class _Files(Dataset[tuple[Tensor, Tensor]]):
     def __getitem__(self, position: int) -> tuple[Tensor, Tensor]:
         index, seed = self.places[position]
         picture = _read_colours(self.paths[index])
-        with torch.random.fork_rng([]):
-            torch.default_generator.manual_seed(seed)  # that of a GPU is left alone
+        with draw_from_seed(seed):
             return self.transform(picture), self.labels[index]
 
 

@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -18,10 +18,12 @@ from evo_nas.phenotypes.tensors import load_tensors
 from evo_nas.training.cuda_graphs import GraphedLoss
 from evo_nas.training.devices import autocast, synchronize
 from evo_nas.training.optimizers import Optimizer, optimizer_of
-from evo_nas.training.processes import Ranks
 from evo_nas.training.recipes import Recipe
 from evo_nas.training.task import Batch, Data, Diverged, Task
 from genotypes.genotype import shorten
+
+if TYPE_CHECKING:
+    from evo_nas.training.processes import Ranks
 
 EVALUATION_BATCH = 500
 
