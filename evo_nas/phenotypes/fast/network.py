@@ -1,9 +1,10 @@
 """A network computed fast on the CPU: the same function and the same weights, by other ways through them.
 
-:class:`evo_nas.phenotypes.network.CellNetwork` says plainly what a network computes, and is what gets stored, counted
-and exported. Here the same modules are used in another order: a hidden state's ReLU is computed once however many
-operations begin with it, twin poolings are one, a ReLU inside an operation takes no memory of its own, cells hand their
-states on without laying the concatenation out, and layers are replaced by :mod:`evo_nas.phenotypes.fast.shortcuts`.
+:class:`evo_nas.phenotypes.network.CellNetwork` and :class:`evo_nas.phenotypes.edges.EdgeNetwork` say plainly what a
+network computes, and are what gets stored, counted and exported. Here the same modules are used in another order: a
+hidden state's ReLU is computed once however many operations begin with it, twin poolings are one, a ReLU inside an
+operation takes no memory of its own, cells hand their states on without laying the concatenation out, and layers are
+replaced by :mod:`evo_nas.phenotypes.fast.shortcuts`.
 """
 
 from __future__ import annotations
@@ -16,7 +17,9 @@ import torch
 from torch import Tensor, nn
 
 from evo_nas.phenotypes.cell import BlockModule, CellModule
+from evo_nas.phenotypes.edges import EdgeNetwork
 from evo_nas.phenotypes.fast import shortcuts
+from evo_nas.phenotypes.fast.edges import arrange_edges
 from evo_nas.phenotypes.fast.states import HiddenState, Layers, layers_of
 from evo_nas.phenotypes.network import CellNetwork
 from evo_nas.phenotypes.onednn import SafeConvolutions
@@ -25,27 +28,30 @@ from evo_nas.phenotypes.onednn import SafeConvolutions
 class FastNetwork:
     """Computes what a network computes, whichever way is fast where the images are.
 
-    The network is looked through once; its modules must stay the ones that they are. Any module that is not a
-    :class:`CellNetwork` is called as it is, but for convolutions that oneDNN gets wrong.
+    The network is looked through once; its modules must stay the ones that they are. Any module that is no network of
+    cells, or of a cell of edges, is called as it is, but for convolutions that oneDNN gets wrong.
     """
 
     def __init__(self, network: nn.Module) -> None:
         self.network = network
+        self._is_known = isinstance(network, CellNetwork | EdgeNetwork)
         if isinstance(network, CellNetwork):
             self._stages = [layers_of(stage) for stage in network.stem.stages]
             self._cells = [_cell(cell) if isinstance(cell, CellModule) else _pass_on for cell in network.cells]
-            self._counts = [
-                cast("Tensor", module.num_batches_tracked)
-                for part in (network.stem, network.cells)
-                for module in part.modules()
-                if isinstance(module, nn.BatchNorm2d)
-            ]
+            self._counts = _counts_of(network.stem, network.cells)
+        elif isinstance(network, EdgeNetwork):
+            self._edge_logits = arrange_edges(network)
+            self._counts = _counts_of(network)
 
     def logits(self, images: Tensor) -> Tensor:
         """Map images, (n, channels, h, w), to logits, (n, classes)."""
-        if isinstance(self.network, CellNetwork) and shortcuts.are_open(images):
-            return self._classify(self._features(self.network, images)[0])
-        with nullcontext() if isinstance(self.network, CellNetwork) else SafeConvolutions():
+        if self._is_known and shortcuts.are_open(images):
+            self._count_batch()
+            images = images.contiguous(memory_format=torch.channels_last)  # or the stem's output is not, nor all after
+            if isinstance(self.network, CellNetwork):
+                return self._classify(self._features(self.network, images)[0])
+            return self._edge_logits(images)
+        with nullcontext() if self._is_known else SafeConvolutions():
             plain: Tensor = self.network(images)
         return plain
 
@@ -54,14 +60,17 @@ class FastNetwork:
         network = cast("CellNetwork", self.network)
         if not (isinstance(network, CellNetwork) and shortcuts.are_open(images)):
             return network.forward_both(images)
-        features, early = self._features(network, images)
+        self._count_batch()
+        features, early = self._features(network, images.contiguous(memory_format=torch.channels_last))
         return self._classify(features), None if network.auxiliary is None else network.auxiliary(early.raw)
+
+    def _count_batch(self) -> None:
+        """Count a batch of a training in every batch norm at once, which shortcuts leave to us."""
+        if self.network.training:
+            torch._foreach_add_(self._counts, 1)
 
     def _features(self, network: CellNetwork, images: Tensor) -> tuple[HiddenState, HiddenState]:
         """Return the last cell's output, and that which the auxiliary classifier reads."""
-        if network.training:  # all at once: shortcuts leave the counting of batches to us
-            torch._foreach_add_(self._counts, 1)
-        images = images.contiguous(memory_format=torch.channels_last)  # or the stem's output is not, nor all after it
         outputs: list[HiddenState] = []
         for stage in self._stages:
             outputs.append(HiddenState((outputs[-1] if outputs else HiddenState(images)).through(stage)))
@@ -78,6 +87,12 @@ class FastNetwork:
         means = torch.cat([part.mean((2, 3)) for part in features.rectified], dim=1)
         logits: Tensor = network.classifier(network.dropout(means))
         return logits
+
+
+def _counts_of(*parts: nn.Module) -> list[Tensor]:
+    """List the counters of batches of all batch norms."""
+    modules = (module for part in parts for module in part.modules())
+    return [cast("Tensor", module.num_batches_tracked) for module in modules if isinstance(module, nn.BatchNorm2d)]
 
 
 def _cell(cell: CellModule) -> Callable[[HiddenState, HiddenState], HiddenState]:

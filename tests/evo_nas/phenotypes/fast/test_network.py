@@ -11,6 +11,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from evo_nas.phenotypes.edges import EdgeNetwork, build_edges
 from evo_nas.phenotypes.fast.kernels import trust
 from evo_nas.phenotypes.fast.network import FastNetwork
 from evo_nas.phenotypes.fast.shortcuts import apply
@@ -18,6 +19,7 @@ from evo_nas.phenotypes.network import CellNetwork
 from evo_nas.phenotypes.ops import SamePool2d
 from genotypes.catalogue import build_space
 from genotypes.cell import CellPair
+from genotypes.edge_cell import EdgeCell
 from genotypes.zoo import CELLS
 
 pytestmark = pytest.mark.slow
@@ -48,7 +50,7 @@ def sampled(space: str, seed: int) -> CellPair:
 PAIRS = {**CELLS, **{f"{space} {seed}": sampled(space, seed) for space in SPACES for seed in range(3)}}
 
 
-def trained(network: CellNetwork, images: torch.Tensor, labels: torch.Tensor, forward: Any) -> dict[str, torch.Tensor]:
+def trained(network: nn.Module, images: torch.Tensor, labels: torch.Tensor, forward: Any) -> dict[str, torch.Tensor]:
     """Take one step back from the loss; give logits, gradients and what batch norm remembers."""
     torch.manual_seed(1)  # for paths that are dropped
     logits, early = forward(network, images)
@@ -57,20 +59,22 @@ def trained(network: CellNetwork, images: torch.Tensor, labels: torch.Tensor, fo
         loss = loss + 0.4 * functional.cross_entropy(early, labels)
     loss.backward()
     found = {"logits": logits.detach()} | {name: buffer.clone() for name, buffer in network.named_buffers()}
-    for name, parameter in network.named_parameters():
-        assert parameter.grad is not None, name
-        found[f"gradient of {name}"] = parameter.grad
-    return found
+    gradients = {f"gradient of {name}": parameter.grad for name, parameter in network.named_parameters()}
+    return found | {name: grad for name, grad in gradients.items() if grad is not None}  # none behind a node of zeros
 
 
-def compared(network: CellNetwork, image: int) -> None:
+def compared(network: CellNetwork | EdgeNetwork, image: int) -> None:
     torch.manual_seed(2)
-    images = torch.randn(4, network.channels, image, image, dtype=torch.double)
+    images = torch.randn(4, 3, image, image, dtype=torch.double)
     images = images.contiguous(memory_format=torch.channels_last)
     labels = torch.randint(5, (4,))
     network.to(memory_format=torch.channels_last)
-    plain = trained(deepcopy(network), images, labels, lambda net, x: net.forward_both(x))
-    ours = trained(network, images, labels, lambda net, x: FastNetwork(net).both_logits(x))
+    if isinstance(network, CellNetwork):
+        plain = trained(deepcopy(network), images, labels, lambda net, x: net.forward_both(x))
+        ours = trained(network, images, labels, lambda net, x: FastNetwork(net).both_logits(x))
+    else:
+        plain = trained(deepcopy(network), images, labels, lambda net, x: (net(x), None))
+        ours = trained(network, images, labels, lambda net, x: (FastNetwork(net).logits(x), None))
     assert ours.keys() == plain.keys()
     for name, tensor in plain.items():
         bar = 1e-9 * max(1.0, tensor.abs().max().item())
@@ -85,6 +89,21 @@ def test_it_is_the_same_function_with_the_same_gradients(name: str) -> None:
     torch.manual_seed(0)
     # With 8 filters no bottleneck has a single channel: that may hardly vary, and then batch norm makes 1e-9 of 1e-15.
     compared(CellNetwork(PAIRS[name], cells_per_stack=1, filters=8, classes=5).double(), 16)
+
+
+EDGES = {
+    "all operations": "|nor_conv_3x3~0|+|nor_conv_1x1~0|avg_pool_3x3~1|+|skip_connect~0|nor_conv_3x3~1|avg_pool_3x3~2|",
+    "a node that is zero": "|none~0|+|avg_pool_3x3~0|nor_conv_1x1~1|+|avg_pool_3x3~0|nor_conv_3x3~1|skip_connect~2|",
+    "nothing": "|none~0|+|none~0|none~1|+|none~0|none~1|none~2|",
+}
+
+
+@pytest.mark.parametrize("cell", EDGES)
+@pytest.mark.parametrize("image", [8, 15])
+def test_a_cell_of_edges_is_the_same_function_too(cell: str, image: int) -> None:
+    torch.manual_seed(0)
+    edges = EdgeCell.parse(EDGES[cell])
+    compared(build_edges(edges, cells_per_stack=2, filters=4, classes=5).double(), image)
 
 
 @pytest.mark.parametrize("image", [8, 9, 15, 17])
