@@ -15,6 +15,7 @@ from evo_nas.evaluators.detection.presets import NECK_OF_CHAINS, PRESETS, SUITED
 from evo_nas.phenotypes.blueprint import Blueprint, DetectorBlueprint
 from evo_nas.phenotypes.named import is_foreign_backbone, spell_chain
 from evo_nas.phenotypes.neck import NECKS
+from evo_nas.training.class_weights import NONE
 from evo_nas.training.recipes import Recipe
 from evo_nas.training.train_task import TrainTask
 from genotypes.chain import Chain
@@ -84,6 +85,7 @@ def plan_detector(source: CellSource, wanted: TrainOptions, given: Blueprint | N
         recipe = build_with_options(Recipe, "the recipe", options)
     except (TypeError, ValueError) as error:
         raise UsageError(str(error)) from error
+    _refuse_for_classifiers(recipe)
     counts = {name: searched.get(name, getattr(preset, name)) for name in ("train_images", "validation_images")}
     counts |= {name: value for name in counts if (value := getattr(wanted, name)) is not None}
     return TrainTask(
@@ -98,6 +100,20 @@ def plan_detector(source: CellSource, wanted: TrainOptions, given: Blueprint | N
         processes=wanted.processes,
         **counts,
     )
+
+
+def _refuse_for_classifiers(recipe: Recipe) -> None:
+    """Raise if a recipe has what no detector can be trained with.
+
+    Raises:
+        UsageError: naming the number.
+    """
+    if recipe.class_weights != NONE:
+        raise UsageError("class_weights are for classifiers: a detector has the focal loss; leave them out")
+    if recipe.policy != NONE:
+        raise UsageError("policies are for classifiers: they would move objects out of their boxes; leave them out")
+    if recipe.smallest_image:
+        raise UsageError("smallest_image is for classifiers: boxes would not shrink with the image; leave it out")
 
 
 def _choose_parts(

@@ -96,6 +96,14 @@ def cutout(images: torch.Tensor, length: int, generator: torch.Generator) -> tor
     return images.clone().masked_fill_((rows[:, :, None] & columns[:, None, :])[:, None], 0)
 
 
+def shrink(images: torch.Tensor, side: int) -> torch.Tensor:
+    """Return images of ``side`` pixels a side, averaged over the pixels between; the same ones at their own size."""
+    if images.shape[2:] == (side, side):
+        return images
+    small = torch.nn.functional.interpolate(images, (side, side), mode="bilinear", antialias=True)
+    return keep_format(small, images)
+
+
 def augment(
     images: torch.Tensor,
     generator: torch.Generator,

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
-from evo_nas.data.augment import augment, normalise
+from evo_nas.data.augment import augment, normalise, shrink
 from evo_nas.data.policies import Policies
 from evo_nas.phenotypes.tensors import load_tensors
 from evo_nas.training.cuda_graphs import GraphedLoss
@@ -96,7 +96,8 @@ class Training:
     method ``set_drop_path``, which gets a fraction in [0, 1] before each step.
 
     What is random comes from the generator, and from torch's default one of the device. ``graphs`` computes each step
-    as a CUDA graph, on a GPU, where the recipe allows it: no batch is cut into parts, and what is dropped stays alike.
+    as a CUDA graph, on a GPU, where the recipe allows it: no batch is cut into parts, and neither what is dropped nor
+    the size of images changes.
     ``optimizer`` makes another optimizer than the recipe's. ``ranks`` is the place of this process among those that
     train the same network together; all draw the same batches, and each computes its share of them.
     """
@@ -118,7 +119,8 @@ class Training:
         self._optimizer = optimizer(recipe, network.parameters())
         self._set_progress: Callable[[float], None] = getattr(network, "set_drop_path", lambda progress: None)
         device = next(network.parameters()).device
-        fits = device.type == "cuda" and recipe.accumulate == 1 and recipe.drop_path_keep == 1
+        stays_alike = recipe.accumulate == 1 and recipe.drop_path_keep == 1 and not recipe.smallest_image
+        fits = device.type == "cuda" and stays_alike
         self._graph = GraphedLoss(self._loss, network) if graphs and fits else None
         self._average = (
             AveragedModel(network, multi_avg_fn=_moving_average(recipe.ema_decay)) if recipe.ema_decay else None
@@ -146,10 +148,12 @@ class Training:
                 self._ranks.seed_epoch(self.generator.initial_seed(), self.done)
             losses = []
             batches = train.draw_batches(batch_size, recipe, self.generator)
-            for step, batch in enumerate(batches, start=self.done * steps):
+            for step, (images, targets) in enumerate(batches, start=self.done * steps):
                 progress = step / (recipe.epochs * steps)
                 self._set_progress(progress)
-                losses.append(self._step(batch, recipe.learning_rate_at(step, recipe.epochs * steps)))
+                if recipe.smallest_image:
+                    images = shrink(images, recipe.side_at(progress, images.shape[-1]))
+                losses.append(self._step((images, targets), recipe.learning_rate_at(step, recipe.epochs * steps)))
             synchronize(device)
             middle = time.perf_counter()
             measures = {} if validation is None else measure(self.task, self.measured, validation)

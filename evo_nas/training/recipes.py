@@ -17,11 +17,17 @@ OPTIMIZERS: Final = ("sgd", "adamw")
 """SGD with momentum, whose weight decay is part of the gradient; or AdamW, which decays the weights themselves."""
 
 
+_GROWTH: Final = 4
+"""Pixels a side by which small images grow at a time: after two reductions each is a pixel of the last maps."""
+
+_GROWN_AT: Final = 0.7
+"""Fraction of all steps after which images have their full size."""
+
 RANGES: Final = {
     **dict.fromkeys(("epochs", "accumulate"), "[1, inf)"),
     "batch_size": "[2, inf)",
     **dict.fromkeys(("learning_rate", "weight_decay", "gradient_norm", "auxiliary_weight"), "[0, inf)"),
-    **dict.fromkeys(("padding", "cutout", "warmup"), "[0, inf)"),
+    **dict.fromkeys(("padding", "cutout", "warmup", "smallest_image"), "[0, inf)"),
     **dict.fromkeys(("momentum", "label_smoothing", "ema_decay", "dropout", "scale"), "[0, 1)"),
     "drop_path_keep": "(0, 1]",
 }
@@ -38,6 +44,8 @@ class Recipe:
     ``gradient_norm`` is what the norm of the gradient is clipped to, 0 for no clipping. ``padding`` is how many pixels
     a random crop may shift, ``cutout`` the side of the square that is cut out, both 0 for none; images with boxes have
     neither. ``scale`` is by which share images with boxes are enlarged or shrunken at most, 0 for none.
+    ``smallest_image`` is the side in pixels to which images are brought at the beginning, see :meth:`side_at`; 0 for
+    full size always.
 
     ``auxiliary_weight`` is the weight of the auxiliary classifier's loss, 0 for none; ``label_smoothing`` the share of
     the target that is spread over all classes; ``class_weights`` how much each class counts in the loss: ``none`` for
@@ -75,6 +83,7 @@ class Recipe:
     scale: float = 0.0
     class_weights: str = NONE
     policy: str = NONE
+    smallest_image: int = 0
 
     def __post_init__(self) -> None:
         check_ranges(self, **RANGES)
@@ -84,6 +93,8 @@ class Recipe:
             )
         if self.augmentation not in AUGMENTATIONS:
             raise ValueError(f"augmentation must be one of {', '.join(AUGMENTATIONS)}, not {self.augmentation!r}")
+        if self.smallest_image and self.auxiliary_weight:
+            raise ValueError("smallest_image goes without auxiliary_weight: that classifier takes one size of images")
         read_weights(self.class_weights)
         Policies.read(self.policy)
         if self.optimizer not in OPTIMIZERS:
@@ -93,6 +104,17 @@ class Recipe:
         """Return the learning rate of a step, counted from 0, of so many."""
         rise = min(1.0, (step + 1) / self.warmup) if self.warmup else 1.0
         return rise * self.learning_rate * (1 + math.cos(math.pi * (step / steps))) / 2
+
+    def side_at(self, progress: float, image: int) -> int:
+        """Return the side in pixels to which images of ``image`` pixels a side are brought, at a fraction of all steps.
+
+        It grows in equal steps of 4 pixels, from ``smallest_image`` to the full size at 70 % of the training: small
+        images are cheap, and regularise (progressive learning, Tan and Le 2021, section 4).
+        """
+        if not 0 < self.smallest_image < image:
+            return image
+        sizes = math.ceil((image - self.smallest_image) / _GROWTH)
+        return min(image, self.smallest_image + _GROWTH * int(progress / _GROWN_AT * sizes))
 
     def network_options(self, image: int) -> dict[str, Any]:
         """Return what the network must know of its training, at ``image`` pixels a side."""

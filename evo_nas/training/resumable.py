@@ -32,7 +32,7 @@ from evo_nas.system.atomic import make_folder, write_whole
 from evo_nas.system.links import refuse_links
 from evo_nas.system.terminal import gigabytes
 from evo_nas.system.text import read_text
-from evo_nas.training.class_weights import NONE, weigh_classes
+from evo_nas.training.class_weights import weigh_classes
 from evo_nas.training.images import TrainingImages
 from evo_nas.training.train_task import VERSION, TrainPlacement, TrainTask
 from genotypes.genotype import GenotypeError, shorten
@@ -257,10 +257,6 @@ def _goal_of(task: TrainTask, images: TrainingImages) -> Task:
     if isinstance(task.blueprint, DetectorBlueprint):
         from evo_nas.training.detection import Detection
 
-        if task.recipe.class_weights != NONE:
-            raise UsageError("class_weights are for classifiers: a detector has the focal loss; leave them out")
-        if task.recipe.policy != NONE:
-            raise UsageError("policies are for classifiers: they would move objects out of their boxes; leave them out")
         return Detection()
     from evo_nas.training.classification import Classification
 

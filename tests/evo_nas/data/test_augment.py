@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from evo_nas.data.augment import augment, cutout, normalise, random_crop, random_flip
+from evo_nas.data.augment import augment, cutout, normalise, random_crop, random_flip, shrink
 
 FORMATS = [torch.contiguous_format, torch.channels_last]
 
@@ -103,6 +103,16 @@ def test_augment_crops_by_an_eighth_flips_and_cuts_out() -> None:
     expected = cutout(random_flip(random_crop(images, 4, draws), draws), 16, draws)
     assert (augment(images, generator(), cutout_length=16) == expected).all()
     assert (augment(images, generator(), padding=0, flip=False) == images).all()
+
+
+def test_shrunken_images_keep_their_mean_and_format() -> None:
+    images = batch(torch.channels_last, size=32)
+    small = shrink(images, 16)
+    assert small.shape == (*images.shape[:2], 16, 16)
+    assert small.is_contiguous(memory_format=torch.channels_last)
+    flat = torch.full((1, 3, 32, 32), 0.25)
+    torch.testing.assert_close(shrink(flat, 20), torch.full((1, 3, 20, 20), 0.25))
+    assert shrink(flat, 32) is flat
 
 
 def test_same_seed_gives_the_same_batch() -> None:

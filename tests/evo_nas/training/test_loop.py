@@ -96,6 +96,33 @@ def test_the_learning_rate_follows_one_period_of_a_cosine(monkeypatch: pytest.Mo
     assert rates == pytest.approx([0.05 * (1 + math.cos(math.pi * i / 10)) for i in range(10)])
 
 
+def test_images_grow_to_their_full_size() -> None:
+    recipe = replace(RECIPE, epochs=10, smallest_image=20)
+    sides = [recipe.side_at(step / 100, 32) for step in range(101)]
+    assert sides == [20] * 24 + [24] * 23 + [28] * 23 + [32] * 31  # at thirds of 70 steps
+    assert {recipe.side_at(step / 100, 18) for step in range(101)} == {18}  # smaller ones are never enlarged
+    assert recipe.side_at(0.69, 30) == 28
+    assert recipe.side_at(0.7, 30) == 30
+    assert {RECIPE.side_at(step / 100, 32) for step in range(101)} == {32}
+
+
+def test_the_network_gets_small_images_at_first_and_is_measured_on_whole_ones() -> None:
+    seen: list[tuple[bool, tuple[int, ...]]] = []
+    network = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 10))
+    network.register_forward_pre_hook(lambda module, args: seen.append((module.training, tuple(args[0].shape))))
+    pictures = torch.randint(0, 256, (8, 3, 16, 16), dtype=torch.uint8)
+    data = Examples(pictures, torch.arange(8), (0.5,) * 3, (0.5,) * 3)
+    recipe = replace(RECIPE, smallest_image=8)
+    list(Training(network, Classification.of(recipe), recipe, generator()).epochs(data, data))
+    assert [shape[2:] for training, shape in seen if training] == [(8, 8), (8, 8), (12, 12), (16, 16)]
+    assert {shape[2:] for training, shape in seen if not training} == {(16, 16)}
+
+
+def test_small_images_are_refused_beside_an_auxiliary_classifier() -> None:
+    with pytest.raises(ValueError, match="smallest_image goes without auxiliary_weight"):
+        replace(RECIPE, smallest_image=16, auxiliary_weight=0.4)
+
+
 def test_a_loss_that_is_no_number_stops_before_the_step() -> None:
     network = Scripted()
     with torch.no_grad():

@@ -162,5 +162,12 @@ def test_detectors_take_none(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     size = ["--set", "backbone=thin", "--image-size", "64", "--train-images", "8", "--validation-images", "8"]
-    assert main(["train", "--neck", "fpn", "--dataset", "plates", *size, "--policy", "mixup"]) == 2
-    assert "policies are for classifiers" in capsys.readouterr().err
+    command = ["train", "--neck", "fpn", "--dataset", "plates", *size]
+    for setting, reason in (
+        ("policy=mixup", "policies are for classifiers"),
+        ("class_weights=balanced", "class_weights are for classifiers"),
+        ("smallest_image=32", "smallest_image is for classifiers"),
+    ):
+        assert main([*command, "--set", setting]) == 2
+        assert reason in capsys.readouterr().err
+    assert not (tmp_path / "runs").exists()
