@@ -48,7 +48,7 @@ notebooks: $(DEVELOPER_READY) ## execute docs/notebooks and keep them with their
 	$(PIP) 'jupytext>=1.16' 'nbclient>=0.10' 'ipykernel>=6.29'
 	$(BIN)/python .ci/notebooks.py
 
-wheel: $(DEVELOPER_READY) ## build build/dist, and use the wheel in an environment and a folder of its own (BORROW=--borrow: in seconds)
+wheel: $(DEVELOPER_READY) ## build build/dist, and use the wheel with its kernels in an environment of its own (BORROW=--borrow: in seconds)
 	$(PIP) 'build>=1.2'
 	$(BIN)/python .ci/wheel.py $(BORROW)
 

@@ -1,15 +1,18 @@
-"""Build the source archive and, of that, the wheel; and use the wheel from an environment and a folder of its own.
+"""Build the source archive and, of that, the wheels; and use one from an environment and a folder of its own.
 
     python .ci/wheel.py [-o build/dist] [--borrow]
 
-What a newcomer does is done: a search with two workers, its page and picture, and the Python of the README. With
-``--borrow`` the new environment sees the libraries of this one, instead of installing its own: seconds, not minutes.
+One wheel is for all systems; on Linux and x86-64 another one, which is then used, carries the compiled kernels. What a
+newcomer does is done, as on a machine without a compiler: a search with two workers, its page and picture, and the
+Python of the README. With ``--borrow`` the new environment sees the libraries of this one, instead of installing its
+own: seconds, not minutes.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import platform
 import re
 import subprocess
 import sys
@@ -32,15 +35,18 @@ COMMANDS = (
     ("export", "run", "--format", "json", "-o", "best.json"),
 )
 WHERE = "import evo_nas, pathlib; print(pathlib.Path(evo_nas.__file__).parent / 'py.typed')"
+KERNELS = "from evo_nas.phenotypes.fast.kernels import library, trust; print(library.library('float'), trust.why_not())"
+HAS_KERNELS = sys.platform == "linux" and platform.machine() == "x86_64"
+"""Whether a wheel can carry them here."""
 
 
-def run(*command: str | Path, folder: Path | None = None) -> str:
+def run(*command: str | Path, folder: Path | None = None, **variables: str) -> str:
     """Run a command in a folder, away from the checkout, and return what it prints.
 
     Raises:
         SystemExit: with its last words, if it fails.
     """
-    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"} | variables
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
         raise SystemExit(f"{' '.join(map(str, command))} ended with {done.returncode}:\n{done.stdout}{done.stderr}")
@@ -48,7 +54,7 @@ def run(*command: str | Path, folder: Path | None = None) -> str:
 
 
 def build(output: Path) -> Path:
-    """Build both archives and return the wheel.
+    """Build the archives and return the wheel for this system.
 
     Raises:
         SystemExit: if a file of the project is missing in the source archive.
@@ -57,6 +63,9 @@ def build(output: Path) -> Path:
         old.unlink()
     run(sys.executable, "-m", "build", "--outdir", output, ROOT)
     (archive,), (wheel,) = output.glob("*.tar.gz"), output.glob("*.whl")
+    if HAS_KERNELS:
+        run(sys.executable, "-m", "build", "--wheel", "--outdir", output, ROOT, EVO_NAS_WHEEL="kernels")
+        (wheel,) = output.glob("*manylinux*.whl")
     with tarfile.open(archive) as packed:
         there = {name.partition("/")[2] for name in packed.getnames()}
     tracked = run("git", "-C", ROOT, "ls-files").splitlines() if (ROOT / ".git").exists() else []
@@ -79,19 +88,23 @@ def install(wheel: Path, folder: Path, *, borrow: bool) -> Path:
 
 
 def use(python: Path, folder: Path) -> None:
-    """Do what a newcomer does.
+    """Do what a newcomer does who has no compiler.
 
     Raises:
-        SystemExit: at the first command that fails, or if it is not the wheel that is used.
+        SystemExit: at the first command that fails, or if it is not the wheel that is used, or kernels are missing.
     """
+    bare = {"CC": "no-compiler", "XDG_CACHE_HOME": str(folder / "cache")}
     marker = Path(run(python, "-c", WHERE, folder=folder).strip())
     if not (marker.is_file() and marker.is_relative_to(python.parents[1])):
         raise SystemExit(f"{marker} is not a file of the environment {python.parents[1]}")
+    found = run(python, "-c", KERNELS, folder=folder, **bare)
+    if HAS_KERNELS and not (str(python.parents[1]) in found and found.endswith(" None\n")):
+        raise SystemExit(f"the kernels of the wheel are not used: {found}")
     for words in COMMANDS:
         print("evo_nas", *words[:2], flush=True)
-        run(python.with_name("evo_nas"), *words, folder=folder)
+        run(python.with_name("evo_nas"), *words, folder=folder, **bare)
     (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text("utf-8"), flags=re.DOTALL)
-    print(run(python, "-c", code, folder=folder))
+    print(run(python, "-c", code, folder=folder, **bare))
 
 
 def main() -> None:

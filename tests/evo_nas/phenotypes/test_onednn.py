@@ -257,6 +257,23 @@ def test_what_is_at_fault_is_not_used_and_said_in_one_line(
 
 
 @pytest.mark.usefixtures("fresh")
+def test_a_machine_without_a_compiler_is_told_how_to_have_kernels(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("CC", "no-such-compiler")
+    warn_of_faults(torch.device("cpu"))
+    assert caplog.messages == [
+        "warning: trainings go without the compiled kernels, and take longer: there is no C compiler no-such-compiler; "
+        "install one, or name it by the environment variable CC, or install evo_nas from a wheel that carries them"
+    ]
+    monkeypatch.setenv(library.SWITCH, "off")
+    for kept in (trust.why_not, library.library):
+        kept.cache_clear()
+    warn_of_faults(torch.device("cpu"))
+    assert len(caplog.messages) == 1
+
+
+@pytest.mark.usefixtures("fresh")
 def test_a_machine_on_which_the_check_cannot_run_goes_the_safe_way(monkeypatch: pytest.MonkeyPatch) -> None:
     def full() -> int:
         raise OSError(11, "Resource temporarily unavailable")

@@ -2,8 +2,9 @@
  * for one thread: depthwise convolution, max pooling, batch norm, and the unit of which nearly all operations are made,
  * a pointwise convolution, after a depthwise one perhaps, and the batch norm behind it.
  *
- * Compiled by library.py for the machine that it runs on, once for each REAL: float or double. Maps are (n, h, w, c),
- * dense. Each function gives 0, or 1 if there is no memory or a window has more than LARGEST pixels.
+ * Compiled by library.py for the machine that it runs on, or for a wheel by its build, once for each REAL: float or
+ * double. Maps are (n, h, w, c), dense. Each function gives 0, or 1 if there is no memory or a window has more than
+ * LARGEST pixels.
  *
  * NaN must come through, because a training is ended by it: relu(NaN) is NaN, and NaN wins every maximum.
  */

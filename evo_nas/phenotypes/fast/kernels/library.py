@@ -1,7 +1,7 @@
-"""The kernels as a shared library: compiled on the machine that uses it, and kept for the next process.
+"""The kernels as a shared library: that of a wheel, or one compiled on the machine that uses it, and kept.
 
-Needs a C compiler, ``cc`` or what the environment variable ``CC`` names. Where there is none, or anything else goes
-wrong, there are no kernels and torch's own operations do the work: the numbers are the same up to rounding.
+To compile needs a C compiler, ``cc`` or what the environment variable ``CC`` names. Where there is none, or anything
+else goes wrong, there are no kernels and torch's own operations do the work: the numbers are the same up to rounding.
 ``EVO_NAS_KERNELS=off`` says so on purpose.
 """
 
@@ -20,6 +20,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final
 
+from evo_nas.phenotypes.fast.kernels.builds import FLAGS, complete_command, find_built, list_sources
 from evo_nas.system.atomic import sync
 from evo_nas.system.cache import spare_cache, writable_cache
 
@@ -29,8 +30,6 @@ _OFF: Final = ("off", "0", "no", "false")
 LARGEST_WINDOW: Final = 256
 """Pixels of the largest window for which there is a kernel, ``LARGEST`` in the C source."""
 
-_SOURCES: Final = Path(__file__).parent
-_FLAGS: Final = ("-O3", "-std=gnu11", "-shared", "-fPIC", "-fno-math-errno")
 _NATIVE: Final = ("-march=native", "-mcpu=native", "")
 """Flags that ask a compiler for all that this processor has; some know the one, some the other, some neither."""
 _SECONDS: Final = 60
@@ -69,19 +68,21 @@ _ARGUMENTS: Final = {
 }
 
 
-def is_switch_readable() -> bool:
-    """Return whether the environment variable :data:`SWITCH` says on or off, or nothing."""
-    return os.environ.get(SWITCH, "").lower() in (*_ON, *_OFF)
+def is_switched_off() -> bool:
+    """Return whether the environment variable :data:`SWITCH` says that kernels are not wanted."""
+    return os.environ.get(SWITCH, "").lower() in _OFF
 
 
 @cache
 def library(real: str) -> ctypes.CDLL | str:
     """Load the kernels for numbers of the C type ``float`` or ``double``, or say in one line why there are none."""
-    word = os.environ.get(SWITCH, "")
-    if word.lower() in _OFF:
+    if is_switched_off():
         return f"switched off by {SWITCH}"
-    if not is_switch_readable():
+    if (word := os.environ.get(SWITCH, "")).lower() not in _ON:
         return f"{SWITCH} is {word!r}: write on or off"
+    if (built := find_built(real)) is not None:
+        with suppress(OSError, AttributeError):  # damaged, or for another system: a compiler may help
+            return _declare(ctypes.CDLL(str(built)))
     try:
         path = _compile(real)
         try:
@@ -90,7 +91,10 @@ def library(real: str) -> ctypes.CDLL | str:
             path.unlink()
             return _declare(ctypes.CDLL(str(_compile(real))))
     except FileNotFoundError as error:
-        return f"there is no C compiler {error.filename}; install one, or name it by the environment variable CC"
+        return (
+            f"there is no C compiler {error.filename}; install one, or name it by the environment variable CC, or "
+            "install evo_nas from a wheel that carries them"
+        )
     except subprocess.CalledProcessError as error:
         said = [line.strip() for line in error.stderr.decode(errors="replace").splitlines()]
         what = next((line for line in said if "error" in line), f"exit code {error.returncode}")
@@ -109,7 +113,7 @@ def _declare(kernels: ctypes.CDLL) -> ctypes.CDLL:
 def _compile(real: str) -> Path:
     """Find the library that this compiler has made for this processor before, or have it made."""
     command, macros = _compiler()
-    sources = [path.read_bytes() for path in sorted(_SOURCES.glob("*.[ch]"))]
+    sources = [path.read_bytes() for path in list_sources()]
     key = hashlib.sha256(b"\0".join((*sources, macros, repr(command).encode()))).hexdigest()
     name = f"kernels-{key[:16]}-{real}"
     for directory in _directories():
@@ -119,7 +123,7 @@ def _compile(real: str) -> Path:
             path.unlink()  # a damaged one may load, and crash
         with suppress(PermissionError, FileExistsError, NotADirectoryError), TemporaryDirectory(dir=directory) as made:
             fresh = Path(made, f"{name}.so")
-            _run([*command, f"-DREAL={real}", str(_SOURCES / "kernels.c"), "-lm", "-o", str(fresh)])
+            _run(complete_command(command, real, fresh))
             sync(fresh)
             path = directory / _name_by_content(name, fresh)
             fresh.replace(path)  # at once: another process may be about to load it
@@ -139,7 +143,7 @@ def _compiler() -> tuple[list[str], bytes]:
     """
     compiler = shlex.split(os.environ.get("CC") or "cc")
     for native in _NATIVE:
-        command = [*compiler, *_FLAGS, *filter(None, [native])]
+        command = [*compiler, *FLAGS, *filter(None, [native])]
         try:
             return command, _run([*command, "-dM", "-E", "-x", "c", os.devnull])
         except subprocess.CalledProcessError:

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from evo_nas.phenotypes.fast.kernels import functions
-from evo_nas.phenotypes.fast.kernels.library import is_switch_readable, library
+from evo_nas.phenotypes.fast.kernels.library import is_switched_off, library
 from evo_nas.phenotypes.self_check import find_fault
 
 _TOLERANCE: Final = {torch.float32: 1e-3, torch.float64: 1e-9}
@@ -36,9 +36,8 @@ def why_not(dtype: torch.dtype = torch.float32) -> str | None:
 
 
 def fault() -> str | None:
-    """Return why there are no kernels where that is a fault; ``None`` if there is no compiler, or nobody wants them."""
-    is_wanted = not isinstance(library(functions.REALS[torch.float32]), str) or not is_switch_readable()
-    return why_not() if is_wanted else None
+    """Return why there are no kernels; ``None`` if there are, or nobody wants them."""
+    return None if is_switched_off() else why_not()
 
 
 def _find_wrong_number(dtype: torch.dtype) -> str | None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ctypes
+import platform
 import re
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from itertools import product
 from pathlib import Path
@@ -13,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from evo_nas.phenotypes.fast.kernels import library, trust
+from evo_nas.phenotypes.fast.kernels import builds, library, trust
 from evo_nas.phenotypes.fast.kernels.functions import (
     Window,
     batch_norm,
@@ -228,7 +230,7 @@ def test_they_are_compiled_once_and_kept(fresh: Path, monkeypatch: pytest.Monkey
     library.library.cache_clear()
     assert isinstance(library.library("float"), ctypes.CDLL)
     assert kept.stat().st_mtime_ns == written
-    monkeypatch.setattr(library, "_FLAGS", (*library._FLAGS, "-DANOTHER"))
+    monkeypatch.setattr(library, "FLAGS", (*library.FLAGS, "-DANOTHER"))
     library.library.cache_clear()
     assert isinstance(library.library("float"), ctypes.CDLL)
     assert len(list(fresh.iterdir())) == 2
@@ -273,6 +275,51 @@ def test_without_them_it_says_why(name: str, value: str, reason: str, monkeypatc
     assert not trust.are_there(torch.zeros(1))
 
 
+@pytest.fixture
+def installed(fresh: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return the folder of a wheel's libraries, that of the poorer instruction set for float, where no compiler is."""
+    assert isinstance(library.library("float"), ctypes.CDLL)
+    (made,) = fresh.iterdir()
+    (folder := tmp_path / "installed" / "built").mkdir(parents=True)
+    made.rename(folder / "kernels-x86-64-v3-float.so")
+    monkeypatch.setattr(builds, "SOURCES", folder.parent)
+    monkeypatch.setenv("CC", "no-such-compiler")
+    library.library.cache_clear()
+    return folder
+
+
+def test_those_of_a_wheel_need_no_compiler(installed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(builds, "_processor_flags", lambda: builds.LEVELS["x86-64-v3"])
+    found = library.library("float")
+    assert isinstance(found, ctypes.CDLL)
+    assert found._name == str(installed / "kernels-x86-64-v3-float.so")
+    assert trust.why_not() is None
+    assert "there is no C compiler" in str(library.library("double"))
+
+
+def test_the_processor_chooses_among_those_of_a_wheel(installed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    poorer, better = (installed / f"kernels-{level}-float.so" for level in ("x86-64-v3", "x86-64-v4"))
+    better.touch()
+    for flags, chosen in (
+        (builds.LEVELS["x86-64-v4"], better),
+        (builds.LEVELS["x86-64-v4"] - {"avx512vl"}, poorer),
+        (builds.LEVELS["x86-64-v3"] - {"fma"}, None),
+    ):
+        monkeypatch.setattr(builds, "_processor_flags", lambda flags=flags: flags)
+        assert builds.find_built("float") == chosen
+
+
+def test_a_damaged_one_of_a_wheel_is_compiled(installed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(builds, "_processor_flags", lambda: builds.LEVELS["x86-64-v3"])
+    (installed / "kernels-x86-64-v3-float.so").write_bytes(b"\x7fELF")
+    assert "there is no C compiler" in str(library.library("float"))
+
+
+def test_the_flags_of_this_processor_are_read() -> None:
+    has_flags = sys.platform == "linux" and platform.machine() == "x86_64"
+    assert bool(builds._processor_flags()) is has_flags
+
+
 @pytest.mark.usefixtures("fresh")
 def test_a_compiler_that_does_not_know_the_processor_by_itself_is_good_enough(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -288,7 +335,7 @@ def test_a_compiler_that_does_not_know_the_processor_by_itself_is_good_enough(
 
 @pytest.mark.usefixtures("fresh")
 def test_what_computes_something_else_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(library, "_FLAGS", (*library._FLAGS, "-D__builtin_sqrt="))
+    monkeypatch.setattr(library, "FLAGS", (*library.FLAGS, "-D__builtin_sqrt="))
     assert trust.why_not() == "the kernels, as they were compiled here, do not compute what torch computes"
     assert not trust.are_there(torch.zeros(1))
 
