@@ -43,7 +43,7 @@ class KernelsHook(BuildHookInterface):
         glibc = _OLDEST
         for level in builds["LEVELS"]:
             for real in builds["REALS"]:
-                name = builds["name_built"](level, real)
+                name = builds["name_library"](level, real)
                 library = Path(self._folder.name, Path(name).name)
                 compiler = [*shlex.split(os.environ.get("CC") or "cc"), *builds["FLAGS"], f"-march={level}"]
                 subprocess.run(builds["complete_command"](compiler, real, library), check=True)

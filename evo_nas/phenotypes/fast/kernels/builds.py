@@ -1,4 +1,4 @@
-"""How kernels are compiled, and those that a wheel carries: for two instruction sets, of which the processor chooses.
+"""The building of kernels, and those that a wheel carries: for two instruction sets, of which the processor chooses.
 
 It imports nothing but the standard library, for it is run when a wheel is built, too (``.ci/kernels_hook.py``).
 """
@@ -38,15 +38,15 @@ def complete_command(compiler: Sequence[str], real: str, output: Path) -> list[s
     return [*compiler, f"-DREAL={real}", str(SOURCES / "kernels.c"), "-lm", "-o", str(output)]
 
 
-def name_built(level: str, real: str) -> str:
+def name_library(level: str, real: str) -> str:
     """Return the path, below the package, of the library that a wheel carries for an instruction set and a type."""
     return f"built/kernels-{level}-{real}.so"
 
 
-def find_built(real: str) -> Path | None:
+def find_installed(real: str) -> Path | None:
     """Return the library that was installed for this processor; ``None`` if the package was not built with any."""
     for level, needed in LEVELS.items():
-        if (path := SOURCES / name_built(level, real)).is_file() and needed <= _processor_flags():
+        if (path := SOURCES / name_library(level, real)).is_file() and needed <= _processor_flags():
             return path
     return None
 
