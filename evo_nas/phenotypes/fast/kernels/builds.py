@@ -43,7 +43,7 @@ def name_library(level: str, real: str) -> str:
     return f"built/kernels-{level}-{real}.so"
 
 
-def find_installed(real: str) -> Path | None:
+def find_library(real: str) -> Path | None:
     """Return the library that was installed for this processor; ``None`` if the package was not built with any."""
     for level, needed in LEVELS.items():
         if (path := SOURCES / name_library(level, real)).is_file() and needed <= _processor_flags():

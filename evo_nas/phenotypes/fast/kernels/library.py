@@ -20,7 +20,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final
 
-from evo_nas.phenotypes.fast.kernels.builds import FLAGS, complete_command, find_installed, list_sources
+from evo_nas.phenotypes.fast.kernels.builds import FLAGS, complete_command, find_library, list_sources
 from evo_nas.system.atomic import sync
 from evo_nas.system.cache import spare_cache, writable_cache
 
@@ -80,7 +80,7 @@ def library(real: str) -> ctypes.CDLL | str:
         return f"switched off by {SWITCH}"
     if (word := os.environ.get(SWITCH, "")).lower() not in _ON:
         return f"{SWITCH} is {word!r}: write on or off"
-    if (built := find_installed(real)) is not None:
+    if (built := find_library(real)) is not None:
         with suppress(OSError, AttributeError):  # damaged, or for another system: a compiler may help
             return _declare(ctypes.CDLL(str(built)))
     try:

@@ -306,7 +306,7 @@ def test_the_processor_chooses_among_those_of_a_wheel(installed: Path, monkeypat
         (builds.LEVELS["x86-64-v3"] - {"fma"}, None),
     ):
         monkeypatch.setattr(builds, "_processor_flags", lambda flags=flags: flags)
-        assert builds.find_installed("float") == chosen
+        assert builds.find_library("float") == chosen
 
 
 def test_a_damaged_one_of_a_wheel_is_compiled(installed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
