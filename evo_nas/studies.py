@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from evo_nas.config import OPTION_TABLES, RunConfig, Tables, differences, read_setting
 from evo_nas.errors import EvoNasError, RunFolderError, UsageError, calling
+from evo_nas.evaluators.catalogue import EVALUATORS
 from evo_nas.loop.listener import Listener
 from evo_nas.run.knowledge import gather_knowledge
 from evo_nas.run.parts import Parts, build, fill_options, load_config, read_stored_config
@@ -33,7 +34,8 @@ from evo_nas.system.atomic import make_folder, write_whole
 from evo_nas.system.links import refuse_links
 from genotypes.individual import Evaluation, Individual
 from genotypes.population import Population
-from genotypes.registry import options_of
+from genotypes.registry import default_options, options_of
+from strategies.catalogue import STRATEGIES
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -394,13 +396,17 @@ def _merge(old: Mapping[str, Any], new: dict[str, Any], path: Path) -> dict[str,
     """
     # A study of an earlier version lacks the settings that have come since; their defaults are what it had.
     defaults = {name: value for name, value in _plain(RunConfig())["run"].items() if name in new["run"]}
-    past = {**old, "run": defaults | old["run"]}
-    shared = {name: (past[name], new[name]) for name in ("run", "space", "evaluator")}
+    evaluator = EVALUATORS.find(new["run"]["evaluator"])
+    past = {"run": defaults | old["run"], "space": old["space"], "evaluator": _complete(old["evaluator"], evaluator)}
+    shared = {name: (past[name], new[name]) for name in past}
     changed = list(differences({n: a for n, (a, _) in shared.items()}, {n: b for n, (_, b) in shared.items()}, shared))
     before = {entry["label"]: entry for entry in old["strategies"]}
     for entry in new["strategies"]:
         if (known := before.setdefault(entry["label"], entry)) is not entry:
-            tables = ({"strategy": known["options"]}, {"strategy": entry["options"]})
+            tables = (
+                {"strategy": _complete(known["options"], STRATEGIES.find(known["name"]))},
+                {"strategy": entry["options"]},
+            )
             changed += [f"of {entry['label']} {line}" for line in differences(*tables, ("strategy",))]
     if not changed and old["optimum"] != new["optimum"]:
         changed = [f"the best possible fitness from {old['optimum']} to {new['optimum']}, so its data is another"]
@@ -410,3 +416,9 @@ def _merge(old: Mapping[str, Any], new: dict[str, Any], path: Path) -> dict[str,
             "name another folder with --study-dir"
         )
     return {**new, "strategies": list(before.values())}
+
+
+def _complete(options: Mapping[str, Any], kind: type) -> dict[str, Any]:
+    """Add the defaults of what an earlier version of a part had no option for."""
+    absent = {name: value for name, value in default_options(kind).items() if name not in options}
+    return {**_plain(RunConfig(evaluator=absent)).get("evaluator", {}), **options}

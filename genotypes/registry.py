@@ -107,6 +107,13 @@ def option_types(kind: type) -> dict[str, Any]:
     return {field.name: types_[field.name] for field in dataclasses.fields(kind) if field.init}
 
 
+def default_options(kind: type) -> dict[str, Any]:
+    """Return the options of a dataclass that need not be given: name -> what they are then."""
+    if not dataclasses.is_dataclass(kind):
+        return {}
+    return {field.name: field.default for field in dataclasses.fields(kind) if field.default is not dataclasses.MISSING}
+
+
 def options_of(instance: object) -> dict[str, Any]:
     """Return the options that an instance was built with, defaults included: name -> value."""
     return {name: getattr(instance, name) for name in option_types(type(instance))}

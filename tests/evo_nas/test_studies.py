@@ -302,10 +302,17 @@ def test_a_study_of_a_version_without_a_setting_had_its_default(capsys: Any) -> 
     record = json.loads(Path("study/study.json").read_text())
     for name in ("fidelity", "fidelity_eta"):
         del record["run"][name]
+    del record["strategies"][0]["options"]["aging"]
+    del record["evaluator"]["noise"]
     Path("study/study.json").write_text(json.dumps(record))
     capsys.readouterr()
-    assert main([*first, "--fidelity-eta", "4"]) == 2
-    assert "cannot change run.fidelity_eta from 3 to 4;" in capsys.readouterr().err
+    for flags, change in (
+        (("--fidelity-eta", "4"), "run.fidelity_eta from 3 to 4"),
+        (("--set", "strategy.aging=false"), "of evolution strategy.aging from True to False"),
+        (("--set", "evaluator.noise=0.1"), "evaluator.noise from 0.01 to 0.1"),
+    ):
+        assert main([*first, *flags]) == 2
+        assert f"cannot change {change};" in capsys.readouterr().err
     assert main(first) == 0
 
 
