@@ -116,6 +116,7 @@ def build(config: RunConfig) -> Parts:
         name = config.run.space
         # A spelling alone imports no code; a plug-in is named by whoever runs the search.
         space = SPACES.build(name, config.space) if ":" in name else build_space(name, config.space)
+        _refuse_front(config)
         given = STRATEGIES.build(config.run.strategy, config.strategy)
         evaluator = _build_evaluator(config, given)
         with calling(evaluator, "complete", ValueError):
@@ -249,6 +250,20 @@ def teach(parts: Parts, donors: Sequence[Donor]) -> Parts:
     except ValueError as error:
         raise UsageError(f"--warm-start: {error}; those that can are {', '.join(TAUGHT)}") from error
     return replace(parts, donors=tuple(donors))
+
+
+def _refuse_front(config: RunConfig) -> None:
+    """Raise if a front of fitness and costs is wanted of a strategy that searches none.
+
+    Raises:
+        UsageError: naming those that do.
+    """
+    if "objective" in config.strategy and "objective" not in option_types(STRATEGIES.find(config.run.strategy)):
+        able = [name for name in STRATEGIES if "objective" in option_types(STRATEGIES.find(name))]
+        raise UsageError(
+            f"the strategy {config.run.strategy} searches no front of fitness and costs (--cost, --objective), which "
+            f"{', '.join(able)} can: add --strategy {able[0]}"
+        )
 
 
 def _refuse_missing_metrics(strategy: SearchStrategy, evaluator: Evaluator) -> None:

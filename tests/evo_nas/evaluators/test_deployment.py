@@ -135,3 +135,10 @@ def test_a_cost_that_is_none_is_one_line(capsys: pytest.CaptureFixture[str]) -> 
     assert "name at least one cost" in capsys.readouterr().err
     assert main(["run", "--strategy", "evolution", "--evaluator", "toy", "--cost", "ort-latency"]) == 2
     assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_a_strategy_that_searches_no_front_is_told_who_does(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["run", "--strategy", "guided", "--evaluator", "toy", "--cost", "parameters"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "the strategy guided searches no front" in line
+    assert line.endswith("add --strategy evolution")
