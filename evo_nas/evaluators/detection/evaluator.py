@@ -162,6 +162,7 @@ class DetectionEvaluator(TrainingEvaluator):
         except UsageError as error:
             raise ValueError(str(error)) from error
         self._classes = BOX_SETS[self.dataset or ""].classes or 10
+        self._counts = self.integer("train_images"), self.integer("validation_images")
         self.settle_rule(self.integer("epochs"))
 
     @property
@@ -183,6 +184,7 @@ class DetectionEvaluator(TrainingEvaluator):
         images = self._images()
         self._classes = len(images.classes)
         train, validation = len(self._rows(images)[0]), images.val.subset(self._rows(images)[1])
+        self._counts = train, len(validation)
         if "batch_size" not in self._given:
             self.batch_size = max(2, min(self.integer("batch_size"), train))
         if self.integer("batch_size") > train:
@@ -254,6 +256,23 @@ class DetectionEvaluator(TrainingEvaluator):
         told: dict[str, Any] = {"classes": images.classes, "mean": images.mean, "std": images.std, **sizes}
         blueprint = DetectorBlueprint(neck=neck, backbone=backbone, image=self.integer("canvas"), **told)
         save_network(path, blueprint, network.state_dict(), genotype=str(job.genotype))
+
+    def memory(self) -> int | None:
+        """Estimate what a worker takes from a few random candidates; ``None`` on a GPU, where nobody has measured it.
+
+        Before ``prepare`` a preset that takes all images counts as one without any.
+        """
+        from evo_nas.evaluators.detection.memory import worker_bytes
+        from evo_nas.evaluators.live_bytes import WEIGHED
+
+        if self.device.type != "cpu":
+            return None
+        import torch
+
+        rng = np.random.default_rng(0)
+        with torch.random.fork_rng([]):
+            detectors = [self._detector(self.space.sample(rng)) for _ in range(WEIGHED)]
+        return worker_bytes(detectors, images=sum(self._counts), batch_size=self.integer("batch_size"))
 
     def expected_seconds(self, genotypes: Sequence[Genotype]) -> float:
         """Time a few steps of these candidates, and multiply."""

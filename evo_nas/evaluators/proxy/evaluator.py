@@ -344,13 +344,14 @@ class ProxyEvaluator(TrainingEvaluator):
 
         Before ``prepare`` a preset's number of images is taken for that of the data.
         """
+        from evo_nas.evaluators.live_bytes import WEIGHED
         from evo_nas.evaluators.proxy.memory import worker_bytes
 
         if self.device.type != "cpu" or kind_of(self.space) is not CellPair:
             return None
         rng = np.random.default_rng(0)
         return worker_bytes(
-            [self.space.decode(self.space.sample(rng)) for _ in range(_WEIGHED)],
+            [self.space.decode(self.space.sample(rng)) for _ in range(WEIGHED)],
             images=sum(self._counts),
             image_size=self.integer("image_size"),
             batch_size=self.integer("batch_size"),
@@ -419,7 +420,3 @@ class _Loaded(OnDevice):
     """With what is known of the images."""
 
     images: ImageSet
-
-
-_WEIGHED = 4
-"""Random candidates by whose largest the memory of a worker is judged."""

@@ -161,6 +161,15 @@ def test_a_batch_beyond_the_images_is_refused(space: SearchSpace, tmp_path: Path
         bind(space, tmp_path, batch_size=17)
 
 
+def test_the_memory_of_a_worker_grows_with_the_batch_and_the_canvas(space: SearchSpace) -> None:
+    def estimate(**options: int) -> int:
+        evaluator = DetectionEvaluator(**{**SMALL, **options})
+        evaluator.bind(space, Placement(device="cpu"))
+        return evaluator.memory() or 0
+
+    assert 100 * 2**20 < estimate(batch_size=2) < estimate(batch_size=8) < estimate(batch_size=8, canvas=128) < 2**30
+
+
 def test_a_missing_extra_is_one_line_before_a_folder_is_made(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
