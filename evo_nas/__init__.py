@@ -15,10 +15,12 @@ Everything that a notebook needs::
 In a loop of one's own, without a run folder: ``evo_nas.AskTell(space, strategy)``.
 """
 
-from __future__ import annotations
+import sys
 
-from evo_nas.system.early import end_in_one_line, is_own_command
+from evo_nas.system.early import OLDEST, end_in_one_line, is_own_command, refuse_old_python
 
+if sys.version_info < OLDEST:
+    refuse_old_python()
 if is_own_command():
     end_in_one_line()
 

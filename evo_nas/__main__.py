@@ -10,7 +10,6 @@ _HOME = str(Path(__file__).resolve().parent.parent)
 sys.path.insert(0, _HOME)
 os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [_HOME, os.environ.get("PYTHONPATH")]))
 
-_OLDEST = (3, 11, 4)
 _NEEDED = {
     *("deap", "jinja2", "joblib", "matplotlib", "networkx", "numpy", "pandas", "PIL", "rich", "safetensors"),
     *("scipy", "sklearn", "threadpoolctl", "torch", "torchvision"),
@@ -20,10 +19,6 @@ _NEEDED = {
 
 def main() -> int:
     """Return the exit code of the command that the command line names."""
-    if sys.version_info < _OLDEST:
-        oldest, ours = (".".join(map(str, version[:3])) for version in (_OLDEST, sys.version_info))
-        print(f"evo_nas: it needs Python {oldest} or newer, and {sys.executable} is {ours}", file=sys.stderr)
-        return 2
     try:
         return _run()
     except ModuleNotFoundError as error:

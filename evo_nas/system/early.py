@@ -1,10 +1,30 @@
-"""The first moments of a command, before anything that takes long is imported."""
+"""The first moments of a command, before anything that takes long is imported.
 
-from __future__ import annotations
+This file and the first lines of ``evo_nas/__init__.py`` are read by Pythons that are too old, back to 3.6, so that they
+are refused in one line: neither holds syntax, nor imports from ``__future__``, that those do not know.
+"""
 
 import _signal as signal  # type: ignore[import-not-found]  # what the module signal imports takes a while
 import os
 import sys
+
+OLDEST = (3, 11, 4)
+"""The oldest Python that evo_nas runs on; pip reads the same from pyproject.toml."""
+
+
+def refuse_old_python() -> None:
+    """Refuse this Python, which is older than ``OLDEST``: a command ends with one line and exit code 2.
+
+    Raises:
+        ImportError: if evo_nas is imported by another program or by a notebook.
+    """
+    oldest, ours = (".".join(map(str, version[:3])) for version in (OLDEST, sys.version_info))
+    words = f"evo_nas: it needs Python {oldest} or newer, and {sys.executable} is {ours}"
+    # The list of the original words, which is_own_command reads, came with Python 3.10.
+    if os.path.basename(sys.argv[0] if sys.argv else "") not in ("-m", "evo_nas"):  # noqa: PTH119
+        raise ImportError(words)
+    sys.stderr.write(words + "\n")
+    sys.exit(2)
 
 
 def is_own_command() -> bool:

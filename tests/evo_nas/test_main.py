@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import subprocess
 import sys
@@ -11,15 +12,37 @@ from pathlib import Path
 import pytest
 
 from evo_nas import __main__ as entry
+from evo_nas.system import early
 
 ROOT = Path(__file__).parents[2]
 
 
-def test_an_old_python_is_named(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr(sys, "version_info", (3, 10, 12, "final", 0))
-    assert entry.main() == 2
-    said = f"evo_nas: it needs Python 3.11.4 or newer, and {sys.executable} is 3.10.12\n"
-    assert capsys.readouterr() == ("", said)
+OLD = """
+import sys
+sys.version_info, sys.argv = (3, 6, 15, "final", 0), [{first!r}]
+del sys.orig_argv  # came with Python 3.10
+import evo_nas
+"""
+"""A program that an old Python runs, as far as this one can play it."""
+
+
+@pytest.mark.parametrize(("first", "code"), [("-m", 2), ("/usr/bin/evo_nas", 2), ("notebook.py", 1)])
+def test_an_old_python_is_named(first: str, code: int) -> None:
+    command = [sys.executable, "-S", "-c", OLD.format(first=first)]
+    done = subprocess.run(command, cwd=ROOT, env={}, capture_output=True, text=True, check=False)
+    said = f"evo_nas: it needs Python 3.11.4 or newer, and {sys.executable} is 3.6.15\n"
+    assert (done.returncode, done.stdout) == (code, "")
+    if code == 2:
+        assert done.stderr == said
+    else:
+        assert done.stderr.endswith(f"ImportError: {said}")
+
+
+@pytest.mark.parametrize("name", ["__init__.py", "system/__init__.py", "system/early.py"])
+def test_an_old_python_can_read_what_refuses_it(name: str) -> None:
+    source = (ROOT / "evo_nas" / name).read_text("utf-8")
+    ast.parse(source, feature_version=(3, 6))
+    assert "from __future__ import" not in source  # annotations came with Python 3.7
 
 
 def test_a_python_without_what_is_needed_is_named() -> None:
@@ -34,4 +57,4 @@ def test_what_is_needed_is_what_the_project_says() -> None:
     names = {re.split(r"[<>=]", text)[0] for text in project["dependencies"]}
     imported = {{"pillow": "PIL", "scikit-learn": "sklearn"}.get(name, name) for name in names}
     assert imported == entry._NEEDED
-    assert project["requires-python"] == ">=" + ".".join(map(str, entry._OLDEST))
+    assert project["requires-python"] == ">=" + ".".join(map(str, early.OLDEST))
