@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Run(EndedRun):
-    """A run that ended: its ``path``, why it ended (``reason``), and what to do about it (``advice``), if anything.
+    """A run that ended: its absolute ``path``, why it ended (``reason``), and what to do about it (``advice``), if anything.
 
     Whatever takes a run folder takes this too. All else is read from the folder when it is asked for, so that it holds
     after :func:`evo_nas.resume` too. Jupyter shows a run as a table of its best trials and a drawing of the best.
@@ -35,8 +35,8 @@ class Run(EndedRun):
 
     @classmethod
     def of(cls, ended: EndedRun) -> Run:
-        """Return what a search ended as, for a Python session."""
-        return cls(ended.path, ended.reason, ended.advice)
+        """Return what a search ended as, for a Python session, which may change its working folder."""
+        return cls(ended.path.absolute(), ended.reason, ended.advice)
 
     @property
     def trials(self) -> pd.DataFrame:

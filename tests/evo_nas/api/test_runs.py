@@ -36,6 +36,14 @@ def test_it_sees_what_a_resume_adds(tmp_path: Path) -> None:
     assert run.trials["trained"].sum() == 5
 
 
+def test_it_is_found_from_another_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    run = evo_nas.search(**TOY, trials=3, run_dir="run")
+    monkeypatch.chdir(tmp_path.parent)
+    assert len(run.trials) >= 3
+    assert evo_nas.resume(run, trials=4).path == run.path == tmp_path / "run"
+
+
 def test_a_run_without_a_success_has_no_best(run: evo_nas.Run, tmp_path: Path) -> None:
     for name in ("run.toml", "env.json"):
         shutil.copy(run.path / name, tmp_path / name)
