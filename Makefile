@@ -49,7 +49,7 @@ notebooks: $(DEVELOPER_READY) ## execute docs/notebooks and keep them with their
 	$(BIN)/python .ci/notebooks.py
 
 wheel: $(DEVELOPER_READY) ## build build/dist, and use the wheel with its kernels in an environment of its own (BORROW=--borrow: in seconds)
-	$(PIP) 'build>=1.2'
+	$(PIP) 'build>=1.2.1'
 	$(BIN)/python .ci/wheel.py $(BORROW)
 
 crash: $(DEVELOPER_READY) ## cut the power at 2,000 moments of searches, trainings and outputs: minutes, needs a C compiler

@@ -46,7 +46,7 @@ COMMANDS: Final = {
     "detect": ("detect", "find objects in images with a trained detector, and draw them"),
     "export": ("export.command", "write cells and networks for other programs"),
     "measure": ("measure", "time an ONNX model here or on another machine, or be its agent"),
-    "data": ("data", "fetch or check an image set"),
+    "data": ("data", "fetch, split or check an image set"),
     "list": ("list", "list what can be chosen"),
 }
 """Name -> module in ``evo_nas.commands``, and help. A module has ``add_arguments``, ``run``, and perhaps ``EPILOG``."""

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Run(EndedRun):
-    """A run that ended: its absolute ``path``, why it ended (``reason``), and what to do about it (``advice``), if anything.
+    """A run that ended: its absolute ``path``, why it ended (``reason``), and what may be done about it (``advice``).
 
     Whatever takes a run folder takes this too. All else is read from the folder when it is asked for, so that it holds
     after :func:`evo_nas.resume` too. Jupyter shows a run as a table of its best trials and a drawing of the best.

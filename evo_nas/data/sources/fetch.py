@@ -101,9 +101,8 @@ def fetch_set(known: DataSet, data_dir: Path | None = None, archive: Path | None
     if archive is not None and not archive.is_file():
         what = "is no file: save it first, and name a folder with --data-dir" if archive.exists() else ""
         raise UsageError(f"{archive} {what}" if what else describe_missing("archive", archive))
-    if os.path.lexists(place) and (place.is_symlink() or not place.is_dir() or any(place.iterdir())):
-        raise _in_the_way(place)
-    with _scratch_in(root) as scratch:
+    refuse_to_overwrite(place)
+    with scratch_in(root) as scratch:
         unpacked = scratch / "unpacked"
         left_out: list[str] = []
         unpacked.mkdir()
@@ -121,14 +120,24 @@ def fetch_set(known: DataSet, data_dir: Path | None = None, archive: Path | None
             raise DataError(f"{error}; {also} {shorten(left_out[0])}") from None
         if found := _incomplete(known, source):
             raise DataError(f"nothing was taken over: {found.replace(str(unpacked), origin)}")
-        _put(source, scratch / "whole", place)
+        move_in(source, scratch / "whole", place)
     verb = "is" if len(left_out) == 1 else "are"
     also = f"; {len(left_out):,} left by systems and tools {verb} not unpacked" if left_out else ""
     return f"{known.name} is now complete in {locate_set(known, root).place}{also}"
 
 
+def refuse_to_overwrite(place: Path) -> None:
+    """Raise if anything but an empty folder is in the place of a set.
+
+    Raises:
+        DataError: naming it.
+    """
+    if os.path.lexists(place) and (place.is_symlink() or not place.is_dir() or any(place.iterdir())):
+        raise _in_the_way(place)
+
+
 @contextlib.contextmanager
-def _scratch_in(root: Path) -> Iterator[Path]:
+def scratch_in(root: Path) -> Iterator[Path]:
     """Make a hidden folder in the data folder, on the same disk; remove it afterwards, and what else was made for it.
 
     What a fetch that was killed has left is removed first, where locks tell that it is dead.
@@ -303,7 +312,7 @@ def _incomplete(known: DataSet, source: PixelSource) -> str | None:
     return found[0] if found else None
 
 
-def _put(source: PixelSource, whole: Path, place: Path) -> None:
+def move_in(source: PixelSource, whole: Path, place: Path) -> None:
     """Gather the folders of a set in one, and rename that to its place.
 
     Raises:

@@ -64,6 +64,11 @@ def is_litter(name: str) -> bool:
     return name.startswith(".") or name.lower() in LITTER
 
 
+def is_image(path: Path) -> bool:
+    """Return whether a file has the name of an image, and is no litter."""
+    return path.suffix.lower() in SUFFIXES and not is_litter(path.name)
+
+
 def list_folders(folder: Path) -> tuple[str, ...]:
     """Return the names of the folders in a folder, sorted, without litter.
 

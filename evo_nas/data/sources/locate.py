@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 from evo_nas.data.sources.base import DataSet, ImageSource, PixelSource
 from evo_nas.data.sources.catalogue import data_root, data_set
-from evo_nas.data.sources.layout import is_litter, some
+from evo_nas.data.sources.image_folder import FOLDER
+from evo_nas.data.sources.layout import is_image, is_litter, some
 from evo_nas.errors import DataError
 from evo_nas.system.names import describe_missing
 
@@ -63,4 +65,14 @@ def _mend(known: DataSet, root: Path) -> str:
     fetch = known.command("fetch", root)
     if known.download is not None:
         return f"get it with: {fetch}"
-    return f"put {known.layout.replace('{root}', str(root))}, or unpack an archive of them: {fetch} --archive FILE"
+    put = f"put {known.layout.replace('{root}', str(root))}, or unpack an archive of them: {fetch} --archive FILE"
+    return f"{put}{_offer(known, root)}"
+
+
+def _offer(known: DataSet, root: Path) -> str:
+    """Return how class folders without parts are made a set, where the folder holds some; else nothing."""
+    if known.name != FOLDER.name or not any(map(is_image, root.glob("*/*"))):
+        return ""
+    parted = shlex.quote(f"{str(root.absolute()).rstrip('/')}-parts")
+    command = f"python -m evo_nas data split --images {shlex.quote(str(root))} --data-dir {parted}"
+    return f"; are its folders the classes? Then draw the test images from them: {command}"
