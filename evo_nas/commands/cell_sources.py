@@ -108,6 +108,11 @@ def find_design(
     return found
 
 
+def _ask_for(weights: Path) -> str:
+    """Return how weights are named to the commands that take them beside cells."""
+    return f"to export its network, name --weights {_spell_path(weights)}"
+
+
 def find_cells(source: str | None, cell: str | None, trial: int | None = None) -> CellSource:
     """Find the cells that are meant: ``source`` is a genotype text, a JSON file or a run folder; ``cell`` is published.
 
@@ -129,7 +134,11 @@ def find_cells(source: str | None, cell: str | None, trial: int | None = None) -
     if _is_run(text):
         return of_run(Path(text), trial)
     if text and not text.endswith(".json") and _is_file(text, Path.is_dir):
+        if (best := Path(text) / "best.safetensors").is_file():
+            raise RunFolderError(f"{_spell_path(Path(text))} is the folder of a training, no run: {_ask_for(best)}")
         raise RunFolderError(f"{_spell_path(Path(text))} is no run folder: there is no history.db in it")
+    if text.endswith(".safetensors") and _is_file(text):
+        raise UsageError(f"{_spell_path(Path(text))} is a file of weights, no cells: {_ask_for(Path(text))}")
     if trial is not None:
         raise UsageError(f"--trial names a trial of a run, and {shorten(text)} is no run folder")
     if text.startswith("|") or (not text.endswith(".json") and (":" in text or not _is_file(text))):

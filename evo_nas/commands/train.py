@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shlex
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -180,8 +181,18 @@ def _print_results(arguments: argparse.Namespace, path: Path, results: Sequence[
     for name, draw in (("precision.json", draw_precision_file), ("confusion.json", draw_confusion_file)):
         for file in sorted(path.rglob(name)):  # of several trainings, that of the winner alone
             print(*draw(file), sep="\n")
-    if arguments.top is None:
-        print(f"weights: {path / 'last.safetensors'}, of the best epoch: {path / 'best.safetensors'}")
+    folder = path if arguments.top is None else _find_folder(path, results[0])
+    best = folder / "best.safetensors"
+    print(f"weights: {folder / 'last.safetensors'}, of the best epoch: {best}")
+    print("\nnext:")
+    file = shlex.quote(str(best))
+    print(f"  python -m evo_nas {'detect' if results[0].goal == 'ap' else 'predict'} {file} IMAGES")
+    print(f"  python -m evo_nas export --weights {file} --format onnx")
+
+
+def _find_folder(path: Path, result: Result) -> Path:
+    """Return the folder of one of several trainings, ``03-trial17`` of the trial 17."""
+    return next(path.glob(f"*-{result.label.rpartition('-')[2]}"))
 
 
 def result_lines(results: Sequence[Result]) -> Iterator[str]:

@@ -357,6 +357,8 @@ def load_network(path: Path) -> tuple[Blueprint | None, dict[str, Tensor]]:
     """
     from safetensors import SafetensorError, safe_open
 
+    if (best := path / "best.safetensors").is_file():
+        raise DataError(f"{path} is the folder of a training: name the weights in it, {best}")
     if path.exists() and not path.is_file():  # a pipe would be waited for
         raise DataError(f"{path} is no file, so it holds no weights that can be read")
     try:

@@ -13,7 +13,8 @@ import pytest
 from evo_nas.commands.cell_sources import best_of_run, find_cells, find_meant_cells, of_run
 from evo_nas.commands.train_options import TrainOptions
 from evo_nas.commands.training_plan import plan_training
-from evo_nas.errors import RunFolderError, UsageError
+from evo_nas.errors import DataError, RunFolderError, UsageError
+from evo_nas.phenotypes.blueprint import load_network
 from evo_nas.run.search import Run
 from evo_nas.storage.checksums import file_sum, sum_file
 from evo_nas.storage.history import History
@@ -176,6 +177,17 @@ def test_what_no_file_of_text_is_is_refused(tmp_path: Path) -> None:
     path.write_bytes(b"\xff\xfe\x00")
     with pytest.raises(UsageError, match="cannot read"):
         find_cells(str(path), None)
+
+
+def test_weights_in_the_place_of_cells_are_told_from_both(tmp_path: Path) -> None:
+    weights = tmp_path / "best.safetensors"
+    weights.write_bytes(b"\0")
+    with pytest.raises(UsageError, match=rf"is a file of weights, no cells: .* --weights {weights}"):
+        find_cells(str(weights), None)
+    with pytest.raises(RunFolderError, match=rf"is the folder of a training, no run: .* --weights {weights}"):
+        find_cells(str(tmp_path), None)
+    with pytest.raises(DataError, match=f"is the folder of a training: name the weights in it, {weights}"):
+        load_network(tmp_path)
 
 
 def test_a_trial_of_what_is_no_run_is_refused() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import shlex
 import shutil
 import signal
 import subprocess
@@ -435,8 +436,14 @@ def test_the_best_of_a_run_are_trained_longer_and_the_winner_alone_is_tested(
     assert main(words) == 0
     table = capsys.readouterr().out.splitlines()
     assert table[3].split() == ["class", "images", "recall", "precision", "F1"]  # of the winner alone
-    assert table[-1] == f"confusion matrix: {next(tmp_path.glob('top/*/confusion.png'))}"
-    assert not [line for line in table if line.startswith("weights:")]  # they lie in a folder for each
+    winner = next(tmp_path.glob("top/*/confusion.png")).parent
+    assert table[-6] == f"confusion matrix: {winner / 'confusion.png'}"
+    assert table[-5].startswith(f"weights: {winner / 'last.safetensors'}, ")
+    predict, export = (shlex.split(line)[3:] for line in table[-2:])
+    pixel = tmp_path / "pixel.png"
+    Image.new("L", (8, 8)).save(pixel)
+    assert main([word.replace("IMAGES", str(pixel)) for word in predict]) == 0
+    assert main([*export[:-1], "json", "-o", str(tmp_path / "cells.json")]) == 0
     assert table[1].split()[0] == results[0]["label"]
     assert table[2].split()[-2] == "-"
 
