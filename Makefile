@@ -2,7 +2,7 @@
 # VENV=DIR uses another one; PYTHON=... makes it with another interpreter (3.11.4 or newer).
 
 VENV ?= .venv
-PYTHON ?= $(shell command -v python3.11 || command -v python3)
+PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3.13 || command -v python3)
 BIN = $(VENV)/bin
 PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check
 USER_READY = $(VENV)/.evo_nas-ready
@@ -12,7 +12,7 @@ unexport PYTHONDONTWRITEBYTECODE
 DEMO := runs/demo-$(shell date +%Y%m%d-%H%M%S)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo check test soak browser docs notebooks wheel crash lint format clean
+.PHONY: help demo check test soak browser docs notebooks wheel oldest crash lint format clean
 
 help: ## list these commands
 	@grep -E '^[a-z]+:.* ## ' $(firstword $(MAKEFILE_LIST)) | sed -E 's/^([a-z]+):.* ## /\1\t/' | \
@@ -52,6 +52,9 @@ wheel: $(DEVELOPER_READY) ## build build/dist, and use the wheel with its kernel
 	$(PIP) 'build>=1.2.1'
 	$(BIN)/python .ci/wheel.py $(BORROW)
 
+oldest: | $(BIN)/python ## the quick tests with the oldest version of every library that pyproject.toml allows: an hour, 12 GB
+	$(BIN)/python .ci/oldest.py
+
 crash: $(DEVELOPER_READY) ## cut the power at 2,000 moments of searches, trainings and outputs: minutes, needs a C compiler
 	$(BIN)/python -m benchmarks.crash --states 2000
 
@@ -68,6 +71,7 @@ clean: ## remove what builds and tools leave behind
 	rm -rf build dist .mypy_cache .pytest_cache .ruff_cache
 
 $(BIN)/python:
+	@$(PYTHON) -m evo_nas --version >/dev/null || { echo "name a newer one: make ... PYTHON=python3.12" >&2; exit 2; }
 	$(PYTHON) -m venv $(VENV)
 
 $(USER_READY): pyproject.toml | $(BIN)/python
