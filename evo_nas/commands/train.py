@@ -185,9 +185,9 @@ def _print_results(arguments: argparse.Namespace, path: Path, results: Sequence[
     best = folder / "best.safetensors"
     print(f"weights: {folder / 'last.safetensors'}, of the best epoch: {best}")
     print("\nnext:")
-    file = shlex.quote(str(best))
-    print(f"  python -m evo_nas {'detect' if results[0].goal == 'ap' else 'predict'} {file} IMAGES")
-    print(f"  python -m evo_nas export --weights {file} --format onnx")
+    named = shlex.quote(str(best))
+    print(f"  python -m evo_nas {'detect' if results[0].goal == 'ap' else 'predict'} {named} IMAGES")
+    print(f"  python -m evo_nas export --weights {named} --format onnx")
 
 
 def _find_folder(path: Path, result: Result) -> Path:
