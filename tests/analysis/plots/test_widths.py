@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 
 from analysis.comparison.groups import labels_of
 from analysis.frames import HistoryError, find_runs, load_history
@@ -55,7 +56,8 @@ def draw(*runs: Path, width: float | None = None) -> Figure:
 
 
 def heights(ax: Any) -> list[float]:
-    return [bar.get_height() for bar in ax.patches if bar.get_height() > 1]  # a block's shade is 1 high
+    bars = [bar for bar in ax.patches if isinstance(bar, Rectangle)]  # the shade of a block is one too since matplotlib 3.9
+    return [bar.get_height() for bar in bars if bar.get_height() > 1]  # ... and 1 high
 
 
 def texts(figure: Figure) -> list[str]:

@@ -319,7 +319,7 @@ def test_the_next_folder_is_new(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.chdir(tmp_path)
     runs = [search(strategy="random", evaluator="toy", trials=2).path for _ in range(3)]
     assert len(set(runs)) == 3
-    assert all(path.parent == Path("runs") and path.name.startswith("random-toy-seed0-") for path in runs)
+    assert all(path.parent == tmp_path / "runs" and path.name.startswith("random-toy-seed0-") for path in runs)
 
 
 def test_closing_a_folder_gives_its_lock_back(tmp_path: Path) -> None:
