@@ -18,7 +18,7 @@ help: ## list these commands
 	@grep -E '^[a-z]+:.* ## ' $(firstword $(MAKEFILE_LIST)) | sed -E 's/^([a-z]+):.* ## /\1\t/' | \
 		while IFS="$$(printf '\t')" read -r name words; do printf 'make %-9s %s\n' "$$name" "$$words"; done
 
-demo: $(USER_READY) ## install what a user needs, and search cells for handwritten digits: about 4 minutes on 2 cores
+demo: $(USER_READY) ## install what a user needs: minutes of downloads; then search cells for handwritten digits: 4 more on 2 cores
 	$(BIN)/python -m evo_nas run --strategy evolution --population 12 --sample 4 --dataset digits \
 		--trials 48 --workers 2 --run-dir $(DEMO)
 	@echo

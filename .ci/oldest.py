@@ -24,8 +24,8 @@ ROOT = Path(__file__).parents[1]
 EXTRAS = ("dev", "datasets", "browser")
 """Extras that are installed unless others are named: ``dev`` has the tools of the tests, and most of the others."""
 TESTS = ("tests/genotypes", "tests/strategies", "tests/analysis", "tests/evo_nas")
-QUIET = ("-W", "ignore::DeprecationWarning", "-W", "ignore::PendingDeprecationWarning", "-W", "ignore::FutureWarning")
-"""Old libraries warn of what other libraries changed since."""
+IGNORED = ("DeprecationWarning", "PendingDeprecationWarning", "FutureWarning", "hypothesis.errors.HypothesisWarning")
+"""Warnings of old libraries about what other libraries changed since, and of an old hypothesis about its own doing."""
 REQUIREMENT = re.compile(r"([A-Za-z0-9._-]+)(?:\[[\w,-]+\])?(?:>=([\d.]+))?")
 
 
@@ -87,7 +87,7 @@ def main() -> int:
         python = install(bounds, given.environment or Path(folder) / "environment")
         words = given.words or ["-n", "2", "--dist", "loadfile", "-m", "not slow and not soak", *TESTS]
         environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-        done = subprocess.run([python, "-m", "pytest", "-q", *QUIET, *words], cwd=ROOT, env=environment, check=False)
+        done = subprocess.run([python, "-m", "pytest", "-q", *(f"-Wignore::{name}" for name in IGNORED), *words], cwd=ROOT, env=environment, check=False)
     return done.returncode
 
 

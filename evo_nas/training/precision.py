@@ -94,8 +94,10 @@ def measure_precision(truth: Truth, found: Sequence[Found], classes: int) -> Pre
     from faster_coco_eval import COCO, COCOeval_faster
 
     with without_collection():  # a dictionary per detection
-        objects = COCO(_describe(truth, classes))
-        detections = objects.loadRes(_list_detections(found))
+        described, listed = _describe(truth, classes), _list_detections(found)
+        objects = COCO(described)
+        # loadRes of faster-coco-eval before 1.8 fails at an empty list.
+        detections = objects.loadRes(listed) if listed else COCO({**described, "annotations": []})
         judge = COCOeval_faster(objects, detections, iouType="bbox", print_function=_be_quiet)
         judge.evaluate()
         judge.accumulate()
