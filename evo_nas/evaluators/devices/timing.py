@@ -19,6 +19,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from evo_nas.errors import DataError, EvoNasError, UsageError
 from genotypes.genotype import shorten
@@ -37,6 +38,11 @@ _WARM_UP: Final = 5
 _FEWEST: Final = 10
 _SECONDS: Final = 2.0
 """After which a model is not run more often than :data:`_FEWEST` times: large ones take long, and vary less."""
+
+_ROUNDS: Final = 20
+_FEWEST_ROUNDS: Final = 5
+_MINUTE: Final = 60.0
+_TURN: Final = 2e-3
 
 _MEMORY: Final = 1 << 34
 """Bytes of address space for a process that times a model of others: a small file can ask for any size of tensor."""
@@ -138,6 +144,29 @@ def time_inferences(infer: Callable[[], Any], repeats: int = REPEATS) -> list[fl
         infer()
         seconds.append(time.perf_counter() - start)
     return seconds
+
+
+def time_in_turns(contents: Sequence[bytes], settings: TimingSettings) -> NDArray[Any]:
+    """Return the seconds of an inference of each model, of shape (rounds, models), one round after another.
+
+    In its turn a model runs once, or as often as two milliseconds have room for, and the median counts. There are :data:`_ROUNDS` rounds, or as many as a minute has room for, but at least :data:`_FEWEST_ROUNDS`. So what
+    disturbs the machine for some seconds disturbs some rounds, and all models in them alike.
+    """
+    models = [open_model(content, settings) for content in contents]
+    clock = time.thread_time if settings.threads == 1 else time.perf_counter  # the processor's waits for nobody
+    rounds: list[list[float]] = []
+    end = time.perf_counter() + _MINUTE
+    while len(rounds) < _FEWEST_ROUNDS or (len(rounds) < _ROUNDS and time.perf_counter() < end):
+        rounds.append([])
+        for infer in models:
+            infer()  # what ran before has taken the caches
+            seconds: list[float] = []
+            while sum(seconds) < _TURN:
+                start = clock()
+                infer()
+                seconds.append(clock() - start)
+            rounds[-1].append(statistics.median(seconds))
+    return np.array(rounds)
 
 
 def open_model(content: bytes, settings: TimingSettings) -> Callable[[], Any]:

@@ -9,7 +9,7 @@ to the device once per process and stays there.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, cast
@@ -72,6 +72,8 @@ class ProxyEvaluator(TrainingEvaluator):
     :mod:`evo_nas.evaluators.deployment`: built of ``deploy_cells_per_stack`` and ``deploy_filters`` in the
     macro-architecture ``deploy_macro``, for a batch of ``deploy_batch`` images of ``deploy_image_size`` pixels a side,
     with ``deploy_threads``. By default N = 6 and F = 32 (Zoph et al. 2017, section 4.1), one small image, one thread.
+    With ``deploy_table`` it is predicted instead: a table of the latencies of pieces is measured before the first trial
+    and kept with the run, see :mod:`evo_nas.evaluators.latency_table`.
 
     The other options are those of every :class:`evo_nas.evaluators.training_evaluator.TrainingEvaluator`.
 
@@ -90,7 +92,7 @@ class ProxyEvaluator(TrainingEvaluator):
     }
     network_metrics: ClassVar[tuple[str, ...]] = (
         *TrainingEvaluator.network_metrics,
-        *("ort_latency", "ort_latency_spread", "ort_latency_noisy"),
+        *("ort_latency", "ort_latency_spread", "ort_latency_noisy", "ort_latency_tabled"),
     )
 
     channels: int | None = None
@@ -120,6 +122,7 @@ class ProxyEvaluator(TrainingEvaluator):
     deploy_image_size: int = 32
     deploy_batch: int = 1
     deploy_threads: int = 1
+    deploy_table: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -130,6 +133,8 @@ class ProxyEvaluator(TrainingEvaluator):
             self.dataset = "digits" if self.preset == "digits" else "cifar10"
         if self.dataset not in DATA_SETS:
             raise ValueError(f"there is no data set {self.dataset!r}; the data sets are: {', '.join(DATA_SETS)}")
+        if self.deploy_table and not self.ort_latency:
+            raise ValueError("deploy_table predicts ort_latency, which this search does not want: add --cost ort-latency")
         check_metric(self.metric)
         read_weights(self.class_weights)
         if self.channels not in (None, 1, 3):
@@ -186,6 +191,7 @@ class ProxyEvaluator(TrainingEvaluator):
         """The metrics of every training and what else is wanted; one may lack a score that has no value."""
         scores = (*self.scores, "scores_missing", "scores_seconds") if self.scores else ()
         deployed = ("ort_latency", "ort_latency_spread", "ort_latency_noisy") if self.ort_latency else ()
+        deployed = ("ort_latency", "ort_latency_tabled") if self.deploy_table else deployed
         other = () if self.metric == "accuracy" else ("accuracy",)
         return (*super().metrics, "validation_loss", *other, *scores, *deployed)
 
@@ -233,7 +239,19 @@ class ProxyEvaluator(TrainingEvaluator):
     def fingerprint(self) -> dict[str, str]:
         """Return the SHA-256 of the train part's classes, labels and pixels, and the device that measures latencies."""
         device = {} if self.placement.device_url is None else {"latency device": self._device}
-        return {str(self.dataset): self._images().fingerprint, **device}
+        table = {"latency table": self._table.digest} if self.deploy_table else {}
+        return {str(self.dataset): self._images().fingerprint, **device, **table}
+
+    def groundwork(self, hear: Callable[[str], None]) -> None:
+        """Open the table of latencies, if one is wanted; the run folder gets one if it has none.
+
+        Raises:
+            DataError: if it cannot be measured or kept, or is damaged.
+        """
+        if self.deploy_table:
+            url = self.placement.device_url
+            agent = None if url is None else (url, self._device)
+            self._table = self._describe_deployment().open_table(self.directory, hear, agent)
 
     def cost(self, genotype: Genotype) -> Cost:
         """Count the network at the size of the proxy training."""
@@ -404,7 +422,9 @@ class ProxyEvaluator(TrainingEvaluator):
         return Deployed(self.space, deployment, self.deploy_macro, {**size, "classes": self._classes})
 
     def _measure_deployment(self, genotype: Genotype) -> dict[str, float]:
-        """Time a candidate as it is deployed, on the device that was asked in ``prepare``, or here."""
+        """Time a candidate as it is deployed, on the device that was asked in ``prepare``, or here; or predict it."""
+        if self.deploy_table:
+            return self._describe_deployment().predict(genotype, self._table)
         if self.placement.device_url is not None:
             return self._describe_deployment().measure_at(self.placement.device_url, self._device, genotype)
         return self._describe_deployment().measure(genotype, workers=self.placement.workers)

@@ -20,6 +20,9 @@ OPSET: Final = 18
 _FORMAT: Final = 8
 """The version of ONNX's format: the oldest that may hold this opset, so that old runtimes read it."""
 
+_FLAT: Final = ("Flatten", "Gemm")
+"""Operations whose output has channels and no pixels."""
+
 IMAGES: Final = "images"
 LOGITS: Final = "logits"
 """The names of the input and of the output."""
@@ -36,11 +39,14 @@ class Value:
 
 
 @dataclass(frozen=True)
-class _Node:
+class Node:
+    """An operation of the graph: the names of its inputs, and the shape, but for the batch, of its output."""
+
     op: str
     name: str
     inputs: tuple[str, ...]
     attributes: Mapping[str, Any]
+    shape: tuple[int, ...]
 
 
 class Graph:
@@ -48,7 +54,7 @@ class Graph:
 
     def __init__(self, channels: int, image: int) -> None:
         self.images = Value(IMAGES, channels, image, image)
-        self._nodes: dict[str, _Node] = {}
+        self._nodes: dict[str, Node] = {}
         self._known: dict[tuple[object, ...], str] = {}
         self._constants: dict[str, NDArray[Any]] = {}
 
@@ -63,7 +69,7 @@ class Graph:
         key = (op, sources, *sorted((name, str(value)) for name, value in attributes.items()))
         if key not in self._known:
             self._known[key] = name = self._rename(name)
-            self._nodes[name] = _Node(op, name, sources, attributes)
+            self._nodes[name] = Node(op, name, sources, attributes, shape[:1] if op in _FLAT else shape)
         return Value(self._known[key], *shape)
 
     def hold(self, name: str, array: NDArray[Any]) -> str:
@@ -71,6 +77,21 @@ class Graph:
         name = self._rename(name)
         self._constants[name] = array.astype(np.float32) if array.dtype.kind == "f" else array
         return name
+
+    def list_nodes(self, output: Value) -> list[Node]:
+        """Return the nodes that an output depends on, in the order in which they compute."""
+        needed = self._trace_back(output.name)
+        return [node for node in self._nodes.values() if node.name in needed]
+
+    def find_constant(self, name: str) -> NDArray[Any] | None:
+        """Return the constant of this name; ``None`` if it is the name of a value."""
+        return self._constants.get(name)
+
+    def find_shape(self, name: str) -> tuple[int, ...]:
+        """Return the shape of the value of this name, but for its batch."""
+        if name == IMAGES:
+            return self.images.channels, self.images.height, self.images.width
+        return self._nodes[name].shape
 
     def finish(self, logits: Value, metadata: Mapping[str, str]) -> onnx.ModelProto:
         """Return the model with this output; what it does not depend on is left out."""
@@ -86,8 +107,7 @@ class Graph:
                 name=node.name,
                 **node.attributes,
             )
-            for node in self._nodes.values()
-            if node.name in needed
+            for node in self.list_nodes(logits)
         ]
         constants = [numpy_helper.from_array(array, key) for key, array in self._constants.items() if key in needed]
         taken: list[str | int | None] = ["batch", self.images.channels, self.images.height, self.images.width]
@@ -98,13 +118,7 @@ class Graph:
             [helper.make_tensor_value_info(LOGITS, TensorProto.FLOAT, ["batch", logits.channels])],
             constants,
         )
-        model = helper.make_model(
-            graph,
-            opset_imports=[helper.make_opsetid("", OPSET)],
-            ir_version=_FORMAT,
-            producer_name="evo_nas",
-            producer_version=__version__,
-        )
+        model = wrap_graph(graph)
         helper.set_model_props(model, dict(metadata))
         return model
 
@@ -123,3 +137,16 @@ class Graph:
             if node.name in needed:
                 needed.update(node.inputs)
         return needed
+
+
+def wrap_graph(graph: onnx.GraphProto) -> onnx.ModelProto:
+    """Return a model of a graph, of the versions that all our files have."""
+    from onnx import helper
+
+    return helper.make_model(
+        graph,
+        opset_imports=[helper.make_opsetid("", OPSET)],
+        ir_version=_FORMAT,
+        producer_name="evo_nas",
+        producer_version=__version__,
+    )

@@ -198,14 +198,15 @@ class Layers:
         if layer.num_groups == x.channels:
             constants = [self.graph.hold(f"{name}.weight", scale), self.graph.hold(f"{name}.bias", shift)]
             return self.graph.add("InstanceNormalization", name, [x, *constants], shape, epsilon=layer.eps)
-        groups = self.graph.hold(f"{name}.groups", np.array([0, layer.num_groups, -1]))
+        split = layer.num_groups, x.channels // layer.num_groups * x.height * x.width, 1
+        groups = self.graph.hold(f"{name}.groups", np.array([0, *split]))
         whole = self.graph.hold(f"{name}.shape", np.array([0, *shape]))
         ones, zeros = (
             self.graph.hold(f"{name}.{word}", make(layer.num_groups))
             for word, make in (("ones", np.ones), ("zeros", np.zeros))
         )
-        grouped = self.graph.add("Reshape", f"{name}.split", [x, groups], shape)
-        normed = self.graph.add("InstanceNormalization", name, [grouped, ones, zeros], shape, epsilon=layer.eps)
+        grouped = self.graph.add("Reshape", f"{name}.split", [x, groups], split)
+        normed = self.graph.add("InstanceNormalization", name, [grouped, ones, zeros], split, epsilon=layer.eps)
         back = self.graph.add("Reshape", f"{name}.join", [normed, whole], shape)
         weight = self.graph.hold(f"{name}.weight", scale[:, None, None])
         bias = self.graph.hold(f"{name}.bias", shift[:, None, None])

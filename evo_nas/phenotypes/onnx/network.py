@@ -36,11 +36,20 @@ def write_onnx(
         TypeError: if the network is none of ours: see :func:`can_write`.
         ImportError: if onnx is not installed.
     """
+    graph, logits = draw_graph(network, channels=channels, image=image, fold=fold)
+    return graph.finish(logits, metadata or {})
+
+
+def draw_graph(network: nn.Module, *, channels: int, image: int, fold: bool = True) -> tuple[Graph, Value]:
+    """Return the graph of :func:`write_onnx`, and its logits.
+
+    Raises:
+        TypeError: if the network is none of ours: see :func:`can_write`.
+    """
     if not can_write(network):
         raise TypeError(f"the graph of a {type(network).__name__} is not known")
     graph = Graph(channels, image)
-    layers = Layers(network, graph, fold=fold)
-    return graph.finish(_WRITERS[type(network)](layers, network), metadata or {})
+    return graph, _WRITERS[type(network)](Layers(network, graph, fold=fold), network)
 
 
 def _write_cells(layers: Layers, network: nn.Module) -> Value:
