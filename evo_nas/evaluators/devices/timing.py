@@ -149,11 +149,13 @@ def time_inferences(infer: Callable[[], Any], repeats: int = REPEATS) -> list[fl
 def time_in_turns(contents: Sequence[bytes], settings: TimingSettings) -> NDArray[Any]:
     """Return the seconds of an inference of each model, of shape (rounds, models), one round after another.
 
-    In its turn a model runs once, or as often as two milliseconds have room for, and the median counts. There are :data:`_ROUNDS` rounds, or as many as a minute has room for, but at least :data:`_FEWEST_ROUNDS`. So what
-    disturbs the machine for some seconds disturbs some rounds, and all models in them alike.
+    There are :data:`_ROUNDS` rounds, or as many as a minute has room for, but at least :data:`_FEWEST_ROUNDS`. So what
+    disturbs the machine for some seconds disturbs some rounds, and all models in them alike. In a round a model runs
+    once, or as often as two milliseconds have room for, and the median counts. With one thread the seconds are those of
+    the processor, so that others who have it meanwhile do not count.
     """
     models = [open_model(content, settings) for content in contents]
-    clock = time.thread_time if settings.threads == 1 else time.perf_counter  # the processor's waits for nobody
+    clock = time.thread_time if settings.threads == 1 else time.perf_counter
     rounds: list[list[float]] = []
     end = time.perf_counter() + _MINUTE
     while len(rounds) < _FEWEST_ROUNDS or (len(rounds) < _ROUNDS and time.perf_counter() < end):

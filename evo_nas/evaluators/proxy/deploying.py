@@ -41,7 +41,10 @@ _WHOLE: Final = 8
 """How many of them are timed whole."""
 
 _FEW_CELLS: Final = 2
-"""Normal cells a stack with which a network has every piece that it has with more of them."""
+"""Normal cells a stack, or one more where that is odd, with which a network has every piece that it has with more.
+
+Where cells read but the last but one, whether their number is odd decides which of them are read.
+"""
 
 
 @dataclass(frozen=True)
@@ -122,7 +125,8 @@ class Deployed:
         """
         rng = np.random.default_rng(0)
         drawn = [self.space.sample(rng) for _ in range(_DRAWN)]
-        few = replace(self, size={**self.size, "cells_per_stack": min(_FEW_CELLS, self.size["cells_per_stack"])})
+        cells = self.size["cells_per_stack"]
+        few = replace(self, size={**self.size, "cells_per_stack": min(cells, _FEW_CELLS + cells % 2)})
         hear(f"latency table: drawing {_DRAWN} networks of {self.space.name}")
         pieces = Counter(piece for genotype in drawn for piece in few.count_pieces(genotype))
         networks = []

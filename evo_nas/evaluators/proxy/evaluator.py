@@ -134,7 +134,9 @@ class ProxyEvaluator(TrainingEvaluator):
         if self.dataset not in DATA_SETS:
             raise ValueError(f"there is no data set {self.dataset!r}; the data sets are: {', '.join(DATA_SETS)}")
         if self.deploy_table and not self.ort_latency:
-            raise ValueError("deploy_table predicts ort_latency, which this search does not want: add --cost ort-latency")
+            raise ValueError(
+                "deploy_table predicts ort_latency, which this search does not want: add --cost ort-latency"
+            )
         check_metric(self.metric)
         read_weights(self.class_weights)
         if self.channels not in (None, 1, 3):
