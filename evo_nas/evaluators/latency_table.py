@@ -62,7 +62,8 @@ class LatencyTable:
                 tabled += count * row[1]
             else:
                 unknown += count * self._judge(piece)
-        return dict(zip(METRICS, (tabled + unknown, tabled / (tabled + unknown)), strict=True))
+        whole = tabled + unknown
+        return dict(zip(METRICS, (whole, tabled / whole if whole else 1.0), strict=True))
 
     def _judge(self, piece: Piece) -> float:
         """Return the seconds of a piece that is not in the table."""
@@ -80,6 +81,9 @@ def measure_table(
 
     A network is the content of an ONNX file, and how often each piece occurs in it. The error is the mean of the
     absolute differences of predicted and measured latencies, as a fraction of the measured ones.
+
+    Raises:
+        DataError: if the networks are so small that they take no longer than a call.
     """
     known = list(dict.fromkeys(pieces))
     models = [write_piece(_CALL), *map(write_piece, known), *(content for content, _ in networks)]
@@ -87,7 +91,10 @@ def measure_table(
     counts = np.array([[each.get(piece, 0) for _, each in networks] for piece in known])
     usual, quiet = (_subtract_call(np.quantile(times, share, axis=0)) for share in (0.5, _QUIET))
     # Both of the same rounds: a machine is seldom quiet for as long as a whole network takes.
-    ratios = usual[len(known) :] / (usual[: len(known)] @ counts)
+    sums, whole = usual[: len(known)] @ counts, usual[len(known) :]
+    if not (sums.min() > 0 and whole.min() > 0):
+        raise DataError("the networks are too small for a table of latencies: leave deploy_table out")
+    ratios = whole / sums
     factor = float(np.median(ratios))
     rows: dict[str, dict[str, tuple[float, float]]] = {}
     for piece, time in zip(known, factor * quiet[: len(known)], strict=True):
@@ -97,7 +104,8 @@ def measure_table(
 
 def _subtract_call(seconds: NDArray[Any]) -> NDArray[Any]:
     """Return the seconds of all models but the first, without those of the first, which is the call alone."""
-    return np.maximum(seconds[1:] - seconds[0], 0.0)
+    beyond: NDArray[Any] = np.maximum(seconds[1:] - seconds[0], 0.0)
+    return beyond
 
 
 def spell_table(table: LatencyTable, key: Mapping[str, Any]) -> str:
@@ -117,8 +125,8 @@ def read_table(path: Path, key: Mapping[str, Any]) -> LatencyTable:
             str(kin): {str(sizes): (float(work), float(seconds)) for sizes, (work, seconds) in some.items()}
             for kin, some in record["pieces"].items()
         }
-        numbers = [number for some in rows.values() for row in some.values() for number in row]
-        if not numbers or not all(math.isfinite(number) and number >= 0 for number in numbers):
+        numbers = [row for some in rows.values() for row in some.values()]
+        if not numbers or not all(0 < work < math.inf and 0 <= seconds < math.inf for work, seconds in numbers):
             raise ValueError("its numbers are no works and seconds")
         if record["key"] != json.loads(json.dumps(key)):
             raise ValueError("it is of another space or deployment")

@@ -120,6 +120,11 @@ def test_a_piece_that_is_not_in_the_table_is_judged_by_the_nearest_of_its_kind()
     assert table.predict({strange: 1})["ort_latency"] == pytest.approx(6.0), "of all"
 
 
+def test_networks_that_take_no_longer_than_a_call_have_no_table() -> None:
+    with pytest.raises(DataError, match="too small for a table"):
+        measure_table([relu(3)], [(b"", {relu(3): 1})], lambda contents: np.full((2, 3), CALL), "a board")
+
+
 def test_a_network_is_the_sum_of_its_pieces(clock: list[int]) -> None:
     size = {"cells_per_stack": 3, "filters": 4, "classes": 3}
     deployed = Deployed(build_space(SPELLING), Deployment(3, 8), "cifar", size)
