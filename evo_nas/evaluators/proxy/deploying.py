@@ -92,8 +92,8 @@ class Deployed:
 
     def count_pieces(self, genotype: Genotype) -> Counter[Piece]:
         """Return how often each piece occurs in the graph of a candidate."""
-        size = {"channels": self.deployment.channels, "image": self.deployment.image_size}
-        return count_pieces(*draw_graph(self._build(genotype).eval(), **size))
+        network, how = self._build(genotype).eval(), self.deployment
+        return count_pieces(*draw_graph(network, channels=how.channels, image=how.image_size))
 
     def open_table(self, folder: Path, hear: Callable[[str], None], agent: tuple[str, str] | None) -> LatencyTable:
         """Return the table in a run's folder, which gets one if it has none: from the cache, or measured now.

@@ -192,8 +192,8 @@ class ProxyEvaluator(TrainingEvaluator):
     def metrics(self) -> tuple[str, ...]:
         """The metrics of every training and what else is wanted; one may lack a score that has no value."""
         scores = (*self.scores, "scores_missing", "scores_seconds") if self.scores else ()
-        deployed = ("ort_latency", "ort_latency_spread", "ort_latency_noisy") if self.ort_latency else ()
-        deployed = ("ort_latency", "ort_latency_tabled") if self.deploy_table else deployed
+        told = ("tabled",) if self.deploy_table else ("spread", "noisy")
+        deployed = ("ort_latency", *(f"ort_latency_{name}" for name in told)) if self.ort_latency else ()
         other = () if self.metric == "accuracy" else ("accuracy",)
         return (*super().metrics, "validation_loss", *other, *scores, *deployed)
 
