@@ -87,7 +87,8 @@ def main() -> int:
         python = install(bounds, given.environment or Path(folder) / "environment")
         words = given.words or ["-n", "2", "--dist", "loadfile", "-m", "not slow and not soak", *TESTS]
         environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-        done = subprocess.run([python, "-m", "pytest", "-q", *(f"-Wignore::{name}" for name in IGNORED), *words], cwd=ROOT, env=environment, check=False)
+        pytest = [python, "-m", "pytest", "-q", *(f"-Wignore::{name}" for name in IGNORED)]
+        done = subprocess.run([*pytest, *words], cwd=ROOT, env=environment, check=False)
     return done.returncode
 
 

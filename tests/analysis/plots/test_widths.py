@@ -56,7 +56,7 @@ def draw(*runs: Path, width: float | None = None) -> Figure:
 
 
 def heights(ax: Any) -> list[float]:
-    bars = [bar for bar in ax.patches if isinstance(bar, Rectangle)]  # the shade of a block is one too since matplotlib 3.9
+    bars = [bar for bar in ax.patches if isinstance(bar, Rectangle)]  # shades of blocks are too since matplotlib 3.9
     return [bar.get_height() for bar in bars if bar.get_height() > 1]  # ... and 1 high
 
 
