@@ -20,10 +20,9 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from evo_nas.config import OPTION_TABLES, RunConfig, Tables, differences, read_setting
 from evo_nas.errors import EvoNasError, RunFolderError, UsageError, calling
-from evo_nas.evaluators.catalogue import EVALUATORS
 from evo_nas.loop.listener import Listener
 from evo_nas.run.knowledge import gather_knowledge
-from evo_nas.run.parts import Parts, build, fill_options, load_config, read_stored_config
+from evo_nas.run.parts import Parts, build, fill_options, list_defaults, load_config, read_stored_config
 from evo_nas.run.search import resume, start
 from evo_nas.storage.endings import Reason
 from evo_nas.storage.history import History
@@ -34,8 +33,7 @@ from evo_nas.system.atomic import make_folder, write_whole
 from evo_nas.system.links import refuse_links
 from genotypes.individual import Evaluation, Individual
 from genotypes.population import Population
-from genotypes.registry import default_options, options_of
-from strategies.catalogue import STRATEGIES
+from genotypes.registry import options_of
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -396,15 +394,15 @@ def _merge(old: Mapping[str, Any], new: dict[str, Any], path: Path) -> dict[str,
     """
     # A study of an earlier version lacks the settings that have come since; their defaults are what it had.
     defaults = {name: value for name, value in _plain(RunConfig())["run"].items() if name in new["run"]}
-    evaluator = EVALUATORS.find(new["run"]["evaluator"])
-    past = {"run": defaults | old["run"], "space": old["space"], "evaluator": _complete(old["evaluator"], evaluator)}
+    evaluator = _complete("evaluator", new["run"]["evaluator"], old["evaluator"])
+    past = {"run": defaults | old["run"], "space": old["space"], "evaluator": evaluator}
     shared = {name: (past[name], new[name]) for name in past}
     changed = list(differences({n: a for n, (a, _) in shared.items()}, {n: b for n, (_, b) in shared.items()}, shared))
     before = {entry["label"]: entry for entry in old["strategies"]}
     for entry in new["strategies"]:
         if (known := before.setdefault(entry["label"], entry)) is not entry:
             tables = (
-                {"strategy": _complete(known["options"], STRATEGIES.find(known["name"]))},
+                {"strategy": _complete("strategy", known["name"], known["options"])},
                 {"strategy": entry["options"]},
             )
             changed += [f"of {entry['label']} {line}" for line in differences(*tables, ("strategy",))]
@@ -418,7 +416,7 @@ def _merge(old: Mapping[str, Any], new: dict[str, Any], path: Path) -> dict[str,
     return {**new, "strategies": list(before.values())}
 
 
-def _complete(options: Mapping[str, Any], kind: type) -> dict[str, Any]:
-    """Add the defaults of what an earlier version of a part had no option for."""
-    absent = {name: value for name, value in default_options(kind).items() if name not in options}
+def _complete(table: str, name: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Add the defaults of what an earlier version of a strategy or an evaluator had no option for."""
+    absent = {option: value for option, value in list_defaults(table, name).items() if option not in options}
     return {**_plain(RunConfig(evaluator=absent)).get("evaluator", {}), **options}

@@ -33,7 +33,7 @@ from evo_nas.training.metrics import is_own
 from genotypes.catalogue import SPACES, build_space
 from genotypes.donor import Donor
 from genotypes.genotype import shorten
-from genotypes.registry import OptionError, Registry, option_types, options_of
+from genotypes.registry import OptionError, Registry, default_options, option_types, options_of
 from genotypes.space import SearchSpace, check_space
 from genotypes.spaces.widths import WidthsSpace
 from strategies.base import SearchStrategy, check_strategy
@@ -250,6 +250,16 @@ def teach(parts: Parts, donors: Sequence[Donor]) -> Parts:
     except ValueError as error:
         raise UsageError(f"--warm-start: {error}; those that can are {', '.join(TAUGHT)}") from error
     return replace(parts, donors=tuple(donors))
+
+
+def list_defaults(table: str, name: str) -> dict[str, Any]:
+    """Return the options of a strategy or an evaluator, as ``table`` says, that need not be given: name -> default.
+
+    Raises:
+        UsageError: if there is none of this name.
+    """
+    catalogues: dict[str, Registry[Any]] = {"strategy": STRATEGIES, "evaluator": EVALUATORS}
+    return default_options(_find(catalogues[table], name))
 
 
 def _refuse_front(config: RunConfig) -> None:
