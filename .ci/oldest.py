@@ -2,9 +2,9 @@
 
     python .ci/oldest.py [--environment DIR] [--extra NAME ...] [--list] [-- WORDS OF PYTEST ...]
 
-The bounds are read from pyproject.toml: ``numpy>=1.26`` becomes ``numpy==1.26``, and where a library has several, as
-torch has with the extra ``onnx``, the highest counts. A bound is a release: one that was never made is an error. All
-are installed into a new environment, and what has no bound there is the newest that fits.
+The bounds are read from pyproject.toml: ``numpy>=1.26`` becomes ``numpy==1.26``, and where a library has several,
+the highest counts. A bound is a release: one that was never made is an error. All are installed into a new environment,
+and what has no bound there is the newest that fits.
 """
 
 from __future__ import annotations

@@ -63,5 +63,4 @@ def test_all_requirements_of_the_project_are_read(oldest: ModuleType) -> None:
     listed = done.stdout.split()
     assert "numpy==" + bounds["numpy"] in listed
     assert set(oldest.EXTRAS) <= set(PROJECT["optional-dependencies"])
-    # What the extras that are left out have of their own is a newer torch.
     assert {line.split("==")[0] for line in listed} >= set(bounds)
