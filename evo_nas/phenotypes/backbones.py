@@ -26,6 +26,7 @@ from evo_nas.phenotypes.named import (
     spell_name,
 )
 from evo_nas.phenotypes.network import CellNetwork
+from evo_nas.phenotypes.ops import SamePool2d
 from evo_nas.phenotypes.resnet import draw_convolutions, residual_stage
 from evo_nas.phenotypes.shufflenet import ShuffleTrunk
 from genotypes.chain import ChainSize
@@ -189,8 +190,10 @@ class TappedBackbone(Backbone):
         paths = list(shapes)
         chosen = [paths[tap] for tap in _choose_taps(list(shapes.values()), name, canvas, strides)]
         self.widths = tuple(shapes[path][1] for path in chosen)
+        named = {path: str(level) for level, path in enumerate(chosen)}
         try:
-            self.network = create_feature_extractor(network, {path: str(level) for level, path in enumerate(chosen)})
+            # Its padding follows from the size of its input, which tracing by torch 2.6 does not know.
+            self.network = create_feature_extractor(network, named, tracer_kwargs={"leaf_modules": [SamePool2d]})
         except Exception as error:  # whatever symbolic tracing meets in a foreign network
             raise UsageError(f"cannot follow {shorten(name)} to its features: {shorten(str(error), 200)}") from error
 

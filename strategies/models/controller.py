@@ -119,7 +119,7 @@ def isolate() -> Iterator[None]:
     torch.set_default_dtype(torch.float32)
     try:
         # A default device, even this one, doubles the time of small operations: torch then asks about each of them.
-        device = contextlib.nullcontext() if torch.get_default_device() == cpu else cpu
+        device = contextlib.nullcontext() if torch.empty(0).device == cpu else cpu
         with device, torch.inference_mode(False), torch.enable_grad():
             yield
     finally:
