@@ -122,7 +122,7 @@ def draw_picture(blueprint: Blueprint) -> bytes | None:
 
 def _write_head(blueprint: Blueprint, library: str | None) -> Iterator[str]:
     is_detector = isinstance(blueprint, DetectorBlueprint)
-    yield from ("---", *([f"name_library: {library}"] if library else []))
+    yield from ("---", *([f"library_name: {library}"] if library else []))
     yield f"pipeline_tag: {'object-detection' if is_detector else 'image-classification'}"
     yield from ("tags: [evo_nas, neural-architecture-search]", "---", "")
 

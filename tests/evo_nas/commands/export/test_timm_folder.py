@@ -171,9 +171,9 @@ def test_nothing_is_overwritten_unless_forced(training: Path, capsys: pytest.Cap
     assert {file.name for file in Path("out/best_timm").iterdir()} == {
         *("__init__.py", "network.py", "config.json", "model.safetensors", "README.md", "cells.png")
     }
-    assert (
-        'timm.create_model("local-dir:PATH/best_timm", pretrained=True)' in Path("out/best_timm/README.md").read_text()
-    )
+    card = Path("out/best_timm/README.md").read_text()
+    assert 'timm.create_model("local-dir:PATH/best_timm", pretrained=True)' in card
+    assert card.startswith("---\nlibrary_name: timm\n")  # by which the hub knows how to load it
     Path("out/best.md").unlink()
     assert main([*words[:4], "card", "-o", "out"]) == 2
     assert "best-cells.png is there already" in capsys.readouterr().err
