@@ -10,6 +10,7 @@ ROOT = Path(__file__).parents[3]
 READERS = {
     # What the kernel writes, and files of our own.
     "evo_nas/system/resources.py",
+    "evo_nas/phenotypes/fast/kernels/builds.py",
     "analysis/report/templates.py",
 }
 

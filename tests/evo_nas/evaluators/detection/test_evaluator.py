@@ -61,7 +61,6 @@ def test_latency_is_measured_on_one_image(space: SearchSpace, tmp_path: Path) ->
     told = evaluator.evaluate(job(space))
     assert set(METRICS) <= set(evaluator.metrics)
     assert told.metrics["latency"] > 0
-    assert evaluator.memory() is None  # nobody has measured what a worker takes
 
 
 def test_an_evaluation_depends_on_its_job_alone(space: SearchSpace, tmp_path: Path) -> None:
