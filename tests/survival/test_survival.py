@@ -203,7 +203,8 @@ def begin(tmp_path: Path) -> Iterator[Begin]:
     for life in lives:
         life.kill()
         for pid in life.processes():
-            os.kill(pid, signal.SIGKILL)
+            with suppress(ProcessLookupError):  # it may end between being listed and being killed
+                os.kill(pid, signal.SIGKILL)
 
 
 def children(life: Life) -> list[int]:
