@@ -22,6 +22,7 @@ from analysis.frames import Paths, RunRecord, find_runs, load_history
 from analysis.lineage import lineage
 from evo_nas.storage.columns import select_cells
 from evo_nas.storage.opening import open_to_read
+from evo_nas.storage.reader import HistoryReader
 from evo_nas.storage.run_folder import measure_of
 from genotypes.genotype import printable, shorten
 from genotypes.measure import common_measure
@@ -139,9 +140,19 @@ def _run(run: RunRecord, group: Group, rows: pd.DataFrame) -> dict[str, Any]:
         "test": _number(best["test"]),
         "best_id": _count(best["id"]),
         "best_sample": _count(best["sample"]),
+        "epochs": _count_epochs(run),
         "seconds": float(trained["seconds"].sum()),
         "elapsed": _number(rows["elapsed"].dropna().tail(1)),
     }
+
+
+def _count_epochs(run: RunRecord) -> int | None:
+    """Count the epochs that were trained, where trainings may have different numbers of them; otherwise ``None``."""
+    rules = (run.table("run").get("fidelity", "none"), run.table("evaluator").get("early_stopping", "none"))
+    if rules == ("none", "none"):
+        return None
+    with HistoryReader.read(run.history, checked=False) as history:
+        return history.count_epochs()
 
 
 def _state(run: RunRecord, done: int, budget: object) -> str:

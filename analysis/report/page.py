@@ -45,7 +45,7 @@ _BRIGHTER: Final = 0.35  # share of white in a colour on a dark page
 _TITLED: Final = 3  # runs that a title names
 _LINES: Final = 2.0  # width of a curve, which dashes are multiples of
 
-_OF_A_RUN: Final = "name group space evaluator seed state trained failed best test best_id elapsed"
+_OF_A_RUN: Final = "name group space evaluator seed state trained epochs failed best test best_id elapsed"
 _OF_A_GROUP: Final = "group runs best best_low best_high test auc"
 _OF_A_TRIAL: Final = "id run fitness test parameters mult_adds seconds sample parent genotype"
 _OF_A_FAILURE: Final = "outcome count error trials"

@@ -121,10 +121,11 @@ def _on_images(report: Findings) -> Iterator[Advice]:
     if images is None:
         return
     if not images.is_decoded:
+        size = f"{images.decoded_bytes / 1e6:,.0f} MB" if images.decoded_bytes >= 1e6 else "less than 1 MB"
         yield Advice(
             f"the images of {images.place} are not decoded yet: the first run does that once, into "
-            f"{images.decoded.parent} ({images.decoded_bytes / 1e6:,.0f} MB)",
-            "nothing; let EVO_NAS_CACHE name another folder if that is a bad place",
+            f"{images.decoded.parent} ({size})",
+            "to keep them elsewhere, let EVO_NAS_CACHE name another folder",
         )
     if images.native is not None and images.size > images.native:
         factor = (images.size / images.native) ** 2

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from analysis import load_rungs
+from analysis.report.contents import report_of
 from benchmarks.kills import PLUG_INS, Climbing, Record, Search, recorded
 from evo_nas.cli import main
 from evo_nas.config import SearchConfig
@@ -173,7 +174,7 @@ def test_a_trial_whose_tell_is_lost_is_trained_again_and_one_that_pauses_goes_on
         assert told in {pending.id for pending in history.pending()}
 
 
-def test_status_counts_epochs_and_what_pauses(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_status_and_report_count_epochs_and_what_pauses(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     config = load_config({**CLIMB.flags, "target_accuracy": 0.3}, settings=CLIMB.settings, environ={})
     with RunFolder.create(tmp_path / "run") as folder:
         assert start(config, folder, build(config)).reason is Reason.TARGET
@@ -188,6 +189,7 @@ def test_status_counts_epochs_and_what_pauses(tmp_path: Path, capsys: pytest.Cap
     text = capsys.readouterr().out
     assert f"{told['epochs']} epochs trained" in text
     assert f"{len(last)} paused at a rung" in text
+    assert [run["epochs"] for run in report_of(tmp_path / "run")["runs"]] == [told["epochs"]]
 
 
 @pytest.mark.parametrize(
