@@ -34,6 +34,7 @@ from genotypes.catalogue import build_space
 from genotypes.genotype import Genotype
 from genotypes.individual import Evaluation, Outcome, Proposal
 from genotypes.population import Population
+from strategies.catalogue import STRATEGIES
 
 CLIMB = Search("random", trials=20, seconds=0.0, pauses=True)
 
@@ -126,10 +127,14 @@ def test_evolution_learns_from_trials_that_left_the_race(tmp_path: Path) -> None
     assert np.mean(truth[-20:]) > np.mean(truth[:20]) + 0.1
 
 
-def test_a_strategy_that_waits_for_results_gets_them(tmp_path: Path) -> None:
-    record = searched(replace(CLIMB, strategy="genetic", trials=24), tmp_path / "run")
+@pytest.mark.parametrize("strategy", [name for name in STRATEGIES if name not in ("morphnet", "multiplier")])
+def test_every_strategy_that_proposes_gets_its_results(tmp_path: Path, strategy: str) -> None:
+    if library := {"optuna": "optuna", "nevergrad": "nevergrad", "hyperopt": "hyperopt"}.get(strategy):
+        pytest.importorskip(library)
+    record = searched(replace(CLIMB, strategy=strategy, trials=24), tmp_path / "run")
     assert record.trained == 24
     assert all(row["told"] is not None for row in record.trial)
+    assert len({row["trial"] for row in record.rung}) == 24
 
 
 def test_a_search_that_is_prolonged_takes_the_race_up_again(tmp_path: Path) -> None:
