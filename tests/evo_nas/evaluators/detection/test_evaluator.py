@@ -73,6 +73,16 @@ def test_an_evaluation_depends_on_its_job_alone(space: SearchSpace, tmp_path: Pa
         assert again.metrics["train_loss"] == first.metrics["train_loss"]
 
 
+def test_a_training_in_parts_is_the_same_training(space: SearchSpace, tmp_path: Path) -> None:
+    evaluator = bind(space, tmp_path, epochs=2)
+    whole, first = evaluator.evaluate(job(space)), evaluator.evaluate(replace(job(space), until=1))
+    assert (len(first.curve), first.metrics["stopped"]) == (1, 1)
+    last = evaluator.evaluate(replace(job(space), until=2, so_far=first))
+    assert (last.curve, last.metrics["stopped"], last.metrics.get("restarts", 0)) == (whole.curve, 0, 0)
+    for name in ("train_loss", "class_loss", "box_loss", "ap50"):
+        assert last.metrics[name] == whole.metrics[name]
+
+
 def test_a_search_never_opens_the_test_part(
     space: SearchSpace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
