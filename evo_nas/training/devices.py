@@ -62,9 +62,10 @@ def gpus_for(name: str) -> list[str]:
     return named[: torch.cuda.device_count()]
 
 
-def autocast(device: torch.device) -> AbstractContextManager[object]:
-    """Compute in bfloat16 where that is safe and fast, on CUDA; elsewhere in float32. Untested on CUDA hardware."""
-    return torch.autocast("cuda", dtype=torch.bfloat16) if device.type == "cuda" else nullcontext()
+def autocast(device: torch.device, precision: str = "auto") -> AbstractContextManager[object]:
+    """Compute in ``precision``, a name of :data:`evo_nas.training.recipes.PRECISIONS`. Untested on CUDA hardware."""
+    in_bfloat16 = device.type == "cuda" if precision == "auto" else precision == "bfloat16"
+    return torch.autocast(device.type, dtype=torch.bfloat16) if in_bfloat16 else nullcontext()
 
 
 def synchronize(device: torch.device) -> None:

@@ -233,7 +233,7 @@ class Training:
         return total if self._ranks is None else self._ranks.add_up(list(self.network.parameters()), total)
 
     def _loss(self, images: Tensor, targets: Any) -> Tensor:
-        with autocast(images.device):
+        with autocast(images.device, self.recipe.precision):
             return self.task.loss(self.network, (images, targets))
 
 

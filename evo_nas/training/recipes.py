@@ -16,6 +16,8 @@ AUGMENTATIONS: Final = ("crop", "imagenet")
 OPTIMIZERS: Final = ("sgd", "adamw")
 """SGD with momentum, whose weight decay is part of the gradient; or AdamW, which decays the weights themselves."""
 
+PRECISIONS: Final = ("auto", "float32", "bfloat16")
+"""What a network computes in during a training; weights are float32 always. ``auto`` is bfloat16 on CUDA alone."""
 
 _GROWTH: Final = 4
 """Pixels a side by which small images grow at a time: after two reductions each is a pixel of the last maps."""
@@ -55,7 +57,8 @@ class Recipe:
 
     ``dropout``, ``drop_path_keep`` and ``drop_path_schedule`` are those of
     :class:`evo_nas.phenotypes.network.CellNetwork`. ``augmentation`` is a name of :data:`AUGMENTATIONS`. ``policy`` are
-    names of :mod:`evo_nas.data.policies` with commas between, ``none`` for none.
+    names of :mod:`evo_nas.data.policies` with commas between, ``none`` for none. ``precision`` is one of
+    :data:`PRECISIONS`.
 
     Raises:
         ValueError: if a number is out of range or a name is unknown.
@@ -84,6 +87,7 @@ class Recipe:
     class_weights: str = NONE
     policy: str = NONE
     smallest_image: int = 0
+    precision: str = "auto"
 
     def __post_init__(self) -> None:
         check_ranges(self, **RANGES)
@@ -99,6 +103,8 @@ class Recipe:
         Policies.read(self.policy)
         if self.optimizer not in OPTIMIZERS:
             raise ValueError(f"optimizer must be one of {', '.join(OPTIMIZERS)}, not {self.optimizer!r}")
+        if self.precision not in PRECISIONS:
+            raise ValueError(f"precision must be one of {', '.join(PRECISIONS)}, not {self.precision!r}")
 
     def learning_rate_at(self, step: int, steps: int) -> float:
         """Return the learning rate of a step, counted from 0, of so many."""
