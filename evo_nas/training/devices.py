@@ -12,8 +12,12 @@ import torch
 
 from evo_nas.phenotypes import onednn
 from evo_nas.phenotypes.fast.kernels import trust
+from evo_nas.system.resources import processor
 
 _log = logging.getLogger(__name__)
+
+_FOR_BFLOAT16 = frozenset(("avx512_bf16", "amx_bf16", "bf16"))
+"""Flags of processors that multiply in bfloat16, each of which is enough; the last is ARM's."""
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 """Of glibc's malloc.h."""
@@ -82,6 +86,16 @@ def warn_of_faults(device: torch.device) -> None:
         for name, fault in (("the compiled kernels", trust.fault()), ("oneDNN", onednn.why_not())):
             if fault is not None:
                 _log.warning("warning: trainings go without %s, and take longer: %s", name, fault)
+
+
+def warn_of_slow_precision(device: torch.device, precision: str) -> None:
+    """Log a line if this processor has no instructions for the precision of a training."""
+    flags = processor()[1].split()
+    if device.type == "cpu" and precision == "bfloat16" and flags and not _FOR_BFLOAT16.intersection(flags):
+        _log.warning(
+            "warning: this processor has no instructions for bfloat16 (avx512_bf16, amx_bf16), which is slower here "
+            "than float32: leave precision out"
+        )
 
 
 def keep_freed_memory() -> None:

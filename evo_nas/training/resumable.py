@@ -133,7 +133,7 @@ def train(
         DataError: if images, checkpoint or start weights are missing or damaged.
         EvoNasError: if the loss is no finite number any more.
     """
-    from evo_nas.training.devices import seed_torch, warn_of_faults
+    from evo_nas.training.devices import seed_torch, warn_of_faults, warn_of_slow_precision
     from evo_nas.training.loop import measure
     from evo_nas.training.processes import start_followers
     from evo_nas.training.task import Diverged
@@ -142,6 +142,7 @@ def train(
     if task.processes > 1 and device.type != "cpu":
         raise UsageError(f"several processes train on the CPU alone, not on {device}: choose --device cpu")
     warn_of_faults(device)
+    warn_of_slow_precision(device, task.recipe.precision)
     images = TrainingImages.open(task, place, device)
     task = images.complete(task)
     least, most = 2 * task.processes * task.recipe.accumulate, min(task.recipe.batch_size, len(images.train))

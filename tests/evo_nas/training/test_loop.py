@@ -11,8 +11,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from evo_nas.training import devices
 from evo_nas.training.classification import Classification
-from evo_nas.training.devices import resolve_device, seed_torch
+from evo_nas.training.devices import resolve_device, seed_torch, warn_of_slow_precision
 from evo_nas.training.loop import Examples, Training, measure
 from evo_nas.training.optimizers import SGD
 from evo_nas.training.recipes import Recipe
@@ -121,6 +122,39 @@ def test_the_network_gets_small_images_at_first_and_is_measured_on_whole_ones() 
 def test_small_images_are_refused_beside_an_auxiliary_classifier() -> None:
     with pytest.raises(ValueError, match="smallest_image goes without auxiliary_weight"):
         replace(RECIPE, smallest_image=16, auxiliary_weight=0.4)
+
+
+def test_a_precision_is_what_a_network_computes_in_and_its_weights_stay_float32() -> None:
+    def train(precision: str) -> tuple[set[torch.dtype], list[Tensor]]:
+        torch.manual_seed(0)
+        seen: set[torch.dtype] = set()
+        network = nn.Sequential(nn.Conv2d(1, 4, 1), nn.Flatten(), nn.Linear(4, 10))
+        network[0].register_forward_hook(lambda module, args, output: seen.add(output.dtype))
+        recipe = replace(RECIPE, precision=precision)
+        list(Training(network, Classification.of(recipe), recipe, generator()).epochs(examples([*range(8)]), None))
+        return seen, list(network.parameters())
+
+    (exact, weights), (half, others), (usual, same) = map(train, ("float32", "bfloat16", "auto"))
+    assert (exact, half, usual) == ({torch.float32}, {torch.bfloat16}, {torch.float32})
+    assert all(torch.equal(a, b) for a, b in zip(weights, same, strict=True))
+    assert any(not torch.equal(a, b) for a, b in zip(weights, others, strict=True))
+    for a, b in zip(weights, others, strict=True):
+        assert b.dtype == torch.float32
+        assert torch.allclose(a, b, atol=0.02)
+    with pytest.raises(ValueError, match="precision must be one of auto, float32, bfloat16, not 'half'"):
+        replace(RECIPE, precision="half")
+
+
+@pytest.mark.parametrize(("flags", "warns"), [("avx2 avx512f", True), ("avx512f avx512_bf16", False), ("", False)])
+def test_a_precision_that_is_slow_on_this_processor_is_said_to_be(
+    flags: str, warns: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(devices, "processor", lambda: ("a processor", flags))
+    warn_of_slow_precision(torch.device("cpu"), "bfloat16")
+    assert ("no instructions for bfloat16" in caplog.text) == warns
+    caplog.clear()
+    warn_of_slow_precision(torch.device("cpu"), "auto")
+    assert not caplog.text
 
 
 def test_a_loss_that_is_no_number_stops_before_the_step() -> None:
