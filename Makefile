@@ -27,13 +27,13 @@ demo: $(USER_READY) ## install what a user needs: minutes of downloads; then sea
 	@$(BIN)/python -m evo_nas compare $(DEMO) | grep figures/
 
 check: lint ## lint, types, and the tests that are not slow, without hostile/ and survival/: what to run after each change
-	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m "not slow and not soak" --ignore tests/hostile --ignore tests/survival
+	$(BIN)/python -m pytest -q -n 3 --dist loadfile -m "not slow and not soak" --ignore tests/hostile --ignore tests/survival
 
 test: lint ## lint, types and the tests: what CI runs
-	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m "not soak"
+	$(BIN)/python -m pytest -q -n 3 --dist loadfile -m "not soak"
 
 soak: $(DEVELOPER_READY) ## the cases that repeat others with heavier libraries: minutes
-	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m soak
+	$(BIN)/python -m pytest -q -n 3 --dist loadfile -m soak
 
 browser: $(DEVELOPER_READY) ## try the report and the documentation in Chromium (apt-get install chromium); without one it is skipped
 	$(PIP) --editable '.[browser]'
