@@ -24,7 +24,9 @@ demo: $(USER_READY) ## install what a user needs: minutes of downloads; then sea
 	@echo
 	@echo "the curve, and the best cell:"
 	@$(BIN)/python -m evo_nas plot $(DEMO)
-	@$(BIN)/python -m evo_nas compare $(DEMO) | grep figures/
+	@$(BIN)/python -m evo_nas plot $(DEMO) --kind cells
+	@echo
+	@echo "before you type commands of your own: . $(VENV)/bin/activate"
 
 check: lint ## lint, types, and the tests that are not slow, without hostile/ and survival/: what to run after each change
 	$(BIN)/python -m pytest -q -n 3 --dist loadfile -m "not slow and not soak" --ignore tests/hostile --ignore tests/survival
@@ -75,9 +77,11 @@ $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(USER_READY): pyproject.toml | $(BIN)/python
+	@echo "installing evo_nas and its libraries: minutes, without a word"
 	$(PIP) --editable .
 	touch $@
 
 $(DEVELOPER_READY): pyproject.toml | $(BIN)/python
+	@echo "installing evo_nas and all that its developers need: minutes, without a word"
 	$(PIP) --editable '.[dev]'
 	touch $(USER_READY) $@

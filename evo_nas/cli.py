@@ -13,6 +13,7 @@ import signal
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from difflib import get_close_matches
 from importlib import import_module
 from typing import Any, Final
 
@@ -127,7 +128,12 @@ class _Command(Parser):
             self.set_defaults(command=module.run)
             module.add_arguments(self)
         self.refuse_old_flags(args or ())
-        return super().parse_known_args(args, namespace)
+        parsed, unknown = super().parse_known_args(args, namespace)
+        if unknown:
+            flag = unknown[0].partition("=")[0]
+            near = get_close_matches(flag, self._option_string_actions, 1) if flag.startswith("--") else []
+            self.error(f"unrecognized arguments: {' '.join(unknown)}{f'; did you mean {near[0]}?' if near else ''}")
+        return parsed, unknown
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -8,6 +8,7 @@ import types
 import typing
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from difflib import get_close_matches
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -50,8 +51,10 @@ class Registry(Generic[T]):
         target = self._table.get(name, name)
         module, colon, attribute = target.partition(":")
         if not colon:
+            near = get_close_matches(name, list(self), 1)
+            guess = f" (did you mean {near[0]}?)" if near else ""
             raise OptionError(
-                f"there is no {self.what} {shorten(name)!r}; there are: {', '.join(self)}, "
+                f"there is no {self.what} {shorten(name)!r}{guess}; there are: {', '.join(self)}, "
                 "or your own as package.module:Class"
             )
         try:

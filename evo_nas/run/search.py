@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import sys
 import time
@@ -40,6 +41,8 @@ from evo_nas.system.stops import name_ctrl_c
 from evo_nas.system.text import read_text
 from evo_nas.system.version import __version__
 from genotypes.plain import whole
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -84,8 +87,10 @@ def start(
         prepare(parts, folder.path)
         check_memory(config.hardware, parts.evaluator)
         folder.write_config(fill_options(config, parts).to_toml())
-    except BaseException:
+    except BaseException as error:
         folder.discard()
+        if isinstance(error, KeyboardInterrupt):
+            _log.info("nothing was begun, and no folder is left: the same command begins again")
         raise
     reach(Failpoint.CONFIG_WRITTEN)
     return _begin(config, folder, parts, listeners, durable, heeds_signals)

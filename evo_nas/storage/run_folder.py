@@ -129,7 +129,7 @@ class RunFolder:
             if not had_lock:
                 (path / "run.lock").unlink(missing_ok=True)
             is_run = folder.history.exists() or folder.config.exists()
-            mend = f"continue it with: {resume_command(path)}" if is_run else "name a new one"
+            mend = f"name a new one{f', or resume its run with: {resume_command(path)}' if is_run else ''}"
             raise RunFolderError(f"the run folder {path} is not empty; {mend}")
         return folder
 
@@ -152,6 +152,8 @@ class RunFolder:
             RunFolderError: if it holds no run.
         """
         folder = cls(path)
+        if not path.exists():
+            raise RunFolderError(f"{path} holds no run: there is no such folder")
         if not folder.history.is_file() and not folder.config.is_file():
             raise RunFolderError(f"{path} holds no run: there is no history.db in it")
         return folder

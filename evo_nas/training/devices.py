@@ -111,20 +111,31 @@ def keep_freed_memory() -> None:
 
 
 @contextmanager
+def use_threads(threads: int) -> Iterator[None]:
+    """Let torch compute with so many threads; afterwards it has as many as before.
+
+    One is right for small tensors: where other programs keep the cores busy, several wait for each other most of the
+    time, and a second of work becomes half a minute.
+    """
+    threads_before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads_before)
+
+
+@contextmanager
 def seed_torch(seed: int, device: torch.device, threads: int) -> Iterator[None]:
     """Seed torch's default generators and set its threads; afterwards both are as they were before.
 
     On the CPU, torch uses oneDNN only where the self-check found no fault with it.
     """
-    threads_before = torch.get_num_threads()
     devices = [device] if device.type != "cpu" else []
     with (
         torch.random.fork_rng(devices, device_type=device.type if devices else "cuda"),
         nullcontext() if devices else onednn.avoid_faults(),
+        use_threads(threads),
     ):
         torch.manual_seed(seed)
-        torch.set_num_threads(threads)
-        try:
-            yield
-        finally:
-            torch.set_num_threads(threads_before)
+        yield

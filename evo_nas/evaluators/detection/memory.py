@@ -12,6 +12,7 @@ from evo_nas.evaluators.live_bytes import SLACK, WORKER, LiveBytes
 from evo_nas.phenotypes.detector import Detector
 from evo_nas.training.boxed import EVALUATION_BATCH
 from evo_nas.training.detection import Detection, detect_batch
+from evo_nas.training.devices import use_threads
 
 _FEW: Final = 2
 """Images of the passes in which tensors are followed; batch norm needs two."""
@@ -25,7 +26,8 @@ def worker_bytes(detectors: Sequence[Detector], *, images: int, batch_size: int)
 
     ``images`` are those to train and to validate on, together. The passes are made for two images, at full size.
     """
-    most = max(_detector_bytes(detector, batch_size, images) for detector in detectors)
+    with use_threads(1):
+        most = max(_detector_bytes(detector, batch_size, images) for detector in detectors)
     pixels = detectors[0].canvas ** 2 * detectors[0].channels
     return WORKER + images * pixels + int(SLACK * most)
 

@@ -14,6 +14,7 @@ import torch
 
 from evo_nas.evaluators.live_bytes import SLACK, WORKER, LiveBytes
 from evo_nas.phenotypes.network import CellNetwork
+from evo_nas.training.devices import use_threads
 from evo_nas.training.loop import EVALUATION_BATCH
 from genotypes.cell import CellPair
 
@@ -31,10 +32,11 @@ def worker_bytes(candidates: Sequence[CellPair], *, images: int, image_size: int
     ``images`` are those to train and to validate on, together, of ``image_size`` pixels a side; ``size`` are the other
     options of :class:`evo_nas.phenotypes.network.CellNetwork`.
     """
-    most = max(
-        _network_bytes(cells, image_size=image_size, batch_size=batch_size, images=images, **size)
-        for cells in candidates
-    )
+    with use_threads(1):
+        most = max(
+            _network_bytes(cells, image_size=image_size, batch_size=batch_size, images=images, **size)
+            for cells in candidates
+        )
     pixels = image_size**2 * int(size["channels"])
     labels = 8  # int64
     return WORKER + images * (pixels + labels) + int(SLACK * most)

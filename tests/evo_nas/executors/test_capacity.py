@@ -5,17 +5,21 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import pytest
+import torch
 
 from evo_nas.config import Hardware
 from evo_nas.errors import UsageError
-from evo_nas.evaluators.base import Evaluator, Job, evaluate_safely
+from evo_nas.evaluators.base import Evaluator, Job, Placement, evaluate_safely
+from evo_nas.evaluators.proxy import memory
+from evo_nas.evaluators.proxy.evaluator import ProxyEvaluator
 from evo_nas.executors import capacity
 from evo_nas.executors.capacity import SERVER, Demand, check_memory, memory_demand
 from evo_nas.executors.slots import SlotsExecutor
 from evo_nas.system.resources import available_memory, processor_quota, total_memory
+from evo_nas.training.devices import use_threads
 from genotypes.catalogue import build_space
 from genotypes.genotype import Genotype
 from genotypes.individual import Evaluation, Outcome
@@ -130,3 +134,22 @@ def test_the_worker_of_a_lost_device_is_replaced(tmp_path: Path) -> None:
     finally:
         executor.close()
     assert outcomes == [Outcome.OK, Outcome.CRASH, Outcome.OK]
+
+
+def test_memory_is_estimated_on_one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    used: list[int] = []
+    measure = memory._network_bytes
+
+    def spy(*args: Any, **options: Any) -> int:
+        used.append(torch.get_num_threads())
+        return measure(*args, **options)
+
+    monkeypatch.setattr(memory, "_network_bytes", spy)
+    evaluator = ProxyEvaluator(dataset="digits")
+    evaluator.bind(build_space("nasnet(blocks=1)"), Placement(device="cpu"))
+    before = torch.get_num_threads()
+    with use_threads(2):
+        assert evaluator.memory()
+        assert torch.get_num_threads() == 2
+    assert set(used) == {1}
+    assert torch.get_num_threads() == before

@@ -15,8 +15,9 @@ import pytest
 
 import evo_nas
 from evo_nas.api.searches import search
-from evo_nas.config import RunConfig, read_toml
+from evo_nas.config import Hardware, RunConfig, read_toml
 from evo_nas.errors import RunFolderError, UsageError
+from evo_nas.evaluators.base import Evaluator
 from evo_nas.run.parts import build, load_config, read_stored_config
 from evo_nas.run.search import resume
 from evo_nas.storage.history import History
@@ -272,6 +273,20 @@ def test_an_empty_folder_of_the_user_outlives_a_failed_start(tmp_path: Path) -> 
             search(strategy="random", dataset="cifar10", data_dir=tmp_path / "nowhere", run_dir=tmp_path / name)
     assert [entry.name for entry in tmp_path.iterdir()] == ["mine"]
     assert not list((tmp_path / "mine").iterdir())
+
+
+def test_a_start_that_is_stopped_leaves_no_folder_and_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def stop(hardware: Hardware, evaluator: Evaluator) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("evo_nas.run.search.check_memory", stop)
+    caplog.set_level("INFO")
+    with pytest.raises(KeyboardInterrupt):
+        search(strategy="random", evaluator="toy", trials=1, run_dir=tmp_path / "run")
+    assert "nothing was begun, and no folder is left" in caplog.text
+    assert not (tmp_path / "run").exists()
 
 
 def test_an_option_that_toml_cannot_hold_starts_nothing(tmp_path: Path) -> None:
