@@ -12,6 +12,12 @@ if TYPE_CHECKING:
     from analysis.comparison.compare import Comparison
 
 
+EPILOG = """\
+examples:
+  python -m evo_nas compare runs/evolution runs/random
+  python -m evo_nas compare 'runs/study/*-seed*' --target 0.9"""
+
+
 def add_arguments(parser: Parser) -> None:
     """Add the flags."""
     parser.add_argument("runs", metavar="RUN", nargs="+", help="run folder, or a pattern of them")

@@ -5,10 +5,13 @@ from __future__ import annotations
 import argparse
 from collections.abc import Container, Iterable
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from evo_nas.commands.base import name_list, time_span
 from evo_nas.config import BUDGET, FLAGS, Flag
+
+FlagTaker: TypeAlias = argparse.ArgumentParser | argparse._ArgumentGroup
+"""A parser, or a group of its flags below a heading of their own in ``--help``."""
 
 MEASURED_ON_REQUEST: Final = ("latency", "ort_latency")
 """Costs that an evaluator measures only if its option of that name is true."""
@@ -16,10 +19,11 @@ MEASURED_ON_REQUEST: Final = ("latency", "ort_latency")
 
 def add_science(parser: argparse.ArgumentParser) -> None:
     """Add what decides a search, but for strategy and seed."""
-    add_flags(parser, "run", but=("strategy", "seed", *BUDGET))
-    add_flags(parser, "evaluator")
-    add_flags(parser, "strategy")
-    parser.add_argument(
+    add_flags(parser.add_argument_group("the search"), "run", but=("strategy", "seed", *BUDGET))
+    add_flags(parser.add_argument_group("the evaluator"), "evaluator")
+    strategy = parser.add_argument_group("the strategy")
+    add_flags(strategy, "strategy")
+    strategy.add_argument(
         "--cost",
         metavar="LIST",
         dest="set",
@@ -28,8 +32,9 @@ def add_science(parser: argparse.ArgumentParser) -> None:
         help="evolution: search the front of fitness and these costs: mult-adds, parameters, latency, ort-latency, or "
         "any metric (sets objective, costs and what measures them)",
     )
-    parser.add_argument("--config", metavar="FILE", type=Path, help="TOML file with the tables of a run.toml")
-    parser.add_argument("--set", metavar="TABLE.FIELD=VALUE", action="append", default=[], help="set any option")
+    every = parser.add_argument_group("every option")
+    every.add_argument("--config", metavar="FILE", type=Path, help="TOML file with the tables of a run.toml")
+    every.add_argument("--set", metavar="TABLE.FIELD=VALUE", action="append", default=[], help="set any option")
 
 
 class _WeighCosts(argparse.Action):
@@ -47,20 +52,18 @@ class _WeighCosts(argparse.Action):
 
 def add_budget_and_hardware(parser: argparse.ArgumentParser) -> None:
     """Add what may differ between two parts of one run."""
-    add_flags(parser, "run", BUDGET)
-    add_flags(parser, "hardware")
+    add_flags(parser.add_argument_group("the budget"), "run", BUDGET)
+    add_flags(parser.add_argument_group("the machine"), "hardware")
 
 
-def add_flags(
-    parser: argparse.ArgumentParser, table: str, names: Iterable[str] | None = None, but: Container[str] = ()
-) -> None:
+def add_flags(parser: FlagTaker, table: str, names: Iterable[str] | None = None, but: Container[str] = ()) -> None:
     """Add the flags of a table of the configuration, or those of these names."""
     for name in FLAGS[table] if names is None else names:
         if name not in but:
             _add_flag(parser, name, FLAGS[table][name])
 
 
-def _add_flag(parser: argparse.ArgumentParser, name: str, flag: Flag) -> None:
+def _add_flag(parser: FlagTaker, name: str, flag: Flag) -> None:
     """Add one flag; without it the value is ``None``."""
     text = flag.help if flag.default is None else f"{flag.help} (default: {flag.default})"
     if flag.metavar is not None:

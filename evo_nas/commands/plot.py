@@ -22,6 +22,13 @@ _KINDS_HELP = (
 )
 
 
+EPILOG = """\
+examples:
+  python -m evo_nas plot runs/digits
+  python -m evo_nas plot runs/digits --kind cells -o best.png
+  python -m evo_nas plot 'runs/study/*-seed*' --kind seeds"""
+
+
 def add_arguments(parser: Parser) -> None:
     """Add the flags."""
     parser.add_argument("--kind", choices=KINDS_OFFERED, default="curve", metavar="KIND", help=_KINDS_HELP)

@@ -6,6 +6,11 @@ import argparse
 
 from evo_nas.commands.base import Parser, add_output, translate_errors, whole
 
+EPILOG = """\
+examples:
+  python -m evo_nas report runs/digits
+  python -m evo_nas report runs/evolution runs/random -o report.html"""
+
 
 def add_arguments(parser: Parser) -> None:
     """Add the flags."""

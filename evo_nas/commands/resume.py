@@ -20,6 +20,12 @@ if TYPE_CHECKING:
     from evo_nas.run.search import Run
 
 
+EPILOG = """\
+examples:
+  python -m evo_nas resume runs/digits
+  python -m evo_nas resume runs/digits --trials 200 --workers 2"""
+
+
 def add_arguments(parser: Parser) -> None:
     """Add the flags."""
     parser.add_argument("run", metavar="RUN", type=Path, help="run folder")

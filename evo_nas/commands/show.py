@@ -35,6 +35,13 @@ _FRONT_LINES: Final = 20
 """So much of a front is printed; all of it is in the JSON."""
 
 
+EPILOG = """\
+examples:
+  python -m evo_nas show runs/digits --top 10
+  python -m evo_nas show runs/digits --trial 47
+  python -m evo_nas show runs/digits --front --costs parameters"""
+
+
 def add_arguments(parser: Parser) -> None:
     """Add the flags."""
     parser.add_argument("run", metavar="RUN", type=Path, help="run folder")

@@ -38,6 +38,12 @@ NAMED: Final = 8
 """Number of trials that a line names before it only counts."""
 
 
+EPILOG = """\
+examples:
+  python -m evo_nas status runs/digits
+  python -m evo_nas status runs/digits --watch"""
+
+
 def add_arguments(parser: Parser) -> None:
     """Add the flags."""
     parser.add_argument("run", metavar="RUN", type=Path, help="run folder")

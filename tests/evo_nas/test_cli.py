@@ -5,15 +5,18 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from evo_nas.cli import main
+from evo_nas import cli
+from evo_nas.cli import build_parser, main
 from evo_nas.storage.history import History
 from genotypes.zoo import NASNET_A
 
@@ -472,6 +475,16 @@ def test_the_trials_of_runs_are_a_table(capsys: pytest.CaptureFixture[str], monk
         main(["table", "runs/one", "-o", "trials.json"])
     assert Path("trials.json").read_bytes() == before
     assert not Path("trials.json.partial").exists()
+
+
+@pytest.mark.parametrize("name", cli.COMMANDS)
+def test_the_examples_of_the_help_are_commands(name: str) -> None:
+    module = import_module(f"evo_nas.commands.{cli.COMMANDS[name][0]}")
+    text = getattr(module, "EPILOG", "").replace("\\\n", " ")
+    for line in text.splitlines():
+        if line.startswith("  python -m evo_nas "):
+            words = shlex.split(line.partition(" > ")[0], comments=True)[3:]
+            assert build_parser().parse_args([word for word in words if word != "..."]).command
 
 
 def test_the_help_of_table_names_every_column_with_its_unit(capsys: pytest.CaptureFixture[str]) -> None:
