@@ -158,7 +158,7 @@ def test_a_test_that_hears_no_signal_takes_its_worker_along(suite: Suite) -> Non
 
 
 def test_a_worker_that_dies_before_its_first_test_fails_the_run(suite: Suite) -> None:
-    done = suite({"collected": COLLECTED})
+    done = suite({"collected": COLLECTED}, "-n", "2")
     said = done.stdout + done.stderr
     assert done.returncode == pytest.ExitCode.INTERRUPTED, said
     assert "worker gw1 died" in said
