@@ -90,7 +90,7 @@ def start(
     except BaseException as error:
         folder.discard()
         if isinstance(error, KeyboardInterrupt):
-            _log.info("nothing was begun, and no folder is left: the same command begins again")
+            _log.info("nothing was begun: the same command begins again")
         raise
     reach(Failpoint.CONFIG_WRITTEN)
     return _begin(config, folder, parts, listeners, durable, heeds_signals)
