@@ -13,7 +13,6 @@ import signal
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from difflib import get_close_matches
 from importlib import import_module
 from typing import Any, Final
 
@@ -130,6 +129,8 @@ class _Command(Parser):
         self.refuse_old_flags(args or ())
         parsed, unknown = super().parse_known_args(args, namespace)
         if unknown:
+            from difflib import get_close_matches
+
             flag = unknown[0].partition("=")[0]
             near = get_close_matches(flag, self._option_string_actions, 1) if flag.startswith("--") else []
             self.error(f"unrecognized arguments: {' '.join(unknown)}{f'; did you mean {near[0]}?' if near else ''}")

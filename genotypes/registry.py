@@ -8,7 +8,6 @@ import types
 import typing
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from difflib import get_close_matches
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -51,6 +50,8 @@ class Registry(Generic[T]):
         target = self._table.get(name, name)
         module, colon, attribute = target.partition(":")
         if not colon:
+            from difflib import get_close_matches
+
             near = get_close_matches(name, list(self), 1)
             guess = f" (did you mean {near[0]}?)" if near else ""
             raise OptionError(
