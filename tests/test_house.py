@@ -66,10 +66,17 @@ HOMES = {
     },
     "evo_nas": {
         "ray": {"executors/ray.py"},
-        **{name: {f"listeners/trackers/{name}.py"} for name in ("mlflow", "wandb", "optuna")},
+        **{name: {f"listeners/trackers/{name}.py"} for name in ("mlflow", "wandb", "tensorboard")},
+        "optuna": {"listeners/trackers/optuna.py", "listeners/trackers/optuna_journal.py"},
     },
     "analysis": {"pyarrow": {"frames.py"}},
 }
+HOMES_OF_EXTRAS = (
+    "evo_nas/executors/ray.py",
+    "evo_nas/listeners/trackers/optuna_journal.py",
+    "strategies/models/optuna_study.py",
+)
+"""Files that need an extra as soon as they are loaded, for they derive from its classes."""
 MOST_LOOSE = {"evo_nas": 9, "analysis": 9}
 """Files that may lie loose in a package."""
 
@@ -183,15 +190,15 @@ def test_a_library_stays_at_home(package: str, library: str) -> None:
     assert {i.file for i in users} == homes, broken(f"{library} has its homes: {sorted(homes)}", users)
 
 
-@pytest.mark.parametrize("home", ["evo_nas/executors/ray.py", "strategies/models/optuna_study.py"])
+@pytest.mark.parametrize("home", HOMES_OF_EXTRAS)
 def test_the_home_of_an_extra_is_imported_inside_functions(home: str) -> None:
     found = [i for i, target in arrows() if target == home and i.at_load]
     assert not found, broken("an extra may be missing", found)
 
 
-@pytest.mark.parametrize("extra", ["optuna", "nevergrad", "hyperopt", "mlflow", "wandb"])
+@pytest.mark.parametrize("extra", ["optuna", "nevergrad", "hyperopt", "mlflow", "wandb", "tensorboard"])
 def test_an_extra_is_imported_inside_functions(extra: str) -> None:
-    used = [i for i in imports() if i.module.split(".")[0] == extra and i.file != "strategies/models/optuna_study.py"]
+    used = [i for i in imports() if i.module.split(".")[0] == extra and i.file not in HOMES_OF_EXTRAS]
     assert used
     found = [i for i in used if i.at_load and not i.for_types]
     assert not found, broken("an extra may be missing", found)

@@ -31,7 +31,7 @@ _NICE: Final = 5
 def add_arguments(parser: Parser) -> None:
     """Add the flags."""
     parser.add_argument("run", metavar="RUN", type=Path, help="run folder")
-    names = ", ".join(name for name in TRACKERS if name != "tensorboard")
+    names = ", ".join(TRACKERS)
     parser.add_argument("--tracker", metavar="LIST", type=name_list, required=True, help=f"of {names}, with commas")
 
 
@@ -51,10 +51,6 @@ def run(arguments: argparse.Namespace) -> int:
 
         os.nice(_NICE)
     for name in arguments.tracker:
-        if name == "tensorboard":
-            raise UsageError(
-                "TensorBoard's events are written by the search itself: resume it with --tracker tensorboard"
-            )
         if name not in TRACKERS:
             raise UsageError(f"there is no tracker {name!r}; there are: {', '.join(TRACKERS)}")
     require_trackers(arguments.tracker)

@@ -1,1 +1,1 @@
-"""Listeners of a search: progress, weights, TensorBoard, other trackers."""
+"""Listeners of a search: progress, weights, trackers."""

@@ -50,7 +50,7 @@ class Followers:
 
     def __init__(self, run: Path, trackers: Sequence[str]) -> None:
         self._run = run
-        self._trackers = [name for name in trackers if name != "tensorboard"]  # which writes where the search runs
+        self._trackers = trackers
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
 
     def __enter__(self) -> Self:

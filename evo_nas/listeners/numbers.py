@@ -1,4 +1,4 @@
-"""Numbers that a tracker shows of each trial, and of the search so far: one owner for TensorBoard and all others."""
+"""Numbers that a tracker shows of each trial, and of the search so far: one owner for all of them."""
 
 from __future__ import annotations
 

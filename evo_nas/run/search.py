@@ -8,7 +8,7 @@ import os
 import sys
 import time
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, ExitStack, nullcontext
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from traceback import format_exc
@@ -23,10 +23,9 @@ from evo_nas.evaluators.limits import advise_on_limits
 from evo_nas.executors.capacity import check_memory
 from evo_nas.executors.choice import build_executor
 from evo_nas.listeners.followers import Followers
-from evo_nas.listeners.tensorboard import TensorBoard
 from evo_nas.listeners.weights import WeightKeeper
 from evo_nas.loop.listener import Listener
-from evo_nas.manager import MEAN_OF, PopulationManager
+from evo_nas.manager import PopulationManager
 from evo_nas.run.knowledge import gather_knowledge, restore_knowledge
 from evo_nas.run.parts import Parts, fill_options, prepare
 from evo_nas.signals import handle_signals
@@ -40,7 +39,6 @@ from evo_nas.system.resources import environment
 from evo_nas.system.stops import name_ctrl_c
 from evo_nas.system.text import read_text
 from evo_nas.system.version import __version__
-from genotypes.plain import whole
 
 _log = logging.getLogger(__name__)
 
@@ -239,8 +237,6 @@ def _search(
     if not folder.has_locks:
         _warn_of_missing_locks(folder)
     hardware = config.hardware
-    mean_of = whole(parts.strategy.window) or MEAN_OF
-    tensorboard = TensorBoard(folder.path, history, mean_of) if "tensorboard" in hardware.tracker else None
     crash_file = CrashFile(folder.crash)
     crashed = take_crash(crash_file, history)
 
@@ -259,11 +255,7 @@ def _search(
         config.run,
         time_limit=hardware.time_limit,
         grace=hardware.grace,
-        listeners=[
-            WeightKeeper(folder.path, hardware.keep_weights, lambda: manager.list_heritable()),
-            *filter(None, [tensorboard]),
-            *listeners,
-        ],
+        listeners=[WeightKeeper(folder.path, hardware.keep_weights, lambda: manager.list_heritable()), *listeners],
         crashed=crashed,
     )
     folder.log("start", evo_nas=__version__, process=os.getpid(), trials=config.run.trials, asked=history.last_id)
@@ -271,7 +263,7 @@ def _search(
         folder.log("crash", trial=id, error=evaluation.error)
     with Followers(folder.path, hardware.tracker):  # which read in the log how the search ended
         try:
-            with handle_signals(manager.stop) if heeds_signals else name_ctrl_c(), tensorboard or nullcontext():
+            with handle_signals(manager.stop) if heeds_signals else name_ctrl_c():
                 reason = manager.run()
         except BaseException as error:
             if not isinstance(error, RunFolderMoved):  # at the old place nothing is ours

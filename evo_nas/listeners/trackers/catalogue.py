@@ -15,6 +15,10 @@ def build_tracker(name: str, run: TrackedRun) -> Tracker:
         from evo_nas.listeners.trackers.wandb import WeightsAndBiases
 
         return WeightsAndBiases(run)
+    if name == "tensorboard":
+        from evo_nas.listeners.trackers.tensorboard import TensorBoard
+
+        return TensorBoard(run)
     assert name == "optuna"
     from evo_nas.listeners.trackers.optuna import OptunaStorage
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
 from shutil import rmtree
@@ -30,6 +30,7 @@ class OptunaStorage(Tracker):
 
     name = "optuna"
     _storage: JournalStorage
+    _flush: Callable[[], None]
     _artifacts: FileSystemArtifactStore
     _study: int
     _last: int
@@ -40,13 +41,14 @@ class OptunaStorage(Tracker):
         import optuna
         from optuna.artifacts import FileSystemArtifactStore
         from optuna.storages import JournalStorage
-        from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
+
+        from evo_nas.listeners.trackers.optuna_journal import BatchedJournal
 
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         make_folder(self.folder / "artifacts")
         self._artifacts = FileSystemArtifactStore(self.folder / "artifacts")
-        journal = str(self.folder / "journal.log")
-        self._storage = JournalStorage(JournalFileBackend(journal, lock_obj=JournalFileOpenLock(journal)))
+        journal = BatchedJournal(self.folder / "journal.log")
+        self._storage, self._flush = JournalStorage(journal), journal.flush
         study = optuna.create_study(
             storage=self._storage, study_name=self.run.name, direction="maximize", load_if_exists=True
         )
@@ -59,6 +61,7 @@ class OptunaStorage(Tracker):
         trials = self._storage.get_all_trials(self._study, deepcopy=False)
         sent = [Sent(trial.user_attrs["event"], trial.user_attrs["told_at"]) for trial in trials[-1:]]
         self._last = sent[0].event if sent else 0
+        self._flush()
         return sent[0] if sent else None
 
     def send(self, entries: Sequence[Entry]) -> None:
@@ -67,10 +70,12 @@ class OptunaStorage(Tracker):
             if entry.told.event > self._last:
                 self._storage.create_new_trial(self._study, template_trial=self._make_trial(entry))
                 self._last = entry.told.event
+        self._flush()
 
     def close(self, *, has_ended: bool, reason: str | None) -> None:
         """Record why the search ended."""
         self._storage.set_study_user_attr(self._study, "reason", str(reason))
+        self._flush()
 
     def forget(self) -> None:
         """Delete the journal."""

@@ -84,7 +84,8 @@ def test_the_old_flag_says_its_new_name(capsys: pytest.CaptureFixture[str]) -> N
     assert "--tensorboard is now --tracker tensorboard" in capsys.readouterr().err
 
 
-def test_a_run_that_had_the_old_option_keeps_its_view(tmp_path: Path) -> None:
+def test_a_run_that_had_the_old_option_keeps_its_view(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("evo_nas.listeners.followers.PATIENCE", 300.0)
     run = tmp_path / "run"
     search(strategy="random", evaluator="toy", trials=2, run_dir=run)
     config = run / "run.toml"
