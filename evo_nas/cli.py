@@ -17,7 +17,7 @@ from importlib import import_module
 from typing import Any, Final
 
 from evo_nas.commands.base import Parser
-from evo_nas.errors import EvoNasError
+from evo_nas.errors import EvoNasError, UsageError
 from evo_nas.system.reasons import explain
 from evo_nas.system.stops import STOPS, StoppedBySignal, heed_stops, raise_stop, signal_name
 from evo_nas.system.terminal import safe_streams
@@ -32,7 +32,7 @@ COMMANDS: Final = {
     "resume": ("resume", "continue a run where it stopped"),
     "show": ("show", "print the best cells of a run"),
     "status": ("status", "say how far a run is, or how it ended"),
-    "track": ("track", "show a run to MLflow, Weights & Biases or an Optuna storage"),
+    "track": ("track", "show a run to TensorBoard, MLflow, Weights & Biases or Optuna"),
     "repair": ("repair", "save what can be read of a damaged history; the old one is kept"),
     "table": ("table", "print the trials of runs, or write them"),
     "plot": ("plot", "draw what runs did, such as accuracy against samples or time"),
@@ -60,8 +60,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.environ["MPLBACKEND"] = "agg"
     try:
         with heed_stops(_stop, raise_stop):
-            arguments = build_parser().parse_args(argv)
-            arguments.words = sys.argv[1:] if argv is None else list(argv)
+            words = sys.argv[1:] if argv is None else list(argv)
+            parser = build_parser()
+            if not words:
+                parser.print_help(sys.stderr)
+                return UsageError.exit_code
+            arguments = parser.parse_args(words)
+            arguments.words = words
             with _log_on_stderr():
                 code = arguments.command(arguments) or 0
             if sys.stdout is not None:  # it can have been closed before we began

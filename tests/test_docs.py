@@ -322,7 +322,7 @@ def test_a_job_of_slurm_comes_back_until_the_search_is_over(tmp_path: Path) -> N
     command = ["bash", "job.sh"]
     with subprocess.Popen(command, cwd=tmp_path, env=environment, text=True, stderr=subprocess.PIPE) as job:
         assert job.stderr is not None
-        heard = next(line for line in job.stderr if line.startswith("trial 1/"))
+        heard = next(line for line in job.stderr if line.startswith("1/"))
         job.send_signal(signal.SIGUSR1)
         heard += job.stderr.read()
     assert (job.returncode, (tmp_path / "told").read_text()) == (75, "requeue 7\n"), heard

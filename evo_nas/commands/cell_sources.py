@@ -181,7 +181,8 @@ def of_text(text: str) -> CellSource:
     try:
         return _decode(_EDGES.parse(text) if text.startswith("|") else Genotype.parse(text))
     except GenotypeError as error:
-        reason = str(error) if ":" in text else f"there is no run or file {shorten(text)}; {error}"
+        nothing = f"there is no run or file {shorten(text)}, and that is no genotype such as nasnet:0.1.2.3"
+        reason = str(error) if ":" in text or text.startswith("|") else nothing
         raise UsageError(shorten(reason, _LINE)) from error
 
 

@@ -94,7 +94,8 @@ class Summary:
 
     ``stopped_early`` is how many of those that went well ended before their last epoch, and ``epochs`` how many were
     trained in all. ``shown`` is the trial that is described, the best where none was asked for, and ``metrics`` are
-    its. ``front`` is there where the fitness is not all that counts, or where it was asked for.
+    its. ``front`` is there where the fitness is not all that counts, or where it was asked for. ``is_tabular`` says
+    that the seconds are those of a table, which nobody waited for.
     """
 
     path: Path
@@ -107,6 +108,7 @@ class Summary:
     measure: Measure = ACCURACY
     shown: TopTrial | None = None
     metrics: Mapping[str, float] = field(default_factory=dict)
+    is_tabular: bool = False
 
     @property
     def counts(self) -> dict[str, int]:
@@ -147,9 +149,10 @@ class Summary:
 
         early = f" ({self.stopped_early} stopped early)" if self.stopped_early else ""
         epochs = f", {self.epochs:,} epochs" if self.stopped_early else ""
+        by_table = " by the table" if self.is_tabular else ""
         told = {name: f"{number} {name}{early if name == 'ok' else ''}" for name, number in self.counts.items()}
         counts = ", ".join(text for name, text in told.items() if self.counts[name] or name == "ok")
-        yield f"{printable(self.path)}: {counts}; {duration(self.seconds)} of evaluation{epochs}"
+        yield f"{printable(self.path)}: {counts}; {duration(self.seconds)} of evaluation{by_table}{epochs}"
         if not self.top:
             yield "no trial has succeeded yet"
             return
@@ -200,13 +203,15 @@ def summarise(
 
     folder = RunFolder.existing(path)
     is_asked, measure = front or bool(costs), folder.measure()
-    is_pareto, own = _objective(folder)
+    settings = _read_settings(folder)
+    is_pareto, own = _objective(settings.get("strategy", {}))
+    is_tabular = settings.get("run", {}).get("evaluator") == "tabular"
     names = tuple(costs) or own
     with History.read(folder.history, checked=folder.holder() is None) as history:
         counts = history.outcomes(), history.seconds(), history.count_early_stops(), history.count_epochs()
         best = history.top(top)
         shown = next(iter(best), None) if trial is None else history.trial(trial)
-        summary = Summary(path, best, *counts, measure=measure, shown=shown)
+        summary = Summary(path, best, *counts, measure=measure, shown=shown, is_tabular=is_tabular)
         if shown is not None:
             summary = replace(summary, metrics=history.metrics(shown.id))
         if is_asked or is_pareto:
@@ -229,12 +234,16 @@ def summarise(
     return summary
 
 
-def _objective(folder: RunFolder) -> tuple[bool, tuple[str, ...]]:
-    """Return whether a run searches for a front, and what its strategy weighs the fitness against."""
+def _read_settings(folder: RunFolder) -> Mapping[str, Any]:
+    """Return the tables of ``run.toml``; none if it cannot be read, for all else that is shown is in the history."""
     try:
-        options = read_toml(folder.config).get("strategy", {})
+        return read_toml(folder.config)
     except UsageError:
-        options = {}  # all else that is shown stands in the history
+        return {}
+
+
+def _objective(options: Mapping[str, Any]) -> tuple[bool, tuple[str, ...]]:
+    """Return whether a strategy of these options searches for a front, and what it weighs the fitness against."""
     costs = options.get("costs")
     if not (isinstance(costs, list) and 0 < len(costs) <= _MOST_COSTS and all(isinstance(name, str) for name in costs)):
         costs = DEFAULT_COSTS

@@ -101,7 +101,7 @@ class Progress(Listener):
             self._line.close()
 
     def _words(self, trained: int) -> str:
-        words = [f"trial {trained}/{self.trials}"]
+        words = [f"{trained}/{self.trials} trials"]
         if self._best is not None:
             words.append(f"best {100 * self._best.score:.2f} % (trial {self._best.id})")
         if self._recent:

@@ -95,7 +95,7 @@ def test_a_run_ends_with_a_summary_and_the_next_commands(capsys: pytest.CaptureF
     assert "the best cell, of trial" in out
     for command in ("show runs/one", "plot runs/one", "compare runs/one", "count 'nasnet:"):
         assert f"python -m evo_nas {command}" in out
-    assert "trial 5/5  best " in err
+    assert "5/5 trials  best " in err
     assert "ETA" in err
 
 
@@ -384,8 +384,15 @@ BAD = [
     (("show", "run", "--image", "32"), 2, "unrecognized arguments: --image 32"),
     (("list", "nosuch"), 2, "invalid choice: 'nosuch'"),
     (("nosuch",), 2, "invalid choice: 'nosuch'"),
-    ((), 2, "required: COMMAND"),
 ]
+
+
+def test_without_a_command_the_help_lists_them(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([]) == 2
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert told.err.startswith("usage: python -m evo_nas")
+    assert all(f" {name} " in told.err for name in ("run", "study", "track"))
 
 
 @pytest.mark.parametrize(("arguments", "code", "message"), BAD, ids=lambda value: str(value)[:40])
@@ -672,7 +679,7 @@ def assert_ends_on(number: signal.Signals, code: int) -> None:
     seen = ""
     for line in process.stderr:
         seen += line
-        if line.startswith("trial"):
+        if " trials  best " in line:
             break
     process.send_signal(number)
     _, rest = process.communicate()

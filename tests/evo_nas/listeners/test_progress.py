@@ -56,9 +56,9 @@ def test_it_says_how_far_it_is_and_what_failed(capsys: pytest.CaptureFixture[str
     progress.close()
     lines = capsys.readouterr().err.splitlines()
     assert lines[0] == "run folder here"
-    assert lines[1].startswith("trial 1/3  best 25.00 % (trial 1)  mean of last 1 25.00 %  ETA ")
+    assert lines[1].startswith("1/3 trials  best 25.00 % (trial 1)  mean of last 1 25.00 %  ETA ")
     assert lines[2] == "trial 2 failed (nan): RuntimeError: it broke"
-    assert lines[-1].startswith("trial 3/3  best 75.00 % (trial 3)  mean of last 2 50.00 %  1 failed  ETA 0s")
+    assert lines[-1].startswith("3/3 trials  best 75.00 % (trial 3)  mean of last 2 50.00 %  1 failed  ETA 0s")
 
 
 def test_a_resumed_search_goes_on_with_what_was_before(capsys: pytest.CaptureFixture[str]) -> None:
@@ -70,7 +70,7 @@ def test_a_resumed_search_goes_on_with_what_was_before(capsys: pytest.CaptureFix
     tell(progress, population, 4, 0.4)
     lines = capsys.readouterr().err.splitlines()
     assert lines[0] == "run folder here; resuming after 3 trials"
-    assert lines[1].startswith("trial 4/4  best 60.00 % (trial 3)  mean of last 2 50.00 %")
+    assert lines[1].startswith("4/4 trials  best 60.00 % (trial 3)  mean of last 2 50.00 %")
 
 
 def test_a_short_restore_is_passed_over_in_silence(

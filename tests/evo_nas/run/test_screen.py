@@ -51,7 +51,7 @@ def test_a_killed_run_is_resumed_as_the_same_search(tmp_path: Path, rows: Any) -
     process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
     assert process.stderr is not None
     for line in process.stderr:
-        if line.startswith("trial"):
+        if " trials  best " in line:
             break
     process.send_signal(signal.SIGKILL)
     process.wait()

@@ -91,7 +91,7 @@ def test_a_killed_run_is_resumed_without_loss(tmp_path: Path, rows: Any, workers
     process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
     assert process.stderr is not None
     for line in process.stderr:
-        if line.startswith("trial"):
+        if " trials  best " in line:
             break
     process.send_signal(signal.SIGKILL)
     process.wait()
