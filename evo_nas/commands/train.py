@@ -128,7 +128,7 @@ def run(arguments: argparse.Namespace) -> None:
         place = _place_of(arguments, sources[0])
         name = f"{run.resolve().name}-top{arguments.top}"
         path = arguments.train_dir or default_folder(name, tasks[0].dataset, wanted.seed)
-        results = _train_aloud(arguments, path, lambda hear: train_top(tasks, path, place, hear))
+        results = _train_aloud(arguments, path, tasks, lambda hear: train_top(tasks, path, place, hear))
     else:
         named = arguments.source is not None or arguments.cell is not None or arguments.start is None
         named = named and not (arguments.neck and arguments.source is None and arguments.cell is None)
@@ -139,7 +139,7 @@ def run(arguments: argparse.Namespace) -> None:
         task = plan_training(source, wanted, arguments.device)
         place = _place_of(arguments, source)
         path = arguments.train_dir or default_folder(task.label, task.dataset, task.seed)
-        results = _train_aloud(arguments, path, lambda hear: [train_one(task, path, place, hear)])
+        results = _train_aloud(arguments, path, [task], lambda hear: [train_one(task, path, place, hear)])
     _print_results(arguments, path, results)
 
 
@@ -153,7 +153,9 @@ def _place_of(arguments: argparse.Namespace, source: CellSource | None) -> Train
     return TrainPlacement(arguments.device, arguments.threads or usable_cores(), data_dir, arguments.loaders)
 
 
-def _train_aloud(arguments: argparse.Namespace, path: Path, go: Callable[[OnEpoch], list[Result]]) -> list[Result]:
+def _train_aloud(
+    arguments: argparse.Namespace, path: Path, tasks: Sequence[TrainTask], go: Callable[[OnEpoch], list[Result]]
+) -> list[Result]:
     """Train, with a line per epoch on stderr; when interrupted, say how to go on."""
 
     def hear(task: TrainTask, epoch: Epoch, done: int) -> None:
@@ -163,7 +165,8 @@ def _train_aloud(arguments: argparse.Namespace, path: Path, go: Callable[[OnEpoc
         words = f"epoch {done}/{task.recipe.epochs}  loss {epoch.loss:.4f}{accuracy}  {seconds:.1f} s"
         print(f"{printable(task.label)}: {words}", file=sys.stderr, flush=True)
 
-    print(f"training folder {path}", file=sys.stderr, flush=True)
+    work = f"{len(tasks)} network(s), {tasks[0].recipe.epochs:,} epoch(s) each, a line after each epoch"
+    print(f"training folder {path}: {work}", file=sys.stderr, flush=True)
     try:
         return go(hear)
     except BaseException as error:
