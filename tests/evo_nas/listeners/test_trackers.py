@@ -115,6 +115,28 @@ def test_a_storage_of_optuna_holds_every_trial_once_also_after_a_resume(tmp_path
         assert files == ({f"trial-{one.id:06}.png", f"trial-{one.id:06}.json"} if one in records else set())
 
 
+def test_a_journal_of_optuna_is_written_in_batches_and_goes_on_where_it_ends(tmp_path: Path) -> None:
+    optuna = pytest.importorskip("optuna", reason="needs the extra optuna")
+    from evo_nas.listeners.trackers.optuna_journal import BatchedJournal
+
+    def count_trials() -> int:
+        backend = optuna.storages.journal.JournalFileBackend(str(path))
+        storage = optuna.storages.JournalStorage(backend)
+        return sum(len(storage.get_all_trials(study._study_id)) for study in storage.get_all_studies())
+
+    path = tmp_path / "journal.log"
+    for shown in (0, 3):  # the second journal reads what the first has written
+        journal = BatchedJournal(path)
+        storage = optuna.storages.JournalStorage(journal)
+        study = optuna.create_study(storage=storage, study_name="search", load_if_exists=True)
+        for number in range(shown, shown + 3):
+            study.add_trial(optuna.trial.create_trial(value=float(number)))
+        assert count_trials() == shown, "nothing is written yet"
+        journal.flush()
+        assert count_trials() == shown + 3
+        assert [trial.value for trial in study.trials] == [float(number) for number in range(shown + 3)]
+
+
 def read_wandb(file: Path) -> Iterator[Any]:
     """Yield the records of an offline run: LevelDB's log format, after a header of 7 bytes, in blocks of 32 KiB."""
     from wandb.proto.wandb_internal_pb2 import Record
