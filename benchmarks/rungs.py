@@ -1,6 +1,7 @@
 """What pausing saves and what it costs: the race of ``--fidelity epochs``, replayed on complete learning curves.
 
-Takes finished runs whose trainings were all complete: run folders or patterns of them. From each, ``--trials``
+Takes finished runs whose trainings were all complete: run folders or patterns of them; or tables of trainings as
+:mod:`benchmarks.fidelity` writes them, where each seed of a setting is a run (``--setting``). From each, ``--trials``
 candidates are drawn in ``--orders`` random orders, and race as with one worker, whatever a strategy would have proposed
 after other fitnesses. A line per ladder: ``epochs %`` is the share of the epochs of complete trainings that was
 trained, ``best`` how often the best of all candidates was trained to the end, ``regret`` how far the best that was is
@@ -9,6 +10,7 @@ of trials that were asked between a trial and what the strategy was told of it. 
 and orders.
 
     python -m benchmarks.rungs 'runs/full-*' --trials 200 --orders 5
+    python -m benchmarks.rungs benchmarks/tables/nasnet-cifar10.csv --setting epochs=8
 """
 
 from __future__ import annotations
@@ -18,10 +20,12 @@ import itertools
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
 from benchmarks.stopping import complete, folders, spread
+from benchmarks.trained_table import read_curves
 from evo_nas.errors import EvoNasError
 from evo_nas.evaluators.rungs import Ladder, Race
 from evo_nas.evaluators.stopping import Curve
@@ -102,6 +106,17 @@ def table(orders: Sequence[Sequence[Curve]], arguments: argparse.Namespace) -> I
     yield f"n = {len(orders)} races of {len(orders[0])} trainings of {length} epochs"
 
 
+def find_curves(path: Path, setting: str) -> list[list[Curve]]:
+    """Return the curves of a run folder, or of each seed of a setting in a table of trainings.
+
+    Raises:
+        EvoNasError: as :func:`benchmarks.stopping.complete` and :func:`benchmarks.trained_table.read_curves` do.
+    """
+    if path.suffix == ".csv":
+        return list(read_curves(path, setting).values())
+    return [[one.curve for one in complete(path) if one.curve]]
+
+
 def draw_orders(runs: Sequence[Sequence[Curve]], trials: int, orders: int) -> list[list[Curve]]:
     """Draw so many candidates of each run in random orders.
 
@@ -120,7 +135,8 @@ def draw_orders(runs: Sequence[Sequence[Curve]], trials: int, orders: int) -> li
 def main(argv: Sequence[str] | None = None) -> int:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("runs", metavar="RUN", nargs="+", help="run folder, or a pattern of them")
+    parser.add_argument("runs", metavar="RUN", nargs="+", help="run folder, table of trainings, or a pattern of them")
+    parser.add_argument("--setting", default="epochs=8", help="whose trainings of a table (default: epochs=8)")
     parser.add_argument("--trials", type=int, default=200, help="candidates of a race")
     parser.add_argument("--orders", type=int, default=5, help="orders that are drawn of each run")
     parser.add_argument("--eta", type=int, nargs="+", default=[2, 3, 4], help="reduction factors")
@@ -128,7 +144,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--patience", type=int, nargs="+", default=[3, 9, 27], help="trials that one waits for")
     arguments = parser.parse_args(argv)
     try:
-        runs = [[one.curve for one in complete(path) if one.curve] for path in folders(arguments.runs)]
+        runs = [run for path in folders(arguments.runs) for run in find_curves(path, arguments.setting)]
         for line in table(draw_orders(runs, arguments.trials, arguments.orders), arguments):
             print(line, flush=True)
     except (EvoNasError, ValueError) as error:

@@ -31,6 +31,22 @@ def read_trainings(path: Path) -> pd.DataFrame:
         raise UsageError(f"cannot read the table {path}: {shorten(str(error), 200)}") from error
 
 
+def read_curves(path: Path, setting: str) -> dict[str, list[tuple[float, ...]]]:
+    """Return the curves of a setting in the table at ``path``, fractions in [0, 1], by seed as in ``1.0``.
+
+    Raises:
+        UsageError: if the table cannot be read or has no training of the setting.
+    """
+    table = read_trainings(path)
+    places = [match for match in map(_TRAINING.fullmatch, table.columns) if match and match["setting"] == setting]
+    if not places:
+        raise UsageError(f"the table {path} has no trainings of the setting {setting!r}")
+    seeds: dict[str, list[str]] = {}
+    for match in sorted(places, key=lambda match: int(match["epoch"])):
+        seeds.setdefault(match["seed"], []).append(match[0])
+    return {seed: [tuple(row) for row in table[names].dropna().to_numpy() / 100] for seed, names in seeds.items()}
+
+
 def add_trainings(path: Path, folders: Sequence[tuple[str, int, Path]]) -> pd.DataFrame:
     """Add the curves of run folders to the table at ``path``, and return it as it is written.
 
