@@ -33,7 +33,7 @@ def test_it_holds_parameters_and_curves_in_per_cent(nasnet: pd.DataFrame) -> Non
     assert nasnet["parameters"].between(1e3, 1e6).all()
     curves = nasnet.drop(columns="parameters")
     assert curves.dtypes.eq(float).all()
-    assert curves.stack().between(0, 100).all()
+    assert curves.stack().dropna().between(0, 100).all()
     last = [name for name in curves if name.startswith("epochs=8 seed ") and name.endswith(" epoch 8")]
     assert curves["epochs=8"].to_numpy() == pytest.approx(curves[last].mean(axis=1).to_numpy(), abs=0.006)
     assert curves["epochs=8"].notna().all(), "each network was trained to the end at least once"
